@@ -1,0 +1,373 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BuildCacheSpec describes a fleet of buildkitd daemons, their volumes and the registry that backs them.
+type BuildCacheSpec struct {
+	// replicas is the number of daemons; 0 keeps the volumes and stops the daemons.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// storage describes the volume that each daemon keeps its cache on.
+	// +required
+	Storage StorageSpec `json:"storage"`
+
+	// buildkit describes the daemons themselves.
+	// +optional
+	// +kubebuilder:default={}
+	BuildKit BuildKitSpec `json:"buildkit,omitempty"`
+
+	// template adds scheduling and metadata to the daemons' pods.
+	// +optional
+	Template *PodTemplateOverlay `json:"template,omitempty"`
+
+	// registry is where the build cache is exported to and imported from, so that a fresh daemon need not start from nothing.
+	// Unset: no registry cache.
+	// +optional
+	Registry *RegistryCacheSpec `json:"registry,omitempty"`
+}
+
+// StorageSpec describes the volume claim of each daemon.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName can't be changed: existing claims keep their class. Make a new BuildCache and move builds to it by cacheRef"
+// +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) == 0",message="size can't be changed yet: make a new BuildCache of the wanted size and move builds to it by cacheRef"
+type StorageSpec struct {
+	// size of each daemon's volume, at least 1Gi. The daemons' garbage collection is derived from it.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('1Gi')) >= 0",message="size must be at least 1Gi: less holds not even one base image and one cache mount"
+	Size resource.Quantity `json:"size"`
+
+	// storageClassName of the claims. Unset: the cluster's default class.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	StorageClassName *string `json:"storageClassName,omitempty"`
+
+	// retention says what becomes of the claims.
+	// +optional
+	// +kubebuilder:default={}
+	Retention RetentionSpec `json:"retention,omitempty"`
+}
+
+// RetentionPolicy says whether a volume claim is kept.
+// +kubebuilder:validation:Enum=Retain;Delete
+type RetentionPolicy string
+
+// The retention policies.
+const (
+	RetentionRetain RetentionPolicy = "Retain"
+	RetentionDelete RetentionPolicy = "Delete"
+)
+
+// RetentionSpec says what becomes of volume claims that no daemon uses.
+type RetentionSpec struct {
+	// whenScaled applies to claims of daemons that scaling down removed. Retain lets them come back warm.
+	// +optional
+	// +kubebuilder:default=Retain
+	WhenScaled RetentionPolicy `json:"whenScaled,omitempty"`
+	// whenDeleted applies to all claims when the BuildCache is deleted.
+	// +optional
+	// +kubebuilder:default=Delete
+	WhenDeleted RetentionPolicy `json:"whenDeleted,omitempty"`
+}
+
+// Isolation says how buildkitd is kept away from its node.
+// +kubebuilder:validation:Enum=UserNamespace;Privileged
+type Isolation string
+
+// The kinds of isolation.
+const (
+	// IsolationUserNamespace runs buildkitd as root of the pod's own user namespace; on the node it is nobody.
+	IsolationUserNamespace Isolation = "UserNamespace"
+	// IsolationPrivileged runs buildkitd as root of the node, for nodes without user namespaces.
+	IsolationPrivileged Isolation = "Privileged"
+)
+
+// Entitlement is a BuildKit entitlement that builds may use.
+// +kubebuilder:validation:Enum=network.host;security.insecure
+type Entitlement string
+
+// The entitlements.
+const (
+	EntitlementNetworkHost      Entitlement = "network.host"
+	EntitlementSecurityInsecure Entitlement = "security.insecure"
+)
+
+// BuildKitSpec describes a daemon.
+type BuildKitSpec struct {
+	// image holding buildkitd, buildctl, runc, git and CA certificates. Unset: the operator's own default.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// isolation of buildkitd from its node. UserNamespace needs a node with user namespaces and idmapped mounts.
+	// +optional
+	// +kubebuilder:default=UserNamespace
+	Isolation Isolation `json:"isolation,omitempty"`
+
+	// resources of the buildkitd container, in which the build steps run.
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// maxConcurrentBuilds is how many HLBBuilds one daemon runs at the same time.
+	// +optional
+	// +kubebuilder:default=4
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	MaxConcurrentBuilds int32 `json:"maxConcurrentBuilds,omitempty"`
+
+	// maxParallelism bounds the steps that run at once in one daemon, over all of its builds. 0: no bound.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1024
+	MaxParallelism int32 `json:"maxParallelism,omitempty"`
+
+	// entitlements that programs may use; none by default.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2
+	Entitlements []Entitlement `json:"entitlements,omitempty"`
+
+	// registries says how particular registries are reached.
+	// +optional
+	// +listType=map
+	// +listMapKey=host
+	// +kubebuilder:validation:MaxItems=64
+	Registries []RegistryHost `json:"registries,omitempty"`
+
+	// drainTimeoutSeconds is how long a daemon that must go (roll-out, scale-down, node drain) waits for its running builds.
+	// Builds still running then are retried elsewhere.
+	// +optional
+	// +kubebuilder:default=3600
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	DrainTimeoutSeconds int32 `json:"drainTimeoutSeconds,omitempty"`
+}
+
+// RegistryHost says how one registry is reached by buildkitd and the agent.
+type RegistryHost struct {
+	// host is the registry's host name with its port, as in image references.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9.\-\[\]:]+$`
+	Host string `json:"host"`
+
+	// scheme is HTTPS, or HTTP for a registry without TLS.
+	// +optional
+	// +kubebuilder:default=HTTPS
+	// +kubebuilder:validation:Enum=HTTPS;HTTP
+	Scheme string `json:"scheme,omitempty"`
+
+	// mirrors are tried before the registry itself, in this order; each is a host with an optional path.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	Mirrors []string `json:"mirrors,omitempty"`
+}
+
+// PodTemplateOverlay adds to the daemons' pods what the operator leaves to the cluster's admin.
+type PodTemplateOverlay struct {
+	// labels added to the pods; the operator's own win.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+	// annotations added to the pods; the operator's own win.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// nodeSelector of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// tolerations of the pods.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// affinity of the pods.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+	// topologySpreadConstraints of the pods. Unset: daemons spread over nodes where they can.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
+	// priorityClassName of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+}
+
+// ImportPolicy says when the registry cache is read.
+// +kubebuilder:validation:Enum=OnFreshDaemon;Never
+type ImportPolicy string
+
+// The import policies.
+const (
+	ImportOnFreshDaemon ImportPolicy = "OnFreshDaemon"
+	ImportNever         ImportPolicy = "Never"
+)
+
+// ExportPolicy says when the registry cache is written.
+// +kubebuilder:validation:Enum=OnFreshDaemon;Always;Never
+type ExportPolicy string
+
+// The export policies.
+const (
+	ExportOnFreshDaemon ExportPolicy = "OnFreshDaemon"
+	ExportAlways        ExportPolicy = "Always"
+	ExportNever         ExportPolicy = "Never"
+)
+
+// RegistryCacheSpec says where the registry cache lives and when it is used.
+type RegistryCacheSpec struct {
+	// repository to keep cache manifests in, without a tag: registry.example.com/team/build-cache. The operator writes only tags
+	// that begin with "cache-", one a namespace and cache key.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && self.contains('/') && !self.substring(self.lastIndexOf('/')).contains(':')",message="repository is host/path without a tag or digest, for example registry.example.com/team/build-cache"
+	Repository string `json:"repository"`
+
+	// secretRef names a Secret of type kubernetes.io/dockerconfigjson with credentials for the repository.
+	// +optional
+	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
+
+	// import says when a build reads the cache.
+	// +optional
+	// +kubebuilder:default=OnFreshDaemon
+	Import ImportPolicy `json:"import,omitempty"`
+
+	// export says when a build writes the cache, and how.
+	// +optional
+	// +kubebuilder:default={}
+	Export RegistryExportSpec `json:"export,omitempty"`
+}
+
+// RegistryExportSpec says when and how the registry cache is written. Exports are best-effort: they never fail a build.
+type RegistryExportSpec struct {
+	// policy: after builds that landed on a daemon fresh for their key, always, or never.
+	// +optional
+	// +kubebuilder:default=OnFreshDaemon
+	Policy ExportPolicy `json:"policy,omitempty"`
+	// mode max exports every step, min only those of the result.
+	// +optional
+	// +kubebuilder:default=max
+	// +kubebuilder:validation:Enum=max;min
+	Mode string `json:"mode,omitempty"`
+	// compression of the exported layers.
+	// +optional
+	// +kubebuilder:default=zstd
+	// +kubebuilder:validation:Enum=zstd;gzip;estargz;uncompressed
+	Compression string `json:"compression,omitempty"`
+}
+
+// LocalObjectReference names an object of the same namespace.
+type LocalObjectReference struct {
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// DaemonSummary is one daemon as the BuildCache's status shows it.
+type DaemonSummary struct {
+	// name of the BuildDaemon.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// ready says whether the daemon takes builds.
+	// +required
+	Ready bool `json:"ready"`
+	// reason of the daemon's Ready condition.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// node the daemon runs on.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node,omitempty"`
+	// runningBuilds is how many builds run on it.
+	// +optional
+	RunningBuilds int32 `json:"runningBuilds,omitempty"`
+}
+
+// BuildCacheStatus is written by the manager alone.
+type BuildCacheStatus struct {
+	// observedGeneration is the generation of the spec that the rest of the status is about; −1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions: Ready always, Reconciling or Stalled while True.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// replicas is how many daemon pods exist.
+	// +optional
+	Replicas int32 `json:"replicas,omitempty"`
+	// readyReplicas is how many daemons take builds.
+	// +optional
+	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	// selector of the daemon pods, for autoscalers.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Selector string `json:"selector,omitempty"`
+	// isolation in force, from spec.buildkit.isolation.
+	// +optional
+	Isolation Isolation `json:"isolation,omitempty"`
+	// daemons of the fleet by ordinal, at most 64 of them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Daemons []DaemonSummary `json:"daemons,omitempty"`
+}
+
+// BuildCache is a fleet of buildkitd daemons with persistent volumes, kept warm.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:resource:shortName=bcache,categories=build
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Daemons",type=integer,JSONPath=`.status.readyReplicas`
+// +kubebuilder:printcolumn:name="Wanted",type=integer,JSONPath=`.spec.replicas`
+// +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.spec.storage.size`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name must be at most 50 characters: daemons are named after it with their ordinal"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS label that begins with a letter: it names a Service-like workload"
+type BuildCache struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is the wanted fleet.
+	// +required
+	Spec BuildCacheSpec `json:"spec"`
+	// status is the fleet as found.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status BuildCacheStatus `json:"status,omitempty"`
+}
+
+// BuildCacheList is a list of BuildCaches.
+//
+// +kubebuilder:object:root=true
+type BuildCacheList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BuildCache `json:"items"`
+}

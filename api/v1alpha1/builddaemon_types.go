@@ -1,0 +1,154 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BuildDaemonSpec says which daemon of which BuildCache this is. The manager writes it; users only read it.
+//
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BuildDaemon's spec can't be changed: the operator makes one for each daemon of a BuildCache"
+type BuildDaemonSpec struct {
+	// cacheName is the name of the BuildCache.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	CacheName string `json:"cacheName"`
+	// ordinal of the daemon in its StatefulSet; the daemon's stable identity for placement.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Ordinal int32 `json:"ordinal"`
+}
+
+// KeyUse is what a daemon's ledger says about one cache key.
+type KeyUse struct {
+	// key is the cache key.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	Key string `json:"key"`
+	// lastUsed is when a build of the key last succeeded here.
+	// +required
+	LastUsed metav1.Time `json:"lastUsed"`
+	// warmSeconds is how long the last build took that found the daemon warm; 0 when there was none.
+	// +optional
+	WarmSeconds int32 `json:"warmSeconds,omitempty"`
+	// coldSeconds is how long the last build took that found the daemon fresh; 0 when there was none.
+	// +optional
+	ColdSeconds int32 `json:"coldSeconds,omitempty"`
+}
+
+// MountUse is one cache mount that the daemon holds.
+type MountUse struct {
+	// id of the cache mount as BuildKit knows it.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	ID string `json:"id"`
+	// bytes it occupies; 0 while it is in use for the first time.
+	// +optional
+	Bytes int64 `json:"bytes,omitempty"`
+	// lastUsed is when a build last had it mounted.
+	// +optional
+	LastUsed *metav1.Time `json:"lastUsed,omitempty"`
+}
+
+// BuildDaemonStatus is written by the daemon's agent; the manager sets Ready to Unknown when the Lease runs out.
+type BuildDaemonStatus struct {
+	// observedGeneration is the generation that the agent has seen; −1 before it first reported.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions: Ready, Draining, DiskPressure.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// nodeName is the node of the daemon's pod.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	NodeName string `json:"nodeName,omitempty"`
+	// platform the daemon builds for by default, as os/arch.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Platform string `json:"platform,omitempty"`
+	// version of buildkitd.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Version string `json:"version,omitempty"`
+	// isolation that the agent found in force: UserNamespace when the pod's root is nobody on the node.
+	// +optional
+	Isolation Isolation `json:"isolation,omitempty"`
+	// volumeEpoch changes whenever the volume is new or its cache was reset: what is believed about another epoch's bytes is void.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	VolumeEpoch string `json:"volumeEpoch,omitempty"`
+	// agentID names the running agent process; another one after each restart.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	AgentID string `json:"agentID,omitempty"`
+	// slots is how many builds it runs at once.
+	// +optional
+	Slots int32 `json:"slots,omitempty"`
+	// runningBuilds is how many it runs now.
+	// +optional
+	RunningBuilds int32 `json:"runningBuilds,omitempty"`
+	// capacityBytes of the volume's filesystem.
+	// +optional
+	CapacityBytes int64 `json:"capacityBytes,omitempty"`
+	// usedBytes of the volume's filesystem.
+	// +optional
+	UsedBytes int64 `json:"usedBytes,omitempty"`
+	// cacheBytes is what BuildKit accounts for its cache.
+	// +optional
+	CacheBytes int64 `json:"cacheBytes,omitempty"`
+	// gcPolicy in force as buildkitd reports it, one line a rule.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=512
+	GCPolicy []string `json:"gcPolicy,omitempty"`
+	// keys whose builds the daemon has done, latest first, at most 256.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MaxItems=256
+	Keys []KeyUse `json:"keys,omitempty"`
+	// mounts that the daemon holds, largest first, at most 256.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=256
+	Mounts []MountUse `json:"mounts,omitempty"`
+}
+
+// BuildDaemon is one daemon of a BuildCache. It outlives the daemon's pod, because it stands for the volume.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=bd,categories=build
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.nodeName`
+// +kubebuilder:printcolumn:name="Running",type=integer,JSONPath=`.status.runningBuilds`
+// +kubebuilder:printcolumn:name="Slots",type=integer,JSONPath=`.status.slots`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type BuildDaemon struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec says which daemon it is.
+	// +required
+	Spec BuildDaemonSpec `json:"spec"`
+	// status is the daemon as its agent finds it.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status BuildDaemonStatus `json:"status,omitempty"`
+}
+
+// BuildDaemonList is a list of BuildDaemons.
+//
+// +kubebuilder:object:root=true
+type BuildDaemonList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BuildDaemon `json:"items"`
+}

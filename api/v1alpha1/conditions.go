@@ -1,0 +1,112 @@
+package v1alpha1
+
+// Condition types. Ready is always present; Reconciling and Stalled are present only while True, and never both
+// (kstatus reads them). Scheduled, Running, Complete and Failed state facts of an HLBBuild's run, the other three are
+// derived from them.
+const (
+	ConditionReady       = "Ready"
+	ConditionReconciling = "Reconciling"
+	ConditionStalled     = "Stalled"
+
+	ConditionScheduled = "Scheduled"
+	ConditionRunning   = "Running"
+	ConditionComplete  = "Complete"
+	ConditionFailed    = "Failed"
+
+	// ConditionCacheImported says whether the registry cache was read for this run; absent when the daemon was warm.
+	ConditionCacheImported = "CacheImported"
+	// ConditionCacheExported says how the best-effort export of the registry cache went; absent when none was due.
+	ConditionCacheExported = "CacheExported"
+
+	// ConditionDraining is True on a BuildDaemon that takes no new builds because its pod is going away.
+	ConditionDraining = "Draining"
+	// ConditionDiskPressure is True on a BuildDaemon whose volume is nearly full.
+	ConditionDiskPressure = "DiskPressure"
+)
+
+// Reasons of an HLBBuild's conditions and events.
+const (
+	// ReasonPending surfaces when a run was opened and not yet looked at by the scheduler.
+	ReasonPending = "Pending"
+	// ReasonNoDaemonFits surfaces when no daemon can take the build now; the message counts why.
+	ReasonNoDaemonFits = "NoDaemonFits"
+	// ReasonWaitingForDaemon surfaces when waiting for a busy daemon is cheaper than running on a free one.
+	ReasonWaitingForDaemon = "WaitingForDaemon"
+	// ReasonCacheNotFound surfaces when spec.cacheRef names no BuildCache of the namespace.
+	ReasonCacheNotFound = "CacheNotFound"
+	// ReasonDaemonChosen surfaces when the build was bound to a daemon; the message says why to that one.
+	ReasonDaemonChosen = "DaemonChosen"
+	// ReasonAwaitingAgent surfaces when a bound build was not yet taken up by the daemon's agent.
+	ReasonAwaitingAgent = "AwaitingAgent"
+	// ReasonSolving surfaces while the agent compiles and solves the program.
+	ReasonSolving = "Solving"
+	// ReasonRetrying surfaces when an attempt was lost to infrastructure and another one is being prepared.
+	ReasonRetrying = "Retrying"
+	// ReasonFinished surfaces on Running when the run is over.
+	ReasonFinished = "Finished"
+	// ReasonSucceeded surfaces when every target was built and every output pushed.
+	ReasonSucceeded = "Succeeded"
+
+	// ReasonCompileFailed surfaces when the program has errors; status.failure.diagnostics lists them.
+	ReasonCompileFailed = "CompileFailed"
+	// ReasonSourceFailed surfaces when the program or its context can't be read.
+	ReasonSourceFailed = "SourceFailed"
+	// ReasonSolveFailed surfaces when a step of the build failed.
+	ReasonSolveFailed = "SolveFailed"
+	// ReasonExportFailed surfaces when an output could not be pushed.
+	ReasonExportFailed = "ExportFailed"
+	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds ran out.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonSecretNotFound surfaces when a Secret or ConfigMap that the build names, or its key, is missing.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonNotPermitted surfaces when the build asks for something its BuildCache does not grant.
+	ReasonNotPermitted = "NotPermitted"
+	// ReasonDaemonLost surfaces when the daemon of an attempt vanished; the build is retried.
+	ReasonDaemonLost = "DaemonLost"
+	// ReasonDiskFull surfaces when the daemon's volume was full; the build is retried.
+	ReasonDiskFull = "DiskFull"
+	// ReasonDaemonDraining surfaces when a daemon began to shut down before it took up a build bound to it.
+	ReasonDaemonDraining = "DaemonDraining"
+	// ReasonCancelled surfaces when a newer run replaced one in flight.
+	ReasonCancelled = "Cancelled"
+
+	// ReasonImported surfaces when the registry cache was offered to the solve of a fresh daemon.
+	ReasonImported = "Imported"
+	// ReasonImportUnavailable surfaces when there was no registry cache to import, or it could not be read.
+	ReasonImportUnavailable = "ImportUnavailable"
+	// ReasonExported surfaces when the registry cache was written.
+	ReasonExported = "Exported"
+	// ReasonCacheExportFailed surfaces when writing the registry cache failed; the build is not affected.
+	ReasonCacheExportFailed = "CacheExportFailed"
+)
+
+// Reasons of a BuildCache's and a BuildDaemon's conditions.
+const (
+	// ReasonAllDaemonsReady surfaces when every daemon the spec asks for is Ready.
+	ReasonAllDaemonsReady = "AllDaemonsReady"
+	// ReasonDaemonsNotReady surfaces when some daemons are starting, rolling out or away.
+	ReasonDaemonsNotReady = "DaemonsNotReady"
+	// ReasonScaledToZero surfaces when the spec asks for no daemon.
+	ReasonScaledToZero = "ScaledToZero"
+	// ReasonNameConflict surfaces when an object of a needed name exists and belongs to somebody else.
+	ReasonNameConflict = "NameConflict"
+	// ReasonInvalidConfig surfaces when the daemon configuration can't be generated from the spec.
+	ReasonInvalidConfig = "InvalidConfig"
+
+	// ReasonDaemonServing surfaces when the daemon answers and its agent takes builds.
+	ReasonDaemonServing = "DaemonServing"
+	// ReasonDaemonUnreachable surfaces when the agent can't reach its buildkitd.
+	ReasonDaemonUnreachable = "DaemonUnreachable"
+	// ReasonLeaseExpired surfaces when the agent has not renewed its Lease in time.
+	ReasonLeaseExpired = "LeaseExpired"
+	// ReasonNotStarted surfaces on a BuildDaemon whose agent has never reported.
+	ReasonNotStarted = "NotStarted"
+	// ReasonVolumeNearlyFull surfaces when the volume passed its fill threshold.
+	ReasonVolumeNearlyFull = "VolumeNearlyFull"
+	// ReasonVolumeHasSpace surfaces when the volume is below its fill threshold.
+	ReasonVolumeHasSpace = "VolumeHasSpace"
+	// ReasonShuttingDown surfaces on Draining while the agent waits for its running builds.
+	ReasonShuttingDown = "ShuttingDown"
+	// ReasonInService surfaces on Draining when the daemon takes builds.
+	ReasonInService = "InService"
+)
