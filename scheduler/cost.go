@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+// maxKeys is how many keys of a request are weighed; further ones hardly ever hold a share of the gain worth a decision.
+const maxKeys = 8
+
+// weighing is one request against one view: everything about the request that does not depend on the daemon, worked out once.
+type weighing struct {
+	v *View
+	r *Request
+	p *Params
+
+	warm, cold float64 // seconds
+	price      float64 // of a slot-second
+	load       float64
+	waived     bool // another copy of the primary key is wanted, so making one is free of the price
+	keys       int
+	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
+	held       [maxKeys]*holding
+}
+
+// weigh prepares r.
+func (w *weighing) weigh(v *View, r *Request, p *Params) {
+	w.v, w.r, w.p = v, r, p
+	w.warm, w.cold = r.expected(p)
+	w.load = v.Load()
+	w.price = p.price(w.load)
+	w.keys = min(len(r.Keys), maxKeys)
+	sum := 0.0
+	for k := range w.keys {
+		sum += max(r.Keys[k].Gain, 0)
+		w.held[k] = v.Ledger.keys[r.Keys[k].ID]
+	}
+	for k := range w.keys {
+		part := 1 / float64(w.keys)
+		if sum > 0 {
+			part = max(r.Keys[k].Gain, 0) / sum
+		}
+		w.gain[k] = part * (w.cold - w.warm)
+	}
+	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
+}
+
+// copiesInReach counts the primary key's copies on daemons that take builds, those being made included.
+func (w *weighing) copiesInReach() int32 {
+	n := int32(0)
+	for i := range w.held[0].copies {
+		c := &w.held[0].copies[i]
+		if at, known := w.v.at[c.Daemon]; known && c.Epoch == w.v.Daemons[at].Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
+			n++
+		}
+	}
+	return n
+}
+
+// found is what a build would find of one key on one daemon.
+type found struct {
+	fresh        float64 // 0..1 of the gain
+	readySeconds float64 // until it can be used so
+	present      bool    // a copy takes up space there already
+}
+
+// find looks for key k on d.
+func (w *weighing) find(k int, d *Daemon) found {
+	use := &w.r.Keys[k]
+	var c *Copy
+	if h := w.held[k]; h != nil {
+		if i, ok := h.find(d.ID); ok && h.copies[i].Epoch == d.Epoch {
+			c = &h.copies[i]
+		}
+	}
+	endsAt, users := w.v.assumed.of(use.ID, d.ID)
+	if c == nil && users == 0 {
+		return found{}
+	}
+	f := found{present: true}
+	pending := true
+	if c != nil {
+		users += c.Users
+		endsAt = max(endsAt, c.ReleaseAtSeconds)
+		pending = c.State == Pending
+		f.fresh = w.freshness(k, c)
+	}
+	if users == 0 {
+		return f
+	}
+	release := max(endsAt-w.v.NowSeconds, w.p.OverdueShare*w.warm)
+	switch {
+	case use.Sharing == Private:
+		f.fresh = 0
+	case use.Sharing == Locked:
+		f.readySeconds = release
+		if pending {
+			f.fresh = 1
+		}
+	case pending && release < w.gain[k]:
+		f.readySeconds, f.fresh = release, 1 // single flight: let the first build make it
+	}
+	return f
+}
+
+// freshness is the part of the gain that copy c of key k still gives.
+func (w *weighing) freshness(k int, c *Copy) float64 {
+	behind := w.held[k].version - min(c.Version, w.held[k].version)
+	fresh := max(0, 1-w.p.StalePerVersion*float64(behind))
+	switch c.State {
+	case Pending:
+		return 0
+	case Unverified:
+		return fresh * w.p.UnverifiedFresh
+	default:
+		return fresh
+	}
+}
+
+// option is the best way of running the request on the daemon at position at, which passed standing.
+func (w *weighing) option(at, rank int32) Option {
+	d := &w.v.Daemons[at]
+	o := Option{Daemon: d.ID, Name: d.Name, At: at, Rank: rank}
+	c := &o.Cost
+	c.WaitSeconds = d.slotWait(w.v.NowSeconds, w.p)
+	c.ServiceSeconds = w.warm
+	var newBytes int64
+	if w.keys == 0 {
+		c.ServiceSeconds = w.cold
+	}
+	primaryPresent := false
+	for k := range w.keys {
+		f := w.find(k, d)
+		c.WaitSeconds = max(c.WaitSeconds, f.readySeconds)
+		if k == 0 {
+			primaryPresent = f.present
+			if f.fresh > 0 {
+				o.Mode = Warm
+			}
+		}
+		setup, service, primed := w.fill(k, f.fresh, d)
+		c.SetupSeconds += setup
+		c.ServiceSeconds += service
+		if primed {
+			o.Prime |= 1 << k
+			if k == 0 {
+				o.Mode = Primed
+			}
+		}
+		if !f.present {
+			newBytes += w.r.Keys[k].Bytes
+		}
+	}
+	if !w.waived || primaryPresent {
+		c.PriceSeconds = w.price * (c.SetupSeconds + c.ServiceSeconds - w.warm)
+	}
+	if over := newBytes - d.FreeBytes; over > 0 && newBytes > 0 {
+		c.EvictSeconds = float64(over) / 1e9 * d.EvictSecondsPerGB
+	}
+	c.RankSeconds = w.p.RankSeconds * float64(rank-1)
+	if rank == 0 {
+		c.RankSeconds = w.p.RankSeconds * maxRanks
+	}
+	o.startable = c.WaitSeconds <= 0
+	o.total = c.Total()
+	return o
+}
+
+// fill is what key k adds to set-up and service when a copy of the given freshness is there: what is missing is either done again or primed,
+// whichever takes less time.
+func (w *weighing) fill(k int, fresh float64, d *Daemon) (setupSeconds, serviceSeconds float64, primed bool) {
+	use := &w.r.Keys[k]
+	missing := w.gain[k] * (1 - fresh)
+	if use.SnapshotBytes <= 0 || use.SnapshotFresh <= fresh {
+		return 0, missing, false
+	}
+	rate := d.PullBytesPerSecond
+	if rate <= 0 {
+		rate = w.p.PullBytesPerSecond
+	}
+	setup := w.p.PrimeFixedSeconds + float64(use.SnapshotBytes)/rate
+	service := w.gain[k]*(1-use.SnapshotFresh) + (w.p.PrimedFactor-1)*w.warm/float64(w.keys)
+	if setup+service < missing {
+		return setup, service, true
+	}
+	return 0, missing, false
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"slices"
+)
+
+// Phase says whether a daemon may be given builds. Only Ready ones may, and a Suspect one may be probed.
+type Phase uint8
+
+// The phases of a daemon. The zero value takes no builds, so a forgotten field is safe.
+const (
+	NotReady Phase = iota // its pod or agent is not up, or not known to be
+	Ready                 // takes builds
+	Suspect               // failed for reasons of its own lately: takes one build at a time, as a probe
+	Cordoned              // finishes what it runs, takes nothing new
+	Draining              // as Cordoned, and is being emptied
+	Dormant               // scaled away with its volume kept: its copies wait there
+	Gone                  // scaled away for good
+)
+
+var phaseNames = [...]string{"NotReady", "Ready", "Suspect", "Cordoned", "Draining", "Dormant", "Gone"}
+
+// String is the phase's name as users see it.
+func (p Phase) String() string { return nameOf(phaseNames[:], uint8(p)) }
+
+// MarshalText writes the phase by name.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a phase by name.
+func (p *Phase) UnmarshalText(text []byte) error {
+	at, err := indexOf("phase", phaseNames[:], text)
+	*p = Phase(at)
+	return err
+}
+
+// Daemon is one daemon at the instant of the View: who it is, what it may take, what it is doing.
+type Daemon struct {
+	// ID is DaemonOf(pool, ordinal) and Name what users call it. Both are unique in a View.
+	ID   DaemonID `json:"id,string"`
+	Name string   `json:"name"`
+	// Weight is the daemon's share of homes in thousandths of an ordinary daemon's; NewView takes 0 for 1000. Elastic
+	// ordinals get a small weight, so that scaling them away loses few homes.
+	Weight uint32 `json:"weight,omitempty"`
+	Phase  Phase  `json:"phase"`
+	// Platforms it can build for, for example "linux/amd64"; empty means any.
+	Platforms []string `json:"platforms,omitempty"`
+	Epoch     Epoch    `json:"epoch,string,omitempty"`
+	// Slots is how many builds it may run at once. Running builds have been seen to run; Reserved ones are bound to it and not
+	// yet seen. Running + Reserved may exceed Slots only after Slots was lowered.
+	Slots    int32 `json:"slots"`
+	Running  int32 `json:"running,omitempty"`
+	Reserved int32 `json:"reserved,omitempty"`
+	// Busy has an entry for each running or reserved build, in any order. Missing entries count as builds of unknown length.
+	Busy []Busy `json:"busy,omitempty"`
+	// VolumeBytes is what its volume can hold for caches (0: unknown), FreeBytes what can be filled before something must go.
+	VolumeBytes int64 `json:"volumeBytes,omitempty"`
+	FreeBytes   int64 `json:"freeBytes,omitempty"`
+	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See Ledger.EvictionPrice.
+	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
+	// PullBytesPerSecond is how fast it was seen to bring caches in; 0 means Params.PullBytesPerSecond.
+	PullBytesPerSecond float64 `json:"pullBytesPerSecond,omitempty"`
+}
+
+// Busy is one occupied slot.
+type Busy struct {
+	EndsAtSeconds   float64 `json:"endsAtSeconds"`   // expected instant of its end; may lie in the past
+	ExpectedSeconds float64 `json:"expectedSeconds"` // expected whole length
+}
+
+// free is the number of slots that can be given away now.
+func (d *Daemon) free() int32 { return d.Slots - d.Running - d.Reserved }
+
+// builds reports whether d can build for platform. The empty platform means the request does not mind.
+func (d *Daemon) builds(platform string) bool {
+	return platform == "" || len(d.Platforms) == 0 || slices.Contains(d.Platforms, platform)
+}
+
+// slotWait is how long until a slot of d is free, in seconds.
+func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
+	if d.free() > 0 {
+		return 0
+	}
+	soonest := p.UnknownSeconds
+	for i := range d.Busy {
+		soonest = min(soonest, d.Busy[i].remaining(nowSeconds, p))
+	}
+	return soonest
+}
+
+// remaining is how long a running build is still expected to take. One that is overdue is never expected to end this very
+// instant: it keeps a fixed share of its length, else every waiter would bet on it.
+func (b *Busy) remaining(nowSeconds float64, p *Params) float64 {
+	return max(b.EndsAtSeconds-nowSeconds, p.OverdueShare*b.ExpectedSeconds)
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import "fmt"
+
+// Params are the knobs of placement. DefaultParams says where each default comes from.
+type Params struct {
+	// RankSeconds is added for each rank away from home, so that equal costs fall towards home.
+	RankSeconds float64 `json:"rankSeconds"`
+
+	// The price of a slot-second as a function of load u = (busy + queued)/slots: Slope*u up to Knee, rising by Steep from Knee to 1,
+	// and Full from 1 on.
+	PriceSlope float64 `json:"priceSlope"`
+	PriceKnee  float64 `json:"priceKnee"`
+	PriceSteep float64 `json:"priceSteep"`
+	PriceFull  float64 `json:"priceFull"`
+
+	// Priming takes PrimeFixedSeconds and the bytes at the daemon's pull rate, PullBytesPerSecond where that is unknown; a
+	// build on a primed daemon takes PrimedFactor times as long as a warm one.
+	PrimeFixedSeconds  float64 `json:"primeFixedSeconds"`
+	PullBytesPerSecond float64 `json:"pullBytesPerSecond"`
+	PrimedFactor       float64 `json:"primedFactor"`
+
+	// StalePerVersion is the part of the gain that a copy loses for each build of its key that it has not seen, and
+	// UnverifiedFresh what an unverified copy is trusted for.
+	StalePerVersion float64 `json:"stalePerVersion"`
+	UnverifiedFresh float64 `json:"unverifiedFresh"`
+
+	// Priors for builds of which nothing is known, for slots whose build is unknown, and for overdue builds.
+	PriorColdSeconds float64 `json:"priorColdSeconds"`
+	PriorColdRatio   float64 `json:"priorColdRatio"`
+	UnknownSeconds   float64 `json:"unknownSeconds"`
+	OverdueShare     float64 `json:"overdueShare"`
+}
+
+// DefaultParams are the values the simulator found good on generated loads and the recorded trace alike (docs/scheduling.md).
+func DefaultParams() Params {
+	return Params{
+		RankSeconds: 0.001, // far below any real difference: only breaks ties
+
+		PriceSlope: 0.3, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
+
+		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
+		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured
+		PrimedFactor:       1.1, // what an imported cache misses of a real one
+
+		StalePerVersion: 0.02, // until learned
+		UnverifiedFresh: 0.5,  // as likely as not
+
+		PriorColdSeconds: 183,  // exp(5.21), the median of recorded builds
+		PriorColdRatio:   4,    // middle of the published 2x to 40x, on the careful side
+		UnknownSeconds:   177,  // median of recorded builds
+		OverdueShare:     0.15, // of the expected length
+	}
+}
+
+// Validate says which value is out of its range.
+func (p *Params) Validate() error {
+	switch {
+	case p.RankSeconds < 0, p.PriceSlope < 0, p.PriceSteep < 0, p.PriceFull < 0, p.PrimeFixedSeconds < 0, p.StalePerVersion < 0:
+		return fmt.Errorf("a cost is negative: every cost and price must be at least 0")
+	case p.PriceKnee <= 0 || p.PriceKnee >= 1:
+		return fmt.Errorf("priceKnee is %g, want between 0 and 1", p.PriceKnee)
+	case p.PullBytesPerSecond <= 0:
+		return fmt.Errorf("pullBytesPerSecond is %g, want more than 0", p.PullBytesPerSecond)
+	case p.PrimedFactor < 1:
+		return fmt.Errorf("primedFactor is %g, want at least 1", p.PrimedFactor)
+	case p.UnverifiedFresh < 0 || p.UnverifiedFresh > 1:
+		return fmt.Errorf("unverifiedFresh is %g, want 0 to 1", p.UnverifiedFresh)
+	case p.PriorColdSeconds <= 0, p.PriorColdRatio < 1, p.UnknownSeconds <= 0, p.OverdueShare <= 0:
+		return fmt.Errorf("a prior is out of range: seconds and shares must be more than 0, the cold ratio at least 1")
+	}
+	return nil
+}
+
+// price is what one more slot-second costs others, in seconds, at load u. Below the knee somebody is rarely delayed; above it
+// nearly always, and past 1 the only way out is to do less work, which means to stay warm.
+func (p *Params) price(u float64) float64 {
+	switch {
+	case u >= 1:
+		return p.PriceFull
+	case u > p.PriceKnee:
+		return p.PriceSlope*u + p.PriceSteep*(u-p.PriceKnee)/(1-p.PriceKnee)
+	default:
+		return p.PriceSlope * u
+	}
+}

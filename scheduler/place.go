@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+// Place picks the daemon for r out of v, or says that waiting for one is cheaper than any that is free now. If no daemon can start r now, it
+// returns the decision with its forecast and a *NoFitError that says why. It changes nothing and, without an error, allocates nothing.
+func Place(v *View, r *Request, p *Params) (Decision, error) {
+	var d Decision
+	place(v, r, p, &d)
+	return d, d.Err()
+}
+
+// choice collects the best options while they are weighed.
+type choice struct {
+	run, wait Option // the best that can start now, and the best that cannot
+	second    Option // the best of all the others
+	holders   int    // daemons seen that hold the primary key and take builds
+	down      int    // those that hold it and take none
+}
+
+// offer takes one option into account. Offering a daemon twice is harmless.
+func (c *choice) offer(o *Option) {
+	best := &c.wait
+	if o.startable {
+		best = &c.run
+	}
+	switch {
+	case best.Exists() && best.Daemon == o.Daemon:
+	case o.better(best):
+		c.pass(best)
+		*best = *o
+	default:
+		c.pass(o)
+	}
+}
+
+// pass makes o the runner-up if it beats the present one.
+func (c *choice) pass(o *Option) {
+	if o.Exists() && o.better(&c.second) {
+		c.second = *o
+	}
+}
+
+// place is Place into a decision of the caller's, without the error value.
+func place(v *View, r *Request, p *Params, out *Decision) {
+	var w weighing
+	w.weigh(v, r, p)
+	*out = Decision{UID: r.UID, Load: w.load, Price: w.price, Daemons: len(v.Daemons)}
+	var order ranks
+	head := v.order(r, &order)
+	var c choice
+	seen := w.holders(head, &c)
+	for i := range head.n {
+		if seen&(1<<i) == 0 {
+			w.consider(head.of[i].at, int32(i+1), &c)
+		}
+	}
+	if !c.run.Exists() && v.open > 0 {
+		w.anywhere(head, &c)
+	}
+	conclude(&w, &c, out)
+}
+
+// order is the head of the rendezvous order of r's primary key: remembered, or worked out into scratch.
+func (v *View) order(r *Request, scratch *ranks) *ranks {
+	key := r.primary()
+	if v.Candidates != nil {
+		if known := v.Candidates.of[key]; known != nil {
+			return known
+		}
+	}
+	v.ranking.top(key, maxRanks, scratch)
+	return scratch
+}
+
+// primary is the key that decides the home. A build without caches gets one of its own, so that such builds spread.
+func (r *Request) primary() KeyID {
+	if len(r.Keys) > 0 {
+		return r.Keys[0].ID
+	}
+	return KeyOf("", r.UID)
+}
+
+// holders offers every daemon that holds a key of the request. It returns the ranks it dealt with as a bit set.
+func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
+	for k := range w.keys {
+		if w.gain[k] < 0.05*(w.cold-w.warm) {
+			continue // too little to go after; it still counts where others lead
+		}
+		if h := w.held[k]; h != nil {
+			for i := range h.copies {
+				seen |= w.holder(&h.copies[i], k, head, c)
+			}
+		}
+		a := &w.v.assumed
+		if len(a.item) == 0 {
+			continue
+		}
+		for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
+			seen |= w.offerHolder(w.v.at[a.item[i-1].daemon], k, head, c)
+		}
+	}
+	return seen
+}
+
+// holder offers the daemon of a copy of key k, if it is in the fleet with the copy's volume.
+func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uint16) {
+	at, known := w.v.at[copied.Daemon]
+	if !known || w.v.Daemons[at].Epoch != copied.Epoch {
+		return 0
+	}
+	return w.offerHolder(at, k, head, c)
+}
+
+// offerHolder offers the daemon at position at as one that holds key k.
+func (w *weighing) offerHolder(at int32, k int, head *ranks, c *choice) (seen uint16) {
+	rank := int32(0)
+	for i := range head.n {
+		if head.of[i].at == at {
+			rank, seen = int32(i+1), 1<<i
+			break
+		}
+	}
+	up := w.consider(at, rank, c)
+	if k == 0 && up {
+		c.holders++
+	} else if k == 0 {
+		c.down++
+	}
+	return seen
+}
+
+// consider offers the daemon at position at if it may take the request now or later, and says whether it may.
+func (w *weighing) consider(at, rank int32, c *choice) bool {
+	if standing(&w.v.Daemons[at], w.r) != Fits {
+		return false
+	}
+	o := w.option(at, rank)
+	c.offer(&o)
+	return true
+}
+
+// anywhere offers the daemon with a free slot that comes first in the rendezvous order of the whole fleet.
+func (w *weighing) anywhere(head *ranks, c *choice) {
+	key := w.r.primary()
+	best, bestAt := ranked{}, int32(-1)
+	weighted := len(w.v.ranking.classes) > 1
+	for i := range w.v.Daemons {
+		d := &w.v.Daemons[i]
+		if d.free() <= 0 || standing(d, w.r) != Fits {
+			continue
+		}
+		x := ranked{affinity: affinity(key, d.ID), id: d.ID}
+		if weighted {
+			x.score = score(x.affinity, d.Weight)
+		}
+		if bestAt >= 0 && !x.before(&best) || w.locked(d) {
+			continue
+		}
+		best, bestAt = x, int32(i)
+	}
+	if bestAt >= 0 {
+		w.consider(bestAt, 0, c)
+	}
+}
+
+// locked reports whether a key of the request keeps it from starting on d, whatever slots are free.
+func (w *weighing) locked(d *Daemon) bool {
+	for k := range w.keys {
+		if w.find(k, d).readySeconds > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// conclude turns the best options into the decision.
+func conclude(w *weighing, c *choice, out *Decision) {
+	switch {
+	case !c.run.Exists():
+		out.Action, out.Why, out.Chosen, out.RunnerUp = NoFit, NoDaemonFits, c.wait, c.second
+		out.Refused = refusals(w.v, w.r)
+		if c.wait.Exists() && w.v.Daemons[c.wait.At].free() > 0 {
+			out.Action, out.Why = Wait, WaitsForWarmDaemon // a lock is held, not a slot
+		}
+		return
+	case c.wait.Exists() && c.wait.better(&c.run):
+		out.Action, out.Why, out.Chosen = Wait, WaitsForWarmDaemon, c.wait
+		c.pass(&c.run)
+	default:
+		out.Action, out.Why, out.Chosen = Run, why(w, c), c.run
+		c.pass(&c.wait)
+	}
+	out.RunnerUp = c.second
+}
+
+// why names the reason for running on c.run.
+func why(w *weighing, c *choice) Why {
+	switch {
+	case w.keys == 0:
+		return NoCaches
+	case c.run.Mode == Warm:
+		return WarmDaemon
+	case c.holders > 0 && w.waived:
+		return NewReplica
+	case c.holders > 0:
+		return Spilled
+	case c.down > 0:
+		return HolderDown
+	case c.run.Rank == 1:
+		return HomeDaemon
+	default:
+		return NextInRank
+	}
+}
+
+// refusals counts why each daemon cannot start r now. Only called when none can.
+func refusals(v *View, r *Request) Refusals {
+	var counts Refusals
+	for i := range v.Daemons {
+		if why := refusal(&v.Daemons[i], r); why != Fits {
+			counts[why]++
+		}
+	}
+	return counts
+}

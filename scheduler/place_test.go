@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// request is a build of one key that takes 20 s warm and 100 s cold.
+func request(uid, key string) Request {
+	return Request{UID: uid, Keys: []KeyUse{{ID: KeyOf("ns", key)}}, WarmSeconds: 20, ColdSeconds: 100}
+}
+
+func TestNoFitErrorCountsReasons(t *testing.T) {
+	daemons := fleet(5, 1)
+	for i := range 3 {
+		daemons[i].Running = 1
+	}
+	daemons[3].Phase, daemons[4].Phase = Draining, Draining
+	p := DefaultParams()
+	r := request("b", "app")
+	_, err := Place(viewOf(t, daemons, nil), &r, &p)
+	var noFit *NoFitError
+	if !errors.As(err, &noFit) {
+		t.Fatalf("error is %v, want a *NoFitError", err)
+	}
+	if diff := cmp.Diff("0/5 daemons fit: 3 AtCapacity, 2 Draining", err.Error()); diff != "" {
+		t.Errorf("message (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlace(t *testing.T) {
+	key := KeyOf("ns", "app")
+	// home is where "app" belongs in a fleet of three.
+	home := Ranks(viewOf(t, fleet(3, 2), nil), key, 3)
+	cases := map[string]struct {
+		change     func(v *View)
+		wantAction Action
+		wantWhy    Why
+		wantAt     int // index into home's order
+	}{
+		"a key that nobody holds goes home":           {func(*View) {}, Run, HomeDaemon, 0},
+		"a cordoned home hands over to the next rank": {func(v *View) { v.Daemons[home[0]].Phase = Cordoned }, Run, NextInRank, 1},
+		"a copy away from home beats home": {func(v *View) {
+			v.Ledger.Restore(key, Copy{Daemon: v.Daemons[home[2]].ID})
+		}, Run, WarmDaemon, 2},
+		"a holder that is soon free is waited for": {func(v *View) {
+			d := &v.Daemons[home[2]]
+			v.Ledger.Restore(key, Copy{Daemon: d.ID})
+			d.Running, d.Busy = 2, []Busy{{EndsAtSeconds: 30, ExpectedSeconds: 60}, {EndsAtSeconds: 500, ExpectedSeconds: 600}}
+		}, Wait, WaitsForWarmDaemon, 2},
+		"a holder that is busy for long is left": {func(v *View) {
+			d := &v.Daemons[home[2]]
+			v.Ledger.Restore(key, Copy{Daemon: d.ID})
+			d.Running, d.Busy = 2, []Busy{{EndsAtSeconds: 300, ExpectedSeconds: 400}, {EndsAtSeconds: 500, ExpectedSeconds: 600}}
+		}, Run, Spilled, 0},
+		"a copy of an earlier volume counts for nothing": {func(v *View) {
+			d := &v.Daemons[home[2]]
+			d.Epoch = 7
+			v.Ledger.Restore(key, Copy{Daemon: d.ID, Epoch: 6})
+		}, Run, HomeDaemon, 0},
+		"a holder that drains is passed over": {func(v *View) {
+			v.Daemons[home[2]].Phase = Draining
+			v.Ledger.Restore(key, Copy{Daemon: v.Daemons[home[2]].ID})
+		}, Run, HolderDown, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			v := viewOf(t, fleet(3, 2), nil)
+			tc.change(v)
+			v.Recount()
+			p, r := DefaultParams(), request("b", "app")
+			got, err := Place(v, &r, &p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			type brief struct {
+				Action Action
+				Why    Why
+				Name   string
+			}
+			want := brief{tc.wantAction, tc.wantWhy, v.Daemons[home[tc.wantAt]].Name}
+			if diff := cmp.Diff(want, brief{got.Action, got.Why, got.Chosen.Name}); diff != "" {
+				t.Errorf("(-want +got):\n%s\n%s", diff, got.String())
+			}
+		})
+	}
+}

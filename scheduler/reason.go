@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Reason says why a daemon is refused for a request.
+type Reason uint8
+
+// The reasons. They appear in statuses and events by name.
+const (
+	Fits             Reason = iota // not refused
+	AtCapacity                     // every slot is taken
+	DaemonNotReady                 // phase NotReady
+	DaemonSuspect                  // suspect, and its one probe is taken
+	DaemonCordoned                 // phase Cordoned
+	DaemonDraining                 // phase Draining
+	DaemonDormant                  // phase Dormant
+	DaemonGone                     // phase Gone
+	PlatformMismatch               // cannot build for the platform
+	InsufficientDisk               // its whole volume is too small for what the build needs
+	FailedHereBefore               // an earlier attempt of this build ended badly there
+	reasonCount      = iota
+)
+
+var reasonNames = [reasonCount]string{"Fits", "AtCapacity", "NotReady", "Suspect", "Cordoned", "Draining", "Dormant", "Gone",
+	"PlatformMismatch", "InsufficientDisk", "FailedHereBefore"}
+
+// String is the reason's name.
+func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r)) }
+
+// MarshalText writes the reason by name.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads a reason by name.
+func (r *Reason) UnmarshalText(text []byte) error {
+	at, err := indexOf("reason", reasonNames[:], text)
+	*r = Reason(at)
+	return err
+}
+
+// Refusals counts daemons by the reason they were refused for; the count under Fits is always 0.
+type Refusals [reasonCount]int32
+
+// String lists the counts, most frequent first and then by name: "3 AtCapacity, 2 Draining".
+func (c Refusals) String() string {
+	reasons := make([]Reason, 0, reasonCount)
+	for r, n := range c {
+		if n > 0 {
+			reasons = append(reasons, Reason(r))
+		}
+	}
+	slices.SortFunc(reasons, func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a.String(), b.String()))
+	})
+	parts := make([]string, len(reasons))
+	for i, r := range reasons {
+		parts[i] = strconv.Itoa(int(c[r])) + " " + r.String()
+	}
+	return strings.Join(parts, ", ")
+}
+
+// NoFitError says that no daemon can start the build now. It may later: the reasons tell what would have to change.
+type NoFitError struct {
+	Daemons int // in the fleet
+	Refused Refusals
+}
+
+// Error is what users read: "0/5 daemons fit: 3 AtCapacity, 2 Draining".
+func (e *NoFitError) Error() string {
+	if e.Daemons == 0 {
+		return "0/0 daemons fit: the fleet is empty"
+	}
+	return fmt.Sprintf("0/%d daemons fit: %s", e.Daemons, e.Refused)
+}
+
+// refusal says why d cannot start r now, or Fits. Standing reasons come before AtCapacity, which passes by itself.
+func refusal(d *Daemon, r *Request) Reason {
+	if why := standing(d, r); why != Fits {
+		return why
+	}
+	if d.free() <= 0 {
+		return AtCapacity
+	}
+	return Fits
+}
+
+// standing is refusal without capacity: a daemon that passes is worth waiting for.
+func standing(d *Daemon, r *Request) Reason {
+	switch d.Phase {
+	case Ready:
+	case Suspect:
+		if d.Running+d.Reserved > 0 {
+			return DaemonSuspect
+		}
+	case Cordoned:
+		return DaemonCordoned
+	case Draining:
+		return DaemonDraining
+	case Dormant:
+		return DaemonDormant
+	case Gone:
+		return DaemonGone
+	case NotReady:
+		return DaemonNotReady
+	default:
+		return DaemonNotReady
+	}
+	switch {
+	case !d.builds(r.Platform):
+		return PlatformMismatch
+	case d.VolumeBytes > 0 && d.VolumeBytes < r.DiskBytes:
+		return InsufficientDisk
+	case slices.Contains(r.FailedOn, d.ID):
+		return FailedHereBefore
+	}
+	return Fits
+}
+
+// nameOf is names[at], or a number for a value outside the enumeration.
+func nameOf(names []string, at uint8) string {
+	if int(at) < len(names) {
+		return names[at]
+	}
+	return strconv.Itoa(int(at))
+}
+
+// indexOf is the position of text in names. kind names the enumeration in the error.
+func indexOf(kind string, names []string, text []byte) (int, error) {
+	at := slices.Index(names, string(text))
+	if at < 0 {
+		return 0, fmt.Errorf("no such %s %q; known are %s", kind, text, strings.Join(names, ", "))
+	}
+	return at, nil
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+// Sharing says what two builds do that use one key on one daemon at the same time. The modes are those of BuildKit's cache mounts.
+type Sharing uint8
+
+// The sharing modes.
+const (
+	Shared  Sharing = iota // both use it
+	Locked                 // the second waits until the first is done
+	Private                // the second gets an empty one
+)
+
+var sharingNames = [...]string{"Shared", "Locked", "Private"}
+
+// String is the mode's name.
+func (s Sharing) String() string { return nameOf(sharingNames[:], uint8(s)) }
+
+// MarshalText writes the mode by name.
+func (s Sharing) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a mode by name.
+func (s *Sharing) UnmarshalText(text []byte) error {
+	at, err := indexOf("sharing mode", sharingNames[:], text)
+	*s = Sharing(at)
+	return err
+}
+
+// KeyUse is one cache that a build would profit from.
+type KeyUse struct {
+	ID KeyID `json:"id,string"`
+	// Gain is this key's part in the difference between a cold and a warm build, relative to the other keys of the request;
+	// when all are 0 they count alike.
+	Gain    float64 `json:"gain,omitempty"`
+	Sharing Sharing `json:"sharing,omitempty"`
+	// Bytes is the size of a copy, 0 if unknown. It is what a new copy takes from the volume.
+	Bytes int64 `json:"bytes,omitempty"`
+	// SnapshotBytes is what must be pulled to prime a daemon with the key's snapshot or registry cache; 0 means there is none.
+	// SnapshotFresh in 0..1 is the part of Gain that it restores.
+	SnapshotBytes int64   `json:"snapshotBytes,omitempty"`
+	SnapshotFresh float64 `json:"snapshotFresh,omitempty"`
+}
+
+// Request is one build that wants a daemon.
+type Request struct {
+	UID string `json:"uid"` // unique in a round; the last tie-break
+	// Queue is whose share the build is charged to, usually its namespace or submitter. Higher priorities go first.
+	Queue    string `json:"queue,omitempty"`
+	Priority int32  `json:"priority,omitempty"`
+	Platform string `json:"platform,omitempty"` // for example "linux/arm64"; empty: any
+	// Keys are the caches it uses, the one that decides its home first. Empty means it has no caches: any daemon is as good.
+	Keys []KeyUse `json:"keys,omitempty"`
+	// WarmSeconds and ColdSeconds are how long it takes with all caches fresh and with none; 0 means Params' priors. See Estimates.
+	WarmSeconds float64 `json:"warmSeconds,omitempty"`
+	ColdSeconds float64 `json:"coldSeconds,omitempty"`
+	AgeSeconds  float64 `json:"ageSeconds,omitempty"` // since it was first queued, attempts included
+	// MaxWaitSeconds is the age from which it outranks every priority; 0 means never.
+	MaxWaitSeconds float64 `json:"maxWaitSeconds,omitempty"`
+	DiskBytes      int64   `json:"diskBytes,omitempty"` // what it must be able to store, 0 if unknown
+	// FailedOn are daemons where an attempt of this build ended for reasons of the daemon's.
+	FailedOn []DaemonID `json:"failedOn,omitempty"`
+}
+
+// expected is the request's warm and cold length, with priors for what is unknown and never cold below warm.
+func (r *Request) expected(p *Params) (warmSeconds, coldSeconds float64) {
+	warm, cold := r.WarmSeconds, r.ColdSeconds
+	switch {
+	case warm <= 0 && cold <= 0:
+		warm, cold = p.PriorColdSeconds/p.PriorColdRatio, p.PriorColdSeconds
+	case warm <= 0:
+		warm = cold / p.PriorColdRatio
+	case cold <= 0:
+		cold = warm * p.PriorColdRatio
+	}
+	return warm, max(warm, cold)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// View is a fleet at one instant and what is believed of its caches. Change Daemons' fields freely between calls, then Recount; membership
+// changes need a new View.
+type View struct {
+	// Daemons is sorted by identity; positions stay valid for the life of the View.
+	Daemons []Daemon
+	// Ledger is shared with later views of the same fleet.
+	Ledger *Ledger
+	// Candidates remembers the rendezvous order of keys. Nil means it is computed for each placement.
+	Candidates *Candidates
+	// NowSeconds is the instant, on the clock of Busy and Copy.
+	NowSeconds float64
+	// Queued is how many builds wait for a daemon. It is part of the load; Round sets it from the queue it is given.
+	Queued int
+
+	ranking ranking
+	at      map[DaemonID]int32
+	assumed assumptions
+	slots   int64 // of daemons that take builds
+	busy    int64 // running and reserved there
+	open    int64 // builds that could start now
+}
+
+// NewView orders a copy of daemons and puts a ledger beside them; nil is a ledger that knows nothing. It refuses two daemons of one
+// identity or name, and negative numbers of slots and builds.
+func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error) {
+	if ledger == nil {
+		ledger = NewLedger()
+	}
+	v := &View{Daemons: slices.Clone(daemons), Ledger: ledger, NowSeconds: nowSeconds, at: make(map[DaemonID]int32, len(daemons))}
+	slices.SortFunc(v.Daemons, func(a, b Daemon) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name)) })
+	names := make(map[string]bool, len(daemons))
+	for i := range v.Daemons {
+		d := &v.Daemons[i]
+		if d.Weight == 0 {
+			d.Weight = unitWeight
+		}
+		if _, twice := v.at[d.ID]; twice || names[d.Name] {
+			return nil, fmt.Errorf("daemon %q is in the fleet twice, by name or identity", d.Name)
+		}
+		if d.Slots < 0 || d.Running < 0 || d.Reserved < 0 {
+			return nil, fmt.Errorf("daemon %q has %d slots, %d running and %d reserved; none may be negative", d.Name, d.Slots, d.Running, d.Reserved)
+		}
+		v.at[d.ID], names[d.Name] = int32(i), true
+	}
+	v.ranking = newRanking(v.Daemons)
+	v.Recount()
+	return v, nil
+}
+
+// Recount brings the load up to date after fields of Daemons were changed.
+func (v *View) Recount() {
+	v.slots, v.busy, v.open = 0, 0, 0
+	for i := range v.Daemons {
+		d := &v.Daemons[i]
+		if d.Phase == Suspect && d.Running+d.Reserved == 0 {
+			v.open++ // open to a probe, but nothing to count on
+		}
+		if d.Phase != Ready {
+			continue
+		}
+		v.slots += int64(d.Slots)
+		v.busy += int64(d.Running + d.Reserved)
+		v.open += int64(max(d.free(), 0))
+	}
+}
+
+// Position is the place of a daemon in Daemons, or false if it is not in the fleet.
+func (v *View) Position(id DaemonID) (int, bool) {
+	at, found := v.at[id]
+	return int(at), found
+}
+
+// Load is the share of slots that are taken or waited for: 1 means as much demand as slots. A fleet without slots is fully loaded.
+func (v *View) Load() float64 {
+	if v.slots == 0 {
+		return 1
+	}
+	return float64(v.busy+int64(v.Queued)) / float64(v.slots)
+}
+
+// assumptions are placements of the round under way, of which the ledger does not know yet, as lists by key.
+type assumptions struct {
+	head map[KeyID]int32 // index+1 of the key's newest item
+	item []assumption
+}
+
+// assumption is a copy that a build placed in this round will use or make.
+type assumption struct {
+	daemon        DaemonID
+	endsAtSeconds float64
+	next          int32 // index+1 of the key's next item
+}
+
+// add notes that a build using key was placed on daemon.
+func (a *assumptions) add(key KeyID, daemon DaemonID, endsAtSeconds float64) {
+	if a.head == nil {
+		a.head = map[KeyID]int32{}
+	}
+	a.item = append(a.item, assumption{daemon: daemon, endsAtSeconds: endsAtSeconds, next: a.head[key]})
+	a.head[key] = int32(len(a.item))
+}
+
+// of is when the last assumed build of key on daemon ends, and how many there are.
+func (a *assumptions) of(key KeyID, daemon DaemonID) (endsAtSeconds float64, users int32) {
+	if len(a.item) == 0 {
+		return 0, 0
+	}
+	for i := a.head[key]; i != 0; i = a.item[i-1].next {
+		if it := &a.item[i-1]; it.daemon == daemon {
+			endsAtSeconds = max(endsAtSeconds, it.endsAtSeconds)
+			users++
+		}
+	}
+	return endsAtSeconds, users
+}
+
+// clear forgets all, keeping the memory.
+func (a *assumptions) clear() {
+	clear(a.head)
+	a.item = a.item[:0]
+}
