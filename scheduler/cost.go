@@ -14,6 +14,7 @@ type weighing struct {
 	warm, cold float64 // seconds
 	price      float64 // of a slot-second
 	load       float64
+	stay       bool // overdue: never cold while a holder takes builds
 	waived     bool // another copy of the primary key is wanted, so making one is free of the price
 	keys       int
 	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
@@ -26,6 +27,8 @@ func (w *weighing) weigh(v *View, r *Request, p *Params) {
 	w.warm, w.cold = r.expected(p)
 	w.load = v.Load()
 	w.price = p.price(w.load)
+	escaped := r.AgeSeconds > p.EscapeFactor*w.cold && w.load < p.EscapeLoad
+	w.stay = !escaped && p.overdue(r)
 	w.keys = min(len(r.Keys), maxKeys)
 	sum := 0.0
 	for k := range w.keys {
@@ -49,6 +52,15 @@ func (w *weighing) copiesInReach() int32 {
 		c := &w.held[0].copies[i]
 		if at, known := w.v.at[c.Daemon]; known && c.Epoch == w.v.Daemons[at].Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
 			n++
+		}
+	}
+	a := &w.v.assumed
+	if len(a.item) == 0 {
+		return n
+	}
+	for i := a.head[w.r.Keys[0].ID]; i != 0; i = a.item[i-1].next {
+		if _, known := w.held[0].find(a.item[i-1].daemon); !known {
+			n++ // may count a daemon twice, which errs towards too few copies
 		}
 	}
 	return n

@@ -16,6 +16,7 @@ type choice struct {
 	second    Option // the best of all the others
 	holders   int    // daemons seen that hold the primary key and take builds
 	down      int    // those that hold it and take none
+	held      bool   // a cold start was possible and not allowed
 }
 
 // offer takes one option into account. Offering a daemon twice is harmless.
@@ -121,8 +122,7 @@ func (w *weighing) offerHolder(at int32, k int, head *ranks, c *choice) (seen ui
 			break
 		}
 	}
-	up := w.consider(at, rank, c)
-	if k == 0 && up {
+	if up := w.consider(at, rank, c); k == 0 && up {
 		c.holders++
 	} else if k == 0 {
 		c.down++
@@ -136,6 +136,10 @@ func (w *weighing) consider(at, rank int32, c *choice) bool {
 		return false
 	}
 	o := w.option(at, rank)
+	if w.stay && o.Mode == Cold && c.holders > 0 {
+		c.held = c.held || o.startable
+		return true
+	}
 	c.offer(&o)
 	return true
 }
@@ -180,8 +184,8 @@ func conclude(w *weighing, c *choice, out *Decision) {
 	case !c.run.Exists():
 		out.Action, out.Why, out.Chosen, out.RunnerUp = NoFit, NoDaemonFits, c.wait, c.second
 		out.Refused = refusals(w.v, w.r)
-		if c.wait.Exists() && w.v.Daemons[c.wait.At].free() > 0 {
-			out.Action, out.Why = Wait, WaitsForWarmDaemon // a lock is held, not a slot
+		if c.wait.Exists() && (w.v.Daemons[c.wait.At].free() > 0 || c.held) {
+			out.Action, out.Why = Wait, WaitsForWarmDaemon // for a lock rather than a slot, or by being overdue
 		}
 		return
 	case c.wait.Exists() && c.wait.better(&c.run):

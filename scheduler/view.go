@@ -17,6 +17,8 @@ type View struct {
 	Ledger *Ledger
 	// Candidates remembers the rendezvous order of keys. Nil means it is computed for each placement.
 	Candidates *Candidates
+	// Shares says whose turn it is among queues. Nil means all have had the same.
+	Shares *Shares
 	// NowSeconds is the instant, on the clock of Busy and Copy.
 	NowSeconds float64
 	// Queued is how many builds wait for a daemon. It is part of the load; Round sets it from the queue it is given.

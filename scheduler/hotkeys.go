@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"math"
+	"slices"
+)
+
+// HotKeys finds the keys that one daemon cannot serve alone, and says how many copies each is worth. It counts arrivals with a half-life and
+// compares the work they bring with the slots of a daemon. A count must ask for more copies in two sweeps running before it gets them, and must
+// fall to half before it loses them, so that a key near a boundary does not go back and forth.
+type HotKeys struct {
+	rates map[KeyID]*rate
+}
+
+// rate is a decaying count of one key's arrivals.
+type rate struct {
+	count       float64
+	atSeconds   float64 // of the last decay
+	warmSeconds float64 // expected length, as of the last arrival
+	replicas    int32
+	asked       bool // the last sweep would have grown
+}
+
+const (
+	hotHalfLifeSeconds = 1800 // half an hour: longer than a push's burst, shorter than a working day's swing
+	hotUtilisation     = 0.7  // of a daemon's slots by one key; queueing delay grows steeply beyond
+	hotMaxReplicas     = 16
+	hotForgetCount     = 0.01 // arrivals left after 6 to 7 half-lives of one
+)
+
+// NewHotKeys has seen nothing.
+func NewHotKeys() *HotKeys { return &HotKeys{rates: map[KeyID]*rate{}} }
+
+// Observe notes one arrival of key, whose warm builds take warmSeconds.
+func (h *HotKeys) Observe(key KeyID, nowSeconds, warmSeconds float64) {
+	r := h.rates[key]
+	if r == nil {
+		r = &rate{atSeconds: nowSeconds, replicas: 1}
+		h.rates[key] = r
+	}
+	r.decay(nowSeconds)
+	r.count++
+	r.warmSeconds = warmSeconds
+}
+
+// PerSecond is the key's present arrival rate.
+func (h *HotKeys) PerSecond(key KeyID, nowSeconds float64) float64 {
+	r := h.rates[key]
+	if r == nil {
+		return 0
+	}
+	r.decay(nowSeconds)
+	return r.count * math.Ln2 / hotHalfLifeSeconds
+}
+
+func (r *rate) decay(nowSeconds float64) {
+	r.count *= math.Exp2(-(nowSeconds - r.atSeconds) / hotHalfLifeSeconds)
+	r.atSeconds = nowSeconds
+}
+
+// Sweep brings the wanted copies of every key up to date in the ledger; slots is the number of slots of one daemon. Call it at a steady
+// interval, say each minute. Keys that have been quiet for hours are forgotten.
+func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
+	for key, r := range h.rates {
+		r.decay(nowSeconds)
+		r.settle(max(slots, 1))
+		l.WantReplicas(key, r.replicas)
+		if r.count < hotForgetCount {
+			delete(h.rates, key)
+		}
+	}
+}
+
+// settle moves replicas one step of hysteresis towards what the count asks for.
+func (r *rate) settle(slots int32) {
+	demand := r.count * math.Ln2 / hotHalfLifeSeconds * r.warmSeconds / (hotUtilisation * float64(slots)) // daemons
+	want := int32(min(max(math.Ceil(demand), 1), hotMaxReplicas))
+	switch {
+	case want > r.replicas && r.asked:
+		r.replicas, r.asked = want, false
+	case want > r.replicas:
+		r.asked = true
+	case 2*demand <= float64(r.replicas):
+		r.replicas, r.asked = want, false
+	default:
+		r.asked = false
+	}
+}
+
+// Keys lists the keys seen lately, in order.
+func (h *HotKeys) Keys() []KeyID {
+	keys := make([]KeyID, 0, len(h.rates))
+	for key := range h.rates {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// The order in which a round serves the queue. Builds past their own MaxWait come first of all, then priorities fall. Within a priority the
+// overdue builds come first, oldest first, and after them queues take turns by their shares, oldest build first.
+//
+// Going first is all the reservation an overdue build needs. A round runs whenever a slot is freed, so the overdue build is asked before
+// anyone younger whether it wants that slot, and while it waits for a daemon its claim delays that daemon's slots for all who are asked
+// later. Nothing has to be stored or given back, and a restarted scheduler makes the same reservations again.
+
+// turn is one request's place in the order.
+type turn struct {
+	at      int // in the queue given to Round
+	class   int64
+	overdue bool
+}
+
+// lastResort is the class of builds past their MaxWait; it is above every priority.
+const lastResort = math.MaxInt64
+
+// turns sorts the queue up to fairness: within a class, overdue builds first and the rest grouped by queue.
+func turns(queue []Request, p *Params) []turn {
+	order := make([]turn, len(queue))
+	for i := range queue {
+		r := &queue[i]
+		order[i] = turn{at: i, class: int64(r.Priority), overdue: p.overdue(r)}
+		if r.MaxWaitSeconds > 0 && r.AgeSeconds >= r.MaxWaitSeconds {
+			order[i].class, order[i].overdue = lastResort, true
+		}
+	}
+	slices.SortFunc(order, func(a, b turn) int {
+		x, y := &queue[a.at], &queue[b.at]
+		if c := cmp.Compare(b.class, a.class); c != 0 {
+			return c
+		}
+		if a.overdue != b.overdue {
+			if a.overdue {
+				return -1
+			}
+			return 1
+		}
+		if !a.overdue {
+			if c := cmp.Compare(x.Queue, y.Queue); c != 0 {
+				return c
+			}
+		}
+		return cmp.Or(cmp.Compare(y.AgeSeconds, x.AgeSeconds), cmp.Compare(x.UID, y.UID), cmp.Compare(a.at, b.at))
+	})
+	return order
+}
+
+// overdue reports whether r has waited for so long that it goes before its queue's turn.
+func (p *Params) overdue(r *Request) bool {
+	warm, _ := r.expected(p)
+	return r.AgeSeconds > max(p.OverdueSeconds, p.OverdueFactor*warm)
+}
+
+// lane is one queue's requests of one class that are not overdue, oldest first.
+type lane struct {
+	queue string
+	turns []turn
+	tag   float64
+}
+
+// serve calls visit for every turn in the order of service, until it returns false. visit tells how many slot-seconds it gave away.
+func serve(order []turn, queue []Request, shares *Shares, visit func(turn) (slotSeconds float64, more bool)) {
+	tags := map[string]float64{} // of queues served in this round
+	now := shares.now
+	charge := func(name string, seconds float64) {
+		start := max(now, shares.tag[name], tags[name])
+		now = max(now, start)
+		tags[name] = start + seconds/shares.weightOf(name)
+	}
+	for len(order) > 0 {
+		end := 1
+		for end < len(order) && order[end].class == order[0].class && order[end].overdue == order[0].overdue {
+			end++
+		}
+		block := order[:end]
+		order = order[end:]
+		if block[0].overdue {
+			for _, t := range block {
+				given, more := visit(t)
+				if given > 0 {
+					charge(queue[t.at].Queue, given)
+				}
+				if !more {
+					return
+				}
+			}
+			continue
+		}
+		lanes := lanesOf(block, queue)
+		for len(lanes) > 0 {
+			best := nextLane(lanes, shares, tags, now)
+			l := &lanes[best]
+			given, more := visit(l.turns[0])
+			if given > 0 {
+				charge(l.queue, given)
+			}
+			if !more {
+				return
+			}
+			if l.turns = l.turns[1:]; len(l.turns) == 0 {
+				lanes = slices.Delete(lanes, best, best+1)
+			}
+		}
+	}
+}
+
+// lanesOf cuts a block that is grouped by queue.
+func lanesOf(block []turn, queue []Request) []lane {
+	var lanes []lane
+	for len(block) > 0 {
+		name, end := queue[block[0].at].Queue, 1
+		for end < len(block) && queue[block[end].at].Queue == name {
+			end++
+		}
+		lanes = append(lanes, lane{queue: name, turns: block[:end]})
+		block = block[end:]
+	}
+	return lanes
+}
+
+// nextLane is the lane with the smallest tag; equal tags fall to the older build, then to the smaller name.
+func nextLane(lanes []lane, shares *Shares, tags map[string]float64, now float64) int {
+	best := 0
+	for i := range lanes {
+		lanes[i].tag = max(now, shares.tag[lanes[i].queue], tags[lanes[i].queue])
+		if lanes[i].tag < lanes[best].tag {
+			best = i
+		}
+	}
+	return best
+}
