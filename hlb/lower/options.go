@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lower
+
+import (
+	"context"
+	"io/fs"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/openllb/hlb-operator/hlb/request"
+)
+
+// Profile says on whose machine the compiler runs.
+type Profile int
+
+const (
+	// ProfileLocal is a user's own machine: a program may read its files, environment and processes.
+	ProfileLocal Profile = iota
+	// ProfileServer is a shared machine: whatever would touch it is refused, or redirected to what the build declares.
+	ProfileServer
+)
+
+// Resolver looks up the config of an image. It answers with the reference it resolved, the digest of what the reference names
+// (an index, if there is one) and the config as JSON. Gateway clients are Resolvers.
+type Resolver interface {
+	ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error)
+}
+
+// Solver runs solves while compiling, for the builtins that need a result then: frontend, modules that live in a filesystem
+// or a git repository. Gateway clients are Solvers.
+type Solver interface {
+	Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error)
+}
+
+// Pusher performs an export while compiling, for programs that use the digest of a dockerPush, and returns that digest.
+type Pusher interface {
+	Push(ctx context.Context, export *request.Node) (digest.Digest, error)
+}
+
+// Manifest is what a registry says about an image.
+type Manifest struct {
+	// Digest of what the reference resolves to.
+	Digest digest.Digest
+	// Manifest, Config and Index are JSON as the registry sent it; Index is empty when the reference names no index.
+	Manifest, Config, Index string
+}
+
+// Registry looks up manifests, for the manifest builtin.
+type Registry interface {
+	Manifest(ctx context.Context, ref string, platform ocispecs.Platform) (Manifest, error)
+}
+
+// Host is the compiling machine, as far as a program may see it.
+type Host interface {
+	// Environ returns the value of an environment variable, empty if unset.
+	Environ(key string) string
+	// Cwd returns the working directory, an absolute path.
+	Cwd() (string, error)
+	// Home returns the home directory.
+	Home() (string, error)
+	// Platform returns operating system and architecture in Go's names.
+	Platform() (os, arch string)
+	// Run runs a process in dir and returns its output; a non-zero exit is an error of type *exec.ExitError.
+	Run(ctx context.Context, dir string, args []string) (stdout, stderr, both []byte, err error)
+	// ID tells machines apart, in the ids of local sources.
+	ID() string
+}
+
+// Limits bound what one compile may take. Zero values mean the default.
+type Limits struct {
+	// SourceBytes is the size of one module's text. Default 1 MiB.
+	SourceBytes int
+	// Imports is how many modules may be read. Default 64.
+	Imports int
+	// ImportDepth is how far modules may import modules. Default 16.
+	ImportDepth int
+	// CallDepth is how deep calls may nest. Default 500.
+	CallDepth int
+	// Fuel is how many statements and expressions may be evaluated. Default 1,000,000.
+	Fuel int
+	// Vertices is how many LLB vertices may be made. Default 50,000.
+	Vertices int
+	// StringBytes is the size of any string value, template output included. Default 4 MiB.
+	StringBytes int
+	// Wall is the time of the whole compile, look-ups included. Default 2 minutes.
+	Wall time.Duration
+}
+
+// withDefaults fills in zero values.
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	set(&l.SourceBytes, 1<<20)
+	set(&l.Imports, 64)
+	set(&l.ImportDepth, 16)
+	set(&l.CallDepth, 500)
+	set(&l.Fuel, 1_000_000)
+	set(&l.Vertices, 50_000)
+	set(&l.StringBytes, 4<<20)
+	if l.Wall == 0 {
+		l.Wall = 2 * time.Minute
+	}
+	return l
+}
+
+// Program is what to compile.
+type Program struct {
+	// Filename is how spans call the file. Modules are looked up relative to its directory.
+	Filename string
+	// Source is the program's text.
+	Source []byte
+	// Files holds the modules beside it, with Filename a path inside it. Nil means the machine's own files for ProfileLocal,
+	// and no modules for ProfileServer.
+	Files fs.FS
+}
+
+// Options say how to compile. The zero value compiles the target "default" offline for this machine's user.
+type Options struct {
+	// Targets are the names to build, default "default".
+	Targets []string
+	// Args are values for the string, int and bool parameters of the targets, by parameter name. Each must be a parameter of
+	// one of the targets.
+	Args map[string]string
+	// Platform is what filesystems are built for unless the program says otherwise. Default linux on this machine's
+	// architecture.
+	Platform *ocispecs.Platform
+	Profile  Profile
+
+	// Resolver loads image configs. Without it images have empty configs.
+	Resolver Resolver
+	// Solver runs what must be solved while compiling. Without it such builtins are diagnostics.
+	Solver Solver
+	// Pusher performs dockerPush while compiling where its digest is used. Without it that is a diagnostic.
+	Pusher Pusher
+	// Registry serves the manifest builtin. Without it the builtin is a diagnostic, except that digest and config come from
+	// Resolver if there is one.
+	Registry Registry
+	// Host is the machine that ProfileLocal programs see. Nil means this one.
+	Host Host
+
+	// Context is what local "…" reads in ProfileServer; nil makes local a diagnostic.
+	Context *llb.State
+	// ContextNeeds is what solving Context takes.
+	ContextNeeds request.Needs
+	// Secrets and SSH are the ids that the build declares, for ProfileServer: secret "name" "/path" must name one of Secrets,
+	// ssh uses the agent "default" or the one that localPaths names.
+	Secrets, SSH []string
+	// KnownSSHHosts are lines of a known_hosts file for git over ssh. Without them ssh remotes are refused in ProfileServer.
+	KnownSSHHosts string
+
+	// CacheMountNamespace is put before every cache mount id. Servers set one per tenant.
+	CacheMountNamespace string
+	// AllowCacheRef says whether a program may import or export build cache at a registry reference. Nil allows all.
+	AllowCacheRef func(ref string) error
+	// DisableProgramCaches makes cacheContext do nothing.
+	DisableProgramCaches bool
+	// AllowedEntitlements are the entitlements a program may ask for: network.host, security.insecure. ProfileLocal allows all.
+	AllowedEntitlements []string
+
+	Limits Limits
+	// IDSource makes the random values of ignoreCache. Nil means BuildKit's random ids.
+	IDSource func() string
+}

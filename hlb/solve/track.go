@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solve
+
+import (
+	"bytes"
+	"sync"
+
+	"github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
+)
+
+// logTailBytes is how much of a step's output is kept for its error: about 40 lines, well under what a status field may hold.
+const logTailBytes = 4096
+
+// tracker watches the status of all solves of a run. It is safe for concurrent use.
+type tracker struct {
+	mu      sync.Mutex
+	forward func(*client.SolveStatus)
+	ran     map[digest.Digest]bool
+	cached  map[digest.Digest]bool
+	errs    map[digest.Digest]string
+	names   map[digest.Digest]string
+	logs    map[digest.Digest][]byte
+}
+
+func newTracker(forward func(*client.SolveStatus)) *tracker {
+	return &tracker{
+		forward: forward,
+		ran:     map[digest.Digest]bool{},
+		cached:  map[digest.Digest]bool{},
+		errs:    map[digest.Digest]string{},
+		names:   map[digest.Digest]string{},
+		logs:    map[digest.Digest][]byte{},
+	}
+}
+
+// channel returns a channel to pass to a solve, which closes it, and a function that waits until all of it was read.
+func (t *tracker) channel() (ch chan *client.SolveStatus, wait func()) {
+	ch = make(chan *client.SolveStatus)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range ch {
+			t.see(s)
+		}
+	}()
+	return ch, func() { <-done }
+}
+
+func (t *tracker) see(s *client.SolveStatus) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, v := range s.Vertexes {
+		t.names[v.Digest] = v.Name
+		if v.Error != "" {
+			t.errs[v.Digest] = v.Error
+		}
+		switch {
+		case v.Cached:
+			t.cached[v.Digest] = true
+		case v.Completed != nil:
+			t.ran[v.Digest] = true
+		}
+	}
+	for _, l := range s.Logs {
+		t.logs[l.Vertex] = tail(append(t.logs[l.Vertex], l.Data...))
+	}
+	if t.forward != nil {
+		t.forward(s)
+	}
+}
+
+// tail cuts b to its last logTailBytes, at a line's start where there is one.
+func tail(b []byte) []byte {
+	if len(b) <= logTailBytes {
+		return b
+	}
+	b = b[len(b)-logTailBytes:]
+	if i := bytes.IndexByte(b, '\n'); i >= 0 && i+1 < len(b) {
+		b = b[i+1:]
+	}
+	return append([]byte(nil), b...)
+}
+
+// step says whether a step ran and whether it was found in the cache. A step that ran in one solve and is then found by
+// another solve of the same run counts as having run.
+func (t *tracker) step(d digest.Digest) (ran, cached bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ran[d], t.cached[d] && !t.ran[d]
+}
+
+func (t *tracker) logTail(d digest.Digest) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.logs[d])
+}
+
+func (t *tracker) name(d digest.Digest) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.names[d]
+}
+
+// errorNamed returns the error of a vertex whose name begins with prefix, empty if there is none.
+func (t *tracker) errorNamed(prefix string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for d, name := range t.names {
+		if len(name) >= len(prefix) && name[:len(prefix)] == prefix && t.errs[d] != "" {
+			return t.errs[d]
+		}
+	}
+	return ""
+}
