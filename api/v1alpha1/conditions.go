@@ -101,6 +101,8 @@ const (
 	ReasonLeaseExpired = "LeaseExpired"
 	// ReasonNotStarted surfaces on a BuildDaemon whose agent has never reported.
 	ReasonNotStarted = "NotStarted"
+	// ReasonScaledDown surfaces on a BuildDaemon whose pod was scaled away; its volume waits for it to come back.
+	ReasonScaledDown = "ScaledDown"
 	// ReasonVolumeNearlyFull surfaces when the volume passed its fill threshold.
 	ReasonVolumeNearlyFull = "VolumeNearlyFull"
 	// ReasonVolumeHasSpace surfaces when the volume is below its fill threshold.

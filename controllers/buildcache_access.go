@@ -1,0 +1,87 @@
+package controllers
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+func objectMeta(cache *v1alpha1.BuildCache, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: cache.Namespace, Labels: map[string]string{v1alpha1.LabelCache: cache.Name}}
+}
+
+func desiredServiceAccount(cache *v1alpha1.BuildCache) *corev1.ServiceAccount {
+	no := false
+	return &corev1.ServiceAccount{
+		TypeMeta:                     metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+		ObjectMeta:                   objectMeta(cache, agentName(cache)),
+		AutomountServiceAccountToken: &no,
+	}
+}
+
+// desiredRole is all that an agent may do, in its own namespace: read what builds name, report on builds and on its own daemon.
+func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
+	const group = "build.openllb.dev"
+	return &rbacv1.Role{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"},
+		ObjectMeta: objectMeta(cache, agentName(cache)),
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{group}, Resources: []string{"hlbbuilds"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{group}, Resources: []string{"hlbbuilds/status"}, Verbs: []string{"patch", "update"}},
+			{APIGroups: []string{group}, Resources: []string{"buildcaches"}, ResourceNames: []string{cache.Name}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{group}, Resources: []string{"builddaemons"}, ResourceNames: daemons, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{group}, Resources: []string{"builddaemons/status"}, ResourceNames: daemons, Verbs: []string{"patch", "update"}},
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: daemons, Verbs: []string{"get", "update", "patch"}},
+			// Builds name their Secrets and ConfigMaps freely, so these can't be narrowed by name; there is no list or watch.
+			{APIGroups: []string{""}, Resources: []string{"secrets", "configmaps"}, Verbs: []string{"get"}},
+			{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+		},
+	}
+}
+
+func desiredRoleBinding(cache *v1alpha1.BuildCache) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"},
+		ObjectMeta: objectMeta(cache, agentName(cache)),
+		RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: agentName(cache)},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: agentName(cache), Namespace: cache.Namespace}},
+	}
+}
+
+func desiredConfigMap(cache *v1alpha1.BuildCache, config string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: objectMeta(cache, configName(cache)),
+		Data:       map[string]string{configFile: config},
+	}
+}
+
+// desiredNetworkPolicy denies all ingress to the daemons: nothing but the kubelet's probes has business there.
+func desiredNetworkPolicy(cache *v1alpha1.BuildCache) *networkingv1.NetworkPolicy {
+	return &networkingv1.NetworkPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
+		ObjectMeta: objectMeta(cache, cache.Name),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: daemonLabels(cache)},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		},
+	}
+}
+
+// desiredPodDisruptionBudget lets node drains take one daemon at a time; each takes its caches' warmth with it for a while.
+func desiredPodDisruptionBudget(cache *v1alpha1.BuildCache) *policyv1.PodDisruptionBudget {
+	one := intstr.FromInt32(1)
+	return &policyv1.PodDisruptionBudget{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
+		ObjectMeta: objectMeta(cache, cache.Name),
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable: &one,
+			Selector:       &metav1.LabelSelector{MatchLabels: daemonLabels(cache)},
+		},
+	}
+}

@@ -1,0 +1,168 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+)
+
+// BuildCacheReconciler keeps a BuildCache's daemons, their configuration and their access as the spec wants them.
+type BuildCacheReconciler struct {
+	Client client.Client
+	Events events.EventRecorder
+	Clock  clock.PassiveClock
+	Images Images
+}
+
+// SetupWithManager watches BuildCaches and all that they own, so that drift is repaired.
+func (r *BuildCacheReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("buildcache").
+		For(&v1alpha1.BuildCache{}).
+		Owns(&appsv1.StatefulSet{}).
+		Owns(&v1alpha1.BuildDaemon{}).
+		Owns(&corev1.ConfigMap{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&rbacv1.Role{}).
+		Owns(&rbacv1.RoleBinding{}).
+		Owns(&networkingv1.NetworkPolicy{}).
+		Owns(&policyv1.PodDisruptionBudget{}).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel)).
+		Watches(&coordinationv1.Lease{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel), ignoreUpdates).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// Reconcile brings the fleet a step nearer to the spec and reports. Called twice on the same world, it changes nothing the second time.
+func (r *BuildCacheReconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
+	if !cache.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // everything is owned, so garbage collection does the rest
+	}
+	var daemons v1alpha1.BuildDaemonList
+	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), client.MatchingLabels{v1alpha1.LabelCache: cache.Name}); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list BuildDaemons: %w", err)
+	}
+	byOrdinal(daemons.Items)
+	failure := r.apply(ctx, cache, daemons.Items)
+	if err := r.report(ctx, cache, daemons.Items, failure); err != nil {
+		return ctrl.Result{}, errors.Join(err, failure)
+	}
+	return ctrl.Result{}, result(failure)
+}
+
+// apply makes every object that the spec asks for and removes daemons that it no longer does.
+func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon) error {
+	config, err := desiredConfig(cache)
+	if err != nil {
+		return &configError{err}
+	}
+	objects := []client.Object{
+		desiredServiceAccount(cache),
+		desiredRole(cache, daemonNames(cache, existing)),
+		desiredRoleBinding(cache),
+		desiredConfigMap(cache, config),
+		desiredNetworkPolicy(cache),
+		desiredPodDisruptionBudget(cache),
+	}
+	for _, d := range desiredDaemons(cache) {
+		objects = append(objects, d)
+	}
+	// The StatefulSet comes last: its pods need what stands before it.
+	objects = append(objects, desiredStatefulSet(cache, r.Images, config))
+	for _, o := range objects {
+		if err := applyOwned(ctx, r.Client, cache, o); err != nil {
+			return err
+		}
+	}
+	return r.retire(ctx, cache, existing)
+}
+
+// retire deletes or puts to sleep the daemons that scaling down left without a pod.
+func (r *BuildCacheReconciler) retire(ctx context.Context, cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon) error {
+	var readErr error
+	podExists := func(name string) bool {
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: cache.Namespace, Name: name}, &corev1.Pod{})
+		if client.IgnoreNotFound(err) != nil {
+			readErr = err
+		}
+		return !apierrors.IsNotFound(err)
+	}
+	surplus := surplusDaemons(cache, existing, podExists)
+	if readErr != nil {
+		return fmt.Errorf("read daemon pods: %w", readErr)
+	}
+	for _, d := range surplus {
+		if cache.Spec.Storage.Retention.WhenScaled == v1alpha1.RetentionDelete {
+			if err := r.Client.Delete(ctx, d); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("delete BuildDaemon %s: %w", d.Name, err)
+			}
+			continue
+		}
+		if err := r.sleep(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sleep says on a BuildDaemon that its pod was scaled away.
+func (r *BuildCacheReconciler) sleep(ctx context.Context, d *v1alpha1.BuildDaemon) error {
+	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
+	if ready != nil && ready.Reason == v1alpha1.ReasonScaledDown {
+		return nil
+	}
+	before := d.DeepCopy()
+	d.Status.RunningBuilds = 0
+	meta.RemoveStatusCondition(&d.Status.Conditions, v1alpha1.ConditionDraining)
+	buildstatus.Set(&d.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonScaledDown,
+		Message: "The daemon was scaled away; its volume is kept and comes back with it", ObservedGeneration: d.Generation,
+	}, r.Clock.Now())
+	if err := r.Client.Status().Patch(ctx, d, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("report BuildDaemon %s: %w", d.Name, err)
+	}
+	return nil
+}
+
+// report writes the status once, if it changed, and then tells what changed.
+func (r *BuildCacheReconciler) report(ctx context.Context, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, failure error) error {
+	sts := &appsv1.StatefulSet{}
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(cache), sts)
+	switch {
+	case apierrors.IsNotFound(err):
+		sts = nil
+	case err != nil:
+		return fmt.Errorf("read StatefulSet: %w", err)
+	case !metav1.IsControlledBy(sts, cache):
+		sts = nil
+	}
+	before := cache.DeepCopy()
+	cache.Status = fleetStatus(cache, sts, daemons, failure, r.Clock.Now())
+	if equality.Semantic.DeepEqual(before.Status, cache.Status) {
+		return nil
+	}
+	if err := r.Client.Status().Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	tellCache(r.Events, before, cache)
+	return nil
+}

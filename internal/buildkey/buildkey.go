@@ -1,0 +1,89 @@
+// Package buildkey derives the cache key of an HLBBuild: builds of one key go to the same daemon.
+package buildkey
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// defaultProgram is the path of the program in a git source that names none.
+const defaultProgram = "build.hlb"
+
+// Derive is the cache key of a build. It is the spec's own cacheKey where that is given; else it names the source without what doesn't
+// matter to caches (credentials, ref, spelling of the URL) and the targets; else, for an inline program, the cache mounts it uses, since
+// those are what a daemon can be warm with; else the object's own name.
+//
+// mounts are the ids of cache mounts that static analysis found in an inline program, in any order; nil for other sources. The key is at
+// most 512 bytes long.
+func Derive(b *v1alpha1.HLBBuild, mounts []string) string {
+	spec := &b.Spec
+	switch {
+	case spec.CacheKey != "":
+		return spec.CacheKey
+	case spec.Git != nil:
+		return bounded("git:"+Repository(spec.Git.URL)+"//"+program(spec.Git.Path), spec.Targets)
+	case spec.ConfigMapRef != nil:
+		return bounded("configmap:"+spec.ConfigMapRef.Name+"/"+spec.ConfigMapRef.Key, spec.Targets)
+	case len(mounts) > 0:
+		return "mounts:" + digest(sorted(mounts))
+	default:
+		return "build:" + baseName(b)
+	}
+}
+
+// Repository is a git URL without scheme, credentials, default port and suffix, in lower case where case doesn't matter. What is no URL is
+// returned as it is.
+func Repository(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return raw
+	}
+	host := strings.ToLower(u.Host)
+	for _, port := range []string{":80", ":443"} {
+		host = strings.TrimSuffix(host, port)
+	}
+	p := strings.Trim(path.Clean("/"+u.Path), "/")
+	return host + "/" + strings.TrimSuffix(p, ".git")
+}
+
+func program(p string) string {
+	if p == "" {
+		return defaultProgram
+	}
+	return path.Clean(p)
+}
+
+// bounded joins a source and its targets. Long ones are cut and made unique by a digest.
+func bounded(source string, targets []string) string {
+	key := source + "@" + strings.Join(sorted(targets), ",")
+	if len(key) <= 256 {
+		return key
+	}
+	return strings.ToValidUTF8(key[:200], "") + "…" + digest([]string{key})
+}
+
+// baseName is the object's name without what generateName added, so that a CI's numbered builds share one key.
+func baseName(b *v1alpha1.HLBBuild) string {
+	if b.GenerateName != "" && strings.HasPrefix(b.Name, b.GenerateName) {
+		return strings.TrimRight(b.GenerateName, "-.")
+	}
+	return b.Name
+}
+
+func sorted(names []string) []string {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// digest is 16 hexadecimal digits over a list; the separator can't stand in an id that BuildKit accepts.
+func digest(list []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(list, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
