@@ -44,6 +44,8 @@ type Object struct {
 	Alias   *Alias
 	Module  *Info     // the module that defines the name; nil for builtins and breakpoint
 	Span    diag.Span // of the defining name; in <builtin> for builtins
+
+	params []builtin.Param
 }
 
 // Alias is a binding of an effect to a module-level name. Its value is: run Func (whose parameters it takes) up to and including
@@ -80,6 +82,7 @@ type Info struct {
 	Aliases map[*ast.CallStmt][]*Object
 
 	members map[*ast.Import][]*use // uses of members, in source order
+	uses    map[*ast.Name]*use     // the same, by name
 	imports map[*ast.Import]*Info  // resolved imports
 }
 
@@ -111,14 +114,7 @@ func (i *Info) Imported(imp *ast.Import) *Info { return i.imports[imp] }
 // Params returns the signature of a callable object: kind, name and whether variadic. Parameters, effects, imports and unresolved
 // members have none.
 func (o *Object) Params() []builtin.Param {
-	switch o.What {
-	case BuiltinObject:
-		return o.Builtin.Params
-	case FuncObject, AliasObject:
-		return signature(o.Func)
-	default:
-		return nil
-	}
+	return o.params
 }
 
 func signature(f *ast.Func) []builtin.Param {
@@ -127,13 +123,4 @@ func signature(f *ast.Func) []builtin.Param {
 		params[i] = builtin.Param{Kind: p.Kind(), Name: p.Name.Name, Variadic: p.Variadic != nil}
 	}
 	return params
-}
-
-// use is a place where a member of an import is used, to be checked when the imported module is known.
-type use struct {
-	name *ast.Name
-	want []ast.Kind
-	args []ast.Expr
-	with *ast.With
-	in   *ast.Func // for the names visible in args; nil in the operand of an import
 }

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package syntax turns the text of a module into its tree: a modal lexer and a parser that descends by hand. It reports several
+// errors at once and never fails otherwise: any input gives a tree of what could be read and a list of what could not.
+package syntax
+
+import (
+	"unicode/utf8"
+
+	"github.com/openllb/hlb-operator/hlb/ast"
+	"github.com/openllb/hlb-operator/hlb/diag"
+)
+
+// Limits bound what a parse may cost. A zero field means the default.
+type Limits struct {
+	MaxBytes  int // of source; default 8 MiB
+	MaxDepth  int // of nested blocks, parentheses, strings and interpolations; default 256
+	MaxErrors int // after which the parser stops reporting; default 50
+}
+
+// The defaults leave room for generated programs (100,000 lines are about 3 MiB) and stay far below what a Go stack holds: a level of
+// nesting takes a few frames of some hundred bytes.
+const (
+	defaultMaxBytes  = 8 << 20
+	defaultMaxDepth  = 256
+	defaultMaxErrors = 50
+)
+
+func (l Limits) withDefaults() Limits {
+	if l.MaxBytes <= 0 {
+		l.MaxBytes = defaultMaxBytes
+	}
+	if l.MaxDepth <= 0 {
+		l.MaxDepth = defaultMaxDepth
+	}
+	if l.MaxErrors <= 0 {
+		l.MaxErrors = defaultMaxErrors
+	}
+	return l
+}
+
+// Parse reads the module in src. file is the name that spans carry. The tree is never nil; where the list is not empty, the tree
+// lacks what couldn't be read and must not be compiled. src is kept by the tree and must not change.
+func Parse(file string, src []byte, limits Limits) (*ast.Module, diag.List) {
+	p := &parser{file: file, src: src, limits: limits.withDefaults(), lex: newLexer(src)}
+	if !p.readable() {
+		p.lex = newLexer(nil)
+	}
+	mod := p.module()
+	mod.Source = src
+	p.errs.Sort()
+	return mod, p.errs
+}
+
+// parser holds the state of one parse. Its methods read what they are named for and return nil after having reported why they can't;
+// lists then skip to where their next element can start.
+type parser struct {
+	file   string
+	src    []byte
+	limits Limits
+	lex    *lexer
+	ahead  []token // read from lex, not yet consumed
+	prev   token   // the last token consumed
+	depth  int     // of the recursion, in nested brackets
+	errs   diag.List
+	muted  bool // at the limit of errors or depth: nothing more is reported
+}
+
+// readable reports whether src can be lexed at all.
+func (p *parser) readable() bool {
+	start := p.span(diag.Position{Line: 1, Column: 1}, diag.Position{Line: 1, Column: 1})
+	if len(p.src) > p.limits.MaxBytes {
+		p.report(diag.Errorf(diag.SourceTooLarge, start, "the file has %d bytes, more than the limit of %d", len(p.src), p.limits.MaxBytes))
+		return false
+	}
+	if utf8.Valid(p.src) {
+		return true
+	}
+	l := newLexer(p.src)
+	for l.at.Offset < len(p.src) {
+		r, n := utf8.DecodeRune(l.rest())
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		l.advance(n)
+	}
+	p.report(diag.Errorf(diag.Syntax, p.span(l.at, l.at), "the file isn't valid UTF-8"))
+	return false
+}
+
+func (p *parser) span(start, end diag.Position) diag.Span {
+	return diag.Span{File: p.file, Start: start, End: end}
+}
+
+func (p *parser) spanOf(t token) diag.Span { return p.span(t.start, t.end) }
+
+// from is the node position that starts at start and ends with the last token consumed.
+func (p *parser) from(start diag.Position) ast.At { return ast.At{Where: p.span(start, p.prev.end)} }
+
+func (p *parser) text(t token) string { return string(p.src[t.start.Offset:t.end.Offset]) }
+
+// peek returns the token n places ahead; peek(0) is the next one.
+func (p *parser) peek(n int) token {
+	for len(p.ahead) <= n {
+		p.ahead = append(p.ahead, p.lex.next())
+	}
+	return p.ahead[n]
+}
+
+func (p *parser) next() token {
+	t := p.peek(0)
+	copy(p.ahead, p.ahead[1:])
+	p.ahead = p.ahead[:len(p.ahead)-1]
+	p.prev = t
+	return t
+}
+
+// accept consumes the next token if it is of kind k.
+func (p *parser) accept(k tokenKind) bool {
+	if p.peek(0).kind != k {
+		return false
+	}
+	p.next()
+	return true
+}
+
+// isWord reports whether the token n places ahead is the identifier word. Words like "from" have a meaning only by position.
+func (p *parser) isWord(n int, word string) bool {
+	t := p.peek(n)
+	return t.kind == tIdent && string(p.src[t.start.Offset:t.end.Offset]) == word
+}
+
+func (p *parser) report(d *diag.Diagnostic) {
+	if p.muted {
+		return
+	}
+	p.errs = append(p.errs, d)
+	p.muted = len(p.errs) >= p.limits.MaxErrors
+}
+
+// unexpected reports the next token as one that can't stand here. The end of the file is only worth a word if nothing before it
+// was wrong: after an error it usually means that a bracket was skipped.
+func (p *parser) unexpected(want string) *diag.Diagnostic {
+	t := p.peek(0)
+	d := diag.Errorf(diag.Syntax, p.spanOf(t), "unexpected %s, expected %s", t.describe(p.src), want)
+	switch {
+	case t.kind == tEOF && len(p.errs) > 0:
+		return d
+	case t.kind == tIllegal:
+		d = p.illegal(t, want)
+	}
+	p.report(d)
+	return d
+}
+
+// illegal says what is wrong with characters that are no token.
+func (p *parser) illegal(t token, want string) *diag.Diagnostic {
+	end := p.span(p.eof(), p.eof())
+	switch text := p.text(t); {
+	case text == "`":
+		return diag.Errorf(diag.Syntax, end, "unexpected end of file, expected the closing \"`\" of a raw string").
+			WithLabel(p.spanOf(t), "opened here")
+	case len(text) > 2 && text[:2] == "<<":
+		return diag.Errorf(diag.Syntax, end, "unexpected end of file, expected the tag that closes the heredoc").
+			WithLabel(p.spanOf(t), "opened here")
+	case text == "<<":
+		return diag.Errorf(diag.Syntax, p.spanOf(t), "a heredoc needs a tag of letters, digits and underscores").WithHint("write <<EOF or <<-EOF")
+	case text == `\`:
+		return diag.Errorf(diag.Syntax, p.spanOf(t), "a backslash can't end a line of a string").WithHint(`write \\ for a backslash`)
+	case text == "-":
+		return diag.Errorf(diag.Syntax, p.spanOf(t), "unexpected character \"-\", expected %s", want).
+			WithHint("names are made of letters, digits, _ and :, and numbers have no sign")
+	default:
+		return diag.Errorf(diag.Syntax, p.spanOf(t), "unexpected %s, expected %s", t.describe(p.src), want)
+	}
+}
+
+// eof returns the position behind the last character.
+func (p *parser) eof() diag.Position {
+	l := *p.lex
+	l.advance(len(l.rest()))
+	return l.at
+}
+
+// expect consumes a token of kind k, or reports that want is missing.
+func (p *parser) expect(k tokenKind, want string) (token, bool) {
+	if p.peek(0).kind != k {
+		p.unexpected(want)
+		return token{}, false
+	}
+	return p.next(), true
+}
+
+func (p *parser) ident(want string) *ast.Ident {
+	t, ok := p.expect(tIdent, want)
+	if !ok {
+		return nil
+	}
+	return p.identOf(t)
+}
+
+func (p *parser) identOf(t token) *ast.Ident {
+	return &ast.Ident{At: ast.At{Where: p.spanOf(t)}, Name: p.text(t)}
+}
+
+// enter goes one level deeper. At the limit it gives up the rest of the file, because whatever comes is inside of what wasn't read.
+func (p *parser) enter(opener token) bool {
+	p.depth++
+	if p.depth <= p.limits.MaxDepth {
+		return true
+	}
+	p.report(diag.Errorf(diag.TooDeep, p.spanOf(opener), "nested deeper than the limit of %d", p.limits.MaxDepth))
+	p.muted = true
+	p.lex.advance(len(p.lex.rest()))
+	p.lex.modes = p.lex.modes[:1]
+	p.ahead = p.ahead[:0]
+	return false
+}
+
+func (p *parser) leave() { p.depth-- }
+
+// skipTo drops tokens up to one that satisfies stop and lies at depth, or to the closer of the list at depth.
+func (p *parser) skipTo(depth int, stop func(tokenKind) bool) {
+	for {
+		t := p.peek(0)
+		if t.kind == tEOF || t.depth < depth || t.depth == depth && stop(t.kind) {
+			return
+		}
+		p.next()
+	}
+}
+
+func isTerminator(k tokenKind) bool { return k == tSemicolon || k == tNewline || k == tComment }
+
+func (p *parser) comment(t token) *ast.Comment {
+	text := p.src[t.start.Offset:t.end.Offset]
+	for len(text) > 0 && isBlank(text[len(text)-1]) {
+		text = text[:len(text)-1]
+	}
+	end := t.start
+	end.Offset += len(text)
+	end.Column += utf8.RuneCount(text)
+	return &ast.Comment{At: ast.At{Where: p.span(t.start, end)}, Text: string(text)}
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syntax
+
+import (
+	"github.com/openllb/hlb-operator/hlb/ast"
+	"github.com/openllb/hlb-operator/hlb/diag"
+)
+
+// module = { import | export | func | newline | comment } EOF.
+func (p *parser) module() *ast.Module {
+	mod := &ast.Module{File: p.file}
+	var docs docGroup
+	lost := false // after an error, until something looks like a declaration again
+	for {
+		switch t := p.peek(0); {
+		case t.kind == tEOF:
+			mod.At = ast.At{Where: p.span(diag.Position{Line: 1, Column: 1}, t.end)}
+			return mod
+		case t.kind == tNewline:
+			p.next()
+		case t.kind == tComment:
+			c := p.comment(p.next())
+			docs.add(c)
+			mod.Comments = append(mod.Comments, c)
+		case lost && !p.declStarts():
+			p.skipLine()
+		default:
+			decl := p.decl(docs.above(t.start.Line))
+			lost = decl == nil
+			if lost {
+				p.skipLine()
+				continue
+			}
+			mod.Decls = append(mod.Decls, decl)
+			docs.end(p.prev.end.Line)
+		}
+	}
+}
+
+// topDepth is the depth of tokens outside of all brackets.
+const topDepth = 1
+
+// skipLine drops the rest of the line, with all brackets opened on it.
+func (p *parser) skipLine() {
+	p.skipTo(topDepth, func(k tokenKind) bool { return k == tNewline || k == tComment })
+	if k := p.peek(0).kind; k != tEOF {
+		p.next()
+	}
+}
+
+// declStarts reports whether what comes next looks like a declaration.
+func (p *parser) declStarts() bool {
+	switch p.peek(0).kind {
+	case tImport, tExport:
+		return true
+	case tIdent:
+		return p.peek(1).kind == tIdent && p.peek(2).kind == tLParen
+	default:
+		return false
+	}
+}
+
+func (p *parser) decl(doc string) ast.Decl {
+	switch t := p.peek(0); t.kind {
+	case tImport:
+		if imp := p.importDecl(); imp != nil {
+			return imp
+		}
+	case tExport:
+		p.next()
+		if name := p.ident("the name to export"); name != nil {
+			return &ast.Export{At: p.from(t.start), Name: name}
+		}
+	case tIdent:
+		if f := p.funcDecl(doc); f != nil {
+			return f
+		}
+	case tLBrace:
+		p.unexpected("a declaration").WithHint("the `{` of a function stands on the line of its `)`")
+	default:
+		p.unexpected("a declaration")
+	}
+	return nil
+}
+
+// import = "import" ident ( string | "from" expr ).
+func (p *parser) importDecl() *ast.Import {
+	start := p.next().start
+	name := p.ident("the name of the import")
+	if name == nil {
+		return nil
+	}
+	imp := &ast.Import{Name: name, Deprecated: p.peek(0).kind == tQuote}
+	if !imp.Deprecated {
+		if !p.isWord(0, "from") {
+			p.unexpected("`from`")
+			return nil
+		}
+		p.next()
+	}
+	imp.Operand = p.expr("the module to import")
+	if imp.Operand == nil {
+		return nil
+	}
+	imp.At = p.from(start)
+	return imp
+}
+
+// func = type ident params [ "binds" params ] [ block ].
+func (p *parser) funcDecl(doc string) *ast.Func {
+	f := &ast.Func{Doc: doc, Type: p.identOf(p.next())}
+	start := f.Type.Span().Start
+	if f.Name = p.ident("the name of the function"); f.Name == nil {
+		return nil
+	}
+	if f.Params = p.params(); f.Params == nil {
+		return nil
+	}
+	if p.isWord(0, "binds") && p.peek(1).kind == tLParen {
+		p.next()
+		if f.Effects = p.params(); f.Effects == nil {
+			return nil
+		}
+	}
+	if p.peek(0).kind == tLBrace {
+		if f.Body = p.block(); f.Body == nil {
+			return nil
+		}
+	}
+	f.At = p.from(start)
+	return f
+}
+
+// params = "(" { param [ "," ] | newline | comment } ")".
+func (p *parser) params() *ast.ParamList {
+	list := &ast.ParamList{}
+	open, ok := p.expect(tLParen, "`(`")
+	if !ok || !p.enter(open) {
+		return nil
+	}
+	defer p.leave()
+	for {
+		switch t := p.peek(0); t.kind {
+		case tRParen:
+			p.next()
+			list.At = p.from(open.start)
+			return list
+		case tNewline:
+			p.next()
+		case tComment:
+			list.Comments = append(list.Comments, p.comment(p.next()))
+		case tIdent:
+			param := p.param()
+			if param == nil {
+				return nil
+			}
+			list.Params = append(list.Params, param)
+			p.accept(tComma)
+		default:
+			p.unexpected("a parameter or `)`")
+			return nil
+		}
+	}
+}
+
+// param = [ "variadic" ] type ident. The word is a parameter's kind or name like any other unless two more words follow.
+func (p *parser) param() *ast.Param {
+	param := &ast.Param{}
+	start := p.peek(0).start
+	if p.isWord(0, "variadic") && p.peek(1).kind == tIdent && p.peek(2).kind == tIdent {
+		param.Variadic = p.identOf(p.next())
+	}
+	param.Type = p.identOf(p.next())
+	if param.Name = p.ident("the name of the parameter"); param.Name == nil {
+		return nil
+	}
+	param.At = p.from(start)
+	return param
+}
+
+// docGroup collects the comments on consecutive lines, each alone on its line, that may document what comes next.
+type docGroup struct {
+	lines []string
+	last  int // line of the last comment
+	taken int // line on which the previous element ended: a comment there belongs to that
+}
+
+func (d *docGroup) add(c *ast.Comment) {
+	line := c.Span().Start.Line
+	if line == d.taken {
+		return
+	}
+	if line != d.last+1 {
+		d.lines = d.lines[:0]
+	}
+	text := c.Text[1:]
+	if len(text) > 0 && text[0] == ' ' {
+		text = text[1:]
+	}
+	d.lines = append(d.lines, text)
+	d.last = line
+}
+
+// end notes that an element ended on line.
+func (d *docGroup) end(line int) {
+	d.taken = line
+	d.lines = d.lines[:0]
+}
+
+// above returns the text of the group that ends directly above line, or "".
+func (d *docGroup) above(line int) string {
+	if len(d.lines) == 0 || d.last != line-1 {
+		return ""
+	}
+	return joinLines(d.lines)
+}
