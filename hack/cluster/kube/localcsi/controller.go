@@ -14,6 +14,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -28,6 +29,9 @@ const (
 	provisionedBy = "pv.kubernetes.io/provisioned-by"
 	nodeAttribute = "node"
 )
+
+// smallest is the least size of a volume: mkfs.xfs makes no smaller file system. A claim may get more than it asks for.
+var smallest = resource.MustParse("300Mi")
 
 // controller provisions, grows and deletes volumes.
 type controller struct {
@@ -118,6 +122,9 @@ func (c *controller) provision(ctx context.Context, claim *core.PersistentVolume
 		return err
 	}
 	node, size := claim.Annotations[selectedNode], claim.Spec.Resources.Requests[core.ResourceStorage]
+	if size.Cmp(smallest) < 0 {
+		size = smallest
+	}
 	volume := &core.PersistentVolume{
 		ObjectMeta: meta.ObjectMeta{Name: "pvc-" + string(claim.UID), Annotations: map[string]string{provisionedBy: driver}},
 		Spec: core.PersistentVolumeSpec{
@@ -125,7 +132,7 @@ func (c *controller) provision(ctx context.Context, claim *core.PersistentVolume
 			PersistentVolumeReclaimPolicy: *class.ReclaimPolicy, StorageClassName: class.Name, MountOptions: class.MountOptions,
 			ClaimRef: &core.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
 			PersistentVolumeSource: core.PersistentVolumeSource{CSI: &core.CSIPersistentVolumeSource{
-				Driver: driver, VolumeHandle: "pvc-" + string(claim.UID), FSType: "ext4",
+				Driver: driver, VolumeHandle: "pvc-" + string(claim.UID), FSType: "xfs",
 				VolumeAttributes: map[string]string{nodeAttribute: node, sizeAttribute: strconv.FormatInt(size.Value(), 10)},
 			}},
 			NodeAffinity: &core.VolumeNodeAffinity{Required: &core.NodeSelector{NodeSelectorTerms: []core.NodeSelectorTerm{{

@@ -70,7 +70,7 @@ func (n *node) NodeStageVolume(_ context.Context, r *csi.NodeStageVolumeRequest)
 		return nil, err
 	}
 	// mount makes the loop device one that goes away with its last mount, even when the node is killed.
-	return &csi.NodeStageVolumeResponse{}, command("mount", "-t", "ext4", "-o", "loop,discard", file, r.StagingTargetPath)
+	return &csi.NodeStageVolumeResponse{}, command("mount", "-t", "xfs", "-o", "loop", file, r.StagingTargetPath)
 }
 
 func (n *node) NodeUnstageVolume(_ context.Context, r *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
@@ -146,7 +146,7 @@ func (n *node) NodeExpandVolume(_ context.Context, r *csi.NodeExpandVolumeReques
 	if err := command("losetup", "--set-capacity", device); err != nil {
 		return nil, err
 	}
-	return &csi.NodeExpandVolumeResponse{CapacityBytes: size}, command("resize2fs", device)
+	return &csi.NodeExpandVolumeResponse{CapacityBytes: size}, command("xfs_growfs", r.VolumePath)
 }
 
 // file is the path of a volume's file; ids are names of PersistentVolumes, and anything else is refused.
@@ -169,8 +169,7 @@ func makeFile(file string, size int64) error {
 	if err := errors.Join(draft.Truncate(size), draft.Close()); err != nil {
 		return err
 	}
-	// No blocks are reserved for root: users count on what they asked for.
-	if err := command("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", draft.Name()); err != nil {
+	if err := command("mkfs.xfs", "-q", "-f", draft.Name()); err != nil {
 		return err
 	}
 	return os.Rename(draft.Name(), file)
