@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lower
+
+import "github.com/openllb/hlb-operator/hlb/diag"
+
+// Classes of diagnostics that only evaluation finds, besides those of package diag.
+const (
+	// NotHere: a builtin that would touch the compiling machine, on a machine that is not the user's.
+	NotHere diag.Code = "NOT-HERE"
+	// NotDeclared: a secret, agent or entitlement that the build does not declare.
+	NotDeclared diag.Code = "NOT-DECLARED"
+	// NeedsDaemon: a builtin that needs a daemon while compiling, when there is none.
+	NeedsDaemon diag.Code = "NEEDS-DAEMON"
+	// Lookup: a look-up or solve while compiling failed.
+	Lookup diag.Code = "LOOKUP"
+	// BadArgument: an argument of a target that is unknown, missing or of the wrong kind.
+	BadArgument diag.Code = "BAD-ARGUMENT"
+	// BadOption: options that exclude each other, or a value that an option does not take.
+	BadOption diag.Code = "BAD-OPTION"
+	// Cancelled: whoever asked for the compile gave up.
+	Cancelled diag.Code = "CANCELLED"
+
+	// LimitFuel: too many evaluation steps.
+	LimitFuel diag.Code = "LIMIT-FUEL"
+	// LimitDepth: calls nested too deeply.
+	LimitDepth diag.Code = "LIMIT-DEPTH"
+	// LimitVertices: too many build steps.
+	LimitVertices diag.Code = "LIMIT-VERTICES"
+	// LimitString: a text too long.
+	LimitString diag.Code = "LIMIT-STRING"
+	// LimitImports: too many modules.
+	LimitImports diag.Code = "LIMIT-IMPORTS"
+	// LimitImportDepth: modules that import modules too deeply.
+	LimitImportDepth diag.Code = "LIMIT-IMPORT-DEPTH"
+	// LimitTime: compiling takes too long.
+	LimitTime diag.Code = "LIMIT-TIME"
+)

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lower evaluates a checked program to a request tree.
+//
+// A block threads one current value through its statements. Calls of functions are activations: they run their body statement by
+// statement, remember how far they came, and can be taken further later. An alias takes the activation of its function as far as
+// the statement that binds it and no further, which is why an alias may be used later in its own function. Activations are
+// remembered by function, current value and arguments, so equal calls are evaluated once and yield one LLB vertex.
+//
+// Nothing is solved here but what must be known while compiling (see Solver), and nothing is exported. Evaluation is sequential
+// and its result depends on program and options alone.
+package lower
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/openllb/hlb-operator/hlb/ast"
+	"github.com/openllb/hlb-operator/hlb/check"
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/request"
+)
+
+// evaluator is one compile.
+type evaluator struct {
+	ctx      context.Context
+	opts     Options
+	limits   Limits
+	platform ocispecs.Platform
+	keys     *keys
+
+	scratch   *filesystem
+	nothing   *pipe
+	noOptions *options
+
+	modules  *loader
+	acts     map[actKey]*activation
+	running  map[*ast.Func][]int // indexes of the statements in progress, innermost last
+	stack    []frame
+	fuel     int
+	vertices int
+	ids      func() string
+
+	maps        map[string]*llb.SourceMap // by file
+	sources     map[string][]byte
+	images      map[string]resolved // image configs by reference and platform
+	frontends   map[key]built
+	uniqueID    string    // of local sources that have no id of their own
+	reached     []*export // exports evaluated by the activation in progress
+	exports     map[key]*export
+	scopes      map[key]*scope
+	mounts      []request.CacheMount
+	warnings    diag.List
+	solves      map[*image]*request.Solve
+	scopeSolves map[*scope]*request.Scope
+	seeking     *check.Object // the alias that the activation in progress runs for
+	lazyImages  int           // > 0 while image configs must not be looked up
+}
+
+// frame is a call in progress.
+type frame struct {
+	span diag.Span
+	name string
+}
+
+func newEvaluator(ctx context.Context, opts Options) *evaluator {
+	e := &evaluator{
+		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(), keys: newKeys(),
+		acts: map[actKey]*activation{}, running: map[*ast.Func][]int{}, modules: newLoader(), ids: opts.IDSource,
+		maps: map[string]*llb.SourceMap{}, sources: map[string][]byte{}, images: map[string]resolved{},
+		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
+		solves: map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
+	}
+	e.platform = defaultPlatform(opts)
+	st := llb.Scratch()
+	e.scratch = &filesystem{image: &image{meta: st, platform: e.platform}, k: e.keys.of("scratch")}
+	e.nothing = &pipe{k: e.keys.of("nothing")}
+	e.noOptions = &options{k: e.keys.of("no options")}
+	return e
+}
+
+// scope of names and effects that a piece of code is evaluated in.
+type env struct {
+	mod    *source
+	fn     *ast.Func // nil in the operand of an import
+	params map[*ast.Param]value
+	act    *activation // where `as` binds; nil outside functions
+}
+
+// burn takes one unit of fuel.
+func (e *evaluator) burn(at diag.Span) error {
+	e.fuel++
+	if e.fuel > e.limits.Fuel {
+		return diag.Errorf(LimitFuel, at, "the program takes more than %d evaluation steps", e.limits.Fuel).
+			WithHint("functions that call others twice grow exponentially with each level")
+	}
+	if e.fuel%1024 == 0 {
+		return e.timeout(at)
+	}
+	return nil
+}
+
+func (e *evaluator) timeout(at diag.Span) error {
+	switch err := context.Cause(e.ctx); {
+	case err == nil:
+		return nil
+	case errors.Is(err, errWall):
+		return diag.Errorf(LimitTime, at, "compiling takes longer than %s", e.limits.Wall)
+	default:
+		return diag.Errorf(Cancelled, at, "compiling was cancelled: %v", err)
+	}
+}
+
+// vertex counts one LLB vertex.
+func (e *evaluator) vertex(at diag.Span) error {
+	e.vertices++
+	if e.vertices > e.limits.Vertices {
+		return diag.Errorf(LimitVertices, at, "the program makes more than %d build steps", e.limits.Vertices)
+	}
+	return nil
+}
+
+// locations returns the source locations of an op: the call itself, then the calls around it, innermost first.
+func (e *evaluator) locations(at diag.Span) []llb.ConstraintsOpt {
+	out := []llb.ConstraintsOpt{e.location(at)}
+	for _, f := range slices.Backward(e.stack) {
+		out = append(out, e.location(f.span))
+	}
+	return out
+}
+
+func (e *evaluator) location(s diag.Span) llb.ConstraintsOpt {
+	m := e.maps[s.File]
+	if m == nil {
+		m = llb.NewSourceMap(nil, s.File, "HLB", e.sources[s.File])
+		e.maps[s.File] = m
+	}
+	return m.Location([]*pb.Range{{
+		Start: &pb.Position{Line: int32(s.Start.Line), Character: int32(s.Start.Column)},
+		End:   &pb.Position{Line: int32(s.End.Line), Character: int32(s.End.Column)},
+	}})
+}
+
+// block runs statements over cur and returns the last value. done is how many statements to run, len(b.Stmts) for all.
+func (e *evaluator) block(en *env, kind ast.Kind, b *ast.Block, cur value) (value, error) {
+	for _, s := range b.Stmts {
+		next, err := e.stmt(en, kind, s, cur)
+		if err != nil {
+			return nil, err
+		}
+		cur = next
+	}
+	return cur, nil
+}
+
+func (e *evaluator) stmt(en *env, kind ast.Kind, s ast.Stmt, cur value) (value, error) {
+	if err := e.burn(s.Span()); err != nil {
+		return nil, err
+	}
+	switch s := s.(type) {
+	case *ast.LitStmt:
+		v, err := e.expr(en, s.Value, kind)
+		if err != nil || kind.Primary() == ast.Pipeline {
+			return cur, err // a literal adds nothing to a pipeline
+		}
+		return v, nil
+	case *ast.CallStmt:
+		return e.callStmt(en, kind, s, cur)
+	}
+	return nil, diag.Errorf(diag.Internal, s.Span(), "unknown statement")
+}
+
+func (e *evaluator) callStmt(en *env, kind ast.Kind, s *ast.CallStmt, cur value) (value, error) {
+	obj, err := e.callee(en, s.Callee)
+	if err != nil {
+		return nil, err
+	}
+	if obj.What == check.BreakpointObject {
+		return cur, nil
+	}
+	site := callSite{env: en, kind: kind, name: s.Callee, args: s.Args, with: s.With, span: s.Span(), cur: cur}
+	for _, alias := range en.mod.info.Aliases[s] {
+		site.binds = append(site.binds, bind{alias: alias, act: en.act})
+	}
+	v, err := e.invoke(site, obj)
+	if err != nil {
+		return nil, err
+	}
+	return e.combine(kind, cur, v, obj), nil
+}
+
+// combine makes the new current value of a block out of what a statement yielded. Names of values replace the current one, or are
+// added to it in options and pipelines; calls have already built on it.
+func (e *evaluator) combine(kind ast.Kind, cur, v value, obj *check.Object) value {
+	if obj.What != check.ParamObject && obj.What != check.EffectObject {
+		return v
+	}
+	values := []value{v}
+	if s, ok := v.(spread); ok {
+		values = s.values
+	}
+	for _, v := range values {
+		switch v := v.(type) {
+		case *options:
+			cur = e.appendOptions(cur.(*options), v.list...)
+		case *pipe:
+			cur = e.sequence(cur.(*pipe), v)
+		case *filesystem:
+			cur = e.replace(cur.(*filesystem), v)
+		default:
+			cur = v
+		}
+	}
+	return cur
+}
+
+// replace returns next with the exports of cur still pending.
+func (e *evaluator) replace(cur, next *filesystem) *filesystem {
+	if len(cur.pending) == 0 {
+		return next
+	}
+	return &filesystem{image: next.image, pending: joinUnique(cur.pending, next.pending),
+		k: e.keys.of("after", next.k, pendingKeys(cur.pending))}
+}
+
+// callee returns what a name stands for, loading the module of an import's member.
+func (e *evaluator) callee(en *env, n *ast.Name) (*check.Object, error) {
+	obj := en.mod.info.Callee(n)
+	if obj == nil {
+		return nil, diag.Errorf(diag.Internal, n.Span(), "%s was not resolved", n)
+	}
+	if obj.What != check.MemberObject {
+		return obj, nil
+	}
+	if err := e.resolveImport(en.mod, obj.Import, n.Span()); err != nil {
+		return nil, err
+	}
+	return en.mod.info.Callee(n), nil
+}
+
+// expr evaluates an expression for a position that wants a kind.
+func (e *evaluator) expr(en *env, x ast.Expr, want ast.Kind) (value, error) {
+	if err := e.burn(x.Span()); err != nil {
+		return nil, err
+	}
+	switch x := x.(type) {
+	case *ast.IntLit:
+		return e.number(x.Value), nil
+	case *ast.BoolLit:
+		return e.truth(x.Value), nil
+	case *ast.RawStringLit:
+		return e.text(x.Text), nil
+	case *ast.StringLit:
+		s, err := e.parts(en, x.Parts, x.Span())
+		return e.text(s), err
+	case *ast.HeredocLit:
+		s, err := e.parts(en, x.Parts, x.Span())
+		return e.text(x.Mode.Apply(s)), err
+	case *ast.BlockLit:
+		kind := en.mod.info.BlockKind(x)
+		return e.block(en, kind, x.Body, e.empty(kind))
+	case *ast.CallExpr:
+		return e.callExpr(en, x, want)
+	}
+	return nil, diag.Errorf(diag.Internal, x.Span(), "unknown expression")
+}
+
+func (e *evaluator) callExpr(en *env, x *ast.CallExpr, want ast.Kind) (value, error) {
+	obj, err := e.callee(en, x.Callee)
+	if err != nil {
+		return nil, err
+	}
+	if obj.What == check.BreakpointObject {
+		return e.empty(want), nil
+	}
+	kind := want
+	if obj.Kind != "" {
+		kind = obj.Kind
+	}
+	return e.invoke(callSite{env: en, kind: kind, name: x.Callee, args: x.Args(), span: x.Span(), cur: e.empty(kind)}, obj)
+}
+
+// parts joins the pieces of a string.
+func (e *evaluator) parts(en *env, parts []ast.Part, at diag.Span) (string, error) {
+	if len(parts) == 1 {
+		if t, ok := parts[0].(*ast.Text); ok {
+			return t.Value, nil
+		}
+	}
+	var b []byte
+	for _, p := range parts {
+		switch p := p.(type) {
+		case *ast.Text:
+			b = append(b, p.Value...)
+		case *ast.Interp:
+			v, err := e.expr(en, p.Value, ast.String)
+			if err != nil {
+				return "", err
+			}
+			s, err := render(v, p.Value.Span())
+			if err != nil {
+				return "", err
+			}
+			b = append(b, s...)
+		}
+		if err := e.fits(len(b), at); err != nil {
+			return "", err
+		}
+	}
+	return string(b), nil
+}
+
+// fits checks the size of a string.
+func (e *evaluator) fits(size int, at diag.Span) error {
+	if size > e.limits.StringBytes {
+		return diag.Errorf(LimitString, at, "the text is longer than %d bytes", e.limits.StringBytes)
+	}
+	return nil
+}
