@@ -3,7 +3,6 @@
 package check
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -195,7 +194,7 @@ func (c *checker) undefined(n *ast.Name, w wanted) {
 		}
 	}
 	for _, f := range builtin.All() {
-		if w.has(f.Kind) {
+		if !w.isUnknown() && w.has(f.Kind) { // of all kinds, one is always near
 			c.consider(&s, name, f.Name)
 		}
 	}
@@ -221,12 +220,4 @@ func definedHere(o *Object) string {
 	default:
 		return "defined here"
 	}
-}
-
-// times is how often something happened, in words where they are short.
-func times(n int) string {
-	if n == 2 {
-		return "twice"
-	}
-	return fmt.Sprintf("%d times", n)
 }

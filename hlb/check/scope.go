@@ -3,6 +3,8 @@
 package check
 
 import (
+	"fmt"
+
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
@@ -266,13 +268,13 @@ func (s *scopePass) duplicates() {
 		}
 		err := diag.Errorf(diag.Duplicate, defs[0].Span, "`%s` is already defined", name).WithLabel(first, "%s", what)
 		if len(defs) > 1 {
-			err.Message = "`" + name + "` is " + times(len(defs)) + " redefined"
+			err.Message = fmt.Sprintf("`%s` is defined %d times", name, 1+len(defs))
 		}
 		for _, again := range defs[1:] {
-			err.WithLabel(again.Span, "redefined again here")
+			err.WithLabel(again.Span, "and here")
 		}
 		if builtin.IsReserved(name) {
-			err.Message = "`" + name + "` is the name of a builtin"
+			err.Message = fmt.Sprintf("`%s` is the name of a builtin", name)
 			err.WithHint("only parameters can have the name of a builtin")
 		}
 		s.report(err)

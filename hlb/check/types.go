@@ -12,17 +12,26 @@ import (
 
 // block checks the statements of a block of kind.
 func (c *checker) block(b *ast.Block, kind ast.Kind) {
-	w := wanted{kinds: []ast.Kind{kind}}
+	w, literal := wanted{kinds: []ast.Kind{kind}}, wanted{kinds: []ast.Kind{kind}}
+	if kind == ast.Pipeline {
+		literal = pipelineLit
+	}
+	var short *diag.Diagnostic // about the statement before, if it lacks arguments
 	for _, s := range b.Stmts {
 		switch s := s.(type) {
 		case *ast.LitStmt:
-			if kind == ast.Pipeline {
-				c.expr(s.Value, pipelineLit)
-			} else {
-				c.expr(s.Value, w)
+			if short != nil && !literal.has(s.Value.Kind()) {
+				short.Hint = "a line feed ends the call, so the arguments must stand on its line"
+				continue
 			}
+			c.expr(s.Value, literal)
 		case *ast.CallStmt:
+			before := len(c.errs)
 			c.callStmt(s, w)
+			short = nil
+			if last := len(c.errs) - 1; last == before && c.errs[last].Code == diag.ArgCount {
+				short = c.errs[last]
+			}
 		}
 	}
 }

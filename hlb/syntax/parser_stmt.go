@@ -193,7 +193,7 @@ func (p *parser) name() *ast.Name {
 		n.Member = p.identOf(p.next())
 		n.Dot = p.span(t.start, p.prev.end)
 		if p.peek(0).kind == tDot {
-			p.unexpected("at most one dot in a name")
+			p.report(diag.Errorf(diag.Syntax, p.spanOf(p.peek(0)), "a name has one dot at most"))
 			return nil
 		}
 	}
