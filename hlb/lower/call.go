@@ -137,14 +137,14 @@ func (e *evaluator) current(kind ast.Kind, cur value) value {
 
 func (e *evaluator) newOption(c *call) *option {
 	o := &option{name: c.name, args: c.args, with: c.opts, span: c.span, dir: c.dir, binds: c.binds}
+	if c.name == "ignoreCache" {
+		o.args = []arg{{e.text(e.ids()), c.span}} // no two of them are the same
+	}
 	keyed := *c
-	keyed.cur = e.noOptions
+	keyed.cur, keyed.args = e.noOptions, o.args
 	o.k = keyed.key(e)
 	if len(c.binds) > 0 {
 		o.k = e.keys.of("bound", o.k)
-	}
-	if c.name == "ignoreCache" {
-		o.k = e.keys.of("fresh", o.k, e.ids()) // no two of them are the same
 	}
 	return o
 }

@@ -140,7 +140,7 @@ func (e *evaluator) runOption(x *execution, o *option) error {
 		x.hasUser = true
 		x.opts = append(x.opts, llb.User(o.args[0].str()))
 	case "ignoreCache":
-		x.opts = append(x.opts, llb.AddEnv(ignoreCacheEnv, e.ids()))
+		x.opts = append(x.opts, llb.AddEnv(ignoreCacheEnv, o.args[0].str()))
 	case "shlex":
 		x.shlex = true
 	case "network":

@@ -46,6 +46,9 @@ func (r *runner) groups(leaves []*request.Node) []*group {
 	var out []*group
 	byKey := map[string]*group{}
 	for _, leaf := range leaves {
+		if leaf.Output != nil && !r.pushed.claim(leaf.Output) {
+			continue // two targets share it
+		}
 		if leaf.Output != nil && leaf.Output.Digest != "" {
 			r.pushed.add(leaf.Output, leaf.Output.Digest.String())
 			continue // happened while compiling
@@ -144,8 +147,23 @@ func (r *runner) build(ctx context.Context, g *group, extra []client.CacheOption
 
 // pushes collects finished exports.
 type pushes struct {
-	mu   sync.Mutex
-	done []Pushed
+	mu      sync.Mutex
+	claimed map[*request.Output]bool
+	done    []Pushed
+}
+
+// claim reports whether the caller is the first to run an export.
+func (p *pushes) claim(o *request.Output) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.claimed[o] {
+		return false
+	}
+	if p.claimed == nil {
+		p.claimed = map[*request.Output]bool{}
+	}
+	p.claimed[o] = true
+	return true
 }
 
 func (p *pushes) add(o *request.Output, dgst string) {

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package solve
+
+import (
+	"context"
+	"errors"
+
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/lower"
+	"github.com/openllb/hlb-operator/hlb/request"
+)
+
+// Compile compiles a program inside a gateway session of the daemon, so that image configs, front ends, modules in filesystems and
+// digests of pushes come from it. opts says what the session offers, as for Run; its CacheImports apply to what is solved while
+// compiling. Resolver, Solver and Pusher of the compile options are filled in where they are nil. What is wrong with the program is in
+// the list; the error is trouble with the daemon.
+func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile lower.Options, opts Options) (*request.Request, diag.List, error) {
+	var req *request.Request
+	var found diag.List
+	r := &runner{client: c, req: &request.Request{}, opts: opts, track: newTracker(opts.Status)}
+	j := r.newJob()
+	j.needs = compile.ContextNeeds
+	err := j.run(ctx, client.SolveOpt{Internal: true}, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		if compile.Resolver == nil {
+			compile.Resolver = gw
+		}
+		if compile.Solver == nil {
+			compile.Solver = &importingSolver{j, gw}
+		}
+		if compile.Pusher == nil {
+			compile.Pusher = &pusher{r}
+		}
+		req, found = lower.Compile(ctx, prog, compile)
+		if req == nil {
+			return nil, errRefused
+		}
+		return gateway.NewResult(), nil
+	})
+	if req == nil && len(found) > 0 {
+		return nil, found, nil
+	}
+	return req, found, err
+}
+
+// errRefused ends the session of a program that does not compile.
+var errRefused = errors.New("the program does not compile")
+
+// importingSolver adds the run's cache imports to solves while compiling.
+type importingSolver struct {
+	job *job
+	gw  gateway.Client
+}
+
+func (s *importingSolver) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
+	imports, err := s.job.cacheImports(ctx, s.gw)
+	if err != nil {
+		return nil, err
+	}
+	req.CacheImports = append(req.CacheImports, imports...)
+	return s.gw.Solve(ctx, req)
+}
+
+// pusher runs single exports while compiling.
+type pusher struct {
+	r *runner
+}
+
+// Push implements lower.Pusher.
+func (p *pusher) Push(ctx context.Context, export *request.Node) (digest.Digest, error) {
+	g := &group{solve: export.Solve, outputs: []*request.Output{export.Output}}
+	if err := p.r.runScopes(ctx, []*group{g}); err != nil {
+		return "", err
+	}
+	if err := p.r.build(ctx, g, nil); err != nil {
+		return "", err
+	}
+	done := p.r.pushed.list()
+	return done[len(done)-1].Digest, nil
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/openllb/hlb-operator/hlb"
+	"github.com/openllb/hlb-operator/hlb/request"
+)
+
+var update = flag.Bool("update", false, "write what the compiler yields into the lower_*.txt files")
+
+// lowerCase is one chunk of a lower_*.txt file. Chunks are parted by lines of "---". A chunk is a header, an empty line, a program, a
+// line "===" and what must come of it: the request with the text of each definition, or the diagnostics. Header lines:
+//
+//	case N: sentence      number in the list of behaviours, and what is shown
+//	target NAME           what to compile instead of default; several lines for several targets
+//	server                compile with the server profile
+//	config                show the image config too
+//	push DIGEST           a push while compiling answers this
+//	source "TEXT"         the program, if it can't be written as lines
+//	file NAME             the chunk is a file beside the file's programs, not a case
+type lowerCase struct {
+	header, program, want string
+
+	name, file, push string
+	targets          []string
+	server, config   bool
+}
+
+func readLowerCases(t *testing.T, path string) []*lowerCase {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []*lowerCase
+	for _, chunk := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n---\n") {
+		c := &lowerCase{}
+		c.header, c.program, _ = strings.Cut(chunk, "\n\n")
+		c.program, c.want, _ = strings.Cut(c.program, "\n===\n")
+		for _, line := range strings.Split(c.header, "\n") {
+			key, rest, _ := strings.Cut(line, " ")
+			switch key {
+			case "case":
+				c.name = rest
+			case "target":
+				c.targets = append(c.targets, rest)
+			case "server":
+				c.server = true
+			case "config":
+				c.config = true
+			case "push":
+				c.push = rest
+			case "file":
+				c.file = rest
+			default:
+				t.Fatalf("%s: unknown header line %q", path, line)
+			}
+		}
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// fakePusher answers every push with one digest and counts them.
+type fakePusher struct {
+	digest digest.Digest
+	pushes int
+}
+
+func (p *fakePusher) Push(context.Context, *request.Node) (digest.Digest, error) {
+	p.pushes++
+	return p.digest, nil
+}
+
+func TestLowering(t *testing.T) {
+	files, err := filepath.Glob("lower_*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		cases := readLowerCases(t, file)
+		dir := t.TempDir()
+		for _, c := range cases {
+			if c.file != "" {
+				writeFile(t, filepath.Join(dir, c.file), c.program)
+			}
+		}
+		changed := false
+		for _, c := range cases {
+			if c.file != "" {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) {
+				got := c.compile(t, dir)
+				if again := c.compile(t, dir); again != got {
+					t.Errorf("compiling twice differs:\n%s", cmp.Diff(got, again))
+				}
+				if *update && got != c.want {
+					c.want, changed = got, true
+				}
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Errorf("(-want +got)\n%s", diff)
+				}
+			})
+		}
+		if changed {
+			writeCases(t, file, cases)
+		}
+	}
+}
+
+func writeCases(t *testing.T, file string, cases []*lowerCase) {
+	t.Helper()
+	var chunks []string
+	for _, c := range cases {
+		chunk := c.header + "\n\n" + c.program
+		if c.file == "" {
+			chunk += "\n===\n" + c.want
+		}
+		chunks = append(chunks, chunk)
+	}
+	if err := os.WriteFile(file, []byte(strings.Join(chunks, "\n---\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// compile renders what compiling the case yields.
+func (c *lowerCase) compile(t *testing.T, dir string) string {
+	t.Helper()
+	ids := 0
+	opts := hlb.Options{
+		Targets:  c.targets,
+		Platform: &ocispecs.Platform{OS: "linux", Architecture: "amd64"},
+		IDSource: func() string { ids++; return fmt.Sprintf("id%d", ids) },
+	}
+	pusher := &fakePusher{digest: digest.Digest(c.push)}
+	if c.push != "" {
+		opts.Pusher = pusher
+	}
+	if c.server {
+		opts.Profile = hlb.ProfileServer
+	}
+	src := strings.ReplaceAll(c.program, "␉", "\t")
+	req, errs := hlb.Compile(t.Context(), hlb.Program{Filename: filepath.Join(dir, "build.hlb"), Source: []byte(src)}, opts)
+	var b strings.Builder
+	if len(errs) > 0 {
+		for _, d := range errs {
+			fmt.Fprintf(&b, "%s %d:%d %s", d.Code, d.Primary.Start.Line, d.Primary.Start.Column, d.Message)
+			if d.Hint != "" {
+				fmt.Fprintf(&b, " (%s)", d.Hint)
+			}
+			b.WriteString("\n")
+		}
+	} else {
+		renderRequest(&b, req, c.config)
+	}
+	if pusher.pushes > 0 {
+		fmt.Fprintf(&b, "pushes %d\n", pusher.pushes)
+	}
+	return strings.TrimSuffix(strings.ReplaceAll(b.String(), dir, "$DIR"), "\n")
+}
+
+func renderRequest(b *strings.Builder, req *hlb.Request, config bool) {
+	fmt.Fprintf(b, "%s\n", req.Root)
+	for _, leaf := range req.Root.Leaves() {
+		if len(req.Root.Leaves()) > 1 {
+			fmt.Fprintf(b, "-- %s\n", leaf)
+		}
+		b.WriteString(request.Text(leaf.Solve.Definition))
+		if config {
+			b.WriteString(configText(leaf.Solve.ImageConfig))
+		}
+	}
+	if needs := req.Needs(); len(needs.Entitlements) > 0 {
+		fmt.Fprintf(b, "entitlements %s\n", strings.Join(needs.Entitlements, " "))
+	}
+}
+
+// configText shows an image config without its history and layers.
+func configText(dt []byte) string {
+	var img ocispecs.Image
+	if err := json.Unmarshal(dt, &img); err != nil {
+		return err.Error()
+	}
+	out, err := json.Marshal(img.Config)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("config %s/%s %s\n", img.OS, img.Architecture, out)
+}
