@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package format
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/openllb/hlb-operator/hlb/ast"
+	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
+	"github.com/openllb/hlb-operator/hlb/syntax"
+)
+
+func TestSource(t *testing.T) {
+	for name, tc := range map[string]struct{ src, want string }{
+		"an empty file stays empty":                 {"\n\n", ""},
+		"a remark ends with one line feed":          {"# x  \n\n\n", "# x\n"},
+		"a block on one line stays on one":          {"fs a() {scratch;env `k` \"v\";}", "fs a() { scratch; env `k` \"v\" }\n"},
+		"an empty block closes at once":             {"fs a( ) {\n\n}", "fs a() {}\n"},
+		"statements get lines of their own":         {"fs a() { scratch; dir \"/\"\n}", "fs a() {\n\tscratch\n\tdir \"/\"\n}\n"},
+		"runs of empty lines collapse":              {"fs a() {\n\n\n\tscratch\n\n\n\tdir \"/\"\n\n}", "fs a() {\n\tscratch\n\n\tdir \"/\"\n}\n"},
+		"functions are parted by one empty line":    {"fs a()\nfs b()\n\n\nfs c() fs d()", "fs a()\n\nfs b()\n\nfs c()\n\nfs d()\n"},
+		"imports may stand together":                {"import a from \"x\" import b from \"y\"\nexport c\nexport d", "import a from \"x\"\nimport b from \"y\"\n\nexport c\nexport d\n"},
+		"a remark above a function stays there":     {"fs a()\n# doc\nfs b()", "fs a()\n\n# doc\nfs b()\n"},
+		"a remark behind a function stays there":    {"fs a() {} # one\nfs b()", "fs a() {} # one\n\nfs b()\n"},
+		"remarks in a block":                        {"fs a() { # one\n# two\n  scratch # three\n\n# four\n}", "fs a() { # one\n\t# two\n\tscratch # three\n\n\t# four\n}\n"},
+		"a list on one line":                        {"fs a(fs x string y,) {\n copy b (  1  2,) \"/\"\n}", "fs a(fs x, string y) {\n\tcopy b(1, 2) \"/\"\n}\n"},
+		"a list on several lines":                   {"fs a(\nfs x # one\n# two\nstring y)", "fs a(\n\tfs x, # one\n\t# two\n\tstring y,\n)\n"},
+		"a block in a list doesn't break it":        {"fs a() {\n b c(fs {\n scratch\n})\n}", "fs a() {\n\tb c(fs {\n\t\tscratch\n\t})\n}\n"},
+		"numbers keep their base":                   {"int a() { 0O17; 0xFf; }", "int a() { 0o17; 0xff }\n"},
+		"blanks in an interpolation go":             {"string a() { \"${ b }\" }", "string a() { \"${b}\" }\n"},
+		"the tag of a heredoc is indented":          {"string a() {\n<<-X\n  body\nX\n}", "string a() {\n\t<<-X\n  body\n\tX\n}\n"},
+		"unless blanks before it count":             {"string a() {\n<<-X\n  body\n X\n}", "string a() {\n\t<<-X\n  body\n X\n}\n"},
+		"options and bindings":                      {"fs a() {\n dockerPush \"r\"   with  option {stargz} as ( digest  d,)\n}", "fs a() {\n\tdockerPush \"r\" with option { stargz } as (digest d)\n}\n"},
+		"effects and variadic parameters":           {"fs a(variadic fs b)binds(string c){}", "fs a(variadic fs b) binds (string c) {}\n"},
+		"an import keeps its old form":              {"import a   \"b\"", "import a \"b\"\n"},
+		"a remark after the parenthesis stays":      {"fs a( # why\nfs b)", "fs a( # why\n\tfs b,\n)\n"},
+		"carriage returns go, but those in strings": {"fs a() {\r\n\tenv \"a\r\nb\" `c`\r\n}\r\n", "fs a() {\n\tenv \"a\r\nb\" `c`\n}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, errs := Source("a.hlb", []byte(tc.src), syntax.Limits{})
+			if len(errs) > 0 {
+				t.Fatal(errs)
+			}
+			if diff := cmp.Diff(tc.want, string(got)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			again, _ := Source("a.hlb", got, syntax.Limits{})
+			if diff := cmp.Diff(string(got), string(again)); diff != "" {
+				t.Errorf("formatting twice (-once +twice):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestABrokenFileIsNotFormatted(t *testing.T) {
+	if got, errs := Source("a.hlb", []byte("fs a( {"), syntax.Limits{}); got != nil || len(errs) == 0 {
+		t.Errorf("got %q, %v", got, errs)
+	}
+}
+
+// sameTree compares trees but for what formatting may change: spans, upper case in numbers, and tabs before the tag of a heredoc.
+var sameTree = cmp.Options{
+	cmpopts.IgnoreTypes(ast.At{}),
+	cmpopts.IgnoreFields(ast.Module{}, "Source"),
+	cmpopts.IgnoreFields(ast.Name{}, "Dot"),
+	cmpopts.IgnoreFields(ast.As{}, "Word"),
+	cmpopts.IgnoreFields(ast.Func{}, "Doc"),
+	cmpopts.IgnoreFields(ast.CallStmt{}, "Doc"),
+	cmpopts.EquateEmpty(),
+	cmp.Comparer(func(a, b *ast.IntLit) bool { return a.Value == b.Value && strings.EqualFold(a.Text, b.Text) }),
+	cmp.Comparer(func(a, b *ast.HeredocLit) bool {
+		return a.Mode == b.Mode && a.Raw == b.Raw && a.Tag == b.Tag && trimmed(a) == trimmed(b)
+	}),
+}
+
+// trimmed renders a heredoc as far as its value goes.
+func trimmed(h *ast.HeredocLit) string {
+	var b strings.Builder
+	for _, p := range h.Parts {
+		switch p := p.(type) {
+		case *ast.Text:
+			b.WriteString(p.Value)
+		case *ast.Interp:
+			var pr printer
+			pr.expr(p.Value)
+			b.WriteString("\x00" + pr.out.String() + "\x00")
+		}
+	}
+	return strings.TrimRight(b.String(), "\n\t")
+}
+
+func TestFormattingKeepsTheTreeAndIsIdempotent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		src := hlbtest.Module(t)
+		checkRoundTrip(t, []byte(src), true)
+	})
+}
+
+type failer interface {
+	Fatalf(format string, args ...any)
+}
+
+// checkRoundTrip holds the formatter against its promises for src. If mustParse is not set, sources that don't parse are passed over.
+func checkRoundTrip(t failer, src []byte, mustParse bool) {
+	mod, errs := syntax.Parse("a.hlb", src, syntax.Limits{})
+	if len(errs) > 0 {
+		if mustParse {
+			t.Fatalf("%q doesn't parse: %v", src, errs)
+		}
+		return
+	}
+	once := Module(mod)
+	again, errs := syntax.Parse("a.hlb", once, syntax.Limits{})
+	if len(errs) > 0 {
+		t.Fatalf("%q became %q: %v", src, once, errs)
+	}
+	if diff := cmp.Diff(mod, again, sameTree); diff != "" {
+		t.Fatalf("%q became %q (-before +after):\n%s", src, once, diff)
+	}
+	if twice := Module(again); !bytes.Equal(once, twice) {
+		t.Fatalf("%q became %q, then %q", src, once, twice)
+	}
+}
+
+func FuzzFormat(f *testing.F) {
+	for _, seed := range hlbtest.Seeds() {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) { checkRoundTrip(t, src, false) })
+}
