@@ -131,8 +131,8 @@ func (p *parser) isWord(n int, word string) bool {
 }
 
 func (p *parser) report(d *diag.Diagnostic) {
-	if p.muted {
-		return
+	if p.muted || len(p.errs) > 0 && p.errs[len(p.errs)-1].Primary.Start == d.Primary.Start {
+		return // one word for one place
 	}
 	p.errs = append(p.errs, d)
 	p.muted = len(p.errs) >= p.limits.MaxErrors

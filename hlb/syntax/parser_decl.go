@@ -41,12 +41,30 @@ func (p *parser) module() *ast.Module {
 // topDepth is the depth of tokens outside of all brackets.
 const topDepth = 1
 
-// skipLine drops the rest of the line, with all brackets opened on it.
+// skipLine drops the rest of the line, with all brackets opened on it. A bracket that is never closed would take the rest of the file
+// along; so what looks like a declaration at the start of a line is taken for one.
 func (p *parser) skipLine() {
-	p.skipTo(topDepth, func(k tokenKind) bool { return k == tNewline || k == tComment })
-	if k := p.peek(0).kind; k != tEOF {
+	for {
+		t := p.peek(0)
+		if t.kind == tEOF {
+			return
+		}
+		if t.start.Column == 1 && t.depth > topDepth && p.declStarts() {
+			p.restart(t)
+			return
+		}
 		p.next()
+		if t.depth <= topDepth && (t.kind == tNewline || t.kind == tComment) {
+			return
+		}
 	}
+}
+
+// restart reads again from t, outside of all brackets.
+func (p *parser) restart(t token) {
+	p.lex.at, p.lex.ident, p.lex.dot = t.start, false, false
+	p.lex.modes = p.lex.modes[:1]
+	p.ahead = p.ahead[:0]
 }
 
 // declStarts reports whether what comes next looks like a declaration.

@@ -20,7 +20,7 @@ func (p *parser) block() *ast.Block {
 	defer p.leave()
 	b := &ast.Block{}
 	inside := open.depth + 1
-	var docs docGroup
+	docs := docGroup{taken: open.start.Line}
 	for {
 		switch t := p.peek(0); {
 		case t.kind == tRBrace:
