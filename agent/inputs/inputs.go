@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inputs reads from the cluster what a build names: its program, its context, its secrets and credentials. They live in memory only, for
+// one attempt.
+package inputs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// Inputs are what one build names. They hold secrets: never log them.
+type Inputs struct {
+	// Filename is how the program is called in messages; Program is its text, nil when it comes from git.
+	Filename string
+	Program  []byte
+	// Files lie beside the program, by name; nil unless it comes from a ConfigMap.
+	Files map[string][]byte
+	// Context are the files of a context from a ConfigMap, by name; nil when there is none.
+	Context map[string][]byte
+	// GitAuth and ContextAuth are for the repositories of the source and of the context, nil for none.
+	GitAuth, ContextAuth *BasicAuth
+	// Secrets are the build's secrets by id, SSHKeys private keys in PEM by id.
+	Secrets, SSHKeys map[string][]byte
+	// Registries are docker configs for pulling and pushing, first match wins. CacheRegistry is that for the registry cache, nil for none.
+	Registries    [][]byte
+	CacheRegistry []byte
+}
+
+// BasicAuth is a user with a password or token.
+type BasicAuth struct {
+	Username, Password string
+}
+
+// Error says that something a build names is missing or is not what it must be.
+type Error struct {
+	// Reason is the build's failure reason: SecretNotFound or SourceFailed.
+	Reason  string
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Gather reads everything that spec names in the namespace, and the registry cache's credentials. The error is an *Error when the user must
+// help, else the API's.
+func Gather(ctx context.Context, c client.Reader, namespace string, spec *v1alpha1.HLBBuildSpec, registry *v1alpha1.RegistryCacheSpec) (*Inputs, error) {
+	g := &gatherer{client: c, namespace: namespace, secrets: map[string]*corev1.Secret{}, configMaps: map[string]*corev1.ConfigMap{}}
+	in := &Inputs{Filename: "build.hlb", Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{}}
+	for _, read := range []func(context.Context, *v1alpha1.HLBBuildSpec, *Inputs) error{g.source, g.context, g.buildSecrets, g.sshKeys, g.registries} {
+		if err := read(ctx, spec, in); err != nil {
+			return nil, err
+		}
+	}
+	if registry != nil && registry.SecretRef != nil {
+		config, err := g.dockerConfig(ctx, registry.SecretRef.Name)
+		if err != nil {
+			return nil, err
+		}
+		in.CacheRegistry = config
+	}
+	return in, nil
+}
+
+// gatherer reads each object once.
+type gatherer struct {
+	client     client.Reader
+	namespace  string
+	secrets    map[string]*corev1.Secret
+	configMaps map[string]*corev1.ConfigMap
+}
+
+func (g *gatherer) source(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) (err error) {
+	switch {
+	case spec.Inline != nil:
+		in.Program = []byte(*spec.Inline)
+	case spec.ConfigMapRef != nil:
+		ref := spec.ConfigMapRef
+		if in.Files, err = g.files(ctx, ref.Name); err != nil {
+			return err
+		}
+		program, there := in.Files[ref.Key]
+		if !there {
+			return &Error{v1alpha1.ReasonSourceFailed, fmt.Sprintf("ConfigMap %q has no key %q, which should hold the program", ref.Name, ref.Key)}
+		}
+		in.Filename, in.Program = ref.Key, program
+	case spec.Git != nil:
+		if spec.Git.Path != "" {
+			in.Filename = spec.Git.Path
+		}
+		in.GitAuth, err = g.basicAuth(ctx, spec.Git.SecretRef)
+	}
+	return err
+}
+
+func (g *gatherer) context(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) (err error) {
+	switch {
+	case spec.Context == nil:
+	case spec.Context.ConfigMapRef != nil:
+		in.Context, err = g.files(ctx, spec.Context.ConfigMapRef.Name)
+	case spec.Context.Git != nil:
+		in.ContextAuth, err = g.basicAuth(ctx, spec.Context.Git.SecretRef)
+	}
+	return err
+}
+
+func (g *gatherer) buildSecrets(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) error {
+	for _, s := range spec.Secrets {
+		value, err := g.secretKey(ctx, s.SecretRef.Name, s.SecretRef.Key)
+		if err != nil {
+			return err
+		}
+		in.Secrets[s.ID] = value
+	}
+	return nil
+}
+
+func (g *gatherer) sshKeys(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) error {
+	for _, s := range spec.SSH {
+		value, err := g.secretKey(ctx, s.SecretRef.Name, corev1.SSHAuthPrivateKey)
+		if err != nil {
+			return err
+		}
+		in.SSHKeys[s.ID] = value
+	}
+	return nil
+}
+
+func (g *gatherer) registries(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) error {
+	for _, s := range spec.RegistrySecrets {
+		config, err := g.dockerConfig(ctx, s.Name)
+		if err != nil {
+			return err
+		}
+		in.Registries = append(in.Registries, config)
+	}
+	return nil
+}
+
+func (g *gatherer) dockerConfig(ctx context.Context, name string) ([]byte, error) {
+	return g.secretKey(ctx, name, corev1.DockerConfigJsonKey)
+}
+
+func (g *gatherer) basicAuth(ctx context.Context, ref *v1alpha1.LocalObjectReference) (*BasicAuth, error) {
+	if ref == nil {
+		return nil, nil
+	}
+	password, err := g.secretKey(ctx, ref.Name, corev1.BasicAuthPasswordKey)
+	if err != nil {
+		return nil, err
+	}
+	username := g.secrets[ref.Name].Data[corev1.BasicAuthUsernameKey]
+	return &BasicAuth{Username: string(username), Password: string(password)}, nil
+}
+
+func (g *gatherer) secretKey(ctx context.Context, name, key string) ([]byte, error) {
+	secret := g.secrets[name]
+	if secret == nil {
+		secret = &corev1.Secret{}
+		if err := g.client.Get(ctx, types.NamespacedName{Namespace: g.namespace, Name: name}, secret); err != nil {
+			if apierrors.IsNotFound(err) {
+				return nil, &Error{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("There is no Secret %q in namespace %q", name, g.namespace)}
+			}
+			return nil, fmt.Errorf("read Secret %s: %w", name, err)
+		}
+		g.secrets[name] = secret
+	}
+	value, there := secret.Data[key]
+	if !there {
+		return nil, &Error{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("Secret %q has no key %q", name, key)}
+	}
+	return value, nil
+}
+
+// files returns all keys of a ConfigMap.
+func (g *gatherer) files(ctx context.Context, name string) (map[string][]byte, error) {
+	cm := g.configMaps[name]
+	if cm == nil {
+		cm = &corev1.ConfigMap{}
+		if err := g.client.Get(ctx, types.NamespacedName{Namespace: g.namespace, Name: name}, cm); err != nil {
+			if apierrors.IsNotFound(err) {
+				return nil, &Error{v1alpha1.ReasonSourceFailed, fmt.Sprintf("There is no ConfigMap %q in namespace %q", name, g.namespace)}
+			}
+			return nil, fmt.Errorf("read ConfigMap %s: %w", name, err)
+		}
+		g.configMaps[name] = cm
+	}
+	files := make(map[string][]byte, len(cm.Data)+len(cm.BinaryData))
+	for key, text := range cm.Data {
+		files[key] = []byte(text)
+	}
+	maps.Copy(files, cm.BinaryData)
+	return files, nil
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cacheref names the places of the registry cache: one tag a namespace and cache key, all in one repository.
+package cacheref
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+const (
+	tagPrefix = "cache-"
+	// hashDigits of the key's SHA-256: 64 bits, so that two of a million keys meet with a chance of 3 in 10⁸.
+	hashDigits = 16
+)
+
+// Tag is the tag of a namespace's cache key. It is a valid tag for every namespace name: at most 86 characters.
+func Tag(namespace, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return tagPrefix + namespace + "-" + hex.EncodeToString(sum[:])[:hashDigits]
+}
+
+// Ref is where the cache of a namespace's key lives in a repository.
+func Ref(repository, namespace, key string) string {
+	return repository + ":" + Tag(namespace, key)
+}
+
+// Permitted says whether a program of the namespace may name ref as a place of build cache: anything is, except the operator's own tags of
+// another namespace in the repository. An empty repository owns no tags.
+func Permitted(repository, namespace, ref string) bool {
+	tag, inside := strings.CutPrefix(ref, repository+":")
+	if repository == "" || !inside || !strings.HasPrefix(tag, tagPrefix) {
+		return true
+	}
+	hash, own := strings.CutPrefix(tag, tagPrefix+namespace+"-")
+	return own && isHash(hash)
+}
+
+// isHash tells the hash of a tag from the rest of a longer namespace's name.
+func isHash(s string) bool {
+	return len(s) == hashDigits && strings.Trim(s, "0123456789abcdef") == ""
+}
