@@ -29,7 +29,7 @@ func Module(mod *ast.Module) (*Info, diag.List) {
 		Aliases:    map[*ast.CallStmt][]*Object{},
 		members:    map[*ast.Import][]*use{},
 		uses:       map[*ast.Name]*use{},
-		imports:    map[*ast.Import]*Info{},
+		imports:    map[*ast.Import]resolved{},
 	})
 	c.scope()
 	if !c.errs.HasErrors() {

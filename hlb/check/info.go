@@ -83,7 +83,7 @@ type Info struct {
 
 	members map[*ast.Import][]*use // uses of members, in source order
 	uses    map[*ast.Name]*use     // the same, by name
-	imports map[*ast.Import]*Info  // resolved imports
+	imports map[*ast.Import]resolved
 }
 
 // Callee returns what a call's callee stands for; nil below a breakpoint.
@@ -109,7 +109,7 @@ func (i *Info) Imports() []*ast.Import {
 }
 
 // Imported returns what Resolve was given for imp, or nil.
-func (i *Info) Imported(imp *ast.Import) *Info { return i.imports[imp] }
+func (i *Info) Imported(imp *ast.Import) *Info { return i.imports[imp].module }
 
 // Params returns the signature of a callable object: kind, name and whether variadic. Parameters, effects, imports and unresolved
 // members have none.

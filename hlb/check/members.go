@@ -25,17 +25,26 @@ func (c *checker) deferUse(imp *ast.Import, call call) {
 }
 
 // Resolve checks all uses of members of imp against the module it stands for, lib, and puts what they stand for into Callees. imp must be
-// one of Imports, and both modules must have passed Module without errors. Diagnostics are about the importing module. Resolving
-// twice is harmless; it must not run at the same time as anything else that uses i.
+// one of Imports, and both modules must have passed Module without errors. Diagnostics are about the importing module. An import is
+// resolved once; calling again returns what was found then. Resolve must not run at the same time as anything else that uses i.
 func (i *Info) Resolve(imp *ast.Import, lib *Info) diag.List {
+	if done, ok := i.imports[imp]; ok {
+		return done.errs
+	}
 	c := newChecker(i)
-	i.imports[imp] = lib
 	for _, u := range i.members[imp] {
 		c.enter(u.fn)
 		c.resolve(imp, lib, u)
 	}
 	c.errs.Sort()
+	i.imports[imp] = resolved{module: lib, errs: c.errs}
 	return c.errs
+}
+
+// resolved is an import that was resolved, and what was wrong with its uses.
+type resolved struct {
+	module *Info
+	errs   diag.List
 }
 
 func (c *checker) resolve(imp *ast.Import, lib *Info, u *use) {
