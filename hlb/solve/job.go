@@ -56,6 +56,7 @@ func (j *job) run(ctx context.Context, opt client.SolveOpt, build gateway.BuildF
 	defer release()
 	opt.Session = append(append([]sessionAttachable(nil), j.r.opts.Session...), attach...)
 	opt.AllowedEntitlements = j.needs.Entitlements
+	opt.FrontendAttrs = map[string]string{} // the client writes cache imports into it, without a look
 	if opt.LocalMounts, err = localMounts(j.needs.Locals); err != nil {
 		return err
 	}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build integration
+
+// The tests with this tag run a real buildkitd as root. HLB_BUILDKIT_BIN is the directory with buildkitd and runc, by default
+// bin/buildkit-v0.34.2 of the checkout. Images come from a registry on loopback that the tests fill themselves.
+package solve
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/buildkit/client"
+)
+
+// site is a daemon and a registry with the image busybox.
+type site struct {
+	client   *client.Client
+	registry string // host:port
+	// base is the reference of the busybox image.
+	base string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	s := &site{registry: strings.TrimPrefix(srv.URL, "http://")}
+	s.base = s.registry + "/busybox:latest"
+	push(t, s.base, busybox(t))
+	s.client = startDaemon(t)
+	return s
+}
+
+func startDaemon(t *testing.T) *client.Client {
+	t.Helper()
+	bin := os.Getenv("HLB_BUILDKIT_BIN")
+	if bin == "" {
+		bin = "../../bin/buildkit-v0.34.2"
+	}
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "hlb-buildkitd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "buildkitd.toml")
+	if err := os.WriteFile(config, []byte("insecure-entitlements = [\"network.host\", \"security.insecure\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logFile, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := "unix://" + filepath.Join(dir, "sock")
+	// In a PID namespace of its own, so that no step outlives it.
+	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
+		filepath.Join(bin, "buildkitd"), "--config", config, "--root", filepath.Join(dir, "root"), "--addr", addr,
+		"--otel-socket-path", filepath.Join(dir, "otel.sock"), "--cdi-disabled", "--allow-insecure-entitlement", "security.insecure")
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			dt, _ := os.ReadFile(logFile.Name())
+			t.Logf("buildkitd:\n%s", tail(dt))
+		}
+		removeAll(t, dir)
+	})
+	c, err := client.New(t.Context(), addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := c.Info(t.Context()); err == nil {
+			return c
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("buildkitd does not answer")
+		}
+	}
+}
+
+// removeAll removes a daemon's state, which its dying steps may still be leaving.
+func removeAll(t *testing.T, dir string) {
+	for range 50 {
+		if err := os.RemoveAll(dir); err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("%s could not be removed", dir)
+}
+
+func push(t *testing.T, ref string, img v1.Image) {
+	t.Helper()
+	r, err := name.ParseReference(ref, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(r, img); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func pull(t *testing.T, ref string) v1.Image {
+	t.Helper()
+	r, err := name.ParseReference(ref, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// busybox is this machine's static busybox with links for its programs.
+func busybox(t *testing.T) v1.Image {
+	t.Helper()
+	file, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal("busybox-static is not installed: ", err)
+	}
+	dt, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := exec.Command(file, "--list").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	add := func(h *tar.Header, dt []byte) {
+		h.Size = int64(len(dt))
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(dt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []string{"bin/", "etc/", "tmp/", "root/"} {
+		add(&tar.Header{Typeflag: tar.TypeDir, Name: d, Mode: 0o755}, nil)
+	}
+	add(&tar.Header{Name: "bin/busybox", Mode: 0o755}, dt)
+	add(&tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))
+	add(&tar.Header{Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\nnobody:x:65534:\n"))
+	for _, p := range strings.Fields(string(list)) {
+		if p != "busybox" {
+			add(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + p, Linkname: "busybox", Mode: 0o777}, nil)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.OS, cfg.Architecture = "linux", "amd64"
+	cfg.Config.Env = []string{"PATH=/bin", "FROM_BASE=yes"}
+	cfg.Config.WorkingDir = "/root"
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
