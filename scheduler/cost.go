@@ -126,10 +126,10 @@ func (w *weighing) freshness(k int, c *Copy) float64 {
 	}
 }
 
-// option is the best way of running the request on the daemon at position at, which passed standing.
-func (w *weighing) option(at, rank int32) Option {
+// option fills o with the best way of running the request on the daemon at position at, which passed standing.
+func (w *weighing) option(at, rank int32, o *Option) {
 	d := &w.v.Daemons[at]
-	o := Option{Daemon: d.ID, Name: d.Name, At: at, Rank: rank}
+	*o = Option{Daemon: d.ID, Name: d.Name, At: at, Rank: rank}
 	c := &o.Cost
 	c.WaitSeconds = d.slotWait(w.v.NowSeconds, w.p)
 	c.ServiceSeconds = w.warm
@@ -170,9 +170,6 @@ func (w *weighing) option(at, rank int32) Option {
 	if rank == 0 {
 		c.RankSeconds = w.p.RankSeconds * maxRanks
 	}
-	o.startable = c.WaitSeconds <= 0
-	o.total = c.Total()
-	return o
 }
 
 // fill is what key k adds to set-up and service when a copy of the given freshness is there: what is missing is either done again or primed,

@@ -116,27 +116,10 @@ type Option struct {
 	// Prime has bit i set when Request.Keys[i] is to be primed before the build starts.
 	Prime uint8 `json:"prime,omitempty"`
 	Cost  Cost  `json:"cost"`
-
-	startable bool // a slot and every lock are free now
-	total     float64
 }
 
 // Exists is false for the zero Option, which stands for "there was none".
 func (o *Option) Exists() bool { return o.Name != "" }
-
-// better is the total order of options: cost, then rank, then identity.
-func (o *Option) better(than *Option) bool {
-	if !than.Exists() {
-		return true
-	}
-	if o.total != than.total {
-		return o.total < than.total
-	}
-	if o.Rank != than.Rank {
-		return than.Rank == 0 || o.Rank != 0 && o.Rank < than.Rank
-	}
-	return o.Daemon < than.Daemon
-}
 
 // Decision is what to do with one request, and why.
 type Decision struct {

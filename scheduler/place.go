@@ -7,42 +7,67 @@ package scheduler
 func Place(v *View, r *Request, p *Params) (Decision, error) {
 	var d Decision
 	place(v, r, p, &d)
+	if d.Action == NoFit {
+		d.Refused = refusals(v, r)
+	}
 	return d, d.Err()
 }
 
-// choice collects the best options while they are weighed.
-type choice struct {
-	run, wait Option // the best that can start now, and the best that cannot
-	second    Option // the best of all the others
-	holders   int    // daemons seen that hold the primary key and take builds
-	down      int    // those that hold it and take none
-	held      bool   // a cold start was possible and not allowed
+// bid is an Option in short, for comparing.
+type bid struct {
+	total     float64
+	daemon    DaemonID
+	at        int32
+	rank      int32 // 0: beyond the ranks looked at
+	mode      Mode
+	startable bool // a slot and every lock are free now
+	exists    bool
 }
 
-// offer takes one option into account. Offering a daemon twice is harmless.
-func (c *choice) offer(o *Option) {
+// better is the total order of bids: cost, then rank, then identity.
+func (b *bid) better(than *bid) bool {
+	if !than.exists || b.total != than.total {
+		return !than.exists || b.total < than.total
+	}
+	if b.rank != than.rank {
+		return than.rank == 0 || b.rank != 0 && b.rank < than.rank
+	}
+	return b.daemon < than.daemon
+}
+
+// choice collects the best bids.
+type choice struct {
+	run, wait bid  // the best that can start now, and the best that cannot
+	second    bid  // the best of all the others
+	holders   int  // daemons seen that hold the primary key and take builds
+	down      int  // those that hold it and take none
+	held      bool // a cold start was possible and not allowed
+}
+
+// offer takes one bid into account. Offering a daemon twice is harmless.
+func (c *choice) offer(b *bid) {
 	best := &c.wait
-	if o.startable {
+	if b.startable {
 		best = &c.run
 	}
 	switch {
-	case best.Exists() && best.Daemon == o.Daemon:
-	case o.better(best):
+	case best.exists && best.daemon == b.daemon:
+	case b.better(best):
 		c.pass(best)
-		*best = *o
+		*best = *b
 	default:
-		c.pass(o)
+		c.pass(b)
 	}
 }
 
-// pass makes o the runner-up if it beats the present one.
-func (c *choice) pass(o *Option) {
-	if o.Exists() && o.better(&c.second) {
-		c.second = *o
+// pass makes b the runner-up if it beats the present one.
+func (c *choice) pass(b *bid) {
+	if b.exists && b.better(&c.second) {
+		c.second = *b
 	}
 }
 
-// place is Place into a decision of the caller's, without the error value.
+// place is Place into a decision of the caller's, without the error value and the count of refusals.
 func place(v *View, r *Request, p *Params, out *Decision) {
 	var w weighing
 	w.weigh(v, r, p)
@@ -56,8 +81,8 @@ func place(v *View, r *Request, p *Params, out *Decision) {
 			w.consider(head.of[i].at, int32(i+1), &c)
 		}
 	}
-	if !c.run.Exists() && v.open > 0 {
-		w.anywhere(head, &c)
+	if !c.run.exists && v.open > 0 {
+		w.anywhere(&c)
 	}
 	conclude(&w, &c, out)
 }
@@ -135,17 +160,19 @@ func (w *weighing) consider(at, rank int32, c *choice) bool {
 	if standing(&w.v.Daemons[at], w.r) != Fits {
 		return false
 	}
-	o := w.option(at, rank)
-	if w.stay && o.Mode == Cold && c.holders > 0 {
-		c.held = c.held || o.startable
+	var o Option
+	w.option(at, rank, &o)
+	b := bid{total: o.Cost.Total(), daemon: o.Daemon, at: at, rank: rank, mode: o.Mode, startable: o.Cost.WaitSeconds <= 0, exists: true}
+	if w.stay && b.mode == Cold && c.holders > 0 {
+		c.held = c.held || b.startable
 		return true
 	}
-	c.offer(&o)
+	c.offer(&b)
 	return true
 }
 
 // anywhere offers the daemon with a free slot that comes first in the rendezvous order of the whole fleet.
-func (w *weighing) anywhere(head *ranks, c *choice) {
+func (w *weighing) anywhere(c *choice) {
 	key := w.r.primary()
 	best, bestAt := ranked{}, int32(-1)
 	weighted := len(w.v.ranking.classes) > 1
@@ -178,24 +205,28 @@ func (w *weighing) locked(d *Daemon) bool {
 	return false
 }
 
-// conclude turns the best options into the decision.
+// conclude turns the best bids into the decision.
 func conclude(w *weighing, c *choice, out *Decision) {
+	chosen := c.wait
 	switch {
-	case !c.run.Exists():
-		out.Action, out.Why, out.Chosen, out.RunnerUp = NoFit, NoDaemonFits, c.wait, c.second
-		out.Refused = refusals(w.v, w.r)
-		if c.wait.Exists() && (w.v.Daemons[c.wait.At].free() > 0 || c.held) {
+	case !c.run.exists:
+		out.Action, out.Why = NoFit, NoDaemonFits
+		if c.wait.exists && (w.v.Daemons[c.wait.at].free() > 0 || c.held) {
 			out.Action, out.Why = Wait, WaitsForWarmDaemon // for a lock rather than a slot, or by being overdue
 		}
-		return
-	case c.wait.Exists() && c.wait.better(&c.run):
-		out.Action, out.Why, out.Chosen = Wait, WaitsForWarmDaemon, c.wait
+	case c.wait.exists && c.wait.better(&c.run):
+		out.Action, out.Why = Wait, WaitsForWarmDaemon
 		c.pass(&c.run)
 	default:
-		out.Action, out.Why, out.Chosen = Run, why(w, c), c.run
+		out.Action, out.Why, chosen = Run, why(w, c), c.run
 		c.pass(&c.wait)
 	}
-	out.RunnerUp = c.second
+	if chosen.exists {
+		w.option(chosen.at, chosen.rank, &out.Chosen)
+	}
+	if c.second.exists {
+		w.option(c.second.at, c.second.rank, &out.RunnerUp)
+	}
 }
 
 // why names the reason for running on c.run.
@@ -203,7 +234,7 @@ func why(w *weighing, c *choice) Why {
 	switch {
 	case w.keys == 0:
 		return NoCaches
-	case c.run.Mode == Warm:
+	case c.run.mode == Warm:
 		return WarmDaemon
 	case c.holders > 0 && w.waived:
 		return NewReplica
@@ -211,7 +242,7 @@ func why(w *weighing, c *choice) Why {
 		return Spilled
 	case c.down > 0:
 		return HolderDown
-	case c.run.Rank == 1:
+	case c.run.rank == 1:
 		return HomeDaemon
 	default:
 		return NextInRank

@@ -9,7 +9,14 @@ import "slices"
 // binds what is to Run and tells the view. Equal inputs give equal decisions whatever the order of queue and of daemons.
 func Round(v *View, queue []Request, p *Params) []Decision {
 	out := make([]Decision, len(queue))
-	round(v, queue, p, func(at int, d *Decision) bool {
+	none := refusalCounts{}
+	round(v, queue, p, func(scratch *View, at int, d *Decision) bool {
+		switch d.Action {
+		case Run:
+			none.forget()
+		case NoFit:
+			d.Refused = none.of(scratch, &queue[at])
+		}
 		out[at] = *d
 		return true
 	})
@@ -19,23 +26,23 @@ func Round(v *View, queue []Request, p *Params) []Decision {
 // Starts is Round for callers that only want to know what to start now: the Run decisions of Round, in the order of service. It stops as soon as
 // the fleet is full, which makes it cheap for long queues.
 func Starts(v *View, queue []Request, p *Params) []Decision {
-	var out []Decision
+	v.Queued = len(queue)
 	v.Recount()
-	if v.open == 0 {
-		v.Queued = len(queue)
+	if v.open == 0 || len(queue) == 0 {
 		return nil
 	}
-	round(v, queue, p, func(_ int, d *Decision) bool {
+	var out []Decision
+	round(v, queue, p, func(scratch *View, _ int, d *Decision) bool {
 		if d.Action == Run {
 			out = append(out, *d)
 		}
-		return true
+		return scratch.open > 0
 	})
 	return out
 }
 
-// round calls tell with each decision until it returns false.
-func round(v *View, queue []Request, p *Params, tell func(at int, d *Decision) bool) {
+// round calls tell with each decision, and the view in which it is carried out, until tell returns false.
+func round(v *View, queue []Request, p *Params, tell func(scratch *View, at int, d *Decision) bool) {
 	v.Queued = len(queue)
 	v.Recount()
 	scratch := *v
@@ -51,8 +58,28 @@ func round(v *View, queue []Request, p *Params, tell func(at int, d *Decision) b
 		place(&scratch, r, p, &d)
 		d.Overdue = t.overdue
 		given := scratch.assume(r, &d)
-		return given, tell(t.at, &d)
+		return given, tell(&scratch, t.at, &d)
 	})
+}
+
+// refusalCounts remembers the last count of refusals, because in a long queue most requests are refused alike.
+type refusalCounts struct {
+	known    bool
+	platform string
+	counts   Refusals
+}
+
+func (c *refusalCounts) forget() { c.known = false }
+
+// of is refusals(v, r). Only the platform tells ordinary requests apart.
+func (c *refusalCounts) of(v *View, r *Request) Refusals {
+	if r.DiskBytes > 0 || len(r.FailedOn) > 0 {
+		return refusals(v, r)
+	}
+	if !c.known || c.platform != r.Platform {
+		c.known, c.platform, c.counts = true, r.Platform, refusals(v, r)
+	}
+	return c.counts
 }
 
 // assume makes v as it will be once d is carried out, and returns the slot-seconds that d gives to the request. Busy lists are replaced, never

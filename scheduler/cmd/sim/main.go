@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command sim compares placement policies on generated and recorded workloads. It prints a line a run and writes sim.json and plots.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/openllb/hlb-operator/scheduler/sim"
+)
+
+func main() {
+	var o options
+	flag.StringVar(&o.out, "out", "out", "folder for sim.json and the plots")
+	flag.StringVar(&o.trace, "trace", "", "recording to replay, .tsv or .tsv.gz; empty, or a file that is not there: a small generated one")
+	flag.StringVar(&o.workloads, "workloads", ".", "regular expression of workloads to run")
+	flag.StringVar(&o.policies, "policies", ".", "regular expression of policies to run")
+	flag.Float64Var(&o.days, "days", 1.25, "length of generated workloads in days, the first two fifths being warm-up")
+	flag.Parse()
+	if err := o.run(os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "sim:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	out, trace, workloads, policies string
+	days                            float64
+}
+
+func (o *options) run(log io.Writer) error {
+	workloads, err := regexp.Compile(o.workloads)
+	if err != nil {
+		return fmt.Errorf("-workloads: %w", err)
+	}
+	policies, err := regexp.Compile(o.policies)
+	if err != nil {
+		return fmt.Errorf("-policies: %w", err)
+	}
+	var results []*sim.Result
+	for _, c := range sim.Suite(o.days, o.open(log)) {
+		if !workloads.MatchString(c.Name) {
+			continue
+		}
+		w, err := c.Make()
+		if err != nil {
+			return err
+		}
+		for _, p := range sim.Policies() {
+			if !policies.MatchString(p.Name) {
+				continue
+			}
+			start := time.Now()
+			r, err := sim.Run(w, p.Name, p.New())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(log, "%s (%.1fs)\n", r, time.Since(start).Seconds())
+			results = append(results, r)
+		}
+		if err := o.write(results); err != nil { // after each workload, so that an interrupted run leaves what it has
+			return err
+		}
+	}
+	return nil
+}
+
+// open is the recording, or a small generated one where there is none.
+func (o *options) open(log io.Writer) sim.Trace {
+	if o.trace != "" {
+		if _, err := os.Stat(o.trace); err == nil || !errors.Is(err, os.ErrNotExist) {
+			return func() (io.ReadCloser, error) { return os.Open(o.trace) }
+		}
+		fmt.Fprintf(log, "no recording at %s: the trace workloads use a small generated one\n", o.trace)
+	}
+	return sim.GeneratedTrace(2, 3000)
+}
+
+// write puts the results and their plots into the out folder.
+func (o *options) write(results []*sim.Result) error {
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
+	files, err := sim.Report(results)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(o.out, f.Name), f.Content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

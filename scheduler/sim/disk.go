@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"slices"
+
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// content is one key as it really is: how often it was built, and the copies on volumes.
+type content struct {
+	version uint32
+	built   bool // a build ended, so a snapshot exists where the workload has priming
+	copies  []copied
+}
+
+// copied is a real copy. While making is set it is the first build's, not there yet for others.
+type copied struct {
+	at      int // daemon, by position in the view
+	version uint32
+	making  bool
+	users   int
+	endsAt  float64
+	bytes   int64
+	usedAt  float64
+}
+
+// on is the copy on a daemon, or nil. The pointer is good until the next change of copies.
+func (c *content) on(at int) *copied {
+	for i := range c.copies {
+		if c.copies[i].at == at {
+			return &c.copies[i]
+		}
+	}
+	return nil
+}
+
+// fresh is the part of the gain that a copy gives: 2% less for each build it has not seen.
+func (c *content) fresh(x *copied) float64 {
+	if x == nil || x.making {
+		return 0
+	}
+	return max(0, 1-0.02*float64(c.version-x.version))
+}
+
+// volume is one daemon's disk.
+type volume struct {
+	used int64
+	keys []scheduler.KeyID
+}
+
+// content finds or makes the entry of a key.
+func (w *World) content(key scheduler.KeyID) *content {
+	c := w.contents[key]
+	if c == nil {
+		c = &content{}
+		w.contents[key] = c
+	}
+	return c
+}
+
+// store makes room for a new copy of key on a daemon, evicting the least recently used copies that nobody uses, and notes it.
+func (w *World) store(key scheduler.KeyID, at int, bytes int64) *copied {
+	v := &w.volumes[at]
+	for v.used+bytes > w.Workload.DiskBytes {
+		if !w.evictOldest(at) {
+			break // everything is in use: the volume overflows rather than the build failing
+		}
+	}
+	v.used += bytes
+	v.keys = append(v.keys, key)
+	c := w.content(key)
+	c.copies = append(c.copies, copied{at: at, making: true, bytes: bytes, usedAt: w.Now})
+	w.View.Daemons[at].FreeBytes = w.Workload.DiskBytes - v.used
+	return &c.copies[len(c.copies)-1]
+}
+
+// evictOldest drops the least recently used idle copy of a daemon, and says whether there was one.
+func (w *World) evictOldest(at int) bool {
+	oldest, when := -1, 0.0
+	for i, key := range w.volumes[at].keys {
+		c := w.contents[key].on(at)
+		if c.users == 0 && (oldest < 0 || c.usedAt < when) {
+			oldest, when = i, c.usedAt
+		}
+	}
+	if oldest < 0 {
+		return false
+	}
+	w.evict(at, oldest)
+	return true
+}
+
+// evict drops the copy of the i-th key of a volume.
+func (w *World) evict(at, i int) {
+	v := &w.volumes[at]
+	key := v.keys[i]
+	c := w.contents[key]
+	v.used -= c.on(at).bytes
+	c.copies = slices.DeleteFunc(c.copies, func(x copied) bool { return x.at == at })
+	v.keys = slices.Delete(v.keys, i, i+1)
+	w.View.Daemons[at].FreeBytes = w.Workload.DiskBytes - v.used
+	w.policy.Evicted(w, key, at)
+}
+
+// wipe empties a volume. Builds that still run there go on and leave nothing.
+func (w *World) wipe(at int) {
+	for len(w.volumes[at].keys) > 0 {
+		w.evict(at, len(w.volumes[at].keys)-1)
+	}
+}

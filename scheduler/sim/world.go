@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// Policy chooses daemons for builds. The engine tells it everything it may know, then asks.
+type Policy interface {
+	// Arrived tells of a build that now waits, Started and Ended of one that the policy started.
+	Arrived(w *World, build int)
+	Started(w *World, r *run)
+	Ended(w *World, r *run)
+	// Changed tells of a daemon whose phase or volume changed, Evicted of a copy that its daemon dropped.
+	Changed(w *World, at int, newVolume bool)
+	Evicted(w *World, key scheduler.KeyID, at int)
+	// Starts says what to start now. Asked again after each instant at which anything happened.
+	Starts(w *World) []Start
+}
+
+// Start binds one build to one daemon, by position in the view.
+type Start struct {
+	Build, At int
+	// Prime has bit i set to prime key i first. With OwnJudgement the daemon primes what is expected to be worth it.
+	Prime        uint8
+	OwnJudgement bool
+	// Expected is how long the policy takes the build to hold its slot; 0 if it has no opinion.
+	ExpectedSeconds float64
+}
+
+// run is a build that was started.
+type run struct {
+	Start
+	startSeconds   float64
+	setupSeconds   float64
+	serviceSeconds float64 // waiting for locks and the build itself
+	mode           scheduler.Mode
+	behind         uint32 // versions that the primary copy was behind
+	epoch          scheduler.Epoch
+	busy           scheduler.Busy
+}
+
+// World is the fleet as it really is at Now. View.Daemons is true in every field; View.Ledger is the policy's own affair.
+type World struct {
+	Workload *Workload
+	View     *scheduler.View
+	Now      float64
+
+	policy    Policy
+	position  []int // of each ordinal in the view
+	contents  map[scheduler.KeyID]*content
+	volumes   []volume
+	endings   endings
+	sequence  int
+	started   int
+	arrived   int
+	primeSum  int64
+	firstSeen []bool // by program
+	isFirst   []bool // by build
+	measured  *measures
+}
+
+// pool names the simulated fleet.
+const pool = "sim/builds"
+
+// newWorld sets up the fleet with empty volumes.
+func newWorld(wl *Workload, policy Policy) (*World, error) {
+	daemons := make([]scheduler.Daemon, wl.Daemons)
+	for i := range daemons {
+		daemons[i] = scheduler.Daemon{ID: scheduler.DaemonOf(pool, i), Name: "builds-" + strconv.Itoa(i), Phase: scheduler.Ready, Slots: wl.Slots,
+			FreeBytes: wl.DiskBytes, VolumeBytes: wl.DiskBytes, PullBytesPerSecond: wl.PullBytesPerSecond}
+		if n := len(wl.Platforms); n > 0 {
+			daemons[i].Platforms = wl.Platforms[i%n]
+		}
+	}
+	v, err := scheduler.NewView(daemons, nil, 0)
+	if err != nil {
+		return nil, fmt.Errorf("set up the fleet: %w", err)
+	}
+	w := &World{Workload: wl, View: v, policy: policy, position: make([]int, wl.Daemons), contents: map[scheduler.KeyID]*content{},
+		volumes: make([]volume, wl.Daemons), firstSeen: make([]bool, len(wl.Programs)), isFirst: make([]bool, len(wl.Builds)), measured: newMeasures(wl)}
+	for i := range w.position {
+		w.position[i], _ = v.Position(scheduler.DaemonOf(pool, i))
+	}
+	return w, nil
+}
+
+// Run plays a workload against a policy to the end of its last build. It gives up, and says so in the result, when more than sixty builds a slot
+// are waiting.
+func Run(wl *Workload, name string, policy Policy) (*Result, error) {
+	w, err := newWorld(wl, policy)
+	if err != nil {
+		return nil, err
+	}
+	changes := wl.Changes
+	limit := 60 * wl.Daemons * int(wl.Slots)
+	for w.arrived < len(wl.Builds) || len(w.endings) > 0 || w.started < w.arrived {
+		next := math.Inf(1)
+		if w.arrived < len(wl.Builds) {
+			next = wl.Builds[w.arrived].ArriveSeconds
+		}
+		if len(w.endings) > 0 {
+			next = min(next, w.endings.soonest())
+		}
+		if len(changes) > 0 {
+			next = min(next, changes[0].AtSeconds)
+		}
+		if math.IsInf(next, 1) {
+			return nil, fmt.Errorf("policy %s leaves %d builds waiting for ever on workload %s", name, w.arrived-w.started, wl.Name)
+		}
+		w.Now, w.View.NowSeconds = next, next
+		for len(changes) > 0 && changes[0].AtSeconds <= next {
+			w.change(changes[0])
+			changes = changes[1:]
+		}
+		for len(w.endings) > 0 && w.endings.soonest() <= next {
+			w.end(w.endings.take().run)
+		}
+		for w.arrived < len(wl.Builds) && wl.Builds[w.arrived].ArriveSeconds <= next {
+			w.arrive()
+		}
+		if w.arrived > w.started {
+			for _, s := range policy.Starts(w) {
+				if err := w.begin(s); err != nil {
+					return nil, fmt.Errorf("policy %s at %.1fs: %w", name, next, err)
+				}
+			}
+		}
+		w.measured.sample(next, w.arrived-w.started)
+		if w.arrived-w.started > limit {
+			return w.measured.unstable(name), nil
+		}
+	}
+	return w.measured.result(name, w.primeSum), nil
+}
+
+// arrive takes in the next build.
+func (w *World) arrive() {
+	b := w.arrived
+	w.arrived++
+	p := w.Workload.Builds[b].Program
+	w.isFirst[b] = !w.firstSeen[p]
+	w.firstSeen[p] = true
+	w.policy.Arrived(w, b)
+}
+
+// change carries out a change of the fleet.
+func (w *World) change(c Change) {
+	at := w.position[c.Daemon]
+	d := &w.View.Daemons[at]
+	d.Phase = c.Phase
+	if c.NewVolume {
+		w.wipe(at)
+		d.Epoch++
+	}
+	w.policy.Changed(w, at, c.NewVolume)
+}
+
+// begin starts a build. The physics: with every key fresh the build takes its warm length; each key that is missing adds its part of
+// cold-warm, one that is stale the stale part of it. A key that another build is making on the daemon is ready when that build ends, or is made
+// again if that is sooner. A locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the copy's bytes at
+// the pull rate, and leaves the key's part of the warm length a tenth longer.
+func (w *World) begin(s Start) error {
+	d := &w.View.Daemons[s.At]
+	if d.Phase != scheduler.Ready || d.Running >= d.Slots {
+		return fmt.Errorf("starts a build on %s, which is %s with %d of %d slots taken", d.Name, d.Phase, d.Running, d.Slots)
+	}
+	b := &w.Workload.Builds[s.Build]
+	p := &w.Workload.Programs[b.Program]
+	if len(d.Platforms) > 0 && p.Platform != "" && d.Platforms[0] != p.Platform {
+		return fmt.Errorf("starts a build for %s on %s, which builds for %s", p.Platform, d.Name, d.Platforms[0])
+	}
+	r := &run{Start: s, startSeconds: w.Now, serviceSeconds: b.WarmSeconds, epoch: d.Epoch}
+	lock := 0.0
+	for k := range p.Keys {
+		lock = max(lock, w.meet(r, b, p, k))
+	}
+	r.serviceSeconds += lock
+	ends := w.Now + r.setupSeconds + r.serviceSeconds
+	for k := range p.Keys {
+		use := &p.Keys[k]
+		c := w.content(use.ID).on(s.At)
+		if c == nil {
+			c = w.store(use.ID, s.At, use.Bytes)
+		}
+		c.users++
+		c.usedAt = w.Now
+		c.endsAt = max(c.endsAt, ends)
+	}
+	expected := s.ExpectedSeconds
+	if expected <= 0 {
+		expected = p.ColdSeconds
+	}
+	r.busy = scheduler.Busy{EndsAtSeconds: w.Now + expected, ExpectedSeconds: expected}
+	d.Running++
+	d.Busy = append(d.Busy, r.busy)
+	w.started++
+	w.sequence++
+	w.endings.add(ending{atSeconds: ends, sequence: w.sequence, run: r})
+	w.measured.start(w.Now, w.Now-b.ArriveSeconds, b, p, r, w.isFirst[s.Build])
+	w.policy.Started(w, r)
+	return nil
+}
+
+// meet works out what key k adds to the run r, and returns how long a lock on it must be waited for.
+func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) {
+	use := &p.Keys[k]
+	c := w.content(use.ID)
+	x := c.on(r.At)
+	fresh := c.fresh(x)
+	gain := use.Gain * (b.ColdSeconds - b.WarmSeconds)
+	missing := gain * (1 - fresh)
+	if x != nil && x.users > 0 {
+		rest := x.endsAt - w.Now
+		switch {
+		case use.Sharing == scheduler.Private:
+			fresh, missing = 0, gain
+		case use.Sharing == scheduler.Locked:
+			lockSeconds = rest
+			if x.making {
+				fresh, missing = 1, 0
+			}
+		case x.making:
+			missing = min(gain, rest)
+		}
+	}
+	pull := 5 + float64(use.Bytes)/w.Workload.PullBytesPerSecond
+	prime := r.Prime&(1<<k) != 0
+	if r.OwnJudgement {
+		part := use.Gain * (p.ColdSeconds - p.WarmSeconds) * (1 - fresh)
+		prime = pull+0.1*p.WarmSeconds*use.Gain < part
+	}
+	if prime && w.Workload.Priming && c.built && fresh < 1 && (x == nil || !x.making) {
+		r.setupSeconds += pull
+		r.serviceSeconds += 0.1 * b.WarmSeconds / float64(len(p.Keys))
+		w.primeSum += use.Bytes
+		if k == 0 {
+			r.mode = scheduler.Primed
+		}
+		return lockSeconds
+	}
+	if k == 0 && (fresh > 0 || missing < gain) {
+		r.mode = scheduler.Warm
+		if x != nil && !x.making {
+			r.behind = c.version - x.version
+		}
+	}
+	r.serviceSeconds += missing
+	return lockSeconds
+}
+
+// end finishes a run.
+func (w *World) end(r *run) {
+	d := &w.View.Daemons[r.At]
+	d.Running--
+	for i := range d.Busy {
+		if d.Busy[i] == r.busy {
+			d.Busy[i] = d.Busy[len(d.Busy)-1]
+			d.Busy = d.Busy[:len(d.Busy)-1]
+			break
+		}
+	}
+	b := &w.Workload.Builds[r.Build]
+	p := &w.Workload.Programs[b.Program]
+	for k := range p.Keys {
+		c := w.content(p.Keys[k].ID)
+		c.version++
+		c.built = true
+		if x := c.on(r.At); x != nil && r.epoch == d.Epoch {
+			x.users--
+			x.making = false
+			x.version = c.version
+			x.usedAt = w.Now
+			if x.users == 0 {
+				x.endsAt = 0
+			}
+		}
+	}
+	w.measured.end(w.Now, b, r)
+	w.policy.Ended(w, r)
+}
