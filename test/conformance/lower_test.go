@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -30,14 +32,19 @@ var update = flag.Bool("update", false, "write what the compiler yields into the
 //	server                compile with the server profile
 //	config                show the image config too
 //	push DIGEST           a push while compiling answers this
-//	source "TEXT"         the program, if it can't be written as lines
+//	context REF           what local means on a server: this image
+//	secret NAME           the build declares a secret; ssh NAME likewise an agent
+//	namespace NAME        of cache mounts
+//	entitle NAME          programs may have this entitlement
+//	arg NAME=VALUE        an argument of the target
+//	nocaches              cacheContext does nothing
 //	file NAME             the chunk is a file beside the file's programs, not a case
 type lowerCase struct {
 	header, program, want string
 
 	name, file, push string
-	targets          []string
-	server, config   bool
+	config           bool
+	opts             hlb.Options
 }
 
 func readLowerCases(t *testing.T, path string) []*lowerCase {
@@ -52,27 +59,53 @@ func readLowerCases(t *testing.T, path string) []*lowerCase {
 		c.header, c.program, _ = strings.Cut(chunk, "\n\n")
 		c.program, c.want, _ = strings.Cut(c.program, "\n===\n")
 		for _, line := range strings.Split(c.header, "\n") {
-			key, rest, _ := strings.Cut(line, " ")
-			switch key {
-			case "case":
-				c.name = rest
-			case "target":
-				c.targets = append(c.targets, rest)
-			case "server":
-				c.server = true
-			case "config":
-				c.config = true
-			case "push":
-				c.push = rest
-			case "file":
-				c.file = rest
-			default:
+			if !c.read(line) {
 				t.Fatalf("%s: unknown header line %q", path, line)
 			}
 		}
 		cases = append(cases, c)
 	}
 	return cases
+}
+
+func (c *lowerCase) read(line string) bool {
+	key, rest, _ := strings.Cut(line, " ")
+	switch key {
+	case "case":
+		c.name = rest
+	case "target":
+		c.opts.Targets = append(c.opts.Targets, rest)
+	case "server":
+		c.opts.Profile = hlb.ProfileServer
+	case "config":
+		c.config = true
+	case "push":
+		c.push = rest
+	case "file":
+		c.file = rest
+	case "context":
+		st := llb.Image(rest)
+		c.opts.Context = &st
+	case "secret":
+		c.opts.Secrets = append(c.opts.Secrets, rest)
+	case "ssh":
+		c.opts.SSH = append(c.opts.SSH, rest)
+	case "namespace":
+		c.opts.CacheMountNamespace = rest
+	case "entitle":
+		c.opts.AllowedEntitlements = append(c.opts.AllowedEntitlements, rest)
+	case "arg":
+		name, value, _ := strings.Cut(rest, "=")
+		if c.opts.Args == nil {
+			c.opts.Args = map[string]string{}
+		}
+		c.opts.Args[name] = value
+	case "nocaches":
+		c.opts.DisableProgramCaches = true
+	default:
+		return false
+	}
+	return true
 }
 
 // fakePusher answers every push with one digest and counts them.
@@ -152,20 +185,18 @@ func writeFile(t *testing.T, path, text string) {
 func (c *lowerCase) compile(t *testing.T, dir string) string {
 	t.Helper()
 	ids := 0
-	opts := hlb.Options{
-		Targets:  c.targets,
-		Platform: &ocispecs.Platform{OS: "linux", Architecture: "amd64"},
-		IDSource: func() string { ids++; return fmt.Sprintf("id%d", ids) },
-	}
+	opts := c.opts
+	opts.Platform = &ocispecs.Platform{OS: "linux", Architecture: "amd64"}
+	opts.IDSource = func() string { ids++; return fmt.Sprintf("id%d", ids) }
 	pusher := &fakePusher{digest: digest.Digest(c.push)}
 	if c.push != "" {
 		opts.Pusher = pusher
 	}
-	if c.server {
-		opts.Profile = hlb.ProfileServer
+	prog := hlb.Program{Filename: filepath.Join(dir, "build.hlb"), Source: []byte(c.program)}
+	if opts.Profile == hlb.ProfileServer {
+		prog.Filename, prog.Files = "build.hlb", os.DirFS(dir)
 	}
-	src := strings.ReplaceAll(c.program, "␉", "\t")
-	req, errs := hlb.Compile(t.Context(), hlb.Program{Filename: filepath.Join(dir, "build.hlb"), Source: []byte(src)}, opts)
+	req, errs := hlb.Compile(t.Context(), prog, opts)
 	var b strings.Builder
 	if len(errs) > 0 {
 		for _, d := range errs {
@@ -195,8 +226,56 @@ func renderRequest(b *strings.Builder, req *hlb.Request, config bool) {
 			b.WriteString(configText(leaf.Solve.ImageConfig))
 		}
 	}
-	if needs := req.Needs(); len(needs.Entitlements) > 0 {
-		fmt.Fprintf(b, "entitlements %s\n", strings.Join(needs.Entitlements, " "))
+	for _, s := range scopesOf(req) {
+		renderScope(b, s)
+	}
+	for _, m := range req.CacheMounts {
+		fmt.Fprintf(b, "cache mount %q at %s %s\n", m.ID, m.Target, m.Sharing)
+	}
+	needs := req.Needs()
+	for _, e := range needs.Entitlements {
+		fmt.Fprintf(b, "entitlement %s\n", e)
+	}
+	for _, s := range needs.Secrets {
+		fmt.Fprintf(b, "secret %s %s\n", short(s.ID), s.Path)
+	}
+	for _, s := range needs.SSH {
+		fmt.Fprintf(b, "ssh %s declared=%t raw=%t %s%s\n", short(s.ID), s.Declared, s.Raw, strings.Join(s.Paths, " "), s.Dial)
+	}
+}
+
+// short cuts digests, which hold paths of temporary directories.
+func short(id string) string {
+	if strings.HasPrefix(id, "sha256:") {
+		return "sha256:…"
+	}
+	return id
+}
+
+// scopesOf returns the cache scopes of the whole tree, each once, in order.
+func scopesOf(req *hlb.Request) []*request.Scope {
+	var out []*request.Scope
+	for _, leaf := range req.Root.Leaves() {
+		for _, s := range leaf.Solve.Scopes {
+			if !slices.Contains(out, s) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+func renderScope(b *strings.Builder, s *request.Scope) {
+	fmt.Fprintf(b, "-- scope\n%s", request.Text(s.Section.Definition))
+	for _, i := range s.Imports {
+		if i.Layout != nil {
+			fmt.Fprintf(b, "import the layout in\n%s", request.Text(i.Layout.Definition))
+			continue
+		}
+		fmt.Fprintf(b, "import %s %v\n", i.Entry.Type, i.Entry.Attrs)
+	}
+	for _, e := range s.Exports {
+		fmt.Fprintf(b, "export %s %v\n", e.Type, e.Attrs)
 	}
 }
 
