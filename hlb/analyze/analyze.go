@@ -144,13 +144,17 @@ func defaultTargets(info *check.Info) []string {
 }
 
 func analyze(info *check.Info, obj *check.Object, opts Options) Target {
-	r := &run{opts: opts, fuel: opts.Fuel, memo: map[callKey]*memo{}, ids: map[any]uint64{}, imports: map[*ast.Import]bool{}}
+	r := newRun(opts)
 	r.out = Target{
 		Name: obj.Name, Complete: true,
 		CacheMounts: []CacheMount{}, Images: []Ref{}, Gits: []Git{}, HTTPs: []Ref{}, Locals: []Ref{}, Exports: []Export{}, Imports: []Ref{},
 	}
 	r.call(obj, r.targetArgs(obj), value{}, 0)
 	return r.out
+}
+
+func newRun(opts Options) *run {
+	return &run{opts: opts, fuel: opts.Fuel, memo: map[callKey]*memo{}, ids: map[any]uint64{}, imports: map[*ast.Import]bool{}}
 }
 
 // targetArgs gives each parameter of a target its value.
@@ -198,4 +202,10 @@ func sharingFor(target value) Value {
 		return Value{}
 	}
 	return Value{Text: string(cachedir.Default(target.text)), Known: true}
+}
+
+// Text returns the text of an expression at module level, such as the operand of an import, if it can be known.
+func Text(info *check.Info, e ast.Expr) Value {
+	r := newRun(Options{Fuel: defaultFuel})
+	return r.expr(&frame{info: info}, e).public()
 }

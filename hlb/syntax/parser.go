@@ -26,7 +26,8 @@ const (
 	defaultMaxErrors = 50
 )
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns l with the defaults for fields that are zero.
+func (l Limits) WithDefaults() Limits {
 	if l.MaxBytes <= 0 {
 		l.MaxBytes = defaultMaxBytes
 	}
@@ -42,7 +43,7 @@ func (l Limits) withDefaults() Limits {
 // Parse reads the module in src. file is the name that spans carry. The tree is never nil; where the list is not empty, the tree
 // lacks what couldn't be read and must not be compiled. src is kept by the tree and must not change.
 func Parse(file string, src []byte, limits Limits) (*ast.Module, diag.List) {
-	p := &parser{file: file, src: src, limits: limits.withDefaults(), lex: newLexer(src)}
+	p := &parser{file: file, src: src, limits: limits.WithDefaults(), lex: newLexer(src)}
 	if !p.readable() {
 		p.lex = newLexer(nil)
 	}
