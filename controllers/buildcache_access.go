@@ -24,7 +24,7 @@ func desiredServiceAccount(cache *v1alpha1.BuildCache) *corev1.ServiceAccount {
 	}
 }
 
-// desiredRole is all that an agent may do, in its own namespace: read what builds name, report on builds and on its own daemon.
+// desiredRole is what agents may do in their namespace: see builds and report on them, and keep their own daemons' objects.
 func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 	const group = "build.openllb.dev"
 	return &rbacv1.Role{
@@ -37,18 +37,26 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 			{APIGroups: []string{group}, Resources: []string{"builddaemons"}, ResourceNames: daemons, Verbs: []string{"get", "list", "watch"}},
 			{APIGroups: []string{group}, Resources: []string{"builddaemons/status"}, ResourceNames: daemons, Verbs: []string{"patch", "update"}},
 			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: daemons, Verbs: []string{"get", "update", "patch"}},
-			// Builds name their Secrets and ConfigMaps freely, so these can't be narrowed by name; there is no list or watch.
-			{APIGroups: []string{""}, Resources: []string{"secrets", "configmaps"}, Verbs: []string{"get"}},
 			{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		},
 	}
 }
 
-func desiredRoleBinding(cache *v1alpha1.BuildCache) *rbacv1.RoleBinding {
+// desiredRoleBindings give the agents their Role, and the installation's ClusterRole for what builds name: Secrets and ConfigMaps of the
+// namespace. Those can't be narrowed by name, since builds name them freely. They are not in the Role because the manager would then have to hold
+// the right to read every Secret of the cluster itself; so it only needs the right to bind that one ClusterRole.
+func desiredRoleBindings(cache *v1alpha1.BuildCache, inputsRole string) []*rbacv1.RoleBinding {
+	return []*rbacv1.RoleBinding{
+		roleBinding(cache, agentName(cache), rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: agentName(cache)}),
+		roleBinding(cache, agentName(cache)+"-inputs", rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: inputsRole}),
+	}
+}
+
+func roleBinding(cache *v1alpha1.BuildCache, name string, role rbacv1.RoleRef) *rbacv1.RoleBinding {
 	return &rbacv1.RoleBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"},
-		ObjectMeta: objectMeta(cache, agentName(cache)),
-		RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: agentName(cache)},
+		ObjectMeta: objectMeta(cache, name),
+		RoleRef:    role,
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: agentName(cache), Namespace: cache.Namespace}},
 	}
 }

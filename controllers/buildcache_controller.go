@@ -32,6 +32,8 @@ type BuildCacheReconciler struct {
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
 	Images Images
+	// InputsRole is the ClusterRole that lets agents read what builds name.
+	InputsRole string
 }
 
 // SetupWithManager watches BuildCaches and all that they own, so that drift is repaired.
@@ -78,10 +80,12 @@ func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildC
 	objects := []client.Object{
 		desiredServiceAccount(cache),
 		desiredRole(cache, daemonNames(cache, existing)),
-		desiredRoleBinding(cache),
 		desiredConfigMap(cache, config),
 		desiredNetworkPolicy(cache),
 		desiredPodDisruptionBudget(cache),
+	}
+	for _, b := range desiredRoleBindings(cache, r.InputsRole) {
+		objects = append(objects, b)
 	}
 	for _, d := range desiredDaemons(cache) {
 		objects = append(objects, d)

@@ -1,0 +1,119 @@
+// Command manager runs the controllers of hlb-operator.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers"
+)
+
+// options are the manager's flags.
+type options struct {
+	operatorImage string
+	buildkitImage string
+	inputsRole    string
+	metricsAddr   string
+	healthAddr    string
+	leaderElect   bool
+	podNamespace  string
+	podName       string
+	zap           zap.Options
+}
+
+func parseOptions() options {
+	var o options
+	flag.StringVar(&o.operatorImage, "operator-image", "", "Image of the agents. Empty: the image of the manager's own pod.")
+	flag.StringVar(&o.buildkitImage, "buildkit-image", "ghcr.io/openllb/hlb-operator-buildkit:v0.34.2", "Image of the daemons where a BuildCache names none.")
+	flag.StringVar(&o.inputsRole, "inputs-role", "hlb-operator-agent-inputs", "ClusterRole that lets agents read the Secrets and ConfigMaps that builds name.")
+	flag.StringVar(&o.metricsAddr, "metrics-bind-address", ":8443", "Address of the metrics, served over HTTPS to whoever may GET /metrics. 0 turns them off.")
+	flag.StringVar(&o.healthAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
+	flag.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one of several managers act.")
+	flag.StringVar(&o.podNamespace, "pod-namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the manager's own pod.")
+	flag.StringVar(&o.podName, "pod-name", os.Getenv("POD_NAME"), "Name of the manager's own pod.")
+	o.zap.BindFlags(flag.CommandLine)
+	flag.Parse()
+	return o
+}
+
+func main() {
+	o := parseOptions()
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.zap)))
+	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
+		ctrl.Log.Error(err, "Manager ended")
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return fmt.Errorf("register types: %w", err)
+		}
+	}
+	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
+		Scheme: scheme,
+		Metrics: metricsserver.Options{
+			BindAddress:    o.metricsAddr,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			TLSOpts:        []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}, // HTTP/2 had denial-of-service holes
+		},
+		HealthProbeBindAddress: o.healthAddr,
+		LeaderElection:         o.leaderElect,
+		LeaderElectionID:       "hlb-operator.build.openllb.dev",
+		// Nothing runs after the manager stops, so a successor need not wait for the lease to run out.
+		LeaderElectionReleaseOnCancel: true,
+		LeaderElectionNamespace:       o.podNamespace,
+	})
+	if err != nil {
+		return fmt.Errorf("create manager: %w", err)
+	}
+	if o.operatorImage == "" {
+		if o.operatorImage, err = ownImage(ctx, mgr.GetAPIReader(), o); err != nil {
+			return err
+		}
+	}
+	install := controllers.Install{
+		Images:     controllers.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
+		InputsRole: o.inputsRole,
+	}
+	if err := controllers.Setup(ctx, mgr, install); err != nil {
+		return err
+	}
+	for name, add := range map[string]func(string, healthz.Checker) error{"healthz": mgr.AddHealthzCheck, "readyz": mgr.AddReadyzCheck} {
+		if err := add(name, healthz.Ping); err != nil {
+			return fmt.Errorf("add %s: %w", name, err)
+		}
+	}
+	return mgr.Start(ctx)
+}
+
+// ownImage is the image of the manager's own container: manager and agent are always of one version.
+func ownImage(ctx context.Context, c client.Reader, o options) (string, error) {
+	pod := &corev1.Pod{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: o.podNamespace, Name: o.podName}, pod); err != nil {
+		return "", fmt.Errorf("find the agents' image in the manager's own pod (or give --operator-image): %w", err)
+	}
+	for _, container := range pod.Spec.Containers {
+		if container.Name == "manager" {
+			return container.Image, nil
+		}
+	}
+	return "", fmt.Errorf("pod %s has no container \"manager\" to take the agents' image from; give --operator-image", o.podName)
+}

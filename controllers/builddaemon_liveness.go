@@ -1,0 +1,71 @@
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// leaseGrace is added to a Lease's own duration before its daemon is given up. The agent cancels its builds when it could not renew for two
+// thirds of the duration, so at this point nothing of it runs any more, clocks apart.
+const leaseGrace = 2 * time.Second
+
+// liveness is what a Lease says about its agent.
+type liveness int
+
+const (
+	neverSeen liveness = iota // no agent has ever held the Lease
+	alive                     // renewed in time
+	released                  // the agent gave it up at its orderly end
+	expired                   // not renewed in time
+)
+
+// leaseWatch remembers when each Lease was last seen to change, on this process's own clock: renewal times come from other machines' clocks and
+// are only compared with one another. It is safe for concurrent use.
+type leaseWatch struct {
+	mu   sync.Mutex
+	seen map[types.NamespacedName]sighting
+}
+
+type sighting struct {
+	holder  string
+	renewed time.Time // as the agent wrote it
+	at      time.Time // on this process's clock
+}
+
+func newLeaseWatch() *leaseWatch { return &leaseWatch{seen: map[types.NamespacedName]sighting{}} }
+
+// look says how the Lease stands now and, while it is alive, how long it may stay unchanged.
+func (w *leaseWatch) look(lease *coordinationv1.Lease, now time.Time) (liveness, time.Duration) {
+	name := types.NamespacedName{Namespace: lease.Namespace, Name: lease.Name}
+	if lease.Spec.RenewTime == nil || lease.Spec.HolderIdentity == nil {
+		return neverSeen, 0
+	}
+	if *lease.Spec.HolderIdentity == "" {
+		w.forget(name)
+		return released, 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last, known := w.seen[name]
+	if !known || last.holder != *lease.Spec.HolderIdentity || !last.renewed.Equal(lease.Spec.RenewTime.Time) {
+		last = sighting{holder: *lease.Spec.HolderIdentity, renewed: lease.Spec.RenewTime.Time, at: now}
+		w.seen[name] = last
+	}
+	duration := leaseGrace
+	if lease.Spec.LeaseDurationSeconds != nil {
+		duration += time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second
+	}
+	if left := last.at.Add(duration).Sub(now); left > 0 {
+		return alive, left
+	}
+	return expired, 0
+}
+
+func (w *leaseWatch) forget(name types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.seen, name)
+}

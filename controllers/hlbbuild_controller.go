@@ -1,0 +1,144 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+)
+
+// Index fields of HLBBuilds in the manager's cache.
+const (
+	indexDaemon = "status.placement.daemon"
+	indexCache  = "spec.cacheRef.name"
+)
+
+// HLBBuildReconciler opens runs and decides what becomes of attempts. Placing them is the PlacementReconciler's, running them the agents'.
+type HLBBuildReconciler struct {
+	Client client.Client
+	Events events.EventRecorder
+	Clock  clock.PassiveClock
+}
+
+// SetupWithManager watches HLBBuilds, the daemons they are bound to and the BuildCaches they wait for.
+func (r *HLBBuildReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("hlbbuild").
+		For(&v1alpha1.HLBBuild{}).
+		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(indexDaemon))).
+		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(indexCache)), ignoreUpdates).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// buildsBy maps an object to the HLBBuilds that name it in an indexed field.
+func (r *HLBBuildReconciler) buildsBy(index string) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		var builds v1alpha1.HLBBuildList
+		if err := r.Client.List(ctx, &builds, client.InNamespace(o.GetNamespace()), client.MatchingFields{index: o.GetName()}); err != nil {
+			return nil // the list comes from memory; it fails only while the manager stops
+		}
+		requests := make([]reconcile.Request, len(builds.Items))
+		for i := range builds.Items {
+			requests[i] = reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: builds.Items[i].Name}}
+		}
+		return requests
+	}
+}
+
+// Reconcile takes one HLBBuild a step nearer to its spec. Called twice on the same world, it does nothing the second time.
+func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBBuild) (ctrl.Result, error) {
+	if !build.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its agent sees the deletion itself
+	}
+	before := build.DeepCopy()
+	if err := r.advance(ctx, build); err != nil {
+		return ctrl.Result{}, err
+	}
+	if equality.Semantic.DeepEqual(before.Status, build.Status) {
+		return ctrl.Result{}, nil
+	}
+	if err := r.Client.Status().Patch(ctx, build, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return ctrl.Result{}, nil // somebody was faster; their change wakes us again
+		}
+		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+	}
+	tellBuild(r.Events, before, build)
+	return ctrl.Result{}, nil
+}
+
+// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue.
+func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) error {
+	now := r.Clock.Now()
+	if buildstatus.NeedsRun(build) {
+		buildstatus.Open(build, newRun(build), now)
+	}
+	if buildstatus.IsBound(build) {
+		if err := r.checkBound(ctx, build); err != nil {
+			return err
+		}
+	}
+	if buildstatus.IsLost(build) {
+		r.afterLoss(build)
+	}
+	if buildstatus.IsWaiting(build) {
+		return r.checkCache(ctx, build)
+	}
+	return nil
+}
+
+// checkBound looks whether the daemon of a bound attempt still answers for it.
+func (r *HLBBuildReconciler) checkBound(ctx context.Context, build *v1alpha1.HLBBuild) error {
+	daemon := &v1alpha1.BuildDaemon{}
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: build.Namespace, Name: build.Status.Placement.Daemon}, daemon)
+	switch {
+	case apierrors.IsNotFound(err):
+		daemon = nil
+	case err != nil:
+		return fmt.Errorf("read BuildDaemon: %w", err)
+	}
+	decision, why := judgeBound(build.Status.Run, build.Status.Placement, daemon)
+	switch decision {
+	case takeBack:
+		buildstatus.Wait(build, v1alpha1.ReasonPending, why, r.Clock.Now())
+	case giveUp:
+		buildstatus.Lose(build, v1alpha1.ReasonDaemonLost, why, r.Clock.Now())
+	}
+	return nil
+}
+
+// afterLoss opens the next attempt or, when there were enough, fails the run.
+func (r *HLBBuildReconciler) afterLoss(build *v1alpha1.HLBBuild) {
+	now := r.Clock.Now()
+	if retryAllowed(build) {
+		buildstatus.Retry(build, now)
+		return
+	}
+	lost := build.Status.Run.Lost
+	buildstatus.Fail(build, v1alpha1.FailureStatus{
+		Reason:  lost.Reason,
+		Message: fmt.Sprintf("Attempt %d, the last of spec.retryLimit, was lost on %s: %s", lost.Attempt, lost.Daemon, lost.Message),
+	}, now)
+}
+
+// checkCache says so on a waiting build whose BuildCache does not exist. It may come later, as it does when both are applied at once.
+func (r *HLBBuildReconciler) checkCache(ctx context.Context, build *v1alpha1.HLBBuild) error {
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}, &v1alpha1.BuildCache{})
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	buildstatus.Wait(build, v1alpha1.ReasonCacheNotFound,
+		fmt.Sprintf("There is no BuildCache %q in namespace %q; the build waits for it", build.Spec.CacheRef.Name, build.Namespace), r.Clock.Now())
+	return nil
+}

@@ -1,0 +1,191 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// waitingCheck is how often a queue is decided again when nothing happens: costs and ages move with time.
+const waitingCheck = 10 * time.Second
+
+// PlacementReconciler is the scheduling loop: one at a time for each BuildCache, late-binding, on a snapshot from the manager's cache. It keeps
+// no state that matters: what it assumes about its own writes, it forgets as soon as it sees them.
+type PlacementReconciler struct {
+	Client client.Client
+	Events events.EventRecorder
+	Clock  clock.PassiveClock
+	Params scheduler.Params
+
+	assumptions assumptions
+}
+
+// SetupWithManager makes a BuildCache's loop run whenever one of its builds or daemons changed.
+func (r *PlacementReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("placement").
+		For(&v1alpha1.BuildCache{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.HLBBuild{}, handler.EnqueueRequestsFromMapFunc(cacheOfBuild)).
+		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4}). // over BuildCaches; the queue never hands out one twice
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+func cacheOfBuild(_ context.Context, o client.Object) []reconcile.Request {
+	b := o.(*v1alpha1.HLBBuild)
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.CacheRef.Name}}}
+}
+
+// Reconcile decides the queue of one BuildCache and binds what is to run.
+func (r *PlacementReconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
+	f, err := r.read(ctx, cache)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	view, queue, waiting, err := f.view()
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("snapshot the fleet: %w", err)
+	}
+	if len(queue) == 0 {
+		return ctrl.Result{}, nil
+	}
+	started := r.Clock.Now()
+	decisions := scheduler.Round(view, queue, &r.Params)
+	log.FromContext(ctx).V(1).Info("Decided the queue", "builds", len(queue), "daemons", len(f.daemons), "durationSeconds", r.Clock.Since(started).Seconds())
+	left := 0
+	for i := range decisions {
+		if decisions[i].Action != scheduler.Run {
+			left++
+		}
+		if err := r.carryOut(ctx, waiting[i], &decisions[i]); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	if left == 0 {
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{RequeueAfter: waitingCheck}, nil
+}
+
+// read gathers the fleet from the manager's cache.
+func (r *PlacementReconciler) read(ctx context.Context, cache *v1alpha1.BuildCache) (*fleet, error) {
+	f := &fleet{cache: cache, now: r.Clock.Now()}
+	var daemons v1alpha1.BuildDaemonList
+	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), client.MatchingLabels{v1alpha1.LabelCache: cache.Name}); err != nil {
+		return nil, fmt.Errorf("list BuildDaemons: %w", err)
+	}
+	var builds v1alpha1.HLBBuildList
+	if err := r.Client.List(ctx, &builds, client.InNamespace(cache.Namespace), client.MatchingFields{indexCache: cache.Name}); err != nil {
+		return nil, fmt.Errorf("list HLBBuilds: %w", err)
+	}
+	f.daemons, f.builds = daemons.Items, builds.Items
+	f.assumed = r.assumptions.current(client.ObjectKeyFromObject(cache), builds.Items)
+	return f, nil
+}
+
+// carryOut writes one decision to its build. A conflict means that the build changed meanwhile; that change runs the loop again.
+func (r *PlacementReconciler) carryOut(ctx context.Context, build *v1alpha1.HLBBuild, d *scheduler.Decision) error {
+	before := build.DeepCopy()
+	now := r.Clock.Now()
+	if d.Action == scheduler.Run {
+		buildstatus.Place(build, v1alpha1.PlacementStatus{
+			Daemon: d.Chosen.Name, Reason: d.String(), Rank: d.Chosen.Rank, Warm: d.Chosen.Mode == scheduler.Warm,
+		}, now)
+	} else if !worthTelling(build, d) {
+		return nil
+	} else {
+		buildstatus.Wait(build, waitReason(d), d.String(), now)
+	}
+	err := r.Client.Status().Patch(ctx, build, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("bind %s: %w", build.Name, err)
+	}
+	if d.Action == scheduler.Run {
+		cache := types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}
+		r.assumptions.add(cache, attemptOf(build), d.Chosen.Name)
+		log.FromContext(ctx).Info("Placed a build", "HLBBuild", build.Name, "daemon", d.Chosen.Name, "reason", d.Why.String(), "run", build.Status.Run.ID)
+		tellPlaced(r.Events, build)
+	}
+	return nil
+}
+
+func waitReason(d *scheduler.Decision) string {
+	if d.Action == scheduler.Wait {
+		return v1alpha1.ReasonWaitingForDaemon
+	}
+	return v1alpha1.ReasonNoDaemonFits
+}
+
+// worthTelling says whether a build that keeps waiting has news: a new reason, or for want of a daemon a new count. The seconds that a wait is expected to
+// take change all the time and are not news.
+func worthTelling(build *v1alpha1.HLBBuild, d *scheduler.Decision) bool {
+	for _, c := range build.Status.Conditions {
+		if c.Type == v1alpha1.ConditionScheduled {
+			return c.Reason != waitReason(d) || (d.Action == scheduler.NoFit && c.Message != d.String())
+		}
+	}
+	return true
+}
+
+// assumptions are placements that were written and not yet seen in the manager's cache. It is safe for concurrent use.
+type assumptions struct {
+	mu sync.Mutex
+	of map[types.NamespacedName]map[attemptID]string
+}
+
+func (a *assumptions) add(cache types.NamespacedName, attempt attemptID, daemon string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.of == nil {
+		a.of = map[types.NamespacedName]map[attemptID]string{}
+	}
+	if a.of[cache] == nil {
+		a.of[cache] = map[attemptID]string{}
+	}
+	a.of[cache][attempt] = daemon
+}
+
+// current drops what builds no longer bear out and returns a copy of the rest: only an attempt that still looks as if it waited is assumed.
+func (a *assumptions) current(cache types.NamespacedName, builds []v1alpha1.HLBBuild) map[attemptID]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	still := map[attemptID]string{}
+	for i := range builds {
+		if !buildstatus.IsWaiting(&builds[i]) {
+			continue
+		}
+		id := attemptOf(&builds[i])
+		if daemon, assumed := a.of[cache][id]; assumed {
+			still[id] = daemon
+		}
+	}
+	if a.of != nil {
+		a.of[cache] = still
+	}
+	out := make(map[attemptID]string, len(still))
+	for id, daemon := range still {
+		out[id] = daemon
+	}
+	return out
+}

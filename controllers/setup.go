@@ -1,0 +1,78 @@
+// Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness), HLBBuild (runs and attempts) and
+// placement (the scheduling loop). Agents run the builds; nothing here talks to a daemon.
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// What the manager may do; config/rbac/role.yaml is generated from this. It holds whatever it grants to agents, since Kubernetes lets nobody
+// grant more than they have.
+//
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches;hlbbuilds,verbs=get;list;watch
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/status;hlbbuilds/status;builddaemons/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/finalizers;builddaemons/finalizers,verbs=update
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=builddaemons,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,resourceNames=hlb-operator-agent-inputs,verbs=bind
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Install is what the controllers need to know of the installation; every field is set.
+type Install struct {
+	Images Images
+	// InputsRole is the name of the ClusterRole that lets agents read what builds name.
+	InputsRole string
+}
+
+// Setup adds every controller of the manager, and the indexes they share.
+func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
+	if err := addIndexes(ctx, mgr); err != nil {
+		return err
+	}
+	c, recorder, now := mgr.GetClient(), mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
+	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
+		"BuildCache":  &BuildCacheReconciler{Client: c, Events: recorder, Clock: now, Images: install.Images, InputsRole: install.InputsRole},
+		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now},
+		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
+		"placement":   &PlacementReconciler{Client: c, Events: recorder, Clock: now, Params: scheduler.DefaultParams()},
+	}
+	for name, controller := range controllers {
+		if err := controller.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up the %s controller: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// addIndexes lets the controllers find builds by daemon and by cache without going through all of them.
+func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
+	indexes := map[string]client.IndexerFunc{
+		indexCache: func(o client.Object) []string { return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name} },
+		indexDaemon: func(o client.Object) []string {
+			if p := o.(*v1alpha1.HLBBuild).Status.Placement; p != nil {
+				return []string{p.Daemon}
+			}
+			return nil
+		},
+	}
+	for field, index := range indexes {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.HLBBuild{}, field, index); err != nil {
+			return fmt.Errorf("index HLBBuilds by %s: %w", field, err)
+		}
+	}
+	return nil
+}
