@@ -106,7 +106,7 @@ func (w *weighing) find(k int, d *Daemon) found {
 		if pending {
 			f.fresh = 1
 		}
-	case pending && release < w.gain[k]:
+	case pending && release < w.gain[k]*(1+w.price):
 		f.readySeconds, f.fresh = release, 1 // single flight: let the first build make it
 	}
 	return f

@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+)
+
+// ignorePosition leaves out what depends on the order of a view's slice.
+var ignorePosition = cmpopts.IgnoreFields(Option{}, "At")
+
+// world is a drawn fleet, ledger content and queue. Ledger entries are kept as a list so that they can be put down in any order.
+type world struct {
+	daemons []Daemon
+	copies  []heldCopy
+	queue   []Request
+}
+
+type heldCopy struct {
+	key  KeyID
+	copy Copy
+}
+
+// view builds the world's view.
+func (w *world) view(t *rapid.T) *View {
+	l := NewLedger()
+	for _, h := range w.copies {
+		l.Restore(h.key, h.copy)
+	}
+	v, err := NewView(w.daemons, l, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Queued = len(w.queue)
+	return v
+}
+
+// drawWorld draws up to ten daemons in all phases, up to six keys, up to eight requests. quiet worlds have only Ready daemons of one platform.
+func drawWorld(t *rapid.T, quiet bool) *world {
+	w := &world{daemons: fleet(rapid.IntRange(1, 10).Draw(t, "daemons"), 0)}
+	for i := range w.daemons {
+		drawDaemon(t, &w.daemons[i], quiet)
+	}
+	keys := make([]KeyID, rapid.IntRange(1, 6).Draw(t, "keys"))
+	for k := range keys {
+		keys[k] = KeyOf("ns", fmt.Sprint("key-", k))
+		for i := range w.daemons {
+			if rapid.IntRange(0, 3).Draw(t, "held") == 0 {
+				c := Copy{Daemon: w.daemons[i].ID, Epoch: w.daemons[i].Epoch, Version: rapid.Uint32Range(0, 20).Draw(t, "version"),
+					State: rapid.SampledFrom([]CopyState{Confirmed, Confirmed, Confirmed, Unverified}).Draw(t, "state")}
+				if !quiet && rapid.IntRange(0, 5).Draw(t, "old volume") == 0 {
+					c.Epoch++
+				}
+				w.copies = append(w.copies, heldCopy{keys[k], c})
+			}
+		}
+	}
+	for i := range rapid.IntRange(1, 8).Draw(t, "requests") {
+		w.queue = append(w.queue, drawRequest(t, i, keys, quiet))
+	}
+	return w
+}
+
+func drawDaemon(t *rapid.T, d *Daemon, quiet bool) {
+	d.Slots = rapid.Int32Range(1, 4).Draw(t, "slots")
+	d.Epoch = Epoch(rapid.Uint64Range(1, 3).Draw(t, "epoch"))
+	d.Phase = Ready
+	if !quiet {
+		d.Phase = rapid.SampledFrom([]Phase{Ready, Ready, Ready, NotReady, Suspect, Cordoned, Draining, Dormant, Gone}).Draw(t, "phase")
+		d.Platforms = rapid.SampledFrom([][]string{nil, {"linux/amd64"}, {"linux/arm64"}}).Draw(t, "platforms")
+		d.Weight = rapid.SampledFrom([]uint32{1000, 100}).Draw(t, "weight")
+	}
+	for range rapid.Int32Range(0, d.Slots).Draw(t, "running") {
+		expected := rapid.Float64Range(1, 600).Draw(t, "expected")
+		d.Running++
+		d.Busy = append(d.Busy, Busy{EndsAtSeconds: 1000 + expected*rapid.Float64Range(-.2, 1).Draw(t, "rest"), ExpectedSeconds: expected})
+	}
+}
+
+func drawRequest(t *rapid.T, i int, keys []KeyID, quiet bool) Request {
+	r := Request{UID: fmt.Sprint("build-", i), WarmSeconds: rapid.Float64Range(1, 200).Draw(t, "warm"),
+		Queue: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "queue")}
+	r.ColdSeconds = r.WarmSeconds * rapid.Float64Range(1.2, 10).Draw(t, "ratio")
+	r.Keys = []KeyUse{{ID: rapid.SampledFrom(keys).Draw(t, "key"), Gain: 1}}
+	if quiet {
+		return r
+	}
+	r.AgeSeconds = rapid.Float64Range(0, 3000).Draw(t, "age")
+	r.Priority = rapid.Int32Range(0, 1).Draw(t, "priority")
+	r.Platform = rapid.SampledFrom([]string{"", "linux/amd64"}).Draw(t, "platform")
+	if second := rapid.SampledFrom(keys).Draw(t, "second key"); second != r.Keys[0].ID && rapid.Bool().Draw(t, "two keys") {
+		r.Keys = append(r.Keys, KeyUse{ID: second, Gain: .5, SnapshotBytes: 1e9, SnapshotFresh: 1})
+	}
+	return r
+}
+
+// TestDeterminism is invariant 1: nothing depends on the order in which facts are given.
+func TestDeterminism(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		p := DefaultParams()
+		want := Round(w.view(t), w.queue, &p)
+		other := &world{daemons: rapid.Permutation(w.daemons).Draw(t, "daemons"), copies: rapid.Permutation(w.copies).Draw(t, "copies"),
+			queue: rapid.Permutation(w.queue).Draw(t, "queue")}
+		got := Round(other.view(t), other.queue, &p)
+		byUID := func(a, b Decision) bool { return a.UID < b.UID }
+		if diff := cmp.Diff(want, got, ignorePosition, cmpopts.SortSlices(byUID)); diff != "" {
+			t.Fatalf("another order of the same facts (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestRendezvousIsMinimal is invariant 2: without a daemon, the order of every key is the same with that daemon left out.
+func TestRendezvousIsMinimal(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		daemons := fleet(rapid.IntRange(2, 9).Draw(t, "daemons"), 1)
+		for i := range daemons {
+			daemons[i].Weight = rapid.SampledFrom([]uint32{1000, 1000, 250}).Draw(t, "weight")
+		}
+		leaver := rapid.IntRange(0, len(daemons)-1).Draw(t, "leaver")
+		key := KeyID(rapid.Uint64().Draw(t, "key"))
+		w := world{daemons: daemons}
+		want := slices.DeleteFunc(rankNames(w.view(t), key, 9), func(n string) bool { return n == daemons[leaver].Name })
+		w.daemons = slices.Delete(slices.Clone(daemons), leaver, leaver+1)
+		if len(want) > 7 {
+			want = want[:7]
+		}
+		if diff := cmp.Diff(want, rankNames(w.view(t), key, len(want))); diff != "" {
+			t.Fatalf("order without %s (-want +got):\n%s", daemons[leaver].Name, diff)
+		}
+	})
+}
+
+// TestMovedKeys is invariant 3: one change among n daemons moves a share of 1/n of the keys, within four standard deviations, and only to or from the
+// daemon that changed.
+func TestMovedKeys(t *testing.T) {
+	const keys = 20000
+	for _, n := range []int{3, 10, 100} {
+		with, without := viewOf(t, fleet(n, 1), nil), viewOf(t, fleet(n, 1)[:n-1], nil)
+		moved := 0
+		for k := range keys {
+			key := KeyOf("ns", fmt.Sprint(k))
+			a, b := rankNames(with, key, 1)[0], rankNames(without, key, 1)[0]
+			if a != b {
+				moved++
+				if a != fleet(n, 1)[n-1].Name {
+					t.Fatalf("key %d moves from %s to %s, which both stay", k, a, b)
+				}
+			}
+		}
+		expected := float64(keys) / float64(n)
+		if math.Abs(float64(moved)-expected) > 4*math.Sqrt(expected) {
+			t.Errorf("%d of %d keys move when one of %d daemons leaves, want %.0f", moved, keys, n, expected)
+		}
+	}
+}
+
+// TestWeights is invariant 4: homes are shared by weight, and a raised weight only attracts.
+func TestWeights(t *testing.T) {
+	const keys = 20000
+	daemons := fleet(6, 1)
+	daemons[0].Weight, daemons[1].Weight = 500, 2000
+	v := viewOf(t, daemons, nil)
+	daemons[2].Weight = 1500
+	raised := viewOf(t, daemons, nil)
+	count := map[string]int{}
+	for k := range keys {
+		key := KeyOf("ns", fmt.Sprint(k))
+		a, b := rankNames(v, key, 1)[0], rankNames(raised, key, 1)[0]
+		count[a]++
+		if a != b && b != "builds-2" {
+			t.Fatalf("raising builds-2 moves a key from %s to %s", a, b)
+		}
+	}
+	for name, weight := range map[string]float64{"builds-0": .5, "builds-1": 2, "builds-2": 1, "builds-5": 1} {
+		want := weight / 6.5 * keys
+		if math.Abs(float64(count[name])-want) > 4*math.Sqrt(want) {
+			t.Errorf("%s is home of %d keys, want about %.0f", name, count[name], want)
+		}
+	}
+}
+
+// TestAffinity is invariant 5: a free daemon with the newest copy gets the build.
+func TestAffinity(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, true)
+		v, p, r := w.view(t), DefaultParams(), w.queue[0]
+		at := rapid.IntRange(0, len(v.Daemons)-1).Draw(t, "holder")
+		d := &v.Daemons[at]
+		d.Running, d.Busy = 0, nil
+		v.Recount()
+		v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: d.ID, Epoch: d.Epoch, Version: 50})
+		for range 2 {
+			got, err := Place(v, &r, &p)
+			if err != nil || got.Action != Run || got.Chosen.Name != d.Name || got.Chosen.Mode != Warm {
+				t.Fatalf("%s holds the newest copy and is free, but: %s (%v)", d.Name, got.String(), err)
+			}
+		}
+	})
+}
+
+// TestNoPointlessWaitOrSpill is invariant 6, against costs worked out for every daemon.
+func TestNoPointlessWaitOrSpill(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		v, p, r := w.view(t), DefaultParams(), w.queue[0]
+		r.AgeSeconds = 0
+		got, err := Place(v, &r, &p)
+		if err != nil {
+			return
+		}
+		var weighed weighing
+		weighed.weigh(v, &r, &p)
+		for at := range v.Daemons {
+			if standing(&v.Daemons[at], &r) != Fits {
+				continue
+			}
+			var o Option
+			weighed.option(int32(at), 0, &o)
+			if cost, chosen := o.Cost.Total()-o.Cost.RankSeconds, got.Chosen.Cost.Total(); cost < chosen-.01 {
+				t.Fatalf("%s would cost %.2fs, but: %s (%.2fs)", o.Name, cost, got.String(), chosen)
+			}
+		}
+	})
+}
+
+// TestRoundIsSafe is invariants 7 and 14: no slot is given twice, and nothing goes where it must not.
+func TestRoundIsSafe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		v, p := w.view(t), DefaultParams()
+		before := fmt.Sprint(v.Daemons)
+		given := map[string]int32{}
+		for i, d := range Round(v, w.queue, &p) {
+			if d.Action != Run {
+				continue
+			}
+			given[d.Chosen.Name]++
+			at, _ := v.Position(d.Chosen.Daemon)
+			if why := refusal(&v.Daemons[at], &w.queue[i]); why != Fits {
+				t.Errorf("%s runs on %s, which is refused: %s", d.UID, d.Chosen.Name, why)
+			}
+		}
+		for i := range v.Daemons {
+			d := &v.Daemons[i]
+			if total := d.Running + d.Reserved + given[d.Name]; total > d.Slots {
+				t.Errorf("%s gets %d builds for %d slots", d.Name, total, d.Slots)
+			}
+			if d.Phase == Suspect && given[d.Name] > 1 {
+				t.Errorf("%s is suspect and gets %d probes", d.Name, given[d.Name])
+			}
+		}
+		if after := fmt.Sprint(v.Daemons); after != before {
+			t.Errorf("the round changed its view:\n%s\n%s", before, after)
+		}
+	})
+}
+
+// TestWorkConservation is invariant 8: what nobody holds does not wait while a slot it may take is free.
+func TestWorkConservation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		w.copies = nil
+		for i := range w.queue { // keys of their own, so that none waits for another's cold build
+			w.queue[i].Keys = []KeyUse{{ID: KeyOf("ns", fmt.Sprint("own-", i))}}
+		}
+		v, p := w.view(t), DefaultParams()
+		decisions := Round(v, w.queue, &p)
+		for i := range v.Daemons {
+			left := v.Daemons[i]
+			for _, d := range decisions {
+				if d.Action == Run && d.Chosen.Name == left.Name {
+					left.Reserved++
+				}
+			}
+			for k, d := range decisions {
+				if d.Action != Run && refusal(&left, &w.queue[k]) == Fits {
+					t.Fatalf("%s is left waiting though %s has a slot for it", d.UID, left.Name)
+				}
+			}
+		}
+	})
+}
+
+// TestMonotony is invariant 9: improving the chosen daemon keeps it chosen, and a higher price never makes a build colder.
+func TestMonotony(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, true)
+		v, p, r := w.view(t), DefaultParams(), w.queue[0]
+		first, err := Place(v, &r, &p)
+		if err != nil {
+			return
+		}
+		dear := p
+		dear.PriceSlope, dear.PriceFull = p.PriceSlope*4, p.PriceFull*4
+		if second, _ := Place(v, &r, &dear); second.Chosen.Mode < first.Chosen.Mode {
+			t.Errorf("a higher price turns %q into %q", first.String(), second.String())
+		}
+		d := &v.Daemons[first.Chosen.At]
+		for i := range d.Busy {
+			d.Busy[i].EndsAtSeconds -= rapid.Float64Range(0, 300).Draw(t, "earlier")
+			d.Busy[i].ExpectedSeconds /= 2
+		}
+		if first.Chosen.Mode == Warm {
+			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: d.ID, Epoch: d.Epoch, Version: v.Ledger.Version(r.Keys[0].ID)})
+		}
+		if second, _ := Place(v, &r, &p); second.Chosen.Name != d.Name {
+			t.Errorf("%s got better, yet %q becomes %q", d.Name, first.String(), second.String())
+		}
+	})
+}
+
+// TestOverdueGoesFirst is the rule behind invariant 10: what an overdue build gets does not depend on anyone who may not go before it.
+func TestOverdueGoesFirst(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		p := DefaultParams()
+		p.PriceSlope, p.PriceSteep, p.PriceFull, p.EscapeLoad = 0, 0, 0, 0 // the length of the queue itself must not matter here
+		all := Round(w.view(t), w.queue, &p)
+		for i := range all {
+			if !all[i].Overdue {
+				continue
+			}
+			old := w.queue[i]
+			mayGoBefore := slices.DeleteFunc(slices.Clone(w.queue), func(r Request) bool {
+				return r.UID != old.UID && (r.Priority < old.Priority || r.Priority == old.Priority && (!p.overdue(&r) || r.AgeSeconds < old.AgeSeconds))
+			})
+			for _, d := range Round(w.view(t), mayGoBefore, &p) {
+				if diff := cmp.Diff(all[i], d, cmpopts.IgnoreFields(Decision{}, "Load", "Refused")); d.UID == old.UID && diff != "" {
+					t.Fatalf("without those who come later (-with +without):\n%s", diff)
+				}
+			}
+		}
+	})
+}
+
+// TestFairness is invariant 11: two queues with work for ever get the same slot-seconds, to within a longest build for each slot.
+func TestFairness(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		slots := rapid.Int32Range(1, 4).Draw(t, "slots")
+		v, err := NewView(fleet(2, slots), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Shares = NewShares()
+		p := DefaultParams()
+		p.OverdueSeconds = 1e9 // every build is as old as the other: only shares decide
+		longest := map[string]float64{"a": rapid.Float64Range(5, 300).Draw(t, "a"), "b": rapid.Float64Range(5, 300).Draw(t, "b")}
+		given := map[string]float64{}
+		for step := range 200 {
+			queue := make([]Request, 0, 4)
+			for _, q := range []string{"a", "b"} {
+				for i := range 2 {
+					queue = append(queue, Request{UID: fmt.Sprint(q, step, i), Queue: q, WarmSeconds: longest[q], ColdSeconds: longest[q]})
+				}
+			}
+			// One slot is free at a time, so that the choice is between the queues.
+			v.Daemons[0].Running, v.Daemons[1].Running = slots-1, slots
+			for _, d := range Starts(v, queue, &p) {
+				name := d.UID[:1]
+				given[name] += longest[name]
+				v.Shares.Begin(name, longest[name])
+			}
+		}
+		if gap := math.Abs(given["a"] - given["b"]); gap > max(longest["a"], longest["b"])+1e-6 {
+			t.Fatalf("slot-seconds differ by %.0f with builds of %v", gap, longest)
+		}
+	})
+}
+
+// TestSingleFlight is invariant 12: a round starts a second cold build of a key only if waiting for the first would take longer.
+func TestSingleFlight(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v, err := NewView(fleet(4, 2), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := DefaultParams()
+		first := request("first", "app")
+		elapsed := rapid.Float64Range(0, 99).Draw(t, "elapsed")
+		d, _ := Place(v, &first, &p)
+		home := &v.Daemons[d.Chosen.At]
+		home.Running = 1
+		home.Busy = []Busy{{EndsAtSeconds: 100 - elapsed, ExpectedSeconds: 100}}
+		v.Ledger.Begin(first.Keys[0].ID, home.ID, home.Epoch, 0, 100-elapsed, 1000)
+		v.Queued = 1
+		v.Recount()
+		second := request("second", "app")
+		got, _ := Place(v, &second, &p)
+		waiting := max(100-elapsed, p.OverdueShare*20) + 20
+		elsewhere := 100 + p.price(v.Load())*80
+		if want := waiting < elsewhere-.1; want && got.Action != Wait || waiting > elsewhere+.1 && got.Action != Run {
+			t.Fatalf("waiting takes %.1fs, another cold build costs %.1fs, but: %s", waiting, elsewhere, got.String())
+		}
+	})
+}
+
+// TestSharing is invariant 13.
+func TestSharing(t *testing.T) {
+	for mode, want := range map[Sharing]struct {
+		Wait float64
+		Mode Mode
+	}{Shared: {0, Warm}, Locked: {50, Warm}, Private: {0, Cold}} {
+		t.Run(mode.String()+" key in use", func(t *testing.T) {
+			v := viewOf(t, fleet(1, 4), nil)
+			d := &v.Daemons[0]
+			r := request("b", "app")
+			r.Keys[0].Sharing = mode
+			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: d.ID, Users: 1, ReleaseAtSeconds: 50})
+			d.Running, d.Busy = 1, []Busy{{EndsAtSeconds: 50, ExpectedSeconds: 60}}
+			v.Recount()
+			p := DefaultParams()
+			got, err := Place(v, &r, &p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			type brief struct {
+				Wait float64
+				Mode Mode
+			}
+			if diff := cmp.Diff(brief(want), brief{got.Chosen.Cost.WaitSeconds, got.Chosen.Mode}); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("a round starts one build of a locked key at a time", func(t *testing.T) {
+		v := viewOf(t, fleet(1, 4), nil)
+		p := DefaultParams()
+		queue := []Request{request("a", "app"), request("b", "app")}
+		for i := range queue {
+			queue[i].Keys[0].Sharing = Locked
+		}
+		if n := len(Starts(v, queue, &p)); n != 1 {
+			t.Errorf("%d builds start, want 1", n)
+		}
+	})
+}
+
+// TestResidency is invariant 15.
+func TestResidency(t *testing.T) {
+	key := KeyOf("ns", "app")
+	t.Run("a pending copy is given up when its time is over", func(t *testing.T) {
+		l := NewLedger()
+		l.Begin(key, 1, 1, 0, 50, 100)
+		l.Expire(99)
+		if len(l.Copies(key)) != 1 {
+			t.Error("given up too early")
+		}
+		l.Expire(100)
+		if len(l.Copies(key)) != 0 {
+			t.Error("kept too long")
+		}
+	})
+	t.Run("a failed build leaves an older copy alone", func(t *testing.T) {
+		l := NewLedger()
+		l.Restore(key, Copy{Daemon: 1, Epoch: 1, Version: 3})
+		l.Begin(key, 1, 1, 0, 50, 100)
+		l.End(key, 1, 1, 50, false, 0)
+		if diff := cmp.Diff([]Copy{{Daemon: 1, Epoch: 1, Version: 3, UsedAtSeconds: 50}}, l.Copies(key)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("an end reported from an earlier volume is no copy", func(t *testing.T) {
+		l := NewLedger()
+		l.Begin(key, 1, 1, 0, 50, 100)
+		l.Begin(key, 1, 2, 10, 60, 100)
+		l.End(key, 1, 1, 50, true, 0)
+		if got := l.Copies(key); len(got) != 1 || got[0].State != Pending {
+			t.Errorf("copies are %+v, want one that is pending", got)
+		}
+	})
+	t.Run("a lost ledger makes decisions, only colder ones", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			w := drawWorld(t, true)
+			v, p, r := w.view(t), DefaultParams(), w.queue[0]
+			_, errWith := Place(v, &r, &p)
+			v.Ledger = NewLedger()
+			got, err := Place(v, &r, &p)
+			if (err == nil) != (errWith == nil) || err == nil && got.Action != Run {
+				t.Fatalf("without a ledger: %s (%v; with it: %v)", got.String(), err, errWith)
+			}
+		})
+	})
+}
+
+// drawDemand draws keys in demand.
+func drawDemand(t *rapid.T) []Demand {
+	demand := make([]Demand, rapid.IntRange(1, 30).Draw(t, "demand"))
+	for i := range demand {
+		demand[i] = Demand{Key: KeyOf("ns", fmt.Sprint("key-", i)), PerSecond: rapid.Float64Range(.0001, .1).Draw(t, "rate"), WarmSeconds: 20,
+			ColdSeconds: 200, SnapshotBytes: rapid.Int64Range(1e8, 1e10).Draw(t, "bytes")}
+	}
+	return demand
+}
+
+// TestRebalance is invariants 16 and 17.
+func TestRebalance(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := DefaultParams()
+		demand := drawDemand(t)
+		b := Budget{Bytes: rapid.Int64Range(0, 1e11).Draw(t, "budget"), CoolDownSeconds: 600}
+		l := NewLedger()
+		n := rapid.IntRange(2, 8).Draw(t, "daemons")
+		flapping := rapid.IntRange(0, n-1).Draw(t, "flapping")
+		view := func(up bool) *View {
+			daemons := fleet(n, 4)
+			if !up {
+				daemons[flapping].Phase = NotReady
+			}
+			v, err := NewView(daemons, l, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		if plan := Rebalance(view(true), view(true), demand, b, &p); len(plan) > 0 {
+			t.Fatalf("nothing changed, yet the plan is %v", plan)
+		}
+		primed := map[string]int{}
+		up := true
+		for range rapid.IntRange(1, 6).Draw(t, "flaps") {
+			plan := Rebalance(view(up), view(!up), demand, b, &p)
+			up = !up
+			sum := int64(0)
+			for _, c := range plan {
+				sum += c.Bytes
+				primed[fmt.Sprint(c.Key, c.Daemon)]++
+				l.Restore(c.Key, Copy{Daemon: c.Daemon, Version: l.Version(c.Key)})
+			}
+			if sum > b.Bytes {
+				t.Fatalf("the plan pulls %d bytes with a budget of %d", sum, b.Bytes)
+			}
+		}
+		for what, times := range primed {
+			if times > 1 {
+				t.Fatalf("flapping primes %s %d times", what, times)
+			}
+		}
+	})
+}
+
+// TestLocality is invariant 19: copies of keys that a build does not use do not matter to it.
+func TestLocality(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		p, r := DefaultParams(), w.queue[0]
+		want, _ := Place(w.view(t), &r, &p)
+		w.copies = slices.DeleteFunc(w.copies, func(h heldCopy) bool {
+			return !slices.ContainsFunc(r.Keys, func(k KeyUse) bool { return k.ID == h.key })
+		})
+		got, _ := Place(w.view(t), &r, &p)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("without other keys' copies (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestCandidatesFollow checks that remembered orders equal those worked out anew, through any changes of the fleet.
+func TestCandidatesFollow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := NewCandidates()
+		all := fleet(14, 1)
+		for range rapid.IntRange(1, 5).Draw(t, "changes") {
+			w := world{}
+			for i := range all {
+				if rapid.IntRange(0, 3).Draw(t, "member") > 0 {
+					d := all[i]
+					d.Weight = rapid.SampledFrom([]uint32{1000, 1000, 1000, 300}).Draw(t, "weight")
+					w.daemons = append(w.daemons, d)
+				}
+			}
+			v := w.view(t)
+			c.Follow(v)
+			for k := range 8 {
+				key := KeyOf("ns", fmt.Sprint(k))
+				c.Learn(v, key)
+				var want ranks
+				v.ranking.top(key, maxRanks, &want)
+				if diff := cmp.Diff(want.of[:want.n], c.of[key].of[:c.of[key].n], cmp.AllowUnexported(ranked{})); diff != "" {
+					t.Fatalf("(-want +got):\n%s", diff)
+				}
+			}
+		}
+	})
+}
+
+// TestPlaceAllocatesNothing is invariant 20.
+func TestPlaceAllocatesNothing(t *testing.T) {
+	v, requests := benchView(t, 100)
+	p := DefaultParams()
+	i := 0
+	if n := testing.AllocsPerRun(1000, func() {
+		_, _ = Place(v, &requests[i%len(requests)], &p)
+		i++
+	}); n != 0 {
+		t.Errorf("%.1f allocations a placement, want 0", n)
+	}
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Demand is what is known of a key that may be worth copying ahead of need.
+type Demand struct {
+	Key           KeyID
+	PerSecond     float64 // builds of the key
+	WarmSeconds   float64
+	ColdSeconds   float64
+	SnapshotBytes int64 // what a copy costs to bring in; 0: there is no snapshot
+}
+
+// Budget bounds a plan.
+type Budget struct {
+	Bytes int64 // in one plan
+	// CoolDownSeconds is how long a copy that was used or primed is left alone, however stale it is.
+	CoolDownSeconds float64
+}
+
+// PrimePlan is one copy to make in the background.
+type PrimePlan struct {
+	Key    KeyID
+	Daemon DaemonID
+	Name   string
+	Bytes  int64
+	// SavesPerGB is the seconds of building that each GB is expected to save in an hour.
+	SavesPerGB float64
+}
+
+// Rebalance plans background copies after the membership of a fleet changed from old to now: each key that is in demand should have a copy on the
+// first daemons of its order that take builds, as many as it has wanted replicas, and those of them that are new to this role are to be primed. The
+// plan is empty when nothing changed. It is sorted by what it saves per byte and keeps within the budget; to spread a large move over
+// time, begin each planned copy in the ledger and call again with the same old view until the plan comes back empty. A daemon that comes and
+// goes finds its copies in the ledger, so flapping primes each key at most once in each direction.
+func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan {
+	var wanted []PrimePlan
+	for i := range demand {
+		wanted = appendPlans(wanted, old, now, &demand[i], b, p)
+	}
+	slices.SortFunc(wanted, func(a, b PrimePlan) int {
+		return cmp.Or(cmp.Compare(b.SavesPerGB, a.SavesPerGB), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Daemon, b.Daemon))
+	})
+	var plan []PrimePlan
+	left := b.Bytes
+	for _, w := range wanted {
+		if w.Bytes <= left {
+			left -= w.Bytes
+			plan = append(plan, w)
+		}
+	}
+	return plan
+}
+
+// appendPlans adds the copies that one key is worth.
+func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Params) []PrimePlan {
+	rate := p.PullBytesPerSecond
+	saved := d.ColdSeconds - d.WarmSeconds
+	if d.SnapshotBytes <= 0 || d.PerSecond <= 0 || saved <= p.PrimeFixedSeconds+float64(d.SnapshotBytes)/rate {
+		return plans
+	}
+	replicas := 1
+	if h := now.Ledger.keys[d.Key]; h != nil {
+		replicas = max(1, int(h.replicas))
+	}
+	before := old.takers(d.Key, replicas)
+	used := min(now.Load(), 1) // how likely it is that the daemons that hold the key have no slot for it
+	if !now.reachable(d.Key) {
+		used = 1
+	}
+	for _, at := range now.takers(d.Key, replicas) {
+		daemon := &now.Daemons[at]
+		if containsDaemon(old, before, daemon) || now.keeps(d.Key, daemon, b) {
+			continue
+		}
+		plans = append(plans, PrimePlan{Key: d.Key, Daemon: daemon.ID, Name: daemon.Name, Bytes: d.SnapshotBytes,
+			SavesPerGB: d.PerSecond * 3600 * saved * used * 1e9 / float64(d.SnapshotBytes)})
+	}
+	return plans
+}
+
+// takers are the first k daemons of key's order that take builds.
+func (v *View) takers(key KeyID, k int) []int32 {
+	var r ranks
+	v.ranking.top(key, maxRanks, &r)
+	var out []int32
+	for i := range r.n {
+		if v.Daemons[r.of[i].at].Phase == Ready && len(out) < k {
+			out = append(out, r.of[i].at)
+		}
+	}
+	return out
+}
+
+// containsDaemon reports whether daemon, with the same volume, is at one of the positions in v.
+func containsDaemon(v *View, positions []int32, daemon *Daemon) bool {
+	return slices.ContainsFunc(positions, func(at int32) bool {
+		return v.Daemons[at].ID == daemon.ID && v.Daemons[at].Epoch == daemon.Epoch
+	})
+}
+
+// reachable reports whether a daemon that takes builds holds key.
+func (v *View) reachable(key KeyID) bool {
+	for _, c := range v.Ledger.Copies(key) {
+		if at, known := v.at[c.Daemon]; known && v.Daemons[at].Phase == Ready && v.Daemons[at].Epoch == c.Epoch {
+			return true
+		}
+	}
+	return false
+}
+
+// keeps reports whether daemon's copy of key is good enough, or too lately touched, to be primed again.
+func (v *View) keeps(key KeyID, daemon *Daemon, b Budget) bool {
+	h := v.Ledger.keys[key]
+	if h == nil {
+		return false
+	}
+	i, found := h.find(daemon.ID)
+	if !found || h.copies[i].Epoch != daemon.Epoch {
+		return false
+	}
+	c := &h.copies[i]
+	const halfStale = 25 // versions, at the usual 2% each
+	return c.State == Pending || h.version-min(c.Version, h.version) < halfStale || v.NowSeconds-c.UsedAtSeconds < b.CoolDownSeconds
+}
