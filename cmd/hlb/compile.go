@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/openllb/hlb-operator/hlb"
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/hlb/solve"
+)
+
+// defaultAddr is where a buildkitd listens unless it is told otherwise.
+const defaultAddr = "unix:///run/buildkit/buildkitd.sock"
+
+// programFlags are the flags of commands that compile.
+type programFlags struct {
+	addr    string
+	options hlb.Options
+}
+
+func (f *programFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "address of the buildkitd")
+	cmd.Flags().StringSliceVar(&f.options.Targets, "target", nil, "the targets, default \"default\"")
+	cmd.Flags().StringToStringVar(&f.options.Args, "arg", nil, "values for parameters of targets, as name=value")
+	cmd.Flags().StringVar(&f.options.CacheMountNamespace, "cache-mount-namespace", "", "prefix of the ids of cache mounts")
+	cmd.Flags().BoolVar(&f.options.DisableProgramCaches, "no-cache-contexts", false, "ignore cacheContext")
+}
+
+// program reads a program for the compiler.
+func (s *streams) program(file string) (hlb.Program, error) {
+	name, src, err := s.read(file)
+	return hlb.Program{Filename: name, Source: src}, err
+}
+
+func compileCommand(s *streams) *cobra.Command {
+	var flags programFlags
+	var offline, asJSON, asPB bool
+	var solveIndex int
+	cmd := &cobra.Command{
+		Use:   "compile FILE",
+		Short: "Print the LLB of targets",
+		Long: "Compile targets and print what a daemon would be asked to solve, one definition after the other, in the order of the\n" +
+			"request. With --json each op is one line. With --pb the definition that --solve selects is printed as protobuf.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			req, err := s.compile(cmd.Context(), files[0], flags, offline)
+			if err != nil {
+				return err
+			}
+			leaves := req.Root.Leaves()
+			switch {
+			case asPB:
+				return writePB(s.out, leaves, solveIndex)
+			case asJSON:
+				return writeOps(s.out, leaves)
+			}
+			for i, n := range leaves {
+				fmt.Fprintf(s.out, "# %d: %s\n%s", i+1, n, request.Text(n.Solve.Definition))
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&offline, "offline", false, "don't contact a daemon; images keep empty configs")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one op a line as JSON")
+	cmd.Flags().BoolVar(&asPB, "pb", false, "print a definition as protobuf")
+	cmd.Flags().IntVar(&solveIndex, "solve", 0, "number of the definition for --pb, from 1; may be left out if there is only one")
+	cmd.MarkFlagsMutuallyExclusive("json", "pb")
+	return cmd
+}
+
+// compile compiles a program, in a session of the daemon unless offline, and shows what was found.
+func (s *streams) compile(ctx context.Context, file string, flags programFlags, offline bool) (*hlb.Request, error) {
+	prog, err := s.program(file)
+	if err != nil {
+		return nil, err
+	}
+	var req *hlb.Request
+	var found diag.List
+	if offline {
+		req, found = hlb.Compile(ctx, prog, flags.options)
+	} else {
+		c, err := client.New(ctx, flags.addr)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		req, found, err = solve.Compile(ctx, c, prog, flags.options, solve.Options{Session: sessions()})
+		if err != nil {
+			return nil, fmt.Errorf("compile with the daemon at %s: %w", flags.addr, err)
+		}
+	}
+	return req, s.compiled(prog, req, found)
+}
+
+// compiled shows the findings of a compile. It returns errRefused if there is no request.
+func (s *streams) compiled(prog hlb.Program, req *hlb.Request, found diag.List) error {
+	texts := sources{prog.Filename: prog.Source}
+	if req != nil {
+		maps.Copy(texts, req.Sources)
+		found = req.Warnings
+	}
+	return s.report(found, texts, false, req == nil)
+}
+
+// writePB prints definition n, from 1; 0 is the only one.
+func writePB(w io.Writer, leaves []*request.Node, n int) error {
+	if n == 0 && len(leaves) == 1 {
+		n = 1
+	}
+	if n < 1 || n > len(leaves) {
+		return fmt.Errorf("there are %d definitions, choose one with --solve", len(leaves))
+	}
+	data, err := leaves[n-1].Solve.Definition.ToPB().MarshalVT()
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
+}
+
+// opLine is one op as JSON.
+type opLine struct {
+	Solve    int             `json:"solve"` // number of the definition, from 1
+	Digest   digest.Digest   `json:"digest"`
+	Op       json.RawMessage `json:"op"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+}
+
+// writeOps prints the ops of all definitions in the order of the definitions, which is that of their inputs.
+func writeOps(w io.Writer, leaves []*request.Node) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for i, n := range leaves {
+		def := n.Solve.Definition.ToPB()
+		for _, data := range def.Def {
+			line, err := newOpLine(i+1, data, def.Metadata)
+			if err != nil {
+				return err
+			}
+			if err := enc.Encode(line); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func newOpLine(solve int, data []byte, metadata map[string]*pb.OpMetadata) (opLine, error) {
+	var op pb.Op
+	if err := op.UnmarshalVT(data); err != nil {
+		return opLine{}, err
+	}
+	// protojson varies its white space on purpose; a RawMessage is compacted when it is encoded.
+	text, err := protojson.Marshal(&op)
+	if err != nil {
+		return opLine{}, err
+	}
+	line := opLine{Solve: solve, Digest: digest.FromBytes(data), Op: text}
+	if m := metadata[line.Digest.String()]; m != nil && (len(m.Description) > 0 || len(m.Caps) > 0) {
+		if line.Metadata, err = protojson.Marshal(m); err != nil {
+			return opLine{}, err
+		}
+	}
+	return line, nil
+}

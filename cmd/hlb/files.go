@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/openllb/hlb-operator/hlb/builtin"
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/module"
+)
+
+// sources are the texts of the files read, by the name that spans carry.
+type sources map[string][]byte
+
+// text implements diag.Renderer.Source.
+func (s sources) text(file string) []byte {
+	if file == diag.BuiltinFile {
+		return builtin.Source()
+	}
+	return s[file]
+}
+
+// read returns the text of a file and the name for its spans; "-" is standard input.
+func (s *streams) read(file string) (name string, src []byte, err error) {
+	if file != "-" {
+		src, err = os.ReadFile(file)
+		return file, src, err
+	}
+	src, err = io.ReadAll(s.in)
+	return diag.StdinFile, src, err
+}
+
+// dirOf returns the directory that the imports of a file start from. Standard input is taken to be in the working directory.
+func dirOf(file string) module.Dir {
+	dir := "."
+	if file != "-" {
+		dir = filepath.Dir(file)
+	}
+	return module.Dir{Root: module.Machine{HomeDir: os.UserHomeDir}, Path: dir}
+}
+
+// report shows findings: to people on standard error, to tools on standard output. It returns errRefused if there are any
+// that refuse.
+func (s *streams) report(found diag.List, texts sources, asJSON bool, refuses bool) error {
+	if asJSON {
+		if err := diag.WriteJSON(s.out, found); err != nil {
+			return err
+		}
+	} else {
+		r := diag.Renderer{Source: texts.text, Color: s.color}
+		if err := r.Render(s.err, found); err != nil {
+			return err
+		}
+	}
+	if refuses {
+		return errRefused
+	}
+	return nil
+}
