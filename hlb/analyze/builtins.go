@@ -20,6 +20,9 @@ func (r *run) builtin(fr *frame, fn *builtin.Func, s site, cur value) value {
 	if s.with != nil {
 		with = r.expr(fr, s.with.Operand).opts
 	}
+	if !r.spend(1) {
+		return value{} // what the arguments came to may be wrong
+	}
 	if fn.Kind.Primary() == ast.Option {
 		return r.join(cur, value{opts: []option{{fn: fn, args: args, with: with, at: s.at}}})
 	}

@@ -4,20 +4,24 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/analyze"
-	"github.com/openllb/hlb-operator/hlb/ast"
-	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/link"
 	"github.com/openllb/hlb-operator/hlb/lint"
+	"github.com/openllb/hlb-operator/hlb/module"
+	"github.com/openllb/hlb-operator/hlb/request"
 	"github.com/openllb/hlb-operator/hlb/syntax"
 )
 
@@ -29,6 +33,7 @@ import (
 //	also PLACE            a secondary span of the first diagnostic: LINE:COL, or a file with what follows it
 //	hint TEXT             is part of the first diagnostic's hint; `nohint` for an empty one
 //	message TEXT          is part of the first diagnostic's message
+//	llb TEXT              is part of what the target default compiles to
 //	value "TEXT"          of the function s
 //	source "TEXT"         the program, if it can't be written as lines
 //	module NAME           the chunk is a module that the file's programs can import, not a case
@@ -36,6 +41,7 @@ type frontCase struct {
 	name, module, source string
 	want, also           []string
 	hint, message, value string
+	llb                  string
 	nohint, hasValue     bool
 }
 
@@ -74,6 +80,8 @@ func (c *frontCase) header(line string) (err error) {
 		c.also = append(c.also, rest)
 	case "hint":
 		c.hint = rest
+	case "llb":
+		c.llb = rest
 	case "nohint":
 		c.nohint = true
 	case "message":
@@ -95,10 +103,10 @@ func TestFront(t *testing.T) {
 		t.Fatalf("no cases: %v", err)
 	}
 	for _, file := range files {
-		modules := map[string]string{}
+		modules := fstest.MapFS{}
 		for _, c := range readFrontCases(t, file) {
 			if c.module != "" {
-				modules[c.module] = c.source
+				modules[c.module] = &fstest.MapFile{Data: []byte(c.source)}
 				continue
 			}
 			t.Run(c.name, func(t *testing.T) { c.run(t, modules) })
@@ -106,11 +114,11 @@ func TestFront(t *testing.T) {
 	}
 }
 
-func (c frontCase) run(t *testing.T, modules map[string]string) {
-	info, got := checkAll("build.hlb", c.source, modules)
+func (c frontCase) run(t *testing.T, modules fstest.MapFS) {
+	got := checkAll(c.source, modules)
 	var codes []string
 	for _, d := range got {
-		codes = append(codes, fmt.Sprintf("%s %d:%d", d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
+		codes = append(codes, place(d))
 	}
 	if diff := cmp.Diff(c.want, codes); diff != "" {
 		t.Errorf("diagnostics (-want +got):\n%s\n%v", diff, got)
@@ -124,7 +132,21 @@ func (c frontCase) run(t *testing.T, modules map[string]string) {
 			t.Errorf("value = %q (known: %v), want %q", value, ok, c.value)
 		}
 	}
-	_ = info
+	if c.llb != "" {
+		req, errs := hlb.Compile(t.Context(), hlb.Program{Filename: "build.hlb", Source: []byte(c.source), Files: modules}, hlb.Options{})
+		if req == nil {
+			t.Fatal(errs)
+		}
+		if text := request.Text(req.Root.Leaves()[0].Solve.Definition); !strings.Contains(text, c.llb) {
+			t.Errorf("LLB = %s, want %s in it", text, c.llb)
+		}
+	}
+}
+
+// place renders a diagnostic as CODE LINE:COLUMN, with the file if it isn't the program.
+func place(d *diag.Diagnostic) string {
+	at := strings.TrimPrefix(d.Primary.String(), "build.hlb:")
+	return fmt.Sprintf("%s %s", d.Code, at)
 }
 
 // first checks what the header says of the first diagnostic.
@@ -146,31 +168,14 @@ func (c frontCase) first(t *testing.T, d *diag.Diagnostic) {
 	}
 }
 
-// checkAll checks a program and the modules that it uses and whose path is written out.
-func checkAll(file, source string, modules map[string]string) (*check.Info, diag.List) {
-	info, found := lint.Program(file, []byte(source), syntax.Limits{})
-	if found.HasErrors() {
-		return nil, found
+// checkAll checks a program and, if there are any modules, those it uses.
+func checkAll(source string, modules fstest.MapFS) diag.List {
+	info, found := lint.Program("build.hlb", []byte(source), syntax.Limits{})
+	if found.HasErrors() || len(modules) == 0 {
+		return found
 	}
-	for _, imp := range info.Imports() {
-		path, ok := ast.ConstText(imp.Operand)
-		if !ok {
-			continue
-		}
-		lib, exists := modules[path]
-		if !exists {
-			if file == "build.hlb" && len(modules) > 0 {
-				found = append(found, diag.Errorf(diag.ImportNotFound, imp.Operand.Span(), "no such file: %s", path))
-			}
-			continue
-		}
-		libInfo, errs := checkAll(path, lib, modules)
-		if errs.HasErrors() {
-			return info, append(found, errs...)
-		}
-		found = append(found, info.Resolve(imp, libInfo)...)
-	}
-	return info, found
+	_, errs := link.Files(context.Background(), info, module.Dir{Root: module.Tree{FS: modules}, Path: "."}, syntax.Limits{})
+	return append(found, errs...)
 }
 
 // valueOf returns the value of the string function s, which the analysis sees when an image is named by it.
