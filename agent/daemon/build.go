@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/session"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/hlb"
+	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/hlb/solve"
+	"github.com/openllb/hlb-operator/internal/cacheref"
+)
+
+// Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error it says how far the build
+// came. Errors are *CompileError, *SourceError, *CredentialError, *PushError, those of package solve, or the connection's.
+func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
+	out := &Outcome{ImportErrors: map[string]string{}}
+	attach, err := attachables(job)
+	if err != nil {
+		return out, err
+	}
+	req, err := d.compile(ctx, job, attach)
+	if err != nil {
+		return out, err
+	}
+	out.request, out.Mounts = req, mountsOf(req)
+	watch := &watcher{forward: job.Progress, importErrors: out.ImportErrors}
+	res, err := solve.Run(ctx, d.client, req, solve.Options{
+		Session:      attach,
+		CacheImports: cacheImports(job.Plan.Imports),
+		Outputs:      outputs(job.Spec.Outputs),
+		Status:       watch.see,
+		Entitlements: append([]string{}, job.Entitlements...), // never nil: nil would grant all
+	})
+	out.Total, out.Cached = res.Steps.Total, res.Steps.Cached
+	for _, o := range res.Outputs {
+		if !slices.ContainsFunc(out.Outputs, func(s v1alpha1.OutputStatus) bool { return s.Ref == o.Ref }) {
+			out.Outputs = append(out.Outputs, v1alpha1.OutputStatus{Ref: o.Ref, Digest: o.Digest.String()})
+		}
+	}
+	var step *solve.StepError
+	if err != nil && watch.pushFailed && !errors.As(err, &step) {
+		err = &PushError{err}
+	}
+	return out, err
+}
+
+// compile takes the job's program to a request. What it has to look up it looks up through the daemon, in a job of its own.
+func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attachable) (_ *hlb.Request, err error) {
+	gw := d.newLazyJob(ctx, attach, job.Progress)
+	defer func() {
+		// A job that ended on its own explains the errors of everything that was asked of it.
+		if lost := gw.close(); lost != nil && err != nil && isConnectionLost(lost) {
+			err = lost
+		}
+	}()
+	prog, err := program(ctx, job, gw)
+	if err != nil {
+		return nil, err
+	}
+	req, found := hlb.Compile(ctx, prog, hlb.Options{
+		Targets:             job.Spec.Targets,
+		Args:                job.Spec.Args,
+		Profile:             hlb.ProfileServer,
+		Resolver:            gw,
+		Solver:              gw,
+		Pusher:              &pusher{daemon: d, attach: attach, job: job},
+		Context:             contextState(job),
+		Secrets:             ids(job.Spec.Secrets, func(s v1alpha1.BuildSecret) string { return s.ID }),
+		SSH:                 ids(job.Spec.SSH, func(s v1alpha1.BuildSSH) string { return s.ID }),
+		CacheMountNamespace: job.Namespace,
+		AllowCacheRef:       job.allowCacheRef,
+		AllowedEntitlements: job.Entitlements,
+	})
+	if found.HasErrors() {
+		return nil, &CompileError{found}
+	}
+	return req, nil
+}
+
+func ids[E any](list []E, id func(E) string) []string {
+	var out []string
+	for _, e := range list {
+		out = append(out, id(e))
+	}
+	return out
+}
+
+func (j *Job) allowCacheRef(ref string) error {
+	if !cacheref.Permitted(j.cacheRepository(), j.Namespace, ref) {
+		return fmt.Errorf("%s belongs to another namespace", ref)
+	}
+	return nil
+}
+
+// pusher pushes an image while compiling, for programs that use its digest.
+type pusher struct {
+	daemon *Daemon
+	attach []session.Attachable
+	job    *Job
+}
+
+// Push implements the compiler's Pusher.
+func (p *pusher) Push(ctx context.Context, export *request.Node) (digest.Digest, error) {
+	req := &request.Request{Root: export}
+	req.Index()
+	res, err := solve.Run(ctx, p.daemon.client, req, solve.Options{
+		Session:      p.attach,
+		CacheImports: cacheImports(p.job.Plan.Imports),
+		Status:       p.job.Progress,
+		Entitlements: append([]string{}, p.job.Entitlements...),
+	})
+	if err != nil {
+		return "", err
+	}
+	if len(res.Outputs) == 0 {
+		return "", fmt.Errorf("pushing %s yielded no digest", export.Output.Ref)
+	}
+	return res.Outputs[0].Digest, nil
+}
+
+func mountsOf(req *hlb.Request) []Mount {
+	var out []Mount
+	seen := map[string]bool{}
+	for _, m := range req.CacheMounts {
+		if !seen[m.ID] {
+			seen[m.ID] = true
+			out = append(out, Mount{ID: m.ID, Target: m.Target})
+		}
+	}
+	return out
+}
+
+func outputs(specs []v1alpha1.OutputSpec) []solve.Output {
+	var out []solve.Output
+	for _, o := range specs {
+		out = append(out, solve.Output{Target: cmp.Or(o.Target, "default"), Image: o.Image})
+	}
+	return out
+}
+
+func cacheImports(refs []string) []client.CacheOptionsEntry {
+	var out []client.CacheOptionsEntry
+	for _, ref := range refs {
+		out = append(out, client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": ref}})
+	}
+	return out
+}
+
+// watcher learns from progress messages what no other answer of the daemon says.
+type watcher struct {
+	forward      func(*client.SolveStatus)
+	importErrors map[string]string
+	pushFailed   bool
+}
+
+func (w *watcher) see(s *client.SolveStatus) {
+	for _, v := range s.Vertexes {
+		if v.Error == "" {
+			continue
+		}
+		if ref, ok := strings.CutPrefix(v.Name, "importing cache manifest from "); ok {
+			w.importErrors[ref] = v.Error
+		}
+		if strings.HasPrefix(v.Name, "exporting to ") || strings.HasPrefix(v.Name, "pushing ") {
+			w.pushFailed = true
+		}
+	}
+	if w.forward != nil {
+		w.forward(s)
+	}
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package daemon is everything the agent says to its buildkitd: builds, exports of build cache, and questions about its state.
+package daemon
+
+import (
+	"github.com/moby/buildkit/client"
+
+	"github.com/openllb/hlb-operator/agent/cacheplan"
+	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/hlb"
+	"github.com/openllb/hlb-operator/hlb/diag"
+)
+
+// Job is all that one attempt's build takes. Nothing of it is read from the cluster any more.
+type Job struct {
+	// Namespace scopes cache mounts and the registry cache.
+	Namespace string
+	Spec      *v1alpha1.HLBBuildSpec
+	Inputs    *inputs.Inputs
+	// Registry is the BuildCache's registry cache, nil for none; Plan is what to do about it.
+	Registry *v1alpha1.RegistryCacheSpec
+	Plan     cacheplan.Plan
+	// Entitlements are those that the BuildCache grants.
+	Entitlements []string
+	// Progress is called with every status message, one call at a time. Nil means nobody looks.
+	Progress func(*client.SolveStatus)
+}
+
+// Outcome is what a build did, as far as it came.
+type Outcome struct {
+	// Total and Cached count exec and file operations, each once; both 0 when the program did not compile.
+	Total, Cached int
+	// Mounts are the cache mounts, each id once.
+	Mounts []Mount
+	// Outputs are the images pushed, each reference once.
+	Outputs []v1alpha1.OutputStatus
+	// ImportErrors say, by reference, why a planned import of the registry cache brought nothing.
+	ImportErrors map[string]string
+
+	request *hlb.Request
+}
+
+// Mount is a cache mount that a build used.
+type Mount struct {
+	ID, Target string
+}
+
+// CompileError says that the program has errors; at least one diagnostic is one.
+type CompileError struct {
+	Diagnostics diag.List
+}
+
+func (e *CompileError) Error() string { return e.Diagnostics.Error() }
+
+// SourceError says that the program or its context can't be read.
+type SourceError struct {
+	What string
+	Err  error
+}
+
+func (e *SourceError) Error() string { return e.What + ": " + e.Err.Error() }
+
+// Unwrap returns the daemon's error.
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// CredentialError says that a Secret's content is not what it must be. It never quotes the content.
+type CredentialError struct {
+	What string
+}
+
+func (e *CredentialError) Error() string { return e.What }
+
+// PushError says that an image could not be pushed, though its filesystem was built.
+type PushError struct {
+	Err error
+}
+
+func (e *PushError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the daemon's error.
+func (e *PushError) Unwrap() error { return e.Err }

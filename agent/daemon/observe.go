@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client"
+)
+
+// Observation is a buildkitd's state at one moment.
+type Observation struct {
+	// Version of buildkitd, Platform that it builds for by default, as os/arch.
+	Version, Platform string
+	// GCPolicy in force, one line a rule.
+	GCPolicy []string
+	// Records is how many records the cache holds, Bytes what they take.
+	Records int
+	Bytes   int64
+	// MountBytes are the cache mounts held, by id, with what they take; 0 while one is in use for the first time.
+	MountBytes map[string]int64
+}
+
+// Ping returns nil when buildkitd answers.
+func (d *Daemon) Ping(ctx context.Context) error {
+	_, err := d.client.Info(ctx)
+	return err
+}
+
+// Observe asks buildkitd about itself. It may take long after builds, because it measures the directories that they wrote.
+func (d *Daemon) Observe(ctx context.Context) (*Observation, error) {
+	workers, err := d.client.ListWorkers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask buildkitd for its worker: %w", err)
+	}
+	if len(workers) == 0 {
+		return nil, fmt.Errorf("buildkitd has no worker")
+	}
+	w := workers[0]
+	o := &Observation{Version: w.BuildkitVersion.Version, MountBytes: map[string]int64{}}
+	if len(w.Platforms) > 0 {
+		o.Platform = platforms.Format(w.Platforms[0])
+	}
+	for _, rule := range w.GCPolicy {
+		o.GCPolicy = append(o.GCPolicy, ruleLine(rule))
+	}
+	records, err := d.client.DiskUsage(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask buildkitd for its disk usage: %w", err)
+	}
+	o.Records = len(records)
+	for _, r := range records {
+		o.Bytes += max(r.Size, 0)
+		if id, ok := mountID(r); ok {
+			o.MountBytes[id] += max(r.Size, 0)
+		}
+	}
+	return o, nil
+}
+
+// ruleLine renders a garbage collection rule for people: "all maxUsedSpace=8000000000".
+func ruleLine(rule client.PruneInfo) string {
+	var parts []string
+	if rule.All {
+		parts = append(parts, "all")
+	}
+	if len(rule.Filter) > 0 {
+		parts = append(parts, strings.Join(rule.Filter, " or "))
+	}
+	if rule.KeepDuration > 0 {
+		parts = append(parts, "keepDuration="+rule.KeepDuration.Round(time.Second).String())
+	}
+	parts = appendBytes(parts, "reservedSpace", rule.ReservedSpace)
+	parts = appendBytes(parts, "maxUsedSpace", rule.MaxUsedSpace)
+	parts = appendBytes(parts, "minFreeSpace", rule.MinFreeSpace)
+	return strings.Join(parts, " ")
+}
+
+func appendBytes(parts []string, name string, bytes int64) []string {
+	if bytes == 0 {
+		return parts
+	}
+	return append(parts, fmt.Sprintf("%s=%d", name, bytes))
+}
+
+// mountDescription is how BuildKit describes the record of a cache mount; the id is the only place that names it.
+var mountDescription = regexp.MustCompile(`^cached mount .* with id ("(?:[^"\\]|\\.)*")$`)
+
+// mountID returns the id of the cache mount that a record is, false for other records. Mounts with a base state have the base's reference after
+// their id, which is not taken off.
+func mountID(r *client.UsageInfo) (string, bool) {
+	if r.RecordType != client.UsageRecordTypeCacheMount {
+		return "", false
+	}
+	found := mountDescription.FindStringSubmatch(r.Description)
+	if found == nil {
+		return "", false
+	}
+	id, err := strconv.Unquote(found[1])
+	return id, err == nil
+}

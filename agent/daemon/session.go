@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"maps"
+	"strings"
+
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth/authprovider"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+
+	"github.com/openllb/hlb-operator/agent/inputs"
+)
+
+// attachables are what the daemon may ask of the agent during a job: registry credentials, secrets, ssh agents. All of it stays in memory.
+func attachables(job *Job) ([]session.Attachable, error) {
+	in := job.Inputs
+	creds, err := newCredentials(in, job.cacheRepository())
+	if err != nil {
+		return nil, err
+	}
+	agents, err := newSSHAgents(in.SSHKeys)
+	if err != nil {
+		return nil, err
+	}
+	secrets := maps.Clone(in.Secrets)
+	for name, auth := range map[string]*inputs.BasicAuth{sourceAuth: in.GitAuth, contextAuth: in.ContextAuth} {
+		if auth != nil {
+			secrets[name] = authHeader(auth)
+		}
+	}
+	return []session.Attachable{
+		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: creds.lookUp}),
+		secretsprovider.FromMap(secrets),
+		agents,
+	}, nil
+}
+
+func (j *Job) cacheRepository() string {
+	if j.Registry == nil {
+		return ""
+	}
+	return j.Registry.Repository
+}
+
+// credentials answer for registries. They are not changed once made.
+type credentials struct {
+	configs   []*configfile.ConfigFile // the build's, first match wins
+	cache     *configfile.ConfigFile   // the BuildCache's, nil for none
+	cacheHost string
+	cachePath string // of the cache's repository on cacheHost
+}
+
+func newCredentials(in *inputs.Inputs, repository string) (*credentials, error) {
+	c := &credentials{}
+	c.cacheHost, c.cachePath, _ = strings.Cut(repository, "/")
+	for _, data := range in.Registries {
+		config, err := parseDockerConfig(data)
+		if err != nil {
+			return nil, err
+		}
+		c.configs = append(c.configs, config)
+	}
+	if in.CacheRegistry != nil {
+		config, err := parseDockerConfig(in.CacheRegistry)
+		if err != nil {
+			return nil, err
+		}
+		c.cache = config
+	}
+	return c, nil
+}
+
+func parseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
+	config := configfile.New("")
+	if err := config.LoadFromReader(bytes.NewReader(data)); err != nil {
+		// The parser's own error may quote the content.
+		return nil, &CredentialError{"A Secret of type kubernetes.io/dockerconfigjson does not hold a docker config"}
+	}
+	// Helpers are programs on this machine; a Secret must not be able to name one.
+	config.CredentialsStore, config.CredentialHelpers = "", nil
+	return config, nil
+}
+
+// lookUp implements authprovider.AuthConfigProvider. Where both the build and the BuildCache have credentials for a host, those of the
+// BuildCache are for its repository and the build's for everything else.
+func (c *credentials) lookUp(_ context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+	host = cmp.Or(map[string]string{authprovider.DockerHubRegistryHost: authprovider.DockerHubConfigfileKey}[host], host)
+	order := c.configs
+	if c.cache != nil && host == c.cacheHost {
+		if c.isCache(scopes) {
+			order = append([]*configfile.ConfigFile{c.cache}, order...)
+		} else {
+			order = append(order[:len(order):len(order)], c.cache)
+		}
+	}
+	for _, config := range order {
+		found, err := config.GetAuthConfig(host)
+		if err != nil {
+			return types.AuthConfig{}, err
+		}
+		if found != (types.AuthConfig{}) && found != (types.AuthConfig{ServerAddress: found.ServerAddress}) {
+			return found, nil
+		}
+	}
+	return types.AuthConfig{}, nil
+}
+
+// isCache says whether scopes, such as "repository:team/cache:pull,push", are about the cache's repository.
+func (c *credentials) isCache(scopes []string) bool {
+	for _, s := range scopes {
+		if strings.HasPrefix(s, "repository:"+c.cachePath+":") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+)
+
+// noteLimit is the API's limit of an event's note, in bytes.
+const noteLimit = 1024
+
+// tellEnd sends the event of an attempt's end, as its Ready condition says it, and that of an import.
+func (w *worker) tellEnd(b *v1alpha1.HLBBuild) {
+	w.tell(b, v1alpha1.ConditionCacheImported, "ImportCache")
+	w.tell(b, v1alpha1.ConditionReady, "Build")
+}
+
+// tellExport sends the event of an export of the cache.
+func (w *worker) tellExport(b *v1alpha1.HLBBuild) {
+	w.tell(b, v1alpha1.ConditionCacheExported, "ExportCache")
+}
+
+// tell sends a condition as an event: a warning when it is not True, except that a missing import is ordinary on a key's first build.
+func (w *worker) tell(b *v1alpha1.HLBBuild, condition, action string) {
+	c := meta.FindStatusCondition(b.Status.Conditions, condition)
+	if c == nil {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if c.Status != metav1.ConditionTrue && c.Reason != v1alpha1.ReasonImportUnavailable {
+		kind = corev1.EventTypeWarning
+	}
+	w.events.Eventf(b, nil, kind, c.Reason, action, "%s", buildstatus.Clip(c.Message, noteLimit))
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// pingEvery is how soon a daemon that went away is noticed; a ping over the unix socket takes two milliseconds.
+const pingEvery = 5 * time.Second
+
+// pingTimeout bounds a ping: a daemon that does not answer for so long can't be given builds.
+const pingTimeout = 10 * time.Second
+
+// inventory keeps the BuildDaemon's status in step with the daemon.
+type inventory struct {
+	opts      Options
+	me        self
+	client    client.Client // reads from the cache
+	live      client.Reader
+	daemon    Builder
+	ledger    *ledger.Ledger
+	lease     *lease.Keeper
+	load      func() (running int, draining bool)
+	isolation v1alpha1.Isolation
+	log       logr.Logger
+	now       func() time.Time
+
+	kicks chan struct{}
+
+	refreshing sync.Mutex // one look at a time
+	mu         sync.Mutex
+	seen       *daemon.Observation // nil before the first look
+	unreached  error               // why the daemon does not answer, nil when it does
+	volume     volume
+}
+
+// run keeps the status until ctx is done.
+func (i *inventory) run(ctx context.Context) {
+	pings, looks := time.NewTicker(pingEvery), time.NewTicker(i.opts.ObserveEvery)
+	defer pings.Stop()
+	defer looks.Stop()
+	i.refresh(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-looks.C:
+			i.refresh(ctx)
+		case <-pings.C:
+			i.update(ctx)
+		case <-i.kicks:
+			i.update(ctx)
+		}
+	}
+}
+
+// kick has the status brought up to date soon. It does not block.
+func (i *inventory) kick() {
+	select {
+	case i.kicks <- struct{}{}:
+	default: // one is due anyway
+	}
+}
+
+// refresh looks at all of the daemon and writes what has changed.
+func (i *inventory) refresh(ctx context.Context) {
+	i.refreshing.Lock()
+	seen, err := i.daemon.Observe(ctx)
+	if err == nil {
+		i.checkEpoch(seen)
+	}
+	i.note(seen, err)
+	i.refreshing.Unlock()
+	i.write(ctx)
+}
+
+// update asks only whether the daemon answers, and writes what has changed. The first answer after a silence is followed by a whole look, since
+// the daemon may come back with another cache.
+func (i *inventory) update(ctx context.Context) {
+	wasServing := i.isServing()
+	ping, cancel := context.WithTimeout(ctx, pingTimeout)
+	err := i.daemon.Ping(ping)
+	cancel()
+	if err == nil && !wasServing {
+		i.refresh(ctx)
+		return
+	}
+	if err != nil {
+		i.note(nil, err)
+	}
+	i.write(ctx)
+}
+
+// checkEpoch begins a new epoch when the cache is empty although the ledger has builds: somebody has reset it.
+func (i *inventory) checkEpoch(seen *daemon.Observation) {
+	if seen.Records > 0 || i.ledger.IsEmpty() {
+		return
+	}
+	if err := i.ledger.Reset(); err != nil {
+		i.log.Info("The ledger was not written", "reason", err.Error())
+	}
+	i.log.Info("The daemon's cache is empty, so a new epoch begins", "volumeEpoch", i.ledger.Epoch())
+}
+
+func (i *inventory) note(seen *daemon.Observation, err error) {
+	used, volumeErr := volumeAt(i.opts.StateDir)
+	if volumeErr != nil {
+		i.log.Info("Can't read how full the volume is", "reason", volumeErr.Error())
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if seen != nil {
+		i.seen = seen
+	}
+	if err != nil && i.unreached == nil {
+		i.log.Info("The daemon does not answer", "reason", err.Error())
+	}
+	i.unreached = err
+	if volumeErr == nil {
+		i.volume = used
+	}
+}
+
+// isServing says whether the daemon answered when last asked, and was looked at before.
+func (i *inventory) isServing() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.seen != nil && i.unreached == nil
+}
+
+// mountBytes are the cache mounts that the daemon held at the last look, with what they take. The map is the caller's.
+func (i *inventory) mountBytes() map[string]int64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.seen == nil {
+		return nil
+	}
+	return maps.Clone(i.seen.MountBytes)
+}
+
+// isVolumeFull says whether the volume has no room for a step now.
+func (i *inventory) isVolumeFull() bool {
+	v, err := volumeAt(i.opts.StateDir)
+	return err == nil && v.isFull()
+}
+
+// write brings the BuildDaemon's status up to date. Without the Lease nothing is written; the next ping tries again, as it does after an error.
+func (i *inventory) write(ctx context.Context) {
+	if _, held := i.lease.Session(); !held {
+		return
+	}
+	bd := &v1alpha1.BuildDaemon{}
+	name := types.NamespacedName{Namespace: i.opts.Namespace, Name: i.opts.Daemon}
+	reader := client.Reader(i.client)
+	for {
+		if err := reader.Get(ctx, name, bd); err != nil {
+			if !apierrors.IsNotFound(err) { // the manager has yet to make it, and its coming wakes us
+				i.log.Info("Can't read the BuildDaemon", "reason", err.Error())
+			}
+			return
+		}
+		before := bd.DeepCopy()
+		i.describe(ctx, bd)
+		if equality.Semantic.DeepEqual(before.Status, bd.Status) {
+			return
+		}
+		err := i.client.Status().Patch(ctx, bd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !apierrors.IsConflict(err) {
+			i.log.Info("Can't write the BuildDaemon's status", "reason", err.Error())
+			return
+		}
+		reader = i.live
+	}
+}
+
+// slots is how many builds the daemon runs at once by the BuildCache's policy, 0 when it can't be read.
+func (i *inventory) slots(ctx context.Context) int32 {
+	cache := &v1alpha1.BuildCache{}
+	if err := i.client.Get(ctx, types.NamespacedName{Namespace: i.opts.Namespace, Name: i.opts.Cache}, cache); err != nil {
+		return 0
+	}
+	return int32(slotsOf(cache))
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/openllb/hlb-operator/agent/lease"
+)
+
+// Options are the agent's settings. The manager writes them into the daemon's pod.
+type Options struct {
+	// Namespace the agent works in.
+	Namespace string
+	// Cache is the name of the BuildCache that the daemon belongs to.
+	Cache string
+	// Daemon is the name of the BuildDaemon, its Lease and its pod.
+	Daemon string
+	// PodUID is the UID of the pod; it is part of the agent's identity.
+	PodUID string
+	// Node is the name of the pod's node, for status only.
+	Node string
+	// BuildKitAddr is where buildkitd listens, unix:///run/buildkit/buildkitd.sock in a pod.
+	BuildKitAddr string
+	// StateDir is a directory on the daemon's volume, for the ledger and the logs.
+	StateDir string
+	// HealthAddr is where /healthz and /readyz are served, "host:port"; empty for nowhere.
+	HealthAddr string
+	// DrainTimeout is how long running builds are waited for when the agent must stop.
+	DrainTimeout time.Duration
+	// Lease is how the daemon's Lease is kept.
+	Lease lease.Timing
+	// ObserveEvery is the time between looks at the daemon when nothing happens.
+	ObserveEvery time.Duration
+}
+
+// DefaultOptions are the settings that need not be given.
+func DefaultOptions() Options {
+	return Options{
+		BuildKitAddr: "unix:///run/buildkit/buildkitd.sock",
+		StateDir:     "/var/lib/hlb-agent",
+		HealthAddr:   ":8081",
+		DrainTimeout: time.Hour,
+		Lease:        lease.Timing{RenewEvery: 3 * time.Second, FenceAfter: 10 * time.Second, Duration: 15 * time.Second},
+		ObserveEvery: 30 * time.Second,
+	}
+}
+
+// AddFlags makes each option a flag.
+func (o *Options) AddFlags(flags *flag.FlagSet) {
+	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "the namespace to work in")
+	flags.StringVar(&o.Cache, "cache", o.Cache, "the name of the BuildCache")
+	flags.StringVar(&o.Daemon, "daemon", o.Daemon, "the name of the BuildDaemon, which is also that of its Lease and of the pod")
+	flags.StringVar(&o.PodUID, "pod-uid", o.PodUID, "the UID of the pod")
+	flags.StringVar(&o.Node, "node", o.Node, "the name of the node")
+	flags.StringVar(&o.BuildKitAddr, "buildkit-addr", o.BuildKitAddr, "the address of buildkitd")
+	flags.StringVar(&o.StateDir, "state-dir", o.StateDir, "a directory on the daemon's volume for the ledger and the logs")
+	flags.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "where to serve /healthz and /readyz; empty for nowhere")
+	flags.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "how long to wait for running builds when told to stop")
+	flags.DurationVar(&o.Lease.RenewEvery, "lease-renew-every", o.Lease.RenewEvery, "the time between renewals of the Lease")
+	flags.DurationVar(&o.Lease.FenceAfter, "lease-fence-after", o.Lease.FenceAfter, "how old the last renewal may be before all builds are cancelled")
+	flags.DurationVar(&o.Lease.Duration, "lease-duration", o.Lease.Duration, "the duration of the Lease, in whole seconds")
+	flags.DurationVar(&o.ObserveEvery, "observe-every", o.ObserveEvery, "the time between looks at the daemon when nothing happens")
+}
+
+// Validate returns a *UsageError that names everything that is wrong, nil if nothing is.
+func (o *Options) Validate() error {
+	var errs []error
+	for flag, value := range map[string]string{
+		"namespace": o.Namespace, "cache": o.Cache, "daemon": o.Daemon, "pod-uid": o.PodUID, "buildkit-addr": o.BuildKitAddr,
+	} {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("--%s is missing", flag))
+		}
+	}
+	if strings.Contains(o.PodUID, "/") {
+		errs = append(errs, errors.New("--pod-uid must not hold a slash"))
+	}
+	if !filepath.IsAbs(o.StateDir) {
+		errs = append(errs, fmt.Errorf("--state-dir must be an absolute path, not %q", o.StateDir))
+	}
+	if _, _, err := net.SplitHostPort(o.HealthAddr); o.HealthAddr != "" && err != nil {
+		errs = append(errs, fmt.Errorf("--health-addr: %w", err))
+	}
+	if o.DrainTimeout < 0 || o.ObserveEvery <= 0 {
+		errs = append(errs, errors.New("--drain-timeout must not be negative and --observe-every must be positive"))
+	}
+	errs = append(errs, o.Lease.Validate())
+	if err := errors.Join(errs...); err != nil {
+		return &UsageError{err}
+	}
+	return nil
+}

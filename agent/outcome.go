@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+)
+
+// listLimit is the API's limit of status.mounts and status.outputs.
+const listLimit = 64
+
+// describe puts what the attempt did into the build's status; how it ended is told apart from it.
+func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
+	b.Status.LogFile = t.logFile
+	if t.job != nil {
+		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: t.job.Plan.Fresh, Imports: t.job.Plan.Imports}
+	}
+	if t.out == nil || t.out.Total == 0 && len(t.out.Outputs) == 0 && len(t.out.Mounts) == 0 {
+		return // it did not compile, or there was nothing to do
+	}
+	b.Status.Steps = &v1alpha1.StepsStatus{
+		Total: int32(t.out.Total), Cached: int32(t.out.Cached), Display: fmt.Sprintf("%d/%d", t.out.Cached, t.out.Total),
+	}
+	b.Status.Mounts = nil
+	for _, m := range t.out.Mounts[:min(len(t.out.Mounts), listLimit)] {
+		bytes, held := t.held[m.ID]
+		b.Status.Mounts = append(b.Status.Mounts, v1alpha1.BuildMount{
+			ID: buildstatus.Clip(m.ID, 512), Target: buildstatus.Clip(m.Target, 1024), Hit: held, Bytes: bytes,
+		})
+	}
+	b.Status.Outputs = t.out.Outputs[:min(len(t.out.Outputs), listLimit)]
+	for _, ref := range t.job.Plan.Imports {
+		setImported(b, ref, t.out.ImportErrors[ref], now)
+	}
+}
+
+func setImported(b *v1alpha1.HLBBuild, ref, problem string, now time.Time) {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionCacheImported, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonImported,
+		Message: "The daemon was fresh and was offered " + ref, ObservedGeneration: b.Status.ObservedGeneration,
+	}
+	if problem != "" {
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonImportUnavailable
+		c.Message = fmt.Sprintf("The daemon was fresh and %s could not be read: %s", ref, problem)
+	}
+	buildstatus.Set(&b.Status.Conditions, c, now)
+}
+
+func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionCacheExported, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonExported,
+		Message: "Written to " + ref, ObservedGeneration: b.Status.ObservedGeneration,
+	}
+	if err != nil {
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonCacheExportFailed
+		c.Message = fmt.Sprintf("%s was not written: %v", ref, err)
+	} else if b.Status.Cache != nil {
+		b.Status.Cache.Export = ref
+	}
+	buildstatus.Set(&b.Status.Conditions, c, now)
+}
+
+// setMountBytes notes how large the build's mounts are by now; those that the daemon no longer holds stay as they were.
+func setMountBytes(b *v1alpha1.HLBBuild, bytes map[string]int64) {
+	for i := range b.Status.Mounts {
+		if size, held := bytes[b.Status.Mounts[i].ID]; held {
+			b.Status.Mounts[i].Bytes = size
+		}
+	}
+}

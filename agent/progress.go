@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/util/progress/progressui"
+
+	"github.com/openllb/hlb-operator/agent/buildlog"
+)
+
+// progressLog writes a build's progress into its log file, as plain text. The methods are called one at a time.
+type progressLog struct {
+	file *buildlog.File
+	log  logr.Logger
+	in   chan *bkclient.SolveStatus // nil without a file
+	done chan struct{}
+}
+
+// newProgressLog begins a log in file, which it closes at its end; nil for no log.
+func newProgressLog(file *buildlog.File, log logr.Logger) *progressLog {
+	p := &progressLog{file: file, log: log, done: make(chan struct{})}
+	if file == nil {
+		close(p.done)
+		return p
+	}
+	p.in = make(chan *bkclient.SolveStatus, 64)
+	go p.write()
+	return p
+}
+
+func (p *progressLog) write() {
+	defer close(p.done)
+	display, err := progressui.NewDisplay(p.file, progressui.PlainMode)
+	if err == nil {
+		_, err = display.UpdateFrom(context.Background(), p.in)
+	}
+	if err != nil {
+		p.log.Info("The build's progress can't be shown", "reason", err.Error())
+	}
+	for range p.in { // whoever sends must never wait for a reader that gave up
+	}
+}
+
+func (p *progressLog) see(s *bkclient.SolveStatus) {
+	if p.in != nil {
+		p.in <- s
+	}
+}
+
+// note adds how the build ended.
+func (p *progressLog) note(err error) {
+	if p.in == nil {
+		return
+	}
+	close(p.in)
+	<-p.done
+	p.in = nil
+	text := "the build is done"
+	if err != nil {
+		text = "the build failed: " + err.Error()
+	}
+	fmt.Fprintln(p.file, text)
+}
+
+// close ends the log.
+func (p *progressLog) close() {
+	if p.in != nil {
+		close(p.in)
+		<-p.done
+		p.in = nil
+	}
+	if p.file == nil {
+		return
+	}
+	if err := p.file.Close(); err != nil {
+		p.log.Info("The build's log is incomplete", "reason", err.Error())
+	}
+}
