@@ -1,0 +1,84 @@
+# Targets are explained by `make help`. Everything is built once and kept under bin/ and in Go's own build cache.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The same settings everywhere: other flags share no build cache (hack/env.sh says the same to scripts).
+export GOTOOLCHAIN := local
+export CGO_ENABLED := 0
+export GOFLAGS := -buildvcs=false -trimpath
+
+TOOL := go tool -modfile=go.tools.mod
+# Tests that start daemons or a cluster share one machine, so packages run one after the other there.
+UNIT := $$(go list ./... | grep -v -e /test/contract -e /test/e2e -e /test/envtest)
+REAL := ./test/envtest/... ./test/contract/... ./test/e2e/...
+
+.PHONY: help
+help: ## Explain every target
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+##@ Use
+
+.PHONY: demo
+demo: ## Bring up a local cluster and show a cold, a warm and a fresh build (CLUSTER=current: on the current kubeconfig's cluster)
+	go run ./hack/demo
+
+.PHONY: test
+test: ## Run every test: unit, API server, real buildkitd, real cluster
+	hack/test.sh
+
+.PHONY: cluster-up
+cluster-up: ## Start the local three-node cluster
+	go run ./hack/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## Stop the local cluster and remove all it made
+	go run ./hack/cluster down
+
+.PHONY: images
+images: ## Build the images and push them to the local cluster's registry
+	go run ./hack/images
+
+##@ Develop
+
+.PHONY: build
+build: ## Compile everything
+	go build ./...
+
+.PHONY: test-unit
+test-unit: ## Run only the tests that need neither a cluster nor a daemon of their own
+	go test $(UNIT)
+
+.PHONY: generate
+generate: ## Generate deep copies, CRDs and the manager's role
+	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(TOOL) controller-gen rbac:roleName=hlb-operator-manager paths=./controllers/... output:rbac:artifacts:config=config/rbac
+
+.PHONY: lint
+lint: ## Format check, go vet and golangci-lint
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
+	go vet ./...
+	go tool -modfile=hack/lint/go.mod golangci-lint run
+
+.PHONY: verify
+verify: generate lint ## Regenerate, lint and demand a clean tree
+	go mod tidy
+	test -z "$$(git status --porcelain)"
+
+##@ Measure (results go to out/)
+
+.PHONY: sim
+sim: ## Replay workloads against placement policies (TRACE=FILE.tsv.gz for a recording)
+	go run ./scheduler/cmd/sim $(if $(TRACE),-trace $(TRACE))
+
+.PHONY: bench
+bench: bench-scheduler bench-hlb ## Run every benchmark
+
+.PHONY: bench-scheduler
+bench-scheduler: ## Measure placement decisions beside a hash ring
+	go run ./scheduler/cmd/bench
+
+.PHONY: bench-hlb
+bench-hlb: ## Measure the HLB compiler on generated programs
+	go run ./hlb/cmd/bench

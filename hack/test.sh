@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs every test and prints ordinary `go test` results. First what needs no machine of its own, in parallel; then what starts API servers, daemons
+# and a cluster, one package after the other. A failure does not keep later tests from running.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+source hack/env.sh
+
+status=0
+step() { echo "== $*"; "$@" || status=1; }
+
+# Kubernetes, BuildKit and the rest are built before the first test, so that no test's time-out pays for a compiler.
+step go run ./hack/cluster build
+mapfile -t unit < <(go list ./... | grep -v -e /test/contract -e /test/e2e -e /test/envtest)
+step go test -timeout 20m "${unit[@]}"
+step go test -timeout 20m -p 1 ./test/envtest/... ./test/contract/...
+step go test -timeout 40m -p 1 -v ./test/e2e/...
+exit "$status"
