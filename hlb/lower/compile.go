@@ -32,7 +32,7 @@ func Compile(ctx context.Context, prog Program, opts Options) (*request.Request,
 	if opts.IDSource == nil {
 		opts.IDSource = identity.NewID
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, opts.Limits.withDefaults().Wall, errWall)
+	ctx, cancel := context.WithTimeoutCause(ctx, opts.Limits.withDefaults(opts.Profile).Wall, errWall)
 	defer cancel()
 	e := newEvaluator(ctx, opts)
 	m, found := e.parse(prog.Filename, prog.Source, e.programDir(prog), 0)

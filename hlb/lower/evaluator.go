@@ -47,6 +47,7 @@ type evaluator struct {
 	ids      func() string
 
 	maps        map[string]*llb.SourceMap // by file
+	places      map[diag.Span]llb.ConstraintsOpt
 	sources     map[string][]byte
 	images      map[string]resolved // image configs by reference and platform
 	frontends   map[key]built
@@ -70,9 +71,9 @@ type frame struct {
 
 func newEvaluator(ctx context.Context, opts Options) *evaluator {
 	e := &evaluator{
-		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(), keys: newKeys(),
+		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(opts.Profile), keys: newKeys(),
 		acts: map[actKey]*activation{}, running: map[*ast.Func][]int{}, modules: newLoader(), ids: opts.IDSource,
-		maps: map[string]*llb.SourceMap{}, sources: map[string][]byte{}, images: map[string]resolved{},
+		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{}, sources: map[string][]byte{}, images: map[string]resolved{},
 		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
 		solves: map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
 	}
@@ -125,25 +126,35 @@ func (e *evaluator) vertex(at diag.Span) error {
 	return nil
 }
 
+// maxPlaces is how many calls around an op are kept as its places: with all of them, a request would grow with the square of the depth.
+const maxPlaces = 32
+
 // locations returns the source locations of an op: the call itself, then the calls around it, innermost first.
 func (e *evaluator) locations(at diag.Span) []llb.ConstraintsOpt {
-	out := []llb.ConstraintsOpt{e.location(at)}
-	for _, f := range slices.Backward(e.stack) {
+	around := e.stack[max(0, len(e.stack)-maxPlaces):]
+	out := make([]llb.ConstraintsOpt, 0, len(around)+1)
+	out = append(out, e.location(at))
+	for _, f := range slices.Backward(around) {
 		out = append(out, e.location(f.span))
 	}
 	return out
 }
 
 func (e *evaluator) location(s diag.Span) llb.ConstraintsOpt {
+	if l, ok := e.places[s]; ok {
+		return l
+	}
 	m := e.maps[s.File]
 	if m == nil {
 		m = llb.NewSourceMap(nil, s.File, "HLB", e.sources[s.File])
 		e.maps[s.File] = m
 	}
-	return m.Location([]*pb.Range{{
+	l := m.Location([]*pb.Range{{
 		Start: &pb.Position{Line: int32(s.Start.Line), Character: int32(s.Start.Column)},
 		End:   &pb.Position{Line: int32(s.End.Line), Character: int32(s.End.Column)},
 	}})
+	e.places[s] = l
+	return l
 }
 
 // block runs statements over cur and returns the last value. done is how many statements to run, len(b.Stmts) for all.

@@ -3,6 +3,7 @@
 package lower
 
 import (
+	"cmp"
 	"context"
 	"io/fs"
 	"time"
@@ -72,44 +73,51 @@ type Host interface {
 	ID() string
 }
 
-// Limits bound what one compile may take. Zero values mean the default.
+// Limits bound what one compile may take. Zero values mean the default: the first number for ProfileServer, where programs are
+// anybody's, the second for ProfileLocal, where they are only kept from taking the machine down.
 type Limits struct {
-	// SourceBytes is the size of one module's text. Default 1 MiB.
+	// SourceBytes is the size of one module's text. Default 1 MiB, 16 MiB.
 	SourceBytes int
-	// Imports is how many modules may be read. Default 64.
+	// Imports is how many modules may be read. Default 64, 1,000.
 	Imports int
-	// ImportDepth is how far modules may import modules. Default 16.
+	// ImportDepth is how far modules may import modules. Default 16, 100.
 	ImportDepth int
-	// CallDepth is how deep calls may nest. Default 500.
+	// CallDepth is how deep calls may nest. Default 500, 5,000.
 	CallDepth int
-	// Fuel is how many statements and expressions may be evaluated. Default 1,000,000.
+	// Fuel is how many statements and expressions may be evaluated. Default 1,000,000 (about 2 s), 20,000,000.
 	Fuel int
-	// Vertices is how many LLB vertices may be made. Default 50,000.
+	// Vertices is how many LLB vertices may be made. Default 20,000, 1,000,000.
 	Vertices int
-	// StringBytes is the size of any string value, template output included. Default 4 MiB.
+	// StringBytes is the size of any string value, template output included. Default 4 MiB, 64 MiB.
 	StringBytes int
-	// Wall is the time of the whole compile, look-ups included. Default 2 minutes.
+	// Wall is the time of the whole compile, look-ups included. Default 2 minutes, 1 hour.
 	Wall time.Duration
 }
 
+var defaultLimits = map[Profile]Limits{
+	ProfileServer: {
+		SourceBytes: 1 << 20, Imports: 64, ImportDepth: 16, CallDepth: 500, Fuel: 1_000_000, Vertices: 20_000,
+		StringBytes: 4 << 20, Wall: 2 * time.Minute,
+	},
+	ProfileLocal: {
+		SourceBytes: 16 << 20, Imports: 1000, ImportDepth: 100, CallDepth: 5000, Fuel: 20_000_000, Vertices: 1_000_000,
+		StringBytes: 64 << 20, Wall: time.Hour,
+	},
+}
+
 // withDefaults fills in zero values.
-func (l Limits) withDefaults() Limits {
-	set := func(v *int, def int) {
-		if *v == 0 {
-			*v = def
-		}
+func (l Limits) withDefaults(p Profile) Limits {
+	def := defaultLimits[p]
+	return Limits{
+		SourceBytes: cmp.Or(l.SourceBytes, def.SourceBytes),
+		Imports:     cmp.Or(l.Imports, def.Imports),
+		ImportDepth: cmp.Or(l.ImportDepth, def.ImportDepth),
+		CallDepth:   cmp.Or(l.CallDepth, def.CallDepth),
+		Fuel:        cmp.Or(l.Fuel, def.Fuel),
+		Vertices:    cmp.Or(l.Vertices, def.Vertices),
+		StringBytes: cmp.Or(l.StringBytes, def.StringBytes),
+		Wall:        cmp.Or(l.Wall, def.Wall),
 	}
-	set(&l.SourceBytes, 1<<20)
-	set(&l.Imports, 64)
-	set(&l.ImportDepth, 16)
-	set(&l.CallDepth, 500)
-	set(&l.Fuel, 1_000_000)
-	set(&l.Vertices, 50_000)
-	set(&l.StringBytes, 4<<20)
-	if l.Wall == 0 {
-		l.Wall = 2 * time.Minute
-	}
-	return l
 }
 
 // Program is what to compile.
