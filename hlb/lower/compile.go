@@ -80,7 +80,6 @@ func (e *evaluator) targets(m *source, args map[*ast.Param]string) (*request.Req
 	req.Root = request.Group(request.Parallel, roots...)
 	req.CacheMounts = e.mounts
 	req.Sources = e.sources
-	req.Index()
 	return req, nil
 }
 

@@ -5,6 +5,8 @@
 package request
 
 import (
+	"sync"
+
 	"github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -44,8 +46,9 @@ type Request struct {
 	CacheMounts []CacheMount
 	// Warnings are findings that do not stop the build, such as deprecated forms.
 	Warnings diag.List
-	// names and spans of vertices that came from the program, by vertex digest.
-	vertices map[digest.Digest]Vertex
+
+	indexOnce sync.Once
+	vertices  map[digest.Digest]Vertex // names and places of what came from the program
 }
 
 // Target is the subtree of one target.

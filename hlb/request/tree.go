@@ -155,19 +155,23 @@ func Steps(def *llb.Definition) []digest.Digest {
 // Vertex returns what the vertex with this digest is in the program, false for vertices that are not from it (exports, cache
 // imports, internal ones).
 func (r *Request) Vertex(d digest.Digest) (Vertex, bool) {
+	r.Index()
 	v, ok := r.vertices[d]
 	return v, ok
 }
 
-// Index reads names and spans of all vertices out of the definitions, for Vertex. Whoever builds a Request calls it last.
+// Index reads the places of all vertices out of the definitions, once. Vertex does so when first called; most requests succeed and
+// never need it.
 func (r *Request) Index() {
-	r.vertices = map[digest.Digest]Vertex{}
-	for _, leaf := range r.Root.Leaves() {
-		r.index(leaf.Solve)
-		for _, s := range leaf.Solve.Scopes {
-			r.index(s.Section)
+	r.indexOnce.Do(func() {
+		r.vertices = map[digest.Digest]Vertex{}
+		for _, leaf := range r.Root.Leaves() {
+			r.index(leaf.Solve)
+			for _, s := range leaf.Solve.Scopes {
+				r.index(s.Section)
+			}
 		}
-	}
+	})
 }
 
 func (r *Request) index(s *Solve) {
