@@ -75,7 +75,7 @@ func startDaemon(t *testing.T) *client.Client {
 	// In a PID namespace of its own, so that no step outlives it.
 	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
 		filepath.Join(bin, "buildkitd"), "--config", config, "--root", filepath.Join(dir, "root"), "--addr", addr,
-		"--otel-socket-path", filepath.Join(dir, "otel.sock"), "--cdi-disabled", "--allow-insecure-entitlement", "security.insecure")
+		"--otel-socket-path", filepath.Join(dir, "otel.sock"), "--cdi-disabled")
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

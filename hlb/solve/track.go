@@ -59,7 +59,9 @@ func (t *tracker) see(s *client.SolveStatus) {
 		switch {
 		case v.Cached:
 			t.cached[v.Digest] = true
-		case v.Completed != nil:
+		case v.Started != nil && (len(v.Inputs) > 0 || !t.cached[v.Digest]):
+			// Fetching the layers of a cached step is shown as if the step ran, but after it was shown as cached and
+			// without its inputs.
 			t.ran[v.Digest] = true
 		}
 	}
