@@ -88,9 +88,11 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 			WithLabel(imp.Name.Span(), "imported here"))
 	case o == nil:
 		var s suggestion
-		for other := range lib.Exported {
-			if u.want.has(lib.Scope[other].Kind) {
-				c.consider(&s, name, other)
+		if c.afford(len(lib.Exported)) {
+			for other := range lib.Exported {
+				if u.want.has(lib.Scope[other].Kind) {
+					c.consider(&s, name, other)
+				}
 			}
 		}
 		c.report(s.hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name, imp.Name.Name)).

@@ -173,9 +173,11 @@ func (c *checker) member(n *ast.Name, o *Object) *Object {
 		return nil
 	}
 	var s suggestion
-	for name, o := range c.info.Scope {
-		if o.What == ImportObject {
-			c.consider(&s, n.Ident.Name, name)
+	if c.afford(len(c.info.Scope)) {
+		for name, o := range c.info.Scope {
+			if o.What == ImportObject {
+				c.consider(&s, n.Ident.Name, name)
+			}
 		}
 	}
 	c.report(s.hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", n.Ident.Name)))
@@ -185,20 +187,28 @@ func (c *checker) member(n *ast.Name, o *Object) *Object {
 // undefined reports a name that nothing defines, with the nearest visible one whose kind fits.
 func (c *checker) undefined(n *ast.Name, w wanted) {
 	name := n.Ident.Name
-	var s suggestion
+	c.report(c.nearest(name, w).hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name)))
+}
+
+// nearest returns the suggestion for a name in a place that wants w.
+func (c *checker) nearest(name string, w wanted) *suggestion {
+	s := &suggestion{}
+	if !c.afford(len(c.locals) + len(c.info.Scope) + builtins) {
+		return s
+	}
 	for _, scope := range []map[string]*Object{c.locals, c.info.Scope} {
 		for other, o := range scope {
 			if o.What != ImportObject && w.has(o.Kind) {
-				c.consider(&s, name, other)
+				c.consider(s, name, other)
 			}
 		}
 	}
 	for _, f := range builtin.All() {
 		if !w.isUnknown() && w.has(f.Kind) { // of all kinds, one is always near
-			c.consider(&s, name, f.Name)
+			c.consider(s, name, f.Name)
 		}
 	}
-	c.report(s.hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name)))
+	return s
 }
 
 // wrongKind reports that a value of kind got stands where w is wanted.

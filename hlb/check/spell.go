@@ -18,12 +18,21 @@ func (s *suggestion) hint(d *diag.Diagnostic) *diag.Diagnostic {
 	return d.WithHint("did you mean `%s`?", s.name)
 }
 
+// afford takes n computations of a distance from what is left and reports whether there was enough. All candidates for a name are
+// paid for at once, because they come in the random order of maps and the outcome must not depend on it.
+func (c *checker) afford(n int) bool {
+	if c.distances < n {
+		return false
+	}
+	c.distances -= n
+	return true
+}
+
 // consider makes candidate the suggestion for written if it is near enough and nearer than what s holds.
 func (c *checker) consider(s *suggestion, written, candidate string) {
-	if c.distances <= 0 || candidate == written {
+	if candidate == written {
 		return
 	}
-	c.distances--
 	limit := 2
 	if len(written) <= 3 {
 		limit = 1

@@ -210,21 +210,27 @@ func (g *generator) parts(texts ...string) {
 }
 
 // Program returns a program of about the given number of lines that checks, the same one for the same number: functions that call
-// each other, options, heredocs and aliases, as a large repository of build files would have.
+// each other up to ten deep, options, heredocs and aliases, as a large repository of build files would have. Its target default
+// reaches all of them.
 func Program(lines int) []byte {
-	var b strings.Builder
-	b.WriteString("fs default() {\n\tstep0 \"v0\"\n}\n\n")
-	steps := max(0, (lines-5)/linesPerStep)
+	var b, all strings.Builder
+	steps := max(1, (lines-4)/linesPerStep)
 	for i := range steps {
-		fmt.Fprintf(&b, step, i, i+1)
+		next := fmt.Sprintf("step%d", i+1)
+		if i%10 == 9 || i == steps-1 {
+			next = "leaf"
+		}
+		if i%10 == 0 {
+			fmt.Fprintf(&all, "\tcopy step%d(\"v%d\") \"/\" \"/%d\"\n", i, i, i)
+		}
+		fmt.Fprintf(&b, step, i, next)
 	}
-	fmt.Fprintf(&b, "fs step%d(string version) { scratch; }\n", steps)
-	return []byte(b.String())
+	return []byte("fs leaf(string version) { scratch; }\n\n" + b.String() + "fs default() {\n" + all.String() + "}\n")
 }
 
 const linesPerStep = 20
 
-// step is one function of a generated program: its number and that of the next.
+// step is one function of a generated program: its number and the function it calls.
 const step = `# step%[1]d builds version of part %[1]d.
 fs step%[1]d(string version) {
 	image "docker.io/library/golang:1.%[1]d"
@@ -239,7 +245,7 @@ fs step%[1]d(string version) {
 		name=part%[1]d
 		version=${version}
 	EOM
-	copy step%[2]d(string {
+	copy %[2]s(string {
 		format "%%s.%%s" version "%[1]d"
 	}) "/" "/deps" with createDestPath
 }
