@@ -8,9 +8,14 @@ package solve
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -28,7 +33,67 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/frontend/gateway/grpcclient"
 )
+
+// frontend is a front end that adds a file to its input.
+func frontend(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	inputs, err := c.Inputs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	st := inputs["context"].File(llb.Mkfile("/who", 0o644, []byte(c.BuildOpts().Opts["who"]+"\n")))
+	def, err := st.Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB()})
+	if err == nil {
+		res.AddMeta(exporterImageConfig, []byte(`{"config":{"WorkingDir":"/made","Env":["PATH=/bin","MADE=yes"]}}`))
+	}
+	return res, err
+}
+
+// TestMain makes the test binary useful inside a build: as a front end, and as a client of unix sockets that sends a line and prints
+// what comes back.
+func TestMain(m *testing.M) {
+	if os.Getenv("HLB_TEST_FRONTEND") != "" {
+		if err := grpcclient.RunFromEnvironment(context.Background(), frontend); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	sock := os.Getenv("HLB_TEST_DIAL")
+	if sock == "" {
+		os.Exit(m.Run())
+	}
+	conn, err := net.Dial("unix", sock)
+	if err == nil {
+		_, err = fmt.Fprintln(conn, "hello", sock)
+	}
+	if err == nil {
+		var line string
+		if line, err = bufio.NewReader(conn).ReadString('\n'); err == nil {
+			fmt.Print(line)
+			os.Exit(0)
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// fatal fails the test with an error, and the output of the step that failed.
+func fatal(t *testing.T, err error) {
+	t.Helper()
+	var step *StepError
+	if errors.As(err, &step) {
+		t.Fatalf("%v\n%s", err, step.LogTail)
+	}
+	t.Fatal(err)
+}
 
 // site is a daemon and a registry with the image busybox.
 type site struct {

@@ -11,9 +11,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/session"
@@ -41,7 +44,11 @@ func TestSecretsSocketsAndLocalFiles(t *testing.T) {
 	write("src/main.go", "package main")
 	write("src/skip.txt", "no")
 	tcp := echoServer(t, "tcp", "127.0.0.1:0")
-	unix := echoServer(t, "unix", filepath.Join(dir, "sock"))
+	echoServer(t, "unix", filepath.Join(dir, "sock"))
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	src := fmt.Sprintf(`
 fs default() {
 	image "$BASE"
@@ -51,28 +58,28 @@ fs default() {
 		test ! -e /s/b/other
 		ls /src > /out/src
 		test "$(stat -c %%a:%%u /s/a/token)" = 440:7
-		(echo hi; sleep 1) | nc local:/run/tcp > /out/tcp
-		(echo ho; sleep 1) | nc local:/run/unix > /out/unix
+		HLB_TEST_DIAL=/run/tcp /bin/dial/%[3]s > /out/tcp
+		HLB_TEST_DIAL=/run/unix /bin/dial/%[3]s > /out/unix
 		SH with option {
 		secret "secrets" "/s" with option { includePatterns "**/token"; uid 7; mode 0o440; }
 		mount fs { local "src" with includePatterns("*.go"); } "/src" with readonly
 		forward "tcp://%[1]s" "/run/tcp"
 		forward "unix://sock" "/run/unix" with mode(0o666)
+		mount fs { local %[2]q; } "/bin/dial"
 		mount scratch "/out" as out
 	}
 }
-fs got() { out; download "got"; }`, tcp)
-	src = strings.NewReplacer("$BASE", s.base, "local:/run", "local:/run").Replace(src)
+fs got() { out; download "got"; }`, tcp, exe, filepath.Base(exe))
+	src = strings.ReplaceAll(src, "$BASE", s.base)
 	prog := lower.Program{Filename: filepath.Join(dir, "build.hlb"), Source: []byte(src)}
 	req, found, err := Compile(t.Context(), s.client, prog, lower.Options{Targets: []string{"got"}}, Options{})
 	if err != nil || found.HasErrors() {
 		t.Fatal(err, found)
 	}
 	if _, err := Run(t.Context(), s.client, req, Options{}); err != nil {
-		t.Fatal(err)
+		fatal(t, err)
 	}
-	_ = unix
-	for name, want := range map[string]string{"secrets": "onetwo", "src": "main.go\n", "tcp": "hi\n", "unix": "ho\n"} {
+	for name, want := range map[string]string{"secrets": "onetwo", "src": "main.go\n", "tcp": "hello /run/tcp\n", "unix": "hello /run/unix\n"} {
 		if dt, err := os.ReadFile(filepath.Join(dir, "got", name)); err != nil || string(dt) != want {
 			t.Errorf("%s: got %q, %v", name, dt, err)
 		}
@@ -184,7 +191,104 @@ func TestErrorsWhileCompilingAreDiagnostics(t *testing.T) {
 	}
 }
 
-// One program with every builtin that this machine can serve: all but git, frontend and dockerLoad, and ssh needs an agent.
+func TestGitAndAgent(t *testing.T) {
+	s := newSite(t)
+	dir := t.TempDir()
+	sh := exec.Command("sh", "-ec", `
+git init -q -b main r && cd r
+echo content > f
+git add f
+git -c user.name=n -c user.email=e commit -q -m m
+cd .. && git clone -q --bare r r.git && touch r.git/git-daemon-export-ok`)
+	sh.Dir = dir
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	port := freePort(t)
+	daemon := exec.Command("git", "daemon", "--reuseaddr", "--listen=127.0.0.1", "--port="+port, "--base-path="+dir, dir)
+	daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(-daemon.Process.Pid, syscall.SIGKILL); _ = daemon.Wait() })
+	waitFor(t, "127.0.0.1:"+port)
+	agentSock := filepath.Join(dir, "agent")
+	l, err := net.Listen("unix", agentSock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s.run(t, fmt.Sprintf(`
+fs default() {
+	image "$BASE"
+	run "test -S $SSH_AUTH_SOCK && test $SSH_AUTH_SOCK = /agent && test -d /r/.git && cp /r/f /f" with option {
+		mount fs { git "git://127.0.0.1:%s/r.git" "main" with keepGitDir; } "/r"
+		ssh with option { localPaths %q; target "/agent"; }
+	}
+	dockerPush "$REG/git:1"
+}`, port, agentSock), lower.Options{}, Options{})
+	if got := file(t, pull(t, s.registry+"/git:1"), "f"); got != "content\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+func waitFor(t *testing.T, addr string) {
+	t.Helper()
+	for range 200 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("nobody listens on %s", addr)
+}
+
+// The test binary as a front end: it adds a file with an option's value to its input.
+func TestFrontendImage(t *testing.T) {
+	s := newSite(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, fmt.Sprintf(`
+fs default() {
+	scratch
+	copy fs { local %q; } %q "/frontend"
+	env "HLB_TEST_FRONTEND" "yes"
+	entrypoint "/frontend"
+	label "moby.buildkit.frontend.caps" "moby.buildkit.frontend.inputs"
+	dockerPush "$REG/frontend:1"
+}`, exe, "/"+filepath.Base(exe)), lower.Options{}, Options{})
+	s.run(t, `
+fs default() {
+	frontend "$REG/frontend:1" with option {
+		input "context" image("$BASE")
+		opt "who" "me"
+	}
+	run "cp /who who; echo $MADE >> who"
+	dockerPush "$REG/made:1"
+}`, lower.Options{}, Options{})
+	if got := file(t, pull(t, s.registry+"/made:1"), "made/who"); got != "me\nyes\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// One program with every builtin but those that need a service of their own: git, frontend, ssh, forward and dockerLoad.
 func TestAProgramWithEveryBuiltin(t *testing.T) {
 	s := newSite(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from the web") }))
@@ -200,7 +304,7 @@ func TestAProgramWithEveryBuiltin(t *testing.T) {
 		t.Fatal(err, found)
 	}
 	if _, err := Run(t.Context(), s.client, req, Options{}); err != nil {
-		t.Fatal(err)
+		fatal(t, err)
 	}
 	img := pull(t, s.registry+"/all:1")
 	cfg, err := img.ConfigFile()
@@ -208,7 +312,7 @@ func TestAProgramWithEveryBuiltin(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := cfg.Config
-	if fmt.Sprint(c.Entrypoint, c.Cmd, c.Labels, c.ExposedPorts, c.Volumes, c.StopSignal, c.User, c.WorkingDir) !=
+	if fmt.Sprintf("%v %v %v %v %v %s %s %s", c.Entrypoint, c.Cmd, c.Labels, c.ExposedPorts, c.Volumes, c.StopSignal, c.User, c.WorkingDir) !=
 		"[/bin/e] [c] map[l:2] map[80/tcp:{}] map[/v:{}] SIGTERM nobody /work" {
 		t.Errorf("config %+v", c)
 	}
@@ -246,9 +350,9 @@ fs build() {
 		security "sandbox"
 		ignoreCache
 		secret "secret" "/run/s" with option { uid 65534; gid 65534; mode 0o400; }
-		mount fs { mkdir "/" 0o777; } "/out" as out
+		mount fs { mkdir "/d" 0o777; } "/out" with sourcePath("/d") as out
 		mount scratch "/t" with tmpfs
-		mount fs { mkdir "/" 0o777; } "/cache" with cache("every", "private")
+		mount fs { mkdir "/d" 0o777; } "/cache" with option { cache "every" "private"; sourcePath "/d"; }
 		mount fs { mkdir "/d/sub" 0o755 with createParents; } "/ro" with option { readonly; sourcePath "/d"; }
 		cacheMount "/c2" with option { id "every2"; sharing "locked"; permissions 0o777; owner 65534 65534; }
 	}
@@ -259,7 +363,7 @@ fs build() {
 fs default() {
 	build
 	copy page "/web" "/work/web"
-	copy out "/" "/work/" with option {
+	copy out "/d" "/work/" with option {
 		contentsOnly; createDestPath; followSymlinks; allowWildcard; allowEmptyWildcard
 		chown "nobody"; chmod 0o644; createdTime "2020-01-01T00:00:00Z"; includePatterns "who" "run"; excludePatterns "nothing"
 	}

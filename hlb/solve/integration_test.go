@@ -47,7 +47,7 @@ func (s *site) run(t *testing.T, src string, compile lower.Options, opts Options
 	t.Helper()
 	res, err := Run(t.Context(), s.client, s.compile(t, src, compile), opts)
 	if err != nil {
-		t.Fatal(err)
+		fatal(t, err)
 	}
 	return res
 }
