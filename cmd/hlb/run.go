@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/docker/cli/cli/config"
@@ -89,20 +88,11 @@ func (s *streams) build(ctx context.Context, c *client.Client, prog hlb.Program,
 		return shown
 	}
 	if err != nil {
-		return s.failed(req, err)
+		return &buildError{err} // a failed step says where in the program it is
 	}
 	for _, o := range result.Outputs {
 		fmt.Fprintf(s.out, "%s %s\n", o.Ref, o.Digest)
 	}
 	fmt.Fprintf(s.err, "%d of %d steps cached\n", result.Steps.Cached, result.Steps.Total)
 	return nil
-}
-
-// failed says where in the program a build failed, if a step of it did.
-func (s *streams) failed(req *hlb.Request, err error) error {
-	var step *solve.StepError
-	if req != nil && errors.As(err, &step) && step.Span.IsValid() {
-		return &buildError{fmt.Errorf("%s: %w", step.Span, err)}
-	}
-	return &buildError{err}
 }
