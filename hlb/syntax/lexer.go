@@ -32,12 +32,13 @@ type lexer struct {
 	src   []byte
 	at    diag.Position
 	modes []mode
+	depth int  // of modes beyond which nothing is read
 	ident bool // the last token was an identifier: a dot may follow directly
 	dot   bool // the last token was that dot: a member name follows
 }
 
-func newLexer(src []byte) *lexer {
-	return &lexer{src: src, at: diag.Position{Line: 1, Column: 1}, modes: []mode{{kind: modeTop}}}
+func newLexer(src []byte, depth int) *lexer {
+	return &lexer{src: src, at: diag.Position{Line: 1, Column: 1}, modes: []mode{{kind: modeTop}}, depth: depth}
 }
 
 func (l *lexer) top() mode { return l.modes[len(l.modes)-1] }
@@ -66,9 +67,16 @@ func (l *lexer) take(kind tokenKind, n int) token {
 	return t
 }
 
-// open takes an opener of n bytes and enters m.
+// open takes an opener of n bytes and enters m. At the limit of depth it gives up the rest of the source instead, because whatever comes
+// is inside of what can't be read.
 func (l *lexer) open(kind tokenKind, n int, m mode) token {
 	t := l.take(kind, n)
+	if len(l.modes) > l.depth {
+		t.kind = tTooDeep
+		l.advance(len(l.rest()))
+		l.modes = l.modes[:1]
+		return t
+	}
 	l.push(m)
 	return t
 }
@@ -180,7 +188,7 @@ func (l *lexer) takeComment() token {
 func (l *lexer) takeRawString() token {
 	n := bytes.IndexByte(l.rest()[1:], '`')
 	if n < 0 {
-		return l.take(tIllegal, 1)
+		return l.take(tIllegal, len(l.rest())) // all of it would be inside
 	}
 	return l.take(tRawString, n+2)
 }

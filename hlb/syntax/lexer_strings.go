@@ -55,7 +55,7 @@ func (l *lexer) takeHeredoc() token {
 	n++
 	body := rawHeredocLen(rest[n:], tag)
 	if body < 0 {
-		return l.take(tIllegal, n) // the parser says that the tag is missing
+		return l.take(tIllegal, len(rest)) // all of it would be inside
 	}
 	return l.take(tRawHeredoc, n+body+len(tag))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -165,6 +166,30 @@ func TestSpansHoldWhatWasRead(t *testing.T) {
 	}
 }
 
+// TestHostileSourcesAreReadInLinearTime: sources that made an earlier lexer look at the rest of the file again and again. A quadratic
+// one takes minutes for each.
+func TestHostileSourcesAreReadInLinearTime(t *testing.T) {
+	const n = 1 << 18
+	for name, src := range map[string]string{
+		"raw heredocs that aren't closed": "fs a() { ; " + strings.Repeat("<<`A` ", n),
+		"closers in deep brackets":        "fs a() { ; " + strings.Repeat("{", n) + strings.Repeat(")", n),
+		"openers of interpolations":       "fs a() { ; " + strings.Repeat("\"${", n),
+		"heredocs in heredocs":            "string a() { " + strings.Repeat("<<A ${", n),
+		"declarations in open lists":      strings.Repeat("fs a(\n", n),
+		"imports in open lists":           strings.Repeat("import a from b(\n", n),
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			if _, errs := Parse("a.hlb", []byte(src), Limits{}); len(errs) == 0 {
+				t.Error("it parses")
+			}
+			if spent := time.Since(start); spent > 20*time.Second {
+				t.Errorf("took %s", spent)
+			}
+		})
+	}
+}
+
 // checkParse holds the parser against its promises for any input.
 func checkParse(t interface{ Fatalf(string, ...any) }, src []byte) {
 	limits := Limits{MaxDepth: 40, MaxErrors: 7, MaxBytes: 1 << 16}
@@ -195,14 +220,14 @@ func TestTokensCoverTheSource(t *testing.T) {
 }
 
 func checkTokens(t interface{ Fatalf(string, ...any) }, src []byte) {
-	l := newLexer(src)
+	l := newLexer(src, 20)
 	last := 0
 	for range 2*len(src) + 2 {
 		tok := l.next()
 		if gap := src[last:tok.start.Offset]; strings.Trim(string(gap), " \t\r\n") != "" {
 			t.Fatalf("%q: %q was skipped", src, gap)
 		}
-		if tok.kind == tEOF {
+		if tok.kind == tEOF || tok.kind == tTooDeep {
 			return
 		}
 		if tok.end.Offset <= last {

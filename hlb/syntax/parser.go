@@ -43,9 +43,10 @@ func (l Limits) WithDefaults() Limits {
 // Parse reads the module in src. file is the name that spans carry. The tree is never nil; where the list is not empty, the tree
 // lacks what couldn't be read and must not be compiled. src is kept by the tree and must not change.
 func Parse(file string, src []byte, limits Limits) (*ast.Module, diag.List) {
-	p := &parser{file: file, src: src, limits: limits.WithDefaults(), lex: newLexer(src)}
+	p := &parser{file: file, src: src, limits: limits.WithDefaults()}
+	p.lex = newLexer(src, p.limits.MaxDepth)
 	if !p.readable() {
-		p.lex = newLexer(nil)
+		p.lex = newLexer(nil, 0)
 	}
 	mod := p.module()
 	mod.Source = src
@@ -62,7 +63,6 @@ type parser struct {
 	lex    *lexer
 	ahead  []token // read from lex, not yet consumed
 	prev   token   // the last token consumed
-	depth  int     // of the recursion, in nested brackets
 	errs   diag.List
 	muted  bool // at the limit of errors or depth: nothing more is reported
 }
@@ -77,7 +77,7 @@ func (p *parser) readable() bool {
 	if utf8.Valid(p.src) {
 		return true
 	}
-	l := newLexer(p.src)
+	l := newLexer(p.src, 0)
 	for l.at.Offset < len(p.src) {
 		r, n := utf8.DecodeRune(l.rest())
 		if r == utf8.RuneError && n == 1 {
@@ -103,7 +103,12 @@ func (p *parser) text(t token) string { return string(p.src[t.start.Offset:t.end
 // peek returns the token n places ahead; peek(0) is the next one.
 func (p *parser) peek(n int) token {
 	for len(p.ahead) <= n {
-		p.ahead = append(p.ahead, p.lex.next())
+		t := p.lex.next()
+		if t.kind == tTooDeep {
+			p.report(diag.Errorf(diag.TooDeep, p.spanOf(t), "nested deeper than the limit of %d", p.limits.MaxDepth))
+			p.muted = true
+		}
+		p.ahead = append(p.ahead, t)
 	}
 	return p.ahead[n]
 }
@@ -158,12 +163,12 @@ func (p *parser) unexpected(want string) *diag.Diagnostic {
 func (p *parser) illegal(t token, want string) *diag.Diagnostic {
 	end := p.span(p.eof(), p.eof())
 	switch text := p.text(t); {
-	case text == "`":
+	case text[0] == '`':
 		return diag.Errorf(diag.Syntax, end, "unexpected end of file, expected the closing \"`\" of a raw string").
-			WithLabel(p.spanOf(t), "opened here")
+			WithLabel(p.span(t.start, t.start), "opened here")
 	case len(text) > 2 && text[:2] == "<<":
 		return diag.Errorf(diag.Syntax, end, "unexpected end of file, expected the tag that closes the heredoc").
-			WithLabel(p.spanOf(t), "opened here")
+			WithLabel(p.span(t.start, t.start), "opened here")
 	case text == "<<":
 		return diag.Errorf(diag.Syntax, p.spanOf(t), "a heredoc needs a tag of letters, digits and underscores").WithHint("write <<EOF or <<-EOF")
 	case text == `\`:
@@ -203,22 +208,6 @@ func (p *parser) ident(want string) *ast.Ident {
 func (p *parser) identOf(t token) *ast.Ident {
 	return &ast.Ident{At: ast.At{Where: p.spanOf(t)}, Name: p.text(t)}
 }
-
-// enter goes one level deeper. At the limit it gives up the rest of the file, because whatever comes is inside of what wasn't read.
-func (p *parser) enter(opener token) bool {
-	p.depth++
-	if p.depth <= p.limits.MaxDepth {
-		return true
-	}
-	p.report(diag.Errorf(diag.TooDeep, p.spanOf(opener), "nested deeper than the limit of %d", p.limits.MaxDepth))
-	p.muted = true
-	p.lex.advance(len(p.lex.rest()))
-	p.lex.modes = p.lex.modes[:1]
-	p.ahead = p.ahead[:0]
-	return false
-}
-
-func (p *parser) leave() { p.depth-- }
 
 // skipTo drops tokens up to one that satisfies stop and lies at depth, or to the closer of the list at depth.
 func (p *parser) skipTo(depth int, stop func(tokenKind) bool) {

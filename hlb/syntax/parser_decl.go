@@ -154,10 +154,9 @@ func (p *parser) funcDecl(doc string) *ast.Func {
 func (p *parser) params() *ast.ParamList {
 	list := &ast.ParamList{}
 	open, ok := p.expect(tLParen, "`(`")
-	if !ok || !p.enter(open) {
+	if !ok {
 		return nil
 	}
-	defer p.leave()
 	for {
 		switch t := p.peek(0); t.kind {
 		case tRParen:

@@ -72,10 +72,6 @@ func (p *parser) callExpr() *ast.CallExpr {
 // argList = "(" { expr [ "," ] | newline | comment } ")".
 func (p *parser) argList() *ast.ArgList {
 	open := p.next()
-	if !p.enter(open) {
-		return nil
-	}
-	defer p.leave()
 	list := &ast.ArgList{}
 	for {
 		switch t := p.peek(0); {
@@ -182,10 +178,6 @@ func (p *parser) rawHeredoc() *ast.HeredocLit {
 // parts reads from the opener of a string or heredoc to its closer. unescape says what an escape stands for; "" refuses it.
 func (p *parser) parts(closer tokenKind, unescape func(string) string) ([]ast.Part, bool) {
 	open := p.next()
-	if !p.enter(open) {
-		return nil, false
-	}
-	defer p.leave()
 	c := partCollector{p: p}
 	ok := true
 	for {
@@ -232,10 +224,6 @@ func never(tokenKind) bool { return false }
 // interp = "${" expr "}".
 func (p *parser) interp() *ast.Interp {
 	open := p.next()
-	if !p.enter(open) {
-		return nil
-	}
-	defer p.leave()
 	value := p.expr("an expression")
 	if value == nil {
 		return nil

@@ -14,10 +14,9 @@ func joinLines(lines []string) string { return strings.Join(lines, "\n") }
 // block = "{" { stmt | newline | comment } "}". A statement that can't be read is skipped, and the block goes on behind it.
 func (p *parser) block() *ast.Block {
 	open, ok := p.expect(tLBrace, "`{`")
-	if !ok || !p.enter(open) {
+	if !ok {
 		return nil
 	}
-	defer p.leave()
 	b := &ast.Block{}
 	inside := open.depth + 1
 	docs := docGroup{taken: open.start.Line}
@@ -154,10 +153,6 @@ func (p *parser) as() *ast.As {
 
 func (p *parser) bindList() *ast.BindList {
 	open := p.next()
-	if !p.enter(open) {
-		return nil
-	}
-	defer p.leave()
 	list := &ast.BindList{}
 	for {
 		switch t := p.peek(0); t.kind {

@@ -12,7 +12,8 @@ type tokenKind uint8
 
 const (
 	tEOF        tokenKind = iota
-	tIllegal              // a character no token starts with
+	tIllegal              // a character no token starts with, or a raw string or heredoc that is not closed
+	tTooDeep              // an opener beyond the limit of depth; the end of the file follows
 	tNewline              // one line feed outside of strings
 	tComment              // from "#" up to, not including, its line feed, which is consumed with it
 	tSemicolon            // ;
