@@ -99,6 +99,7 @@ func TestLimits(t *testing.T) {
 		"a depth at the limit":           {"string a() { b c(\"${d}\") }", Limits{MaxDepth: 4}, nil},
 		"a depth beyond the limit":       {"string a() { b c(\"${d}\") }", Limits{MaxDepth: 3}, []string{"TOO-DEEP 1:19"}},
 		"the default depth":              {strings.ReplaceAll(nested(300), "a() { b", "a() { x b"), Limits{}, []string{"TOO-DEEP 1:527"}},
+		"a depth nobody should allow":    {"fs a() " + strings.Repeat("{b fs ", 10_001), Limits{MaxDepth: 1 << 30}, []string{"TOO-DEEP 1:60008"}},
 		"a number of errors":             {strings.Repeat("fs a() {;}\n", 100), Limits{MaxErrors: 2}, []string{"SYNTAX 1:9", "SYNTAX 2:9"}},
 		"nesting of another sort counts": {"fs a() " + strings.Repeat("{ b fs ", 300), Limits{}, []string{"TOO-DEEP 1:1800"}},
 	} {

@@ -14,7 +14,7 @@ import (
 // Limits bound what a parse may cost. A zero field means the default.
 type Limits struct {
 	MaxBytes  int // of source; default 8 MiB
-	MaxDepth  int // of nested blocks, parentheses, strings and interpolations; default 256
+	MaxDepth  int // of nested blocks, parentheses, strings and interpolations; default 256, at most 10,000
 	MaxErrors int // after which the parser stops reporting; default 50
 }
 
@@ -24,6 +24,7 @@ const (
 	defaultMaxBytes  = 8 << 20
 	defaultMaxDepth  = 256
 	defaultMaxErrors = 50
+	highestMaxDepth  = 10_000 // some 10 MiB of stack in passes that recurse
 )
 
 // WithDefaults returns l with the defaults for fields that are zero.
@@ -34,6 +35,7 @@ func (l Limits) WithDefaults() Limits {
 	if l.MaxDepth <= 0 {
 		l.MaxDepth = defaultMaxDepth
 	}
+	l.MaxDepth = min(l.MaxDepth, highestMaxDepth)
 	if l.MaxErrors <= 0 {
 		l.MaxErrors = defaultMaxErrors
 	}
