@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package walls holds the rules about which part of this repository may know which, and a test that applies them to what the go command
+// lists. The parts and their order stand in the README; here is the same in a form that fails.
+package walls
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Module is this repository's module path.
+const Module = "github.com/openllb/hlb-operator"
+
+// Package is one package as `go list -json` describes it.
+type Package struct {
+	ImportPath string
+	// Imports are the direct imports of its non-test files, Deps all that those bring along.
+	Imports, Deps []string
+}
+
+// wall says what the packages below a folder must not know.
+type wall struct {
+	// of is the folder, relative to the module; except lists folders below it that the wall is not about.
+	of     string
+	except []string
+	// direct bounds Imports, otherwise Deps are bounded.
+	direct bool
+	// never lists prefixes of import paths; "./x" is the folder x of this module. only, when not empty, lists all that is allowed
+	// beside the standard library.
+	never, only []string
+	why         string
+}
+
+var rules = []wall{
+	{of: "api", direct: true, only: []string{"./api", "k8s.io/api", "k8s.io/apimachinery", "sigs.k8s.io/controller-runtime/pkg/scheme"},
+		why: "types are for everyone to import, so they bring nothing along"},
+	{of: "api", never: []string{"k8s.io/client-go"}, why: "types are for everyone to import, so they bring nothing along"},
+	{of: "scheduler", except: []string{"scheduler/cmd", "scheduler/sim"}, direct: true, only: []string{"./api", "./scheduler", "k8s.io/apimachinery", "github.com/cespare/xxhash/v2"},
+		why: "placement is arithmetic over a snapshot"},
+	{of: "scheduler", never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "./controllers", "./agent", "./hlb"},
+		why: "placement reads no API, so that it can be replayed"},
+	{of: "hlb", never: []string{"k8s.io", "sigs.k8s.io", "./api", "./agent", "./controllers", "./scheduler"},
+		why: "the compiler is of use without Kubernetes"},
+	{of: "controllers", never: []string{"./agent", "./cmd", "./internal/envtestkit", "./internal/buildkittest", "./hack"},
+		why: "the manager talks to daemons through the API only"},
+	{of: "controllers", direct: true, never: []string{"./hlb", "github.com/moby/buildkit"},
+		why: "the manager gets static analysis through internal/buildkey and solves nothing"},
+	{of: "agent", never: []string{"./controllers", "./scheduler", "./cmd", "./internal/envtestkit", "./internal/buildkittest", "./hack"},
+		why: "an agent does what was decided"},
+	{of: "internal", never: []string{"./controllers", "./scheduler", "./agent", "./cmd"},
+		why: "what two folders share knows neither"},
+	{of: "internal", except: []string{"internal/buildkey", "internal/deps"}, never: []string{"./hlb"},
+		why: "only cache keys need the compiler's analysis"},
+	{of: "cmd", never: []string{"./internal/envtestkit", "./internal/buildkittest", "./test", "testing"},
+		why: "test kits stay out of what is shipped"},
+}
+
+// Violations lists every breach of the rules, sorted, each as a sentence.
+func Violations(packages []Package) []string {
+	var found []string
+	for _, p := range packages {
+		for i := range rules {
+			found = append(found, rules[i].check(p)...)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+func (w *wall) check(p Package) []string {
+	if !below(p.ImportPath, "./"+w.of) || slices.ContainsFunc(w.except, func(e string) bool { return below(p.ImportPath, "./"+e) }) {
+		return nil
+	}
+	imports := p.Deps
+	if w.direct {
+		imports = p.Imports
+	}
+	var found []string
+	for _, path := range imports {
+		if w.refuses(path) {
+			found = append(found, fmt.Sprintf("%s must not import %s: %s", p.ImportPath, path, w.why))
+		}
+	}
+	return found
+}
+
+func (w *wall) refuses(path string) bool {
+	in := func(prefix string) bool { return below(path, prefix) }
+	if slices.ContainsFunc(w.never, in) {
+		return true
+	}
+	return len(w.only) > 0 && !isStandard(path) && !slices.ContainsFunc(w.only, in)
+}
+
+// below says whether path is the package or folder prefix, or lies in it.
+func below(path, prefix string) bool {
+	if rest, own := strings.CutPrefix(prefix, "./"); own {
+		prefix = Module + "/" + rest
+	}
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}
+
+// isStandard goes by the rule that only module paths have a dot in their first element.
+func isStandard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
