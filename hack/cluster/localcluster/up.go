@@ -17,9 +17,13 @@ import (
 	"github.com/openllb/hlb-operator/hack/toolchain"
 )
 
-// Build builds every program the cluster runs, installing Debian packages they need.
+// Build builds every program that the cluster runs, and BuildKit for the image of the daemons and the tests, after
+// installing the Debian packages they need.
 func (c *Cluster) Build(ctx context.Context) error {
 	if err := toolchain.InstallPackages(ctx); err != nil {
+		return err
+	}
+	if _, err := c.chain.Dir(ctx, toolchain.BuildKit); err != nil {
 		return err
 	}
 	return c.buildTools(ctx)
