@@ -58,6 +58,13 @@ var textBuiltins = map[string]textBuiltin{
 
 func (e *evaluator) callFS(c *call, cur *filesystem) (value, error) {
 	c.cur = cur
+	size := sizeOfArgs(c.args)
+	for _, o := range c.opts {
+		size += o.size
+	}
+	if err := e.charge(size, c.span); err != nil {
+		return nil, err
+	}
 	b := fsBuiltins[c.name]
 	if b == nil {
 		return nil, diag.Errorf(diag.Internal, c.span, "%s has no evaluation", c.name)

@@ -96,6 +96,9 @@ func (b *cacheMount) apply(o *option) {
 
 // fsCacheContext says which build cache a section of the program uses. It changes how the section is solved, never its LLB.
 func (e *evaluator) fsCacheContext(c *call, cur *filesystem) (*filesystem, error) {
+	if err := e.vertex(c.span); err != nil {
+		return nil, err
+	}
 	sectionFS := cur
 	switch len(c.args) {
 	case 1:

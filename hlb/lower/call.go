@@ -140,6 +140,10 @@ func (e *evaluator) newOption(c *call) *option {
 	if c.name == "ignoreCache" {
 		o.args = []arg{{e.text(e.ids()), c.span}} // no two of them are the same
 	}
+	o.size = sizeOfArgs(o.args)
+	for _, w := range o.with {
+		o.size += w.size
+	}
 	keyed := *c
 	keyed.cur, keyed.args = e.noOptions, o.args
 	o.k = keyed.key(e)
@@ -160,11 +164,11 @@ func (e *evaluator) withOptions(s callSite, fn *builtin.Func) ([]*option, error)
 	}
 	switch v := v.(type) {
 	case *options:
-		return v.list, nil
+		return v.list(), nil
 	case spread:
 		var all []*option
 		for _, o := range v.values {
-			all = append(all, o.(*options).list...)
+			all = append(all, o.(*options).list()...)
 		}
 		return all, nil
 	}

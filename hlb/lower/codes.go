@@ -27,6 +27,8 @@ const (
 	LimitDepth diag.Code = "LIMIT-DEPTH"
 	// LimitVertices: too many build steps.
 	LimitVertices diag.Code = "LIMIT-VERTICES"
+	// LimitSize: build steps too large in all.
+	LimitSize diag.Code = "LIMIT-SIZE"
 	// LimitString: a text too long.
 	LimitString diag.Code = "LIMIT-STRING"
 	// LimitImports: too many modules.

@@ -62,6 +62,7 @@ func (e *evaluator) fsEnv(c *call, cur *filesystem) (*filesystem, error) {
 	k, v := c.str(0), c.str(1)
 	return cur.edit(c.key(e), func(i *image) {
 		i.meta = i.meta.AddEnv(k, v)
+		i.envBytes += len(k) + len(v) + opBytes
 		i.editConfig(func(img *dockerspec.DockerOCIImage) {
 			others := slices.DeleteFunc(img.Config.Env, func(kv string) bool { return strings.HasPrefix(kv, k+"=") })
 			img.Config.Env = append(others, k+"="+v)

@@ -56,6 +56,9 @@ type evaluator struct {
 	exports     map[key]*export
 	scopes      map[key]*scope
 	mounts      []request.CacheMount
+	mountsSeen  map[request.CacheMount]bool
+	opSize      int // bytes of all ops made, about
+	marshalled  int // ops written out, in all definitions
 	warnings    diag.List
 	solves      map[*image]*request.Solve
 	scopeSolves map[*scope]*request.Scope
@@ -74,7 +77,7 @@ func newEvaluator(ctx context.Context, opts Options) *evaluator {
 		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(opts.Profile), keys: newKeys(),
 		acts: map[actKey]*activation{}, running: map[*ast.Func][]int{}, modules: newLoader(), ids: opts.IDSource,
 		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{}, sources: map[string][]byte{}, images: map[string]resolved{},
-		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
+		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{}, mountsSeen: map[request.CacheMount]bool{},
 		solves: map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
 	}
 	e.platform = defaultPlatform(opts)
@@ -115,6 +118,16 @@ func (e *evaluator) timeout(at diag.Span) error {
 	default:
 		return diag.Errorf(Cancelled, at, "compiling was cancelled: %v", err)
 	}
+}
+
+// charge counts the bytes that an op will take.
+func (e *evaluator) charge(size int, at diag.Span) error {
+	e.opSize += size
+	if e.opSize > e.limits.OpBytes {
+		return diag.Errorf(LimitSize, at, "the build steps take more than %d bytes", e.limits.OpBytes).
+			WithHint("long texts and environments count for each step that has them")
+	}
+	return nil
 }
 
 // vertex counts one LLB vertex.
@@ -218,7 +231,7 @@ func (e *evaluator) combine(kind ast.Kind, cur, v value, obj *check.Object) valu
 	for _, v := range values {
 		switch v := v.(type) {
 		case *options:
-			cur = e.appendOptions(cur.(*options), v.list...)
+			cur = e.appendOptions(cur.(*options), v.list()...)
 		case *pipe:
 			cur = e.sequence(cur.(*pipe), v)
 		case *filesystem:

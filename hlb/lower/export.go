@@ -30,7 +30,10 @@ const (
 )
 
 // addExport hangs an export on the current filesystem, which the block goes on with. Equal exports are one.
-func (e *evaluator) addExport(c *call, cur *filesystem, out request.Output) (*filesystem, *export) {
+func (e *evaluator) addExport(c *call, cur *filesystem, out request.Output) (*filesystem, *export, error) {
+	if err := e.vertex(c.span); err != nil {
+		return nil, nil, err
+	}
 	k := c.key(e)
 	x := e.exports[k]
 	if x == nil {
@@ -39,7 +42,7 @@ func (e *evaluator) addExport(c *call, cur *filesystem, out request.Output) (*fi
 		e.exports[k] = x
 	}
 	e.note([]*export{x})
-	return &filesystem{image: cur.image, pending: joinUnique(cur.pending, []*export{x}), k: e.keys.of("exported", cur.k, x.k)}, x
+	return &filesystem{image: cur.image, pending: joinUnique(cur.pending, []*export{x}), k: e.keys.of("exported", cur.k, x.k)}, x, nil
 }
 
 func (e *evaluator) fsDockerPush(c *call, cur *filesystem) (*filesystem, error) {
@@ -59,7 +62,10 @@ func (e *evaluator) fsDockerPush(c *call, cur *filesystem) (*filesystem, error) 
 			}
 		}
 	}
-	next, x := e.addExport(c, cur, out)
+	next, x, err := e.addExport(c, cur, out)
+	if err != nil {
+		return nil, err
+	}
 	setEffect(c.binds, "digest", func() (value, error) {
 		d, err := e.push(c, x)
 		return e.text(d.String()), err
@@ -122,9 +128,9 @@ func (e *evaluator) fsDockerLoad(c *call, cur *filesystem) (*filesystem, error) 
 	if _, err := e.normalize(c.args[0]); err != nil {
 		return nil, err
 	}
-	next, _ := e.addExport(c, cur, request.Output{Type: exporterDocker, Ref: c.str(0), Load: true,
+	next, _, err := e.addExport(c, cur, request.Output{Type: exporterDocker, Ref: c.str(0), Load: true,
 		Attrs: map[string]string{"name": c.str(0)}})
-	return next, nil
+	return next, err
 }
 
 func (e *evaluator) fsDownload(c *call, cur *filesystem) (*filesystem, error) {
@@ -156,6 +162,6 @@ func (e *evaluator) download(c *call, cur *filesystem, out request.Output) (*fil
 		return nil, e.conversion(diag.Conversion, c.args[0].span, "%v", err)
 	}
 	out.Path = name
-	next, _ := e.addExport(c, cur, out)
-	return next, nil
+	next, _, err := e.addExport(c, cur, out)
+	return next, err
 }

@@ -32,6 +32,8 @@ type image struct {
 	config  *configEdit
 	workdir string
 	user    string
+	// envBytes is about what the environment adds to each run.
+	envBytes int
 	// shell is the prefix of one-argument runs, nil for the default.
 	shell    []string
 	platform ocispecs.Platform

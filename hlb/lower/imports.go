@@ -109,7 +109,7 @@ func (e *evaluator) resolveImport(in *source, imp *ast.Import, at diag.Span) err
 	if err != nil {
 		return err
 	}
-	if chain := usesOf(m, in); chain != nil {
+	if chain := usesOf(m, in, map[*source]bool{}); chain != nil {
 		return cycle(in, chain, imp)
 	}
 	in.uses = append(in.uses, m)
@@ -120,12 +120,16 @@ func (e *evaluator) resolveImport(in *source, imp *ast.Import, at diag.Span) err
 }
 
 // usesOf returns the chain of modules from m to target along what they use, nil if there is none.
-func usesOf(m, target *source) []*source {
+func usesOf(m, target *source, seen map[*source]bool) []*source {
 	if m == target {
 		return []*source{m}
 	}
+	seen[m] = true
 	for _, u := range m.uses {
-		if chain := usesOf(u, target); chain != nil {
+		if seen[u] {
+			continue
+		}
+		if chain := usesOf(u, target, seen); chain != nil {
 			return append([]*source{m}, chain...)
 		}
 	}

@@ -90,6 +90,14 @@ func TestLimits(t *testing.T) {
 			Limits{}, LimitString},
 		"a template that writes": {`fs default() { mkfile "f" 0 string { template "{{range 1000000}}xxxxxxxxxxxxxxxx{{end}}"; }; }`,
 			Limits{}, LimitString},
+		"ops that are too large": {stringDoubling(17) + `fs f() { mkfile "f" 0 s17; }
+fs default() { ` + strings.Repeat("f; ", 100) + `}`, Limits{}, LimitSize},
+		"environments that are too large": {"fs e() { " + manyEnvs(5000) + "}\nfs default() { e; " + strings.Repeat("run \"x\"; ", 500) + "}",
+			Limits{}, LimitSize},
+		"exports that repeat": {"fs f0() { run \"x\"; dockerPush \"r\"; }\n" + strings.ReplaceAll(doubling, `fs f0() { env "k" "v"; }`, "") +
+			"fs default() { f9; }", Limits{Vertices: 2000}, LimitVertices},
+		"mounts of one run": {"option::run m0() { mount scratch \"/m\"; }\n" + optionDoubling(11) + "fs default() { run \"x\" with m11; }",
+			Limits{}, LimitVertices},
 		"wall time": {doubling + "fs default() { f40; }", Limits{Fuel: 1 << 40, Wall: 20 * time.Millisecond}, LimitTime},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +107,22 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
+}
+
+func manyEnvs(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "env \"K%d\" \"value\"; ", i)
+	}
+	return b.String()
+}
+
+func optionDoubling(n int) string {
+	var b strings.Builder
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&b, "option::run m%d() { m%d; m%d; }\n", i, i-1, i-1)
+	}
+	return b.String()
 }
 
 func stringDoubling(n int) string {

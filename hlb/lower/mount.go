@@ -92,9 +92,8 @@ func (e *evaluator) useCache(id string, mode arg, target string, at diag.Span) (
 		}
 	}
 	m := request.CacheMount{ID: id, Target: target, Sharing: mode.str(), Span: at}
-	if !slices.ContainsFunc(e.mounts, func(o request.CacheMount) bool {
-		return o.ID == m.ID && o.Target == m.Target && o.Sharing == m.Sharing
-	}) {
+	if seen := (request.CacheMount{ID: m.ID, Target: m.Target, Sharing: m.Sharing}); !e.mountsSeen[seen] {
+		e.mountsSeen[seen] = true
 		e.mounts = append(e.mounts, m)
 	}
 	order := []llb.CacheMountSharingMode{llb.CacheMountShared, llb.CacheMountPrivate, llb.CacheMountLocked}
@@ -175,12 +174,13 @@ func (e *evaluator) makeMountPoints(x *execution) error {
 
 // nearestOver returns the latest of the mounts whose target holds p, nil if there is none.
 func nearestOver(mounts []*mountOption, p string) *mountOption {
+	p = path.Clean(p)
 	for _, m := range slices.Backward(mounts) {
 		if m.secret {
 			continue
 		}
 		parent := strings.TrimSuffix(path.Clean(m.target), "/")
-		if strings.HasPrefix(path.Clean(p), parent+"/") && path.Clean(p) != parent+"/" {
+		if strings.HasPrefix(p, parent+"/") && p != parent+"/" {
 			return m
 		}
 	}

@@ -86,8 +86,12 @@ type Limits struct {
 	CallDepth int
 	// Fuel is how many statements and expressions may be evaluated. Default 1,000,000 (about 2 s), 20,000,000.
 	Fuel int
-	// Vertices is how many LLB vertices may be made. Default 20,000, 1,000,000.
+	// Vertices is how many LLB vertices, exports and cache contexts may be made; all definitions of a request together may have
+	// ten times as many ops. Default 20,000, 1,000,000.
 	Vertices int
+	// OpBytes is about the size of all LLB vertices, counting texts and environments for each vertex that has them. Default 64 MiB,
+	// 1 GiB.
+	OpBytes int
 	// StringBytes is the size of any string value, template output included. Default 4 MiB, 64 MiB.
 	StringBytes int
 	// Wall is the time of the whole compile, look-ups included. Default 2 minutes, 1 hour.
@@ -96,11 +100,11 @@ type Limits struct {
 
 var defaultLimits = map[Profile]Limits{
 	ProfileServer: {
-		SourceBytes: 1 << 20, Imports: 64, ImportDepth: 16, CallDepth: 500, Fuel: 1_000_000, Vertices: 20_000,
+		SourceBytes: 1 << 20, Imports: 64, ImportDepth: 16, CallDepth: 500, Fuel: 1_000_000, Vertices: 20_000, OpBytes: 64 << 20,
 		StringBytes: 4 << 20, Wall: 2 * time.Minute,
 	},
 	ProfileLocal: {
-		SourceBytes: 16 << 20, Imports: 1000, ImportDepth: 100, CallDepth: 5000, Fuel: 20_000_000, Vertices: 1_000_000,
+		SourceBytes: 16 << 20, Imports: 1000, ImportDepth: 100, CallDepth: 5000, Fuel: 20_000_000, Vertices: 1_000_000, OpBytes: 1 << 30,
 		StringBytes: 64 << 20, Wall: time.Hour,
 	},
 }
@@ -115,6 +119,7 @@ func (l Limits) withDefaults(p Profile) Limits {
 		CallDepth:   cmp.Or(l.CallDepth, def.CallDepth),
 		Fuel:        cmp.Or(l.Fuel, def.Fuel),
 		Vertices:    cmp.Or(l.Vertices, def.Vertices),
+		OpBytes:     cmp.Or(l.OpBytes, def.OpBytes),
 		StringBytes: cmp.Or(l.StringBytes, def.StringBytes),
 		Wall:        cmp.Or(l.Wall, def.Wall),
 	}

@@ -21,6 +21,9 @@ const (
 	entitlementInsecure    = "security.insecure"
 )
 
+// maxMounts is how many mounts one run can have: far more than a daemon can make, few enough to compare each with each.
+const maxMounts = 1000
+
 // defaultShell runs one-argument runs.
 var defaultShell = []string{"/bin/sh", "-c"}
 
@@ -52,6 +55,9 @@ func (e *evaluator) fsRun(c *call, cur *filesystem) (*filesystem, error) {
 	if err := e.vertex(c.span); err != nil {
 		return nil, err
 	}
+	if err := e.charge(cur.envBytes, c.span); err != nil {
+		return nil, err
+	}
 	x := &execution{call: c}
 	for _, o := range c.opts {
 		if err := e.runOption(x, o); err != nil {
@@ -61,6 +67,9 @@ func (e *evaluator) fsRun(c *call, cur *filesystem) (*filesystem, error) {
 	args, err := e.runArgs(x, cur)
 	if err != nil {
 		return nil, err
+	}
+	if len(x.mounts) > maxMounts {
+		return nil, diag.Errorf(LimitVertices, c.span, "a run can have %d mounts, but this one has %d", maxMounts, len(x.mounts))
 	}
 	if err := e.addMounts(x); err != nil {
 		return nil, err

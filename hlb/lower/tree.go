@@ -4,6 +4,7 @@ package lower
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/request"
@@ -21,6 +22,20 @@ type pipe struct {
 }
 
 func (p *pipe) key() key { return p.k }
+
+// parts returns the children, those of a sequence of sequences in one list: a block of n stages nests n deep on the left.
+func (p *pipe) parts() []*pipe {
+	if p.parallel || p.isNothing() {
+		return p.children
+	}
+	var reversed []*pipe
+	for ; p.fs == nil && !p.parallel && len(p.children) == 2; p = p.children[0] {
+		reversed = append(reversed, p.children[1])
+	}
+	reversed = append(reversed, p)
+	slices.Reverse(reversed)
+	return reversed
+}
 
 func (p *pipe) isNothing() bool { return p.fs == nil && len(p.children) == 0 }
 
@@ -66,7 +81,7 @@ func (e *evaluator) tree(p *pipe) (*request.Node, error) {
 		kind = request.Parallel
 	}
 	var children []*request.Node
-	for _, c := range p.children {
+	for _, c := range p.parts() {
 		n, err := e.tree(c)
 		if err != nil {
 			return nil, err
@@ -131,6 +146,10 @@ func (e *evaluator) solveOf(img *image, at diag.Span) (*request.Solve, error) {
 			return nil, late
 		}
 		return nil, diag.Errorf(diag.Conversion, at, "the filesystem can't be built: %v", err)
+	}
+	e.marshalled += len(out.Definition.Def)
+	if limit := 10 * e.limits.Vertices; e.marshalled > limit {
+		return nil, diag.Errorf(LimitVertices, at, "the solves and exports of the program have more than %d build steps in all", limit)
 	}
 	e.solves[img] = out
 	return out, nil

@@ -121,10 +121,23 @@ func keysOf(values []value) []key {
 	return out
 }
 
-// options is a value of kind option::x: options in the order written.
+// options is a value of kind option::x: what came before, then own. Appending shares what came before, so that a block of n options
+// does not take n² copies.
 type options struct {
-	list []*option
+	prev *options
+	own  []*option
+	n    int // options in all
 	k    key
+}
+
+// list returns the options in the order written.
+func (o *options) list() []*option {
+	out := make([]*option, o.n)
+	for end := o.n; o != nil; o = o.prev {
+		end -= len(o.own)
+		copy(out[end:], o.own)
+	}
+	return out
 }
 
 func (o *options) key() key { return o.k }
@@ -134,13 +147,11 @@ func (e *evaluator) appendOptions(o *options, more ...*option) *options {
 	if len(more) == 0 {
 		return o
 	}
-	list := make([]*option, 0, len(o.list)+len(more))
-	list = append(append(list, o.list...), more...)
 	k := o.k
 	for _, m := range more {
 		k = e.keys.of("options", k, m.k)
 	}
-	return &options{list: list, k: k}
+	return &options{prev: o, own: more, n: o.n + len(more), k: k}
 }
 
 // option is one call of an option builtin, kept as it was evaluated; the builtin it belongs to gives it meaning.
@@ -151,7 +162,22 @@ type option struct {
 	span  diag.Span  // of the call
 	dir   module.Dir // where relative paths of the call start
 	binds []bind     // what `as` binds of it
+	size  int        // about how many bytes it adds to an op
 	k     key
+}
+
+// opBytes is about what an op or option takes besides its texts.
+const opBytes = 64
+
+// sizeOfArgs is about how many bytes arguments add to an op.
+func sizeOfArgs(args []arg) int {
+	size := opBytes
+	for _, a := range args {
+		if t, ok := a.val.(text); ok {
+			size += len(t.s)
+		}
+	}
+	return size
 }
 
 // arg is an evaluated argument. Values of a variadic parameter stand one after another.
