@@ -100,7 +100,7 @@ func (r *run) call(obj *check.Object, args []value, cur value, depth int) value 
 	m := &memo{}
 	r.memo[key] = m
 	fr := &frame{info: obj.Module, params: bind(obj.Func, args), depth: depth + 1}
-	var until *ast.CallStmt
+	var until ast.Stmt
 	if obj.What == check.AliasObject {
 		until = obj.Alias.Stmt
 	}
@@ -134,7 +134,7 @@ func bind(f *ast.Func, args []value) map[*ast.Param][]value {
 }
 
 // block runs statements on cur, up to and including until if that isn't nil.
-func (r *run) block(fr *frame, b *ast.Block, cur value, until *ast.CallStmt) value {
+func (r *run) block(fr *frame, b *ast.Block, cur value, until ast.Stmt) value {
 	for _, s := range b.Stmts {
 		if !r.spend(1) {
 			return value{}
@@ -144,9 +144,9 @@ func (r *run) block(fr *frame, b *ast.Block, cur value, until *ast.CallStmt) val
 			cur = r.expr(fr, s.Value)
 		case *ast.CallStmt:
 			cur = r.use(fr, site{name: s.Callee, args: s.Args, with: s.With, at: s.Span()}, cur)
-			if s == until {
-				return cur
-			}
+		}
+		if s == until {
+			break
 		}
 	}
 	return cur

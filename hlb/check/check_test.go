@@ -165,6 +165,21 @@ func TestInfoOfAliases(t *testing.T) {
 	}
 }
 
+func TestABindingInsideOfALiteralEndsAtThatLiteral(t *testing.T) {
+	info, errs := module(t, `string f(fs f) { "x"; }
+string s() {
+	localCwd
+	"${f(fs { run "x" with option { mount scratch "/o" as out; }; })}"
+	localCwd
+}`)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	if want := info.Module.Decls[1].(*ast.Func).Body.Stmts[1]; info.Scope["out"].Alias.Stmt != want {
+		t.Errorf("statement = %v, want the literal", info.Scope["out"].Alias.Stmt)
+	}
+}
+
 const lib = `export pub
 export opts
 export pipe

@@ -53,8 +53,8 @@ type Object struct {
 type Alias struct {
 	Func *ast.Func // the function it takes its parameters from
 	// Stmt is the statement of Func's own body that the binding is in: Call itself, the call whose `with` block holds Call, or
-	// a call that has the block literal with one of these among its arguments.
-	Stmt *ast.CallStmt
+	// a statement that has the block literal with one of these among its arguments or interpolations.
+	Stmt ast.Stmt
 	// Host is Call itself or, for a binding in a `with` block, the call with that block (the `run` of a bound mount).
 	Host *ast.CallStmt
 	// Block is the block Host is a statement of: Func.Body, or the body of a block literal under Stmt.

@@ -45,7 +45,7 @@ type place struct {
 	fn    *ast.Func     // nil in the operand of an import
 	kind  ast.Kind      // of the block
 	typ   *ast.Ident    // the word that gives the block its kind
-	stmt  *ast.CallStmt // the statement of fn's body
+	stmt  ast.Stmt      // the statement of fn's body
 	host  *ast.CallStmt // the call whose `with` block this is; nil in other blocks
 	block *ast.Block    // the block that holds host, or this block
 	withs int           // `with` clauses between here and fn
@@ -75,13 +75,13 @@ func (s *scopePass) body(f *ast.Func) {
 // stmts looks for bindings in a block. If top, it is the body of a function, whose statements are the p.stmt of all below.
 func (s *scopePass) stmts(b *ast.Block, p place, top bool) {
 	for _, stmt := range b.Stmts {
+		if top {
+			p.stmt = stmt
+		}
 		switch stmt := stmt.(type) {
 		case *ast.LitStmt:
 			s.expr(stmt.Value, p)
 		case *ast.CallStmt:
-			if top {
-				p.stmt = stmt
-			}
 			s.call(stmt, p)
 		}
 	}
