@@ -60,8 +60,11 @@ func newChecker(info *Info) *checker { return &checker{info: info, distances: ma
 
 func (c *checker) report(d *diag.Diagnostic) { c.errs = append(c.errs, d) }
 
-// enter makes the parameters and effects of f the local names. f may be nil.
+// enter makes the parameters and effects of f the local names. f may be nil. Entering where one is costs nothing.
 func (c *checker) enter(f *ast.Func) {
+	if f == c.fn {
+		return
+	}
 	c.fn, c.locals = f, nil
 	if f == nil {
 		return
@@ -157,12 +160,14 @@ func (c *checker) validKind(kind *ast.Ident) bool {
 		return false
 	}
 	var s suggestion
-	for _, k := range valueKinds {
-		c.consider(&s, kind.Name, string(k))
-	}
-	for _, b := range builtin.All() {
-		if b.Kind.Primary() == ast.Option {
-			c.consider(&s, kind.Name, string(b.Kind))
+	if c.afford(builtins) {
+		for _, k := range valueKinds {
+			c.consider(&s, kind.Name, string(k))
+		}
+		for _, b := range builtin.All() {
+			if b.Kind.Primary() == ast.Option {
+				c.consider(&s, kind.Name, string(b.Kind))
+			}
 		}
 	}
 	c.report(s.hint(err))

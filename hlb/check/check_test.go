@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -254,6 +255,41 @@ func TestMembersResolveToTheOtherModule(t *testing.T) {
 	info.Resolve(imports[0], libInfo)
 	if got := info.Callee(callee); got != libInfo.Scope["pub"] || got.Module != libInfo {
 		t.Errorf("after: %+v", got)
+	}
+}
+
+// TestHostileProgramsAreCheckedInLinearTime: programs whose parts could make each other expensive. A quadratic check takes minutes
+// for each.
+func TestHostileProgramsAreCheckedInLinearTime(t *testing.T) {
+	const n = 50_000
+	numbered := func(format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	for name, src := range map[string]string{
+		"many parameters and many bindings": "fs a(" + numbered("fs p%d ") + ") { " + numbered("dockerPush \"r\" as b%d; ") + " }",
+		"many parameters and many members":  "import m from \"x\"\nfs a(" + numbered("fs p%d ") + ") { " + numbered("m.f%d; ") + " }",
+		"many unknown kinds":                "fs a(" + numbered("fss p%d ") + ") {}",
+		"many unknown names":                numbered("fs f%[1]d() { g%[1]d; }\n"),
+		"many exports of nothing":           numbered("export e%[1]d\nfs f%[1]d() {}\n"),
+		"many unknown imports":              numbered("import i%[1]d from \"x\"\nfs f%[1]d() { j%[1]d.x; }\n"),
+		"one name many times":               strings.Repeat("fs a() {}\n", n),
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			info, errs := module(t, src)
+			if !errs.HasErrors() {
+				for _, imp := range info.Imports() {
+					info.Resolve(imp, info)
+				}
+			}
+			if spent := time.Since(start); spent > 30*time.Second {
+				t.Errorf("took %s", spent)
+			}
+		})
 	}
 }
 

@@ -19,9 +19,10 @@ func (c *checker) scope() {
 			s.define(&Object{What: ImportObject, Name: d.Name.Name, Import: d, Span: d.Name.Span()})
 			s.expr(d.Operand, place{})
 		case *ast.Func:
-			s.define(&Object{What: FuncObject, Name: d.Name.Name, Kind: d.Kind(), Func: d, Span: d.Name.Span(), params: signature(d)})
+			sig := signature(d)
+			s.define(&Object{What: FuncObject, Name: d.Name.Name, Kind: d.Kind(), Func: d, Span: d.Name.Span(), params: sig})
 			if d.Body != nil {
-				s.body(d)
+				s.body(d, sig)
 			}
 		}
 	}
@@ -42,14 +43,15 @@ type scopePass struct {
 
 // place is where a statement stands, as far as `as` is concerned.
 type place struct {
-	fn    *ast.Func     // nil in the operand of an import
-	kind  ast.Kind      // of the block
-	typ   *ast.Ident    // the word that gives the block its kind
-	stmt  ast.Stmt      // the statement of fn's body
-	host  *ast.CallStmt // the call whose `with` block this is; nil in other blocks
-	block *ast.Block    // the block that holds host, or this block
-	withs int           // `with` clauses between here and fn
-	open  bool          // whether a binding here has a function to take its parameters from
+	fn    *ast.Func       // nil in the operand of an import
+	sig   []builtin.Param // of fn
+	kind  ast.Kind        // of the block
+	typ   *ast.Ident      // the word that gives the block its kind
+	stmt  ast.Stmt        // the statement of fn's body
+	host  *ast.CallStmt   // the call whose `with` block this is; nil in other blocks
+	block *ast.Block      // the block that holds host, or this block
+	withs int             // `with` clauses between here and fn
+	open  bool            // whether a binding here has a function to take its parameters from
 }
 
 // binding is one `as` and where it was found.
@@ -67,8 +69,8 @@ func (s *scopePass) define(o *Object) {
 	s.defined[o.Name] = append(s.defined[o.Name], o)
 }
 
-func (s *scopePass) body(f *ast.Func) {
-	p := place{fn: f, kind: f.Kind(), typ: f.Type, block: f.Body, open: f.Kind().Primary() != ast.Option}
+func (s *scopePass) body(f *ast.Func, sig []builtin.Param) {
+	p := place{fn: f, sig: sig, kind: f.Kind(), typ: f.Type, block: f.Body, open: f.Kind().Primary() != ast.Option}
 	s.stmts(f.Body, p, true)
 }
 
@@ -145,11 +147,8 @@ func (s *scopePass) found(call *ast.CallStmt, p place) {
 		host = call
 	}
 	alias := func(target *ast.Ident) {
-		o := &Object{What: AliasObject, Name: target.Name, Func: p.fn, Span: target.Span()}
+		o := &Object{What: AliasObject, Name: target.Name, Func: p.fn, Span: target.Span(), params: p.sig}
 		o.Alias = &Alias{Func: p.fn, Stmt: p.stmt, Host: host, Block: p.block, Call: call, Target: target}
-		if p.fn != nil {
-			o.params = signature(p.fn)
-		}
 		s.info.Aliases[call] = append(s.info.Aliases[call], o)
 		s.define(o)
 	}
