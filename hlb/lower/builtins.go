@@ -3,6 +3,12 @@
 package lower
 
 import (
+	"errors"
+	"fmt"
+
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc/codes"
+
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
@@ -102,6 +108,23 @@ func (e *evaluator) conversion(code diag.Code, at diag.Span, format string, args
 		d.WithLabel(e.stack[i].span, "%s is called here", e.stack[i].name)
 	}
 	return d
+}
+
+// failed reports a look-up or solve that failed while compiling.
+func (e *evaluator) failed(at diag.Span, err error, format string, args ...any) error {
+	if late := e.timeout(at); late != nil {
+		return late
+	}
+	var d *diag.Diagnostic
+	if errors.As(err, &d) && !d.Primary.IsValid() {
+		d.Primary = at // found by a helper that knows no place
+		return d
+	}
+	code := Lookup
+	if grpcerrors.Code(err) == codes.Unavailable {
+		code = DaemonLost
+	}
+	return e.conversion(code, at, "%s: %v", fmt.Sprintf(format, args...), err)
 }
 
 // maxChain is how many calls a diagnostic shows: more than fit a screen help nobody.

@@ -14,6 +14,8 @@ const (
 	NeedsDaemon diag.Code = "NEEDS-DAEMON"
 	// Lookup: a look-up or solve while compiling failed.
 	Lookup diag.Code = "LOOKUP"
+	// DaemonLost: the daemon went away while compiling. It is no fault of the program, nor is Cancelled.
+	DaemonLost diag.Code = "DAEMON-LOST"
 	// BadArgument: an argument of a target that is unknown, missing or of the wrong kind.
 	BadArgument diag.Code = "BAD-ARGUMENT"
 	// BadOption: options that exclude each other, or a value that an option does not take.

@@ -87,10 +87,7 @@ func (e *evaluator) push(c *call, x *export) (digest.Digest, error) {
 	}
 	d, err := e.opts.Pusher.Push(e.ctx, node)
 	if err != nil {
-		if late := e.timeout(c.span); late != nil {
-			return "", late
-		}
-		return "", e.conversion(Lookup, c.span, "can't push %s: %v", x.out.Ref, err)
+		return "", e.failed(c.span, err, "can't push %s", x.out.Ref)
 	}
 	x.out.Digest, node.Output.Digest = d, d
 	return d, nil

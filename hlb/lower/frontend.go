@@ -97,7 +97,7 @@ func (e *evaluator) runFrontend(c *call, ref string) (built, error) {
 		b.state, err = made.ToState()
 	}
 	if err != nil {
-		return b, e.conversion(Lookup, c.span, "%s: %v", ref, err)
+		return b, e.failed(c.span, err, "%s", ref)
 	}
 	return b, nil
 }

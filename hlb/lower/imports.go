@@ -189,10 +189,10 @@ func (e *evaluator) importFile(in *source, imp *ast.Import, root module.Root, na
 	case errors.As(err, &large):
 		return nil, diag.Errorf(diag.SourceTooLarge, at, "%v", err)
 	case err != nil:
-		if late := e.timeout(at); late != nil {
-			return nil, late
+		if _, ok := root.(module.Machine); ok {
+			return nil, diag.Errorf(diag.ImportNotFound, at, "can't read %s: %v", shown, reason(err))
 		}
-		return nil, diag.Errorf(diag.ImportNotFound, at, "can't read %s: %v", shown, reason(err))
+		return nil, e.failed(at, err, "can't read %s", shown)
 	}
 	m, found := e.parse(display, src, module.Dir{Root: root, Path: path.Dir(name)}, in.depth+1)
 	if m == nil {
@@ -273,10 +273,7 @@ func (e *evaluator) solveResult(at diag.Span, req gateway.SolveRequest) (*gatewa
 	}
 	res, err := e.opts.Solver.Solve(e.ctx, req)
 	if err != nil {
-		if late := e.timeout(at); late != nil {
-			return nil, late
-		}
-		return nil, e.conversion(Lookup, at, "can't build this while compiling: %v", err)
+		return nil, e.failed(at, err, "can't build this while compiling")
 	}
 	return res, nil
 }

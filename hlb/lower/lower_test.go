@@ -5,6 +5,7 @@ package lower
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
@@ -239,6 +242,35 @@ func TestTheCacheOfAContextIsNotLookedUp(t *testing.T) {
 fs default() { image "x"; cacheContext c; cacheContext fs { image "base"; run "x"; }; }`, Options{Resolver: r})
 	if diff := cmp.Diff([]string{"docker.io/library/x:latest amd64", "docker.io/library/base:latest amd64"}, r.lookups); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// failingResolver fails with a given error.
+type failingResolver struct{ err error }
+
+func (r failingResolver) ResolveImageConfig(context.Context, string, sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	return "", "", nil, r.err
+}
+
+func TestFailuresWhileCompilingSayWhoseTheyAre(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, tc := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want diag.Code
+	}{
+		"an image that is not there":   {t.Context(), errors.New("not found"), Lookup},
+		"a daemon that went away":      {t.Context(), status.Error(codes.Unavailable, "EOF"), DaemonLost},
+		"a compile that was cancelled": {gone, context.Canceled, Cancelled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, errs := Compile(tc.ctx, Program{Filename: "build.hlb", Source: []byte(`fs default() { image "x"; }`)},
+				Options{Resolver: failingResolver{tc.err}})
+			if len(errs) != 1 || errs[0].Code != tc.want {
+				t.Errorf("got %v, want %s", errs, tc.want)
+			}
+		})
 	}
 }
 

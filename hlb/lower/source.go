@@ -103,10 +103,7 @@ func (e *evaluator) resolveImage(named reference.Named, p ocispecs.Platform, at 
 		ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &p, ResolveMode: llb.ResolveModeForcePull.String()},
 	})
 	if err != nil {
-		if late := e.timeout(at); late != nil {
-			return resolved{}, late
-		}
-		return resolved{}, e.conversion(Lookup, at, "can't look up %s: %v", named, err)
+		return resolved{}, e.failed(at, err, "can't look up %s", named)
 	}
 	r := resolved{config: config, canonical: canonicalName(named, dgst)}
 	e.images[id] = r

@@ -190,10 +190,7 @@ func (e *evaluator) manifest(c *call, ref string, p ocispecs.Platform) (Manifest
 	}
 	m, err := e.opts.Registry.Manifest(e.ctx, ref, p)
 	if err != nil {
-		if late := e.timeout(c.span); late != nil {
-			return Manifest{}, late
-		}
-		return Manifest{}, e.conversion(Lookup, c.args[0].span, "can't look up %s: %v", ref, err)
+		return Manifest{}, e.failed(c.args[0].span, err, "can't look up %s", ref)
 	}
 	return m, nil
 }
@@ -208,10 +205,7 @@ func (e *evaluator) manifestThroughDaemon(c *call, ref string, p ocispecs.Platfo
 			ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &p},
 		})
 		if err != nil {
-			if late := e.timeout(c.span); late != nil {
-				return Manifest{}, late
-			}
-			return Manifest{}, e.conversion(Lookup, c.args[0].span, "can't look up %s: %v", ref, err)
+			return Manifest{}, e.failed(c.args[0].span, err, "can't look up %s", ref)
 		}
 		return Manifest{Digest: dgst, Config: string(config)}, nil
 	}

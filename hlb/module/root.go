@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc/codes"
 )
 
 // Root is a tree of files that modules come from.
@@ -156,10 +158,11 @@ func (b Built) Resolve(dir, p string) (string, error) { return jail(dir, p, true
 // Read implements Root.
 func (b Built) Read(ctx context.Context, name string, limit int) ([]byte, error) {
 	st, err := b.Ref.StatFile(ctx, gateway.StatRequest{Path: name})
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, err
-		}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil || grpcerrors.Code(err) == codes.Unavailable:
+		return nil, err
+	default: // the daemon gives a missing file no code of its own
 		return nil, errors.Join(fs.ErrNotExist, err)
 	}
 	if st.Size > int64(limit) {

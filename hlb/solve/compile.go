@@ -41,6 +41,11 @@ func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile 
 		}
 		return gateway.NewResult(), nil
 	})
+	for _, d := range found {
+		if d.Code == lower.Cancelled || d.Code == lower.DaemonLost {
+			return nil, nil, errors.Join(d, context.Cause(ctx))
+		}
+	}
 	if req == nil && len(found) > 0 {
 		return nil, found, nil
 	}

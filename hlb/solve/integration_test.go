@@ -6,6 +6,7 @@ package solve
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -160,6 +161,45 @@ pipeline default() { stage pushed rooted; }`
 	a, root := file(t, pull(t, s.registry+"/a:1"), "stamp"), file(t, pull(t, s.registry+"/root:1"), "root/stamp")
 	if a == "" || a != root {
 		t.Errorf("the step ran twice: %q and %q", a, root)
+	}
+}
+
+func TestAFailureAmongSeveralSolvesIsTheStepThatFailed(t *testing.T) {
+	s := newSite(t)
+	const src = `
+fs good() { image "$BASE"; run "sleep 60"; }
+fs bad() { image "$BASE"; run "echo why >&2; exit 3"; dockerPush "$REG/bad:1"; }
+pipeline default() { stage good bad; }`
+	start := time.Now()
+	_, err := Run(t.Context(), s.client, s.compile(t, src, lower.Options{}), Options{})
+	var step *StepError
+	if !errors.As(err, &step) || step.ExitCode != 3 || step.Span.Start.Line != 3 || step.LogTail != "why\n" {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(start); took > 50*time.Second {
+		t.Errorf("the other solve was not cancelled: %s", took)
+	}
+}
+
+func TestCancelling(t *testing.T) {
+	s := newSite(t)
+	req := s.compile(t, `fs default() { image "$BASE"; run "sleep 60"; }`, lower.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	start := time.Now()
+	_, err := Run(ctx, s.client, req, Options{Status: func(st *client.SolveStatus) {
+		for _, v := range st.Vertexes {
+			if strings.Contains(v.Name, "sleep") && v.Started != nil {
+				cancel()
+			}
+		}
+	}})
+	var step *StepError
+	if err == nil || errors.As(err, &step) {
+		t.Errorf("got %v, want an error that blames no step", err)
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %s", took)
 	}
 }
 
