@@ -4,6 +4,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
@@ -240,13 +241,13 @@ func (s *scopePass) builtinFor(kind ast.Kind, name string) *builtin.Func {
 	if f := builtin.Extension(kind, name); f != nil {
 		return f
 	}
-	var any *builtin.Func
-	for _, f := range append(builtin.Named(name), builtin.ExtensionsNamed(name)...) {
-		if any == nil || len(any.Effects) == 0 && len(f.Effects) > 0 {
-			any = f
+	var other *builtin.Func
+	for _, f := range slices.Concat(builtin.Named(name), builtin.ExtensionsNamed(name)) {
+		if other == nil || len(other.Effects) == 0 && len(f.Effects) > 0 {
+			other = f
 		}
 	}
-	return any
+	return other
 }
 
 // duplicates reports every name with several definitions once, however many there are. A builtin counts as the first definition.
