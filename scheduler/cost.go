@@ -27,8 +27,7 @@ func (w *weighing) weigh(v *View, r *Request, p *Params) {
 	w.warm, w.cold = r.expected(p)
 	w.load = v.Load()
 	w.price = p.price(w.load)
-	escaped := r.AgeSeconds > p.EscapeFactor*w.cold && w.load < p.EscapeLoad
-	w.stay = !escaped && p.overdue(r)
+	w.stay = w.load >= p.StayLoad && p.overdue(r)
 	w.keys = min(len(r.Keys), maxKeys)
 	sum := 0.0
 	for k := range w.keys {

@@ -3,6 +3,7 @@
 package scheduler
 
 import (
+	"math"
 	"slices"
 )
 
@@ -82,15 +83,20 @@ func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
 	if d.free() > 0 {
 		return 0
 	}
-	soonest := p.UnknownSeconds
+	soonest := math.Inf(1)
+	if len(d.Busy) < int(d.Running+d.Reserved) || len(d.Busy) == 0 {
+		soonest = p.UnknownSeconds
+	}
 	for i := range d.Busy {
 		soonest = min(soonest, d.Busy[i].remaining(nowSeconds, p))
 	}
 	return soonest
 }
 
-// remaining is how long a running build is still expected to take. One that is overdue is never expected to end this very
-// instant: it keeps a fixed share of its length, else every waiter would bet on it.
+// remaining is how long a running build is still expected to take. One that is overdue is never expected to end this very instant: lengths have a heavy
+// tail, so the longer it has run already, the longer it is likely to go on. Without that, builds whose length was underrated keep everyone
+// betting on a slot that does not come free.
 func (b *Busy) remaining(nowSeconds float64, p *Params) float64 {
-	return max(b.EndsAtSeconds-nowSeconds, p.OverdueShare*b.ExpectedSeconds)
+	left := b.EndsAtSeconds - nowSeconds
+	return max(left, p.OverdueShare*max(b.ExpectedSeconds, b.ExpectedSeconds-left))
 }

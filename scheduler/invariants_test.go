@@ -322,7 +322,7 @@ func TestOverdueGoesFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t, false)
 		p := DefaultParams()
-		p.PriceSlope, p.PriceSteep, p.PriceFull, p.EscapeLoad = 0, 0, 0, 0 // the length of the queue itself must not matter here
+		p.PriceSlope, p.PriceSteep, p.PriceFull, p.StayLoad = 0, 0, 0, 0 // the length of the queue itself must not matter here
 		all := Round(w.view(t), w.queue, &p)
 		for i := range all {
 			if !all[i].Overdue {

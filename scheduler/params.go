@@ -28,12 +28,11 @@ type Params struct {
 	UnverifiedFresh float64 `json:"unverifiedFresh"`
 
 	// A build is overdue at an age of OverdueFactor times its warm length, and not before OverdueSeconds. Overdue builds come
-	// first, and while a daemon that holds their caches takes builds they never run cold; except that at EscapeFactor times its cold length
-	// a build may again, as long as the load is below EscapeLoad. See docs/scheduling.md for why old builds must not simply run anywhere.
+	// first. From a load of StayLoad on they never run cold while a daemon that holds their caches takes builds: see
+	// docs/scheduling.md for why old builds must not simply run anywhere.
 	OverdueFactor  float64 `json:"overdueFactor"`
 	OverdueSeconds float64 `json:"overdueSeconds"`
-	EscapeFactor   float64 `json:"escapeFactor"`
-	EscapeLoad     float64 `json:"escapeLoad"`
+	StayLoad       float64 `json:"stayLoad"`
 
 	// Priors for builds of which nothing is known, for slots whose build is unknown, and for overdue builds.
 	PriorColdSeconds float64 `json:"priorColdSeconds"`
@@ -56,12 +55,12 @@ func DefaultParams() Params {
 		StalePerVersion: 0.02, // until learned
 		UnverifiedFresh: 0.5,  // as likely as not
 
-		OverdueFactor: 2, OverdueSeconds: 120, EscapeFactor: 4, EscapeLoad: 0.6,
+		OverdueFactor: 2, OverdueSeconds: 120, StayLoad: 0.85,
 
 		PriorColdSeconds: 183,  // exp(5.21), the median of recorded builds
 		PriorColdRatio:   4,    // middle of the published 2x to 40x, on the careful side
 		UnknownSeconds:   177,  // median of recorded builds
-		OverdueShare:     0.15, // of the expected length
+		OverdueShare:     0.15, // of the time it has run
 	}
 }
 
@@ -78,7 +77,7 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("primedFactor is %g, want at least 1", p.PrimedFactor)
 	case p.UnverifiedFresh < 0 || p.UnverifiedFresh > 1:
 		return fmt.Errorf("unverifiedFresh is %g, want 0 to 1", p.UnverifiedFresh)
-	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.EscapeFactor < 0, p.EscapeLoad < 0:
+	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0:
 		return fmt.Errorf("a bound on waiting is negative: factors, seconds and loads must be at least 0")
 	case p.PriorColdSeconds <= 0, p.PriorColdRatio < 1, p.UnknownSeconds <= 0, p.OverdueShare <= 0:
 		return fmt.Errorf("a prior is out of range: seconds and shares must be more than 0, the cold ratio at least 1")

@@ -189,7 +189,9 @@ func (o *Ours) Ended(w *World, r *run) {
 		o.estimates.ObserveStale(r.behind, r.serviceSeconds, warm, cold)
 		return
 	}
-	o.estimates.Observe(key, scopes(p), r.mode, r.serviceSeconds, &o.Params)
+	if !r.joined { // shared work tells nothing of a build's own length
+		o.estimates.Observe(key, scopes(p), r.mode, r.serviceSeconds, &o.Params)
+	}
 }
 
 // Evicted forgets the copy.

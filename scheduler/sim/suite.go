@@ -15,9 +15,8 @@ type Named struct {
 	New  func() Policy
 }
 
-// Policies are all that are compared, ours last.
-func Policies() []Named {
-	p := scheduler.DefaultParams()
+// Policies are all that are compared, ours, with the parameters p, last.
+func Policies(p scheduler.Params) []Named {
 	return []Named{
 		{"random", func() Policy { return Random(1) }},
 		{"round-robin", RoundRobin},

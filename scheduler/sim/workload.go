@@ -90,7 +90,8 @@ type Generated struct {
 
 // Generate draws a workload: programs of Zipf popularity, cold lengths lognormal(5.21, 1.0) seconds, cold/warm lognormal around ColdRatio with
 // sigma 0.6 in 1.2..30, copies of lognormal(2 GB, 0.8); pushes come as a Poisson process with the recorded hours of day, each push being one build
-// and a geometric number of further ones within ten seconds, two in the mean; each build's length varies by lognormal(0, 0.2).
+// and a geometric number of further ones within ten seconds, two in the mean; each build's length varies by lognormal(0, 0.2). In the first half of the
+// warm-up arrivals grow from a tenth, because a whole fleet that starts empty under full load is another experiment.
 func Generate(g Generated) *Workload {
 	rng := rand.New(rand.NewPCG(g.Seed, 0x5eed))
 	w := &Workload{Name: g.Name, Daemons: g.Daemons, Slots: g.Slots, DiskBytes: 150e9, Priming: g.Priming, PullBytesPerSecond: 2e8, EstimateBias: 1,
@@ -106,7 +107,11 @@ func Generate(g Generated) *Workload {
 	pushes := g.Utilisation * float64(g.Daemons) * float64(g.Slots) / meanWarm / buildsPerPush // a second
 	for t := 0.0; t < w.EndSeconds; {
 		hour := int(t/3600) % 24
-		t += rng.ExpFloat64() / (pushes * hourFactors[hour])
+		ramp := 1.0
+		if half := w.WarmUpSeconds / 2; t < half {
+			ramp = 0.1 + 0.9*t/half
+		}
+		t += rng.ExpFloat64() / (pushes * hourFactors[hour] * ramp)
 		program, _ := slices.BinarySearch(popularity, rng.Float64())
 		program = min(program, len(w.Programs)-1)
 		for at := t; ; at = t + 10*rng.Float64() {

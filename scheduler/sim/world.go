@@ -41,6 +41,7 @@ type run struct {
 	serviceSeconds float64 // waiting for locks and the build itself
 	mode           scheduler.Mode
 	behind         uint32 // versions that the primary copy was behind
+	joined         bool   // it shared the work of another build that was making a copy
 	epoch          scheduler.Epoch
 	busy           scheduler.Busy
 }
@@ -244,12 +245,11 @@ func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) 
 		}
 		return lockSeconds
 	}
-	if k == 0 && (fresh > 0 || missing < gain) {
+	if k == 0 && fresh > 0 {
 		r.mode = scheduler.Warm
-		if x != nil && !x.making {
-			r.behind = c.version - x.version
-		}
+		r.behind = c.version - min(c.version, x.version)
 	}
+	r.joined = r.joined || x != nil && x.making
 	r.serviceSeconds += missing
 	return lockSeconds
 }
@@ -284,3 +284,4 @@ func (w *World) end(r *run) {
 	w.measured.end(w.Now, b, r)
 	w.policy.Ended(w, r)
 }
+

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/scheduler/sim"
 )
 
@@ -22,6 +24,7 @@ func main() {
 	flag.StringVar(&o.trace, "trace", "", "recording to replay, .tsv or .tsv.gz; empty, or a file that is not there: a small generated one")
 	flag.StringVar(&o.workloads, "workloads", ".", "regular expression of workloads to run")
 	flag.StringVar(&o.policies, "policies", ".", "regular expression of policies to run")
+	flag.StringVar(&o.params, "params", "{}", `JSON object of scheduler parameters that differ from the defaults, for example {"priceSlope": 0.2}`)
 	flag.Float64Var(&o.days, "days", 1.25, "length of generated workloads in days, the first two fifths being warm-up")
 	flag.Parse()
 	if err := o.run(os.Stdout); err != nil {
@@ -31,8 +34,8 @@ func main() {
 }
 
 type options struct {
-	out, trace, workloads, policies string
-	days                            float64
+	out, trace, workloads, policies, params string
+	days                                    float64
 }
 
 func (o *options) run(log io.Writer) error {
@@ -44,6 +47,13 @@ func (o *options) run(log io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("-policies: %w", err)
 	}
+	params := scheduler.DefaultParams()
+	if err := json.Unmarshal([]byte(o.params), &params); err != nil {
+		return fmt.Errorf("-params: %w", err)
+	}
+	if err := params.Validate(); err != nil {
+		return fmt.Errorf("-params: %w", err)
+	}
 	var results []*sim.Result
 	for _, c := range sim.Suite(o.days, o.open(log)) {
 		if !workloads.MatchString(c.Name) {
@@ -53,7 +63,7 @@ func (o *options) run(log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		for _, p := range sim.Policies() {
+		for _, p := range sim.Policies(params) {
 			if !policies.MatchString(p.Name) {
 				continue
 			}
