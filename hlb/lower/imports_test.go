@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lower
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
+	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/request"
+)
+
+// treeSolver answers every solve with one tree of files and keeps the sources asked for.
+type treeSolver struct {
+	files   map[string]string
+	sources []string
+	attrs   map[string]string
+}
+
+func (s *treeSolver) Solve(_ context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
+	for _, dt := range req.Definition.Def {
+		var op pb.Op
+		if err := op.UnmarshalVT(dt); err != nil {
+			return nil, err
+		}
+		if src := op.GetSource(); src != nil {
+			s.sources, s.attrs = append(s.sources, src.Identifier), src.Attrs
+		}
+	}
+	res := gateway.NewResult()
+	res.SetRef(treeRef{files: s.files})
+	return res, nil
+}
+
+type treeRef struct {
+	gateway.Reference
+	files map[string]string
+}
+
+func (r treeRef) StatFile(_ context.Context, req gateway.StatRequest) (*fstypes.Stat, error) {
+	dt, ok := r.files[req.Path]
+	if !ok {
+		return nil, errors.New("no such file")
+	}
+	return &fstypes.Stat{Path: req.Path, Size: int64(len(dt))}, nil
+}
+
+func (r treeRef) ReadFile(_ context.Context, req gateway.ReadRequest) ([]byte, error) {
+	return []byte(r.files[req.Filename]), nil
+}
+
+func repository() *treeSolver {
+	return &treeSolver{files: map[string]string{
+		"build.hlb":  "export go\nfs go() { image \"default\"; }",
+		"sub/x.hlb":  "import y from \"../y.hlb\"\nexport go\nfs go() { y.go; copy fs { local \"data\" with includePatterns(\"*.txt\"); } \"/\" \"/\"; }",
+		"y.hlb":      "export go\nfs go() { image \"y\"; }",
+		"out.hlb":    "import z from \"../../z.hlb\"\nexport go\nfs go() { z.go; }",
+		"module.hlb": "export go\nfs go() { image \"module\"; }",
+	}}
+}
+
+func TestModulesFromRepositories(t *testing.T) {
+	s := repository()
+	req := mustCompile(t, "import m from \"git://h/o/r@v1:sub/x.hlb\"\nfs default() { m.go; }", Options{Profile: ProfileServer, Solver: s})
+	if diff := cmp.Diff([]string{"git://h/o/r#v1"}, s.sources); diff != "" {
+		t.Error(diff)
+	}
+	if s.attrs["git.fullurl"] != "https://h/o/r" || s.attrs["git.keepgitdir"] != "true" {
+		t.Errorf("attributes %v", s.attrs)
+	}
+	want := `1: source docker-image://docker.io/library/y:latest
+2: source git://h/o/r#v1 git.fullurl="https://h/o/r" git.keepgitdir="true"
+3: file copy /sub/data of %2 to / contents-only include=["*.txt"] on scratch
+4: file copy / of %3 to / on %1
+result %4
+`
+	if diff := cmp.Diff(want, request.Text(req.Targets[0].Final.Definition)); diff != "" {
+		t.Error(diff)
+	}
+	v, ok := req.Vertex(req.Steps()[0])
+	if !ok || v.Span.File != "https://h/o/r@v1:sub/x.hlb" {
+		t.Errorf("the step is at %s", v.Span)
+	}
+}
+
+func TestModulesFromFilesystems(t *testing.T) {
+	for name, tc := range map[string]struct {
+		operand string
+		want    string // image
+	}{
+		"an image":               {`image("org/m.hlb")`, "module"},
+		"a block":                {`fs { image "x"; run "make"; }`, "module"},
+		"a repository":           {`git("https://h/r", "main")`, "module"},
+		"a repository's default": {`"git+https://h/r"`, "default"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := mustCompile(t, "import m from "+tc.operand+"\nfs default() { m.go; }", Options{Solver: repository()})
+			if got := request.Text(req.Targets[0].Final.Definition); !strings.Contains(got, "library/"+tc.want+":") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+func TestImportsThatFail(t *testing.T) {
+	for name, tc := range map[string]struct {
+		operand string
+		want    diag.Code
+		opts    Options
+	}{
+		"a file that the repository lacks":  {`"git://h/r:gone.hlb"`, diag.ImportNotFound, Options{Solver: repository()}},
+		"an import out of the repository":   {`"git://h/r:out.hlb"`, NotHere, Options{Solver: repository()}},
+		"a file out of the repository":      {`"git://h/r:../x.hlb"`, diag.ImportNotFound, Options{Solver: repository()}},
+		"a repository without a daemon":     {`"git://h/r"`, NeedsDaemon, Options{}},
+		"an empty filesystem":               {`scratch`, diag.ImportNotFound, Options{Solver: repository()}},
+		"ssh on a server":                   {`"git+ssh://h/r"`, NotHere, Options{Solver: repository(), Profile: ProfileServer}},
+		"ssh on a server without the agent": {`"git+ssh://h/r"`, NotDeclared, Options{Solver: repository(), Profile: ProfileServer, KnownSSHHosts: "h ssh-ed25519 AAAA"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, errs := compile(t, "import m from "+tc.operand+"\nfs default() { m.go; }", tc.opts)
+			if len(errs) != 1 || errs[0].Code != tc.want {
+				t.Errorf("got %v, want %s", errs, tc.want)
+			}
+		})
+	}
+}
+
+func TestRepositoriesOverSSH(t *testing.T) {
+	s := repository()
+	mustCompile(t, "import m from \"git+ssh://me@h:22/r.git\"\nfs default() { m.go; }",
+		Options{Solver: s, Profile: ProfileServer, KnownSSHHosts: "h ssh-ed25519 AAAA", SSH: []string{"default"}})
+	if s.attrs["git.knownsshhosts"] != "h ssh-ed25519 AAAA\n" || s.attrs["git.mountsshsock"] != "default" ||
+		s.attrs["git.fullurl"] != "ssh://me@h:22/r.git" {
+		t.Errorf("attributes %v", s.attrs)
+	}
+	req := mustCompile(t, `fs default() { git "git@h:o/r.git" "main"; }`,
+		Options{Profile: ProfileServer, KnownSSHHosts: "h ssh-ed25519 AAAA", SSH: []string{"default"}})
+	if diff := cmp.Diff([]request.SSH{{ID: "default", Declared: true}}, req.Needs().SSH); diff != "" {
+		t.Error(diff)
+	}
+}
