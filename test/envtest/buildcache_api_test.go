@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envtest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+)
+
+type cacheSpec = v1alpha1.BuildCacheSpec
+
+func TestBuildCacheIsValidated(t *testing.T) {
+	ns := envtestkit.Get(t).Namespace(t)
+	registry := func(repository string) func(*cacheSpec) {
+		return func(s *cacheSpec) { s.Registry = &v1alpha1.RegistryCacheSpec{Repository: repository} }
+	}
+	const noTag = "repository is host/path without a tag or digest"
+	cases := map[string]struct {
+		change func(*cacheSpec)
+		want   string
+	}{
+		"a plain one is accepted":          {func(*cacheSpec) {}, ""},
+		"no daemons are accepted":          {func(s *cacheSpec) { s.Replicas = ptr.To[int32](0) }, ""},
+		"fewer than none are refused":      {func(s *cacheSpec) { s.Replicas = ptr.To[int32](-1) }, "spec.replicas"},
+		"a thousand daemons are accepted":  {func(s *cacheSpec) { s.Replicas = ptr.To[int32](1000) }, ""},
+		"more than a thousand are refused": {func(s *cacheSpec) { s.Replicas = ptr.To[int32](1001) }, "spec.replicas"},
+
+		"a volume of 1Gi is accepted":       {func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1Gi") }, ""},
+		"a smaller volume is refused":       {func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1023Mi") }, "size must be at least 1Gi"},
+		"a storage class is accepted":       {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("fast") }, ""},
+		"an empty storage class is refused": {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("") }, "storageClassName"},
+		"a retention policy is accepted":    {func(s *cacheSpec) { s.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete }, ""},
+		"an unknown retention is refused":   {func(s *cacheSpec) { s.Storage.Retention.WhenDeleted = "Maybe" }, `"Retain", "Delete"`},
+
+		"privileged daemons are accepted":     {func(s *cacheSpec) { s.BuildKit.Isolation = v1alpha1.IsolationPrivileged }, ""},
+		"an unknown isolation is refused":     {func(s *cacheSpec) { s.BuildKit.Isolation = "None" }, `"UserNamespace", "Privileged"`},
+		"64 builds at once are accepted":      {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = 64 }, ""},
+		"65 builds at once are refused":       {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = 65 }, "maxConcurrentBuilds"},
+		"builds below zero are refused":       {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = -1 }, "maxConcurrentBuilds"},
+		"1024 steps at once are accepted":     {func(s *cacheSpec) { s.BuildKit.MaxParallelism = 1024 }, ""},
+		"1025 steps at once are refused":      {func(s *cacheSpec) { s.BuildKit.MaxParallelism = 1025 }, "maxParallelism"},
+		"a day to drain is accepted":          {func(s *cacheSpec) { s.BuildKit.DrainTimeoutSeconds = 86400 }, ""},
+		"more than a day to drain is refused": {func(s *cacheSpec) { s.BuildKit.DrainTimeoutSeconds = 86401 }, "drainTimeoutSeconds"},
+		"known entitlements are accepted": {func(s *cacheSpec) {
+			s.BuildKit.Entitlements = []v1alpha1.Entitlement{"network.host", "security.insecure"}
+		}, ""},
+		"an unknown entitlement is refused":      {func(s *cacheSpec) { s.BuildKit.Entitlements = []v1alpha1.Entitlement{"device"} }, `"network.host", "security.insecure"`},
+		"the same entitlement twice is refused":  {func(s *cacheSpec) { s.BuildKit.Entitlements = []v1alpha1.Entitlement{"network.host", "network.host"} }, "Duplicate"},
+		"a registry without TLS is accepted":     {registryHosts(v1alpha1.RegistryHost{Host: "10.0.0.1:5000", Scheme: "HTTP"}), ""},
+		"a registry on IPv6 is accepted":         {registryHosts(v1alpha1.RegistryHost{Host: "[::1]:5000"}), ""},
+		"a registry with a path is refused":      {registryHosts(v1alpha1.RegistryHost{Host: "h/path"}), "host"},
+		"a registry with a scheme is refused":    {registryHosts(v1alpha1.RegistryHost{Host: "h", Scheme: "http"}), `"HTTPS", "HTTP"`},
+		"the same registry twice is refused":     {registryHosts(v1alpha1.RegistryHost{Host: "h"}, v1alpha1.RegistryHost{Host: "h"}), "Duplicate"},
+		"an empty mirror is refused":             {registryHosts(v1alpha1.RegistryHost{Host: "h", Mirrors: []string{""}}), "mirrors"},
+		"a cache repository is accepted":         {registry("registry.example.com:5000/team/cache"), ""},
+		"a cache repository with a tag":          {registry("registry.example.com/team/cache:v1"), noTag},
+		"a cache repository with a digest":       {registry("registry.example.com/team/cache@sha256:0"), noTag},
+		"a cache repository that is only a host": {registry("registry.example.com"), noTag},
+		"an unknown import policy is refused": {func(s *cacheSpec) {
+			registry("h/r")(s)
+			s.Registry.Import = "Always"
+		}, `"OnFreshDaemon", "Never"`},
+		"an unknown export policy is refused": {func(s *cacheSpec) {
+			registry("h/r")(s)
+			s.Registry.Export.Policy = "Sometimes"
+		}, `"OnFreshDaemon", "Always", "Never"`},
+		"an unknown compression is refused": {func(s *cacheSpec) {
+			registry("h/r")(s)
+			s.Registry.Export.Compression = "xz"
+		}, `"zstd", "gzip", "estargz", "uncompressed"`},
+		"an unknown export mode is refused": {func(s *cacheSpec) {
+			registry("h/r")(s)
+			s.Registry.Export.Mode = "all"
+		}, `"max", "min"`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			cache := testbuild.BuildCache(ns, "c")
+			tc.change(&cache.Spec)
+			expectVerdict(t, offer(t, cache), tc.want)
+		})
+	}
+}
+
+func registryHosts(hosts ...v1alpha1.RegistryHost) func(*cacheSpec) {
+	return func(s *cacheSpec) { s.BuildKit.Registries = hosts }
+}
+
+func TestBuildCacheNames(t *testing.T) {
+	ns := envtestkit.Get(t).Namespace(t)
+	cases := map[string]struct{ name, want string }{
+		"50 characters leave room for ordinals":    {"a" + strings.Repeat("b", 49), ""},
+		"51 characters don't":                      {"a" + strings.Repeat("b", 50), "metadata.name must be at most 50 characters"},
+		"a name that begins with a digit":          {"1c", "metadata.name must be a DNS label that begins with a letter"},
+		"a name with a dot":                        {"a.b", "metadata.name must be a DNS label that begins with a letter"},
+		"a name with digits and dashes in it":      {"c-1-x", ""},
+		"a single letter":                          {"c", ""},
+		"a name that the server itself won't have": {"C", "RFC 1123"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) { expectVerdict(t, offer(t, testbuild.BuildCache(ns, tc.name)), tc.want) })
+	}
+}
+
+func TestBuildCacheStorageIsKept(t *testing.T) {
+	cluster := envtestkit.Get(t)
+	ns := cluster.Namespace(t)
+	const class, size = "make a new BuildCache", "make a new BuildCache of the wanted size"
+	cases := map[string]struct {
+		before, after func(*cacheSpec)
+		want          string
+	}{
+		"the size can't grow":       {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, size},
+		"the size can be respelled": {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("10240Mi") }, ""},
+		"a class can't be added":    {nil, func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, strings.ToUpper(class[:1]) + class[1:]},
+		"a class can't be removed":  {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, func(s *cacheSpec) { s.Storage.StorageClassName = nil }, "storageClassName can't be changed"},
+		"a class can't be changed":  {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("b") }, "storageClassName can't be changed"},
+		"everything else may change": {nil, func(s *cacheSpec) {
+			s.Replicas = ptr.To[int32](5)
+			s.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete
+		}, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			cache := testbuild.BuildCache(ns, "", func(c *v1alpha1.BuildCache) {
+				c.GenerateName = "c-"
+				if tc.before != nil {
+					tc.before(&c.Spec)
+				}
+			})
+			if err := cluster.Client.Create(t.Context(), cache); err != nil {
+				t.Fatal(err)
+			}
+			tc.after(&cache.Spec)
+			expectVerdict(t, cluster.Client.Update(t.Context(), cache, client.DryRunAll), tc.want)
+		})
+	}
+}
+
+func TestBuildCacheDefaults(t *testing.T) {
+	cluster := envtestkit.Get(t)
+	cache := &v1alpha1.BuildCache{
+		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace(t), Name: "c"},
+		Spec: cacheSpec{
+			Storage:  v1alpha1.StorageSpec{Size: resource.MustParse("10Gi")},
+			BuildKit: v1alpha1.BuildKitSpec{Registries: []v1alpha1.RegistryHost{{Host: "h"}}},
+			Registry: &v1alpha1.RegistryCacheSpec{Repository: "h/r"},
+		},
+	}
+	if err := cluster.Client.Create(t.Context(), cache); err != nil {
+		t.Fatal(err)
+	}
+	want := testbuild.BuildCache("", "").Spec // builders promise the defaults
+	want.BuildKit.Registries = []v1alpha1.RegistryHost{{Host: "h", Scheme: "HTTPS"}}
+	want.Registry = &v1alpha1.RegistryCacheSpec{Repository: "h/r", Import: v1alpha1.ImportOnFreshDaemon, Export: v1alpha1.RegistryExportSpec{
+		Policy: v1alpha1.ExportOnFreshDaemon, Mode: "max", Compression: "zstd",
+	}}
+	if diff := cmp.Diff(want, cache.Spec); diff != "" {
+		t.Errorf("defaults differ (-want +got):\n%s", diff)
+	}
+	if cache.Status.ObservedGeneration != -1 {
+		t.Errorf("observedGeneration of a new object is %d, want -1", cache.Status.ObservedGeneration)
+	}
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envtest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+)
+
+type buildSpec = v1alpha1.HLBBuildSpec
+
+func TestHLBBuildIsValidated(t *testing.T) {
+	ns := envtestkit.Get(t).Namespace(t)
+	git := func(url, path string) func(*buildSpec) {
+		return func(s *buildSpec) { s.Inline, s.Git = nil, &v1alpha1.GitSource{URL: url, Path: path} }
+	}
+	outputs := func(targets []string, of ...string) func(*buildSpec) {
+		return func(s *buildSpec) {
+			s.Targets = targets
+			for i, target := range of {
+				s.Outputs = append(s.Outputs, v1alpha1.OutputSpec{Target: target, Image: fmt.Sprintf("h/r:%d", i)})
+			}
+		}
+	}
+	secret := func(id, name, key string) v1alpha1.BuildSecret {
+		return v1alpha1.BuildSecret{ID: id, SecretRef: v1alpha1.SecretKeyReference{Name: name, Key: key}}
+	}
+	const one, plainURL, inside = "give exactly one source: inline, configMapRef or git", "name a Secret in secretRef for credentials", "stays inside it"
+	cases := map[string]struct {
+		change func(*buildSpec)
+		want   string
+	}{
+		"inline is accepted":          {func(*buildSpec) {}, ""},
+		"a ConfigMap is accepted":     {func(s *buildSpec) { s.Inline, s.ConfigMapRef = nil, &v1alpha1.ConfigMapKeyReference{Name: "c"} }, ""},
+		"no source is refused":        {func(s *buildSpec) { s.Inline = nil }, one},
+		"two sources are refused":     {func(s *buildSpec) { s.Git = &v1alpha1.GitSource{URL: "https://h/r"} }, one},
+		"an empty program is refused": {func(s *buildSpec) { s.Inline = ptr.To("") }, "spec.inline"},
+		"256 KiB are accepted":        {func(s *buildSpec) { s.Inline = ptr.To(strings.Repeat("#", 262144)) }, ""},
+		"a larger program is refused": {func(s *buildSpec) { s.Inline = ptr.To(strings.Repeat("#", 262145)) }, "spec.inline"},
+		"a nameless cache is refused": {func(s *buildSpec) { s.CacheRef.Name = "" }, "spec.cacheRef.name"},
+
+		"git over https is accepted":         {git("https://git.example.com/a/b.git", "ci/build.hlb"), ""},
+		"git over http is accepted":          {git("http://10.0.0.1:3000/a", ""), ""},
+		"a URL with a password is refused":   {git("https://user:pass@h/r", ""), plainURL},
+		"a URL with a user is refused":       {git("https://user@h/r", ""), plainURL},
+		"git over ssh is refused":            {git("git@github.com:a/b.git", ""), plainURL},
+		"an absolute path is refused":        {git("https://h/r", "/etc/passwd"), inside},
+		"a path that climbs out is refused":  {git("https://h/r", "a/../../b"), inside},
+		"a path with dots in it is accepted": {git("https://h/r", "a/..b/c"), ""},
+
+		"a context from a ConfigMap is accepted": {func(s *buildSpec) {
+			s.Context = &v1alpha1.ContextSource{ConfigMapRef: &v1alpha1.LocalObjectReference{Name: "c"}}
+		}, ""},
+		"an empty context is refused": {func(s *buildSpec) { s.Context = &v1alpha1.ContextSource{} }, "give exactly one context: configMapRef or git"},
+		"two contexts are refused": {func(s *buildSpec) {
+			s.Context = &v1alpha1.ContextSource{ConfigMapRef: &v1alpha1.LocalObjectReference{Name: "c"}, Git: &v1alpha1.GitSource{URL: "https://h/r"}}
+		}, "give exactly one context: configMapRef or git"},
+
+		"outputs of listed targets are accepted": {outputs([]string{"a", "b"}, "a", "b", "a"), ""},
+		"an output of another target is refused": {outputs([]string{"a"}, "a", "b"), "every outputs[].target must be listed in targets"},
+		"an output of the default target":        {outputs([]string{"default"}, ""), ""},
+		"an output of the default, unlisted":     {outputs([]string{"a"}, ""), "every outputs[].target must be listed in targets"},
+		"the same image twice is refused":        {func(s *buildSpec) { s.Outputs = []v1alpha1.OutputSpec{{Image: "h/r"}, {Image: "h/r"}} }, "Duplicate"},
+		"an output without an image is refused":  {func(s *buildSpec) { s.Outputs = []v1alpha1.OutputSpec{{}} }, "image"},
+		"the same target twice is refused":       {func(s *buildSpec) { s.Targets = []string{"a", "a"} }, "Duplicate"},
+		"a nameless target is refused":           {func(s *buildSpec) { s.Targets = []string{""} }, "spec.targets"},
+		"32 targets are accepted":                {func(s *buildSpec) { s.Targets = numbered(32) }, ""},
+		"33 targets are refused":                 {func(s *buildSpec) { s.Targets = numbered(33) }, "spec.targets"},
+		"a cache key of 256 characters":          {func(s *buildSpec) { s.CacheKey = strings.Repeat("k", 256) }, ""},
+		"a longer cache key is refused":          {func(s *buildSpec) { s.CacheKey = strings.Repeat("k", 257) }, "spec.cacheKey"},
+		"secrets are accepted":                   {func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "k"), secret("b", "s", "k")} }, ""},
+		"two secrets of one id are refused":      {func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "k"), secret("a", "s", "l")} }, "Duplicate"},
+		"a secret without a key is refused":      {func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "")} }, "secretRef.key"},
+		"an ssh key without an id is refused":    {func(s *buildSpec) { s.SSH = []v1alpha1.BuildSSH{{SecretRef: v1alpha1.LocalObjectReference{Name: "s"}}} }, "ssh[0].id"},
+		"one registry secret twice is refused":   {func(s *buildSpec) { s.RegistrySecrets = []v1alpha1.LocalObjectReference{{Name: "s"}, {Name: "s"}} }, "Duplicate"},
+		"a day of building is accepted":          {func(s *buildSpec) { s.TimeoutSeconds = 86400 }, ""},
+		"more than a day is refused":             {func(s *buildSpec) { s.TimeoutSeconds = 86401 }, "spec.timeoutSeconds"},
+		"no retry is accepted":                   {func(s *buildSpec) { s.RetryLimit = ptr.To[int32](0) }, ""},
+		"17 retries are refused":                 {func(s *buildSpec) { s.RetryLimit = ptr.To[int32](17) }, "spec.retryLimit"},
+		"65 arguments are refused":               {func(s *buildSpec) { s.Args = arguments(65) }, "spec.args"},
+		"64 arguments are accepted":              {func(s *buildSpec) { s.Args = arguments(64) }, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			build := testbuild.HLBBuild(ns, "b")
+			tc.change(&build.Spec)
+			expectVerdict(t, offer(t, build), tc.want)
+		})
+	}
+}
+
+func numbered(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("t%d", i)
+	}
+	return names
+}
+
+func arguments(n int) map[string]string {
+	args := map[string]string{}
+	for _, name := range numbered(n) {
+		args[name] = ""
+	}
+	return args
+}
+
+func TestHLBBuildDefaults(t *testing.T) {
+	cluster := envtestkit.Get(t)
+	build := &v1alpha1.HLBBuild{
+		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace(t), Name: "b"},
+		Spec: buildSpec{
+			CacheRef:     v1alpha1.LocalObjectReference{Name: "cache"},
+			ConfigMapRef: &v1alpha1.ConfigMapKeyReference{Name: "c"},
+			Outputs:      []v1alpha1.OutputSpec{{Image: "h/r"}},
+		},
+	}
+	if err := cluster.Client.Create(t.Context(), build); err != nil {
+		t.Fatal(err)
+	}
+	want := testbuild.HLBBuild("", "").Spec
+	want.Inline, want.ConfigMapRef = nil, &v1alpha1.ConfigMapKeyReference{Name: "c", Key: "build.hlb"}
+	want.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: "h/r"}}
+	if diff := cmp.Diff(want, build.Spec); diff != "" {
+		t.Errorf("defaults differ (-want +got):\n%s", diff)
+	}
+	if build.Status.ObservedGeneration != -1 {
+		t.Errorf("observedGeneration of a new object is %d, want -1", build.Status.ObservedGeneration)
+	}
+}
+
+func TestBuildDaemonSpecIsKept(t *testing.T) {
+	cluster := envtestkit.Get(t)
+	daemon := testbuild.BuildDaemon(cluster.Namespace(t), "c", 0)
+	if err := cluster.Client.Create(t.Context(), daemon); err != nil {
+		t.Fatal(err)
+	}
+	if daemon.Status.ObservedGeneration != -1 {
+		t.Errorf("observedGeneration of a new object is %d, want -1", daemon.Status.ObservedGeneration)
+	}
+	relabelled := daemon.DeepCopy()
+	relabelled.Labels["x"] = "y"
+	expectVerdict(t, cluster.Client.Update(t.Context(), relabelled, client.DryRunAll), "")
+	daemon.Spec.Ordinal = 1
+	expectVerdict(t, cluster.Client.Update(t.Context(), daemon, client.DryRunAll), "the operator makes one for each daemon")
+	expectVerdict(t, offer(t, testbuild.BuildDaemon(daemon.Namespace, "c", -1, func(d *v1alpha1.BuildDaemon) { d.Name = "c-x" })), "spec.ordinal")
+	expectVerdict(t, offer(t, testbuild.BuildDaemon(daemon.Namespace, "", 2, func(d *v1alpha1.BuildDaemon) { d.Name = "c-y" })), "spec.cacheName")
+}
