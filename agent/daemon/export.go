@@ -4,11 +4,13 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 )
 
@@ -46,9 +48,11 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 	return err
 }
 
-// solveTargets solves the filesystems of all targets again, as parts of one result.
+// solveTargets solves the filesystems of all targets again, as parts of one result. BuildKit takes several parts for platforms of one image, and
+// wants to be told which; without an image among the exports, the names mean nothing.
 func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 	res := gateway.NewResult()
+	var parts exptypes.Platforms
 	for i, target := range o.request.Targets {
 		if target.Final.Empty() {
 			continue
@@ -62,9 +66,16 @@ func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client) (*gateway
 			return nil, err
 		}
 		if ref != nil {
-			res.AddRef(fmt.Sprint(i), ref)
+			id := fmt.Sprint(i)
+			res.AddRef(id, ref)
+			parts.Platforms = append(parts.Platforms, exptypes.Platform{ID: id, Platform: target.Final.Platform})
 		}
 	}
+	mapping, err := json.Marshal(parts)
+	if err != nil {
+		return nil, err
+	}
+	res.AddMeta(exptypes.ExporterPlatformsKey, mapping)
 	return res, nil
 }
 
