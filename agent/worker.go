@@ -204,7 +204,7 @@ func (t *task) afterwards(e ending) {
 		return
 	}
 	exported, exportErr := "", error(nil)
-	if succeeded && t.job.Plan.Export != "" {
+	if succeeded && t.job.Plan.Export != "" && t.out.Total > 0 {
 		exported = t.job.Plan.Export
 		ctx, cancel := context.WithTimeout(t.life, exportTimeout)
 		exportErr = t.builder.ExportCache(ctx, t.job, t.out)

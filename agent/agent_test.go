@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/agent"
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+)
+
+func TestMain(m *testing.M) { os.Exit(envtestkit.Main(m)) }
+
+// fakeBuilder is a daemon whose builds do what the test says, by the inline program's text.
+type fakeBuilder struct {
+	mu      sync.Mutex
+	builds  map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error)
+	running []string // programs in the order they began
+	exports []string
+	pingErr error
+	records int
+}
+
+func (f *fakeBuilder) Build(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error) {
+	program := string(job.Inputs.Program)
+	f.mu.Lock()
+	f.running = append(f.running, program)
+	do := f.builds[program]
+	f.mu.Unlock()
+	if do != nil {
+		return do(ctx, job)
+	}
+	return &daemon.Outcome{Total: 3, Cached: 2, Mounts: []daemon.Mount{{ID: "ns/m", Target: "/m"}}}, nil
+}
+
+func (f *fakeBuilder) ExportCache(_ context.Context, job *daemon.Job, _ *daemon.Outcome) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.exports = append(f.exports, job.Plan.Export)
+	return nil
+}
+
+func (f *fakeBuilder) Ping(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pingErr
+}
+
+func (f *fakeBuilder) Observe(context.Context) (*daemon.Observation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Records: 1 + f.records, MountBytes: map[string]int64{"ns/m": 7}}, f.pingErr
+}
+
+func (f *fakeBuilder) began() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.running)
+}
+
+// world is a namespace with one daemon's objects, whose part of the manager the test plays.
+type world struct {
+	*envtestkit.Cluster
+	t  *testing.T
+	ns string
+}
+
+func newWorld(t *testing.T, options ...func(*v1alpha1.BuildCache)) *world {
+	t.Helper()
+	w := &world{Cluster: envtestkit.Get(t), t: t}
+	w.ns = w.Namespace(t)
+	w.create(testbuild.BuildCache(w.ns, "cache", options...))
+	w.create(testbuild.BuildDaemon(w.ns, "cache", 0))
+	w.create(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}})
+	return w
+}
+
+func (w *world) create(o client.Object) {
+	w.t.Helper()
+	if err := w.Client.Create(w.t.Context(), o); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// start runs an agent until stop is called, which returns what Run returned.
+func (w *world) start(builder agent.Builder, podUID string, change ...func(*agent.Options)) (stop func() error) {
+	w.t.Helper()
+	opts := agent.DefaultOptions()
+	opts.Namespace, opts.Cache, opts.Daemon, opts.PodUID, opts.Node = w.ns, "cache", "cache-0", podUID, "node-a"
+	opts.StateDir, opts.HealthAddr, opts.DrainTimeout = w.t.TempDir(), "", time.Minute
+	for _, c := range change {
+		c(&opts)
+	}
+	a, err := agent.New(w.Config, opts, builder, testr.NewWithOptions(w.t, testr.Options{}))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	w.t.Cleanup(func() {
+		if err := stop(); err != nil {
+			w.t.Errorf("the agent ended with: %v", err)
+		}
+	})
+	return stop
+}
+
+// bind makes a build with an open run that is placed on the daemon, as the manager does.
+func (w *world) bind(name, program string, options ...func(*v1alpha1.HLBBuild)) *v1alpha1.HLBBuild {
+	w.t.Helper()
+	b := testbuild.HLBBuild(w.ns, name, append(options, testbuild.WithProgram(program))...)
+	w.create(b)
+	w.manage(b, func(b *v1alpha1.HLBBuild) {
+		buildstatus.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: b.Generation, Key: "key-" + name}, time.Now())
+		buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Reason: "test"}, time.Now())
+	})
+	return b
+}
+
+// manage changes a build's status as the manager.
+func (w *world) manage(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) {
+	w.t.Helper()
+	envtestkit.Eventually(w.t, func() error {
+		if err := w.Client.Get(w.t.Context(), client.ObjectKeyFromObject(b), b); err != nil {
+			return err
+		}
+		before := b.DeepCopy()
+		change(b)
+		return w.Client.Status().Patch(w.t.Context(), b, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	})
+}
+
+// eventually reads a build until it is as wanted.
+func (w *world) eventually(b *v1alpha1.HLBBuild, what string, ok func(*v1alpha1.HLBBuild) bool) {
+	w.t.Helper()
+	envtestkit.Eventually(w.t, func() error {
+		if err := w.Client.Get(w.t.Context(), client.ObjectKeyFromObject(b), b); err != nil {
+			return err
+		}
+		if !ok(b) {
+			return fmt.Errorf("%s: %s is not so: %+v", b.Name, what, b.Status)
+		}
+		return nil
+	})
+}
+
+// until is a build that runs until its context ends, and closes begun when it begins.
+func until(begun chan struct{}) func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
+	return func(ctx context.Context, _ *daemon.Job) (*daemon.Outcome, error) {
+		close(begun)
+		<-ctx.Done()
+		return &daemon.Outcome{}, context.Cause(ctx)
+	}
+}
+
+func await(t *testing.T, ch <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-ch:
+	case <-time.After(envtestkit.Patience):
+		t.Fatalf("waited in vain for %s", what)
+	}
+}
+
+func isLost(b *v1alpha1.HLBBuild) bool { return buildstatus.IsLost(b) }
+
+func TestABuildIsTakenUpAndReported(t *testing.T) {
+	w := newWorld(t, func(c *v1alpha1.BuildCache) {
+		c.Spec.Registry = &v1alpha1.RegistryCacheSpec{Repository: "r.example.com/cache"}
+	})
+	builder := &fakeBuilder{}
+	w.start(builder, "pod")
+	b := w.bind("b", "p")
+	w.WaitCondition(t, b, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	if got := envtestkit.Kstatus(t, b); got != status.CurrentStatus {
+		t.Errorf("kstatus is %s", got)
+	}
+	ref := cacheref.Ref("r.example.com/cache", w.ns, "key-b")
+	w.eventually(b, "the export", func(b *v1alpha1.HLBBuild) bool { return b.Status.Cache.Export != "" })
+	want := v1alpha1.HLBBuildStatus{
+		Cache:  &v1alpha1.CacheUseStatus{Fresh: true, Imports: []string{ref}, Export: ref},
+		Steps:  &v1alpha1.StepsStatus{Total: 3, Cached: 2, Display: "2/3"},
+		Mounts: []v1alpha1.BuildMount{{ID: "ns/m", Target: "/m", Hit: true, Bytes: 7}},
+	}
+	got := v1alpha1.HLBBuildStatus{Cache: b.Status.Cache, Steps: b.Status.Steps, Mounts: b.Status.Mounts}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	for _, kind := range []string{v1alpha1.ConditionCacheImported, v1alpha1.ConditionCacheExported} {
+		if !meta.IsStatusConditionTrue(b.Status.Conditions, kind) {
+			t.Errorf("%s is not True: %+v", kind, b.Status.Conditions)
+		}
+	}
+	if !strings.HasPrefix(b.Status.Run.StartedBy, "pod/") || !strings.HasSuffix(b.Status.LogFile, "/logs/"+w.ns+"-b-g1-1.log") {
+		t.Errorf("started by %s, log in %s", b.Status.Run.StartedBy, b.Status.LogFile)
+	}
+
+	// The next run of the key finds the daemon warm, and neither imports nor exports.
+	again := w.bind("again", "p", testbuild.WithCacheKey("x"))
+	w.manage(again, func(b *v1alpha1.HLBBuild) {}) // reads it
+	w.WaitCondition(t, again, v1alpha1.ConditionReady, metav1.ConditionTrue, "")
+	run := again.Status.Run
+	w.manage(again, func(b *v1alpha1.HLBBuild) {
+		buildstatus.Open(b, v1alpha1.RunStatus{ID: "g1-b", Cause: v1alpha1.CauseRequested, Generation: b.Generation, Key: run.Key}, time.Now())
+		buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0"}, time.Now())
+	})
+	w.eventually(again, "the second run's end", func(b *v1alpha1.HLBBuild) bool { return b.Status.Run.ID == "g1-b" && buildstatus.IsFinal(b) })
+	if again.Status.Cache.Fresh || len(again.Status.Cache.Imports) > 0 {
+		t.Errorf("the second run used the registry cache: %+v", again.Status.Cache)
+	}
+
+	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}
+	w.WaitCondition(t, bd, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDaemonServing)
+	envtestkit.Eventually(t, func() error {
+		if err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(bd), bd); err != nil {
+			return err
+		}
+		s := bd.Status
+		if len(s.Keys) != 2 || s.Slots != 4 || s.NodeName != "node-a" || s.VolumeEpoch == "" || s.CapacityBytes == 0 || len(s.Mounts) != 1 || s.Mounts[0].LastUsed == nil {
+			return fmt.Errorf("the daemon's status is %+v", s)
+		}
+		return nil
+	})
+}
+
+func TestAFailureIsReportedWithItsReason(t *testing.T) {
+	w := newWorld(t)
+	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
+		"bad": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
+			return &daemon.Outcome{}, errors.New("it broke")
+		},
+		"slow": until(make(chan struct{})),
+	}}, "pod")
+	bad := w.bind("bad", "bad")
+	slow := w.bind("slow", "slow", testbuild.WithTimeout(1))
+	secret := w.bind("secret", "p", func(b *v1alpha1.HLBBuild) {
+		b.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "a", SecretRef: v1alpha1.SecretKeyReference{Name: "absent", Key: "k"}}}
+	})
+	w.WaitCondition(t, bad, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonSolveFailed)
+	w.WaitCondition(t, slow, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded)
+	w.WaitCondition(t, secret, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound)
+	if got := envtestkit.Kstatus(t, secret); got != status.FailedStatus {
+		t.Errorf("kstatus is %s", got)
+	}
+	if !strings.Contains(secret.Status.Failure.Message, `"absent"`) {
+		t.Errorf("the message does not name the Secret: %s", secret.Status.Failure.Message)
+	}
+	var events corev1.EventList
+	envtestkit.Eventually(t, func() error {
+		if err := w.Client.List(t.Context(), &events, client.InNamespace(w.ns)); err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.InvolvedObject.Name == "bad" && e.Type == corev1.EventTypeWarning && e.Reason == v1alpha1.ReasonSolveFailed {
+				return nil
+			}
+		}
+		return errors.New("there is no warning about the failed build")
+	})
+}
+
+func TestSlotsAreGivenInTheOrderOfPlacement(t *testing.T) {
+	w := newWorld(t, testbuild.WithSlots(1))
+	first, release := make(chan struct{}), make(chan struct{})
+	builder := &fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
+		"first": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
+			close(first)
+			<-release
+			return &daemon.Outcome{Total: 1}, nil
+		},
+	}}
+	w.start(builder, "pod")
+	w.bind("z", "first")
+	await(t, first, "the first build")
+	last := w.bind("y", "second")
+	last = w.bind("x", "third")
+	close(release)
+	w.WaitCondition(t, last, v1alpha1.ConditionReady, metav1.ConditionTrue, "")
+	if diff := cmp.Diff([]string{"first", "second", "third"}, builder.began()); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
+func TestABuildThatIsNoLongerWantedIsCancelled(t *testing.T) {
+	for name, change := range map[string]func(w *world, b *v1alpha1.HLBBuild){
+		"deleted": func(w *world, b *v1alpha1.HLBBuild) {
+			if err := w.Client.Delete(w.t.Context(), b); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+		"edited": func(w *world, b *v1alpha1.HLBBuild) {
+			envtestkit.Eventually(w.t, func() error {
+				if err := w.Client.Get(w.t.Context(), client.ObjectKeyFromObject(b), b); err != nil {
+					return err
+				}
+				testbuild.WithProgram("other")(b)
+				return w.Client.Update(w.t.Context(), b)
+			})
+		},
+		"given away": func(w *world, b *v1alpha1.HLBBuild) {
+			w.manage(b, func(b *v1alpha1.HLBBuild) {
+				buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, "test", time.Now())
+				buildstatus.Retry(b, time.Now())
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			begun, ended := make(chan struct{}), make(chan struct{})
+			w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
+				"p": func(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error) {
+					defer close(ended)
+					return until(begun)(ctx, job)
+				},
+			}}, "pod")
+			b := w.bind("b", "p")
+			await(t, begun, "the build")
+			change(w, b)
+			await(t, ended, "the build's end")
+		})
+	}
+}
+
+func TestDrainingWaitsForBuilds(t *testing.T) {
+	w := newWorld(t)
+	begun, release := make(chan struct{}), make(chan struct{})
+	stop := w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
+		"p": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
+			close(begun)
+			<-release
+			return &daemon.Outcome{Total: 1}, nil
+		},
+	}}, "pod")
+	b := w.bind("b", "p")
+	await(t, begun, "the build")
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}
+	w.WaitCondition(t, bd, v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)
+	late := w.bind("late", "late")
+	close(release)
+	if err := <-stopped; err != nil {
+		t.Errorf("the agent ended with: %v", err)
+	}
+	w.WaitCondition(t, b, v1alpha1.ConditionReady, metav1.ConditionTrue, "")
+	w.WaitCondition(t, late, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingAgent)
+	held := &coordinationv1.Lease{}
+	if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "cache-0"}, held); err != nil {
+		t.Fatal(err)
+	}
+	if held.Spec.HolderIdentity == nil || *held.Spec.HolderIdentity != "" {
+		t.Errorf("the Lease was not released: %+v", held.Spec)
+	}
+}
+
+func TestABuildThatOutlastsDrainingIsLost(t *testing.T) {
+	w := newWorld(t)
+	begun := make(chan struct{})
+	stop := w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){"p": until(begun)}}, "pod",
+		func(o *agent.Options) { o.DrainTimeout = 0 })
+	b := w.bind("b", "p")
+	await(t, begun, "the build")
+	if err := stop(); err != nil {
+		t.Errorf("the agent ended with: %v", err)
+	}
+	w.eventually(b, "lost", isLost)
+	if b.Status.Run.Lost.Reason != v1alpha1.ReasonDaemonDraining {
+		t.Errorf("it was lost for %s", b.Status.Run.Lost.Reason)
+	}
+}
+
+func TestAnEarlierAgentsAttemptIsReportedLost(t *testing.T) {
+	w := newWorld(t)
+	b := w.bind("b", "p")
+	w.manage(b, func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, "pod/earlier", time.Now()) })
+	builder := &fakeBuilder{}
+	w.start(builder, "pod")
+	w.eventually(b, "lost", isLost)
+	if lost := b.Status.Run.Lost; lost.Attempt != 1 || lost.Daemon != "cache-0" || lost.Reason != v1alpha1.ReasonDaemonLost {
+		t.Errorf("lost: %+v", lost)
+	}
+	if len(builder.began()) > 0 {
+		t.Error("the attempt was run a second time")
+	}
+}
+
+func TestAnAgentThatLosesItsLeaseFencesItself(t *testing.T) {
+	w := newWorld(t)
+	begun, ended := make(chan struct{}), make(chan struct{})
+	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
+		"p": func(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error) {
+			defer close(ended)
+			return until(begun)(ctx, job)
+		},
+	}}, "pod", func(o *agent.Options) {
+		o.Lease = lease.Timing{RenewEvery: 200 * time.Millisecond, FenceAfter: 1500 * time.Millisecond, Duration: 2 * time.Second}
+	})
+	b := w.bind("b", "p")
+	await(t, begun, "the build")
+	other, now, seconds := "otherpod/x", metav1.NowMicro(), int32(2)
+	envtestkit.Eventually(t, func() error { // the agent writes it too
+		held := &coordinationv1.Lease{}
+		if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "cache-0"}, held); err != nil {
+			return err
+		}
+		held.Spec.HolderIdentity, held.Spec.RenewTime, held.Spec.LeaseDurationSeconds = &other, &now, &seconds
+		return w.Client.Update(t.Context(), held)
+	})
+	await(t, ended, "the build's end")
+	// The other holder goes silent, so the agent takes the Lease back and then says what became of its attempt.
+	w.eventually(b, "lost", isLost)
+	if !strings.Contains(b.Status.Run.Lost.Message, "fenced") {
+		t.Errorf("the message is %q", b.Status.Run.Lost.Message)
+	}
+}
