@@ -19,6 +19,8 @@ type tracker struct {
 	forward func(*client.SolveStatus)
 	ran     map[digest.Digest]bool
 	cached  map[digest.Digest]bool
+	users   map[digest.Digest]map[digest.Digest]bool // vertices by the vertex that they are inputs of
+	inner   map[digest.Digest]bool                   // vertices that have inputs
 	errs    map[digest.Digest]string
 	names   map[digest.Digest]string
 	logs    map[digest.Digest][]byte
@@ -29,6 +31,8 @@ func newTracker(forward func(*client.SolveStatus)) *tracker {
 		forward: forward,
 		ran:     map[digest.Digest]bool{},
 		cached:  map[digest.Digest]bool{},
+		users:   map[digest.Digest]map[digest.Digest]bool{},
+		inner:   map[digest.Digest]bool{},
 		errs:    map[digest.Digest]string{},
 		names:   map[digest.Digest]string{},
 		logs:    map[digest.Digest][]byte{},
@@ -53,6 +57,7 @@ func (t *tracker) see(s *client.SolveStatus) {
 	defer t.mu.Unlock()
 	for _, v := range s.Vertexes {
 		t.names[v.Digest] = v.Name
+		t.link(v)
 		if v.Error != "" {
 			t.errs[v.Digest] = v.Error
 		}
@@ -73,6 +78,17 @@ func (t *tracker) see(s *client.SolveStatus) {
 	}
 }
 
+// link notes what v is made from.
+func (t *tracker) link(v *client.Vertex) {
+	for _, input := range v.Inputs {
+		t.inner[v.Digest] = true
+		if t.users[input] == nil {
+			t.users[input] = map[digest.Digest]bool{}
+		}
+		t.users[input][v.Digest] = true
+	}
+}
+
 // tail cuts b to its last logTailBytes, at a line's start where there is one.
 func tail(b []byte) []byte {
 	if len(b) <= logTailBytes {
@@ -90,7 +106,19 @@ func tail(b []byte) []byte {
 func (t *tracker) step(d digest.Digest) (ran, cached bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ran[d], t.cached[d] && !t.ran[d]
+	ran = t.ran[d] && (t.inner[d] || t.needed(d))
+	return ran, t.cached[d] && !ran
+}
+
+// needed says whether the result of a vertex without inputs was asked for. BuildKit shows such a vertex as started when it only works out its
+// cache key, so that alone says nothing; but its result is asked for exactly when something made from it ran, or when it is the result itself.
+func (t *tracker) needed(d digest.Digest) bool {
+	for user := range t.users[d] {
+		if t.ran[user] {
+			return true
+		}
+	}
+	return len(t.users[d]) == 0
 }
 
 func (t *tracker) logTail(d digest.Digest) string {

@@ -3,7 +3,6 @@
 package solve
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -11,50 +10,31 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func TestTracker(t *testing.T) {
+func TestAStepWithoutInputsRanOnlyIfItsResultWasUsed(t *testing.T) {
+	first, second, other := digest.FromString("first"), digest.FromString("second"), digest.FromString("other")
 	now := time.Now()
-	in := []digest.Digest{"sha256:in"}
-	started := func(inputs []digest.Digest, cached, done bool) *client.Vertex {
-		v := &client.Vertex{Digest: "sha256:v", Name: "step", Inputs: inputs, Started: &now, Cached: cached}
-		if done {
-			v.Completed = &now
-		}
-		return v
+	started := func(d digest.Digest, inputs ...digest.Digest) *client.Vertex {
+		return &client.Vertex{Digest: d, Inputs: inputs, Started: &now, Completed: &now}
 	}
-	waiting := &client.Vertex{Digest: "sha256:v", Name: "step", Inputs: in}
-	for name, tc := range map[string]struct {
-		events      []*client.Vertex
-		ran, cached bool
+	cached := func(d digest.Digest, inputs ...digest.Digest) *client.Vertex {
+		return &client.Vertex{Digest: d, Inputs: inputs, Started: &now, Completed: &now, Cached: true}
+	}
+	cases := map[string]struct {
+		seen    []*client.Vertex
+		wantRan bool
 	}{
-		"a step that waits has done nothing":                {[]*client.Vertex{waiting}, false, false},
-		"a step that runs":                                  {[]*client.Vertex{waiting, started(in, false, false), started(in, false, true)}, true, false},
-		"a cached step":                                     {[]*client.Vertex{waiting, started(in, true, true)}, false, true},
-		"a cached step whose layers are fetched":            {[]*client.Vertex{started(in, true, false), started(nil, false, false), started(nil, false, true), started(in, true, true)}, false, true},
-		"a step that ran and is found by another solve":     {[]*client.Vertex{started(in, false, true), started(in, true, true)}, true, false},
-		"a cached step that runs again for another output":  {[]*client.Vertex{started(in, true, true), started(in, false, true)}, true, false},
-		"a step without inputs that runs":                   {[]*client.Vertex{started(nil, false, true)}, true, false},
-		"a cached step without inputs with layers to fetch": {[]*client.Vertex{started(nil, true, false), started(nil, false, true)}, false, true},
-	} {
+		"it did not when all that is made from it was cached": {[]*client.Vertex{started(first), cached(second, first), cached(other, first)}, false},
+		"it did when something made from it ran":              {[]*client.Vertex{started(first), cached(second, first), started(other, first)}, true},
+		"it did when it is the result":                        {[]*client.Vertex{started(first)}, true},
+		"the order of reports does not matter":                {[]*client.Vertex{cached(second, first), started(first)}, false},
+	}
+	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			tr := newTracker(nil)
-			for _, v := range tc.events {
-				tr.see(&client.SolveStatus{Vertexes: []*client.Vertex{v}})
-			}
-			if ran, cached := tr.step("sha256:v"); ran != tc.ran || cached != tc.cached {
-				t.Errorf("ran %t, cached %t", ran, cached)
+			track := newTracker(nil)
+			track.see(&client.SolveStatus{Vertexes: tc.seen})
+			if ran, _ := track.step(first); ran != tc.wantRan {
+				t.Errorf("ran is %v, want %v", ran, tc.wantRan)
 			}
 		})
-	}
-}
-
-func TestTheTailOfALogIsBounded(t *testing.T) {
-	tr := newTracker(nil)
-	for range 1000 {
-		tr.see(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: "v", Data: []byte("a line of output\n")}}})
-	}
-	tr.see(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: "v", Data: []byte("the end\n")}}})
-	got := tr.logTail("v")
-	if len(got) > logTailBytes || !strings.HasPrefix(got, "a line") || !strings.HasSuffix(got, "\nthe end\n") {
-		t.Errorf("%d bytes: %q…", len(got), got[:20])
 	}
 }
