@@ -19,6 +19,7 @@ type weighing struct {
 	keys       int
 	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
 	held       [maxKeys]*holding
+	bare       float64 // least cost on a daemon that holds none of the keys and pulls at Params' rate; 0 if not worked out
 }
 
 // weigh prepares r.
@@ -42,6 +43,39 @@ func (w *weighing) weigh(v *View, r *Request, p *Params) {
 		w.gain[k] = part * (w.cold - w.warm)
 	}
 	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
+}
+
+// bareCost works out bare, unless a key is too small for its holders to be gone after: they would undercut it unseen.
+func (w *weighing) bareCost() {
+	if w.keys == 0 {
+		return
+	}
+	none := Daemon{}
+	extra := 0.0
+	for k := range w.keys {
+		if w.small(k) {
+			return
+		}
+		setup, service, _ := w.fill(k, 0, &none)
+		extra += setup + service
+	}
+	w.bare = w.warm + extra
+	if !w.waived {
+		w.bare += w.price * extra
+	}
+}
+
+// small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys lead.
+func (w *weighing) small(k int) bool { return w.gain[k] < 0.05*(w.cold-w.warm) }
+
+// hopeless reports whether the daemon of this rank, which holds none of the keys, can neither be chosen nor be the runner-up, so that it need not
+// be weighed.
+func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
+	if w.bare <= 0 || d.PullBytesPerSecond > w.p.PullBytesPerSecond || !c.run.exists || !c.second.exists {
+		return false
+	}
+	least := w.bare + w.p.RankSeconds*float64(rank-1)
+	return least > c.run.total && least > c.second.total
 }
 
 // copiesInReach counts the primary key's copies on daemons that take builds, those being made included.

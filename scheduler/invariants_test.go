@@ -305,8 +305,9 @@ func TestMonotony(t *testing.T) {
 		}
 		d := &v.Daemons[first.Chosen.At]
 		for i := range d.Busy {
-			d.Busy[i].EndsAtSeconds -= rapid.Float64Range(0, 300).Draw(t, "earlier")
-			d.Busy[i].ExpectedSeconds /= 2
+			earlier := rapid.Float64Range(0, d.Busy[i].ExpectedSeconds).Draw(t, "earlier") // it began when it began
+			d.Busy[i].EndsAtSeconds -= earlier
+			d.Busy[i].ExpectedSeconds -= earlier
 		}
 		if first.Chosen.Mode == Warm {
 			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: d.ID, Epoch: d.Epoch, Version: v.Ledger.Version(r.Keys[0].ID)})

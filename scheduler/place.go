@@ -76,9 +76,10 @@ func place(v *View, r *Request, p *Params, out *Decision) {
 	head := v.order(r, &order)
 	var c choice
 	seen := w.holders(head, &c)
+	w.bareCost()
 	for i := range head.n {
-		if seen&(1<<i) == 0 {
-			w.consider(head.of[i].at, int32(i+1), &c)
+		if at := head.of[i].at; seen&(1<<i) == 0 && !w.hopeless(&v.Daemons[at], int32(i+1), &c) {
+			w.consider(at, int32(i+1), &c)
 		}
 	}
 	if !c.run.exists && v.open > 0 {
@@ -110,8 +111,8 @@ func (r *Request) primary() KeyID {
 // holders offers every daemon that holds a key of the request. It returns the ranks it dealt with as a bit set.
 func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 	for k := range w.keys {
-		if w.gain[k] < 0.05*(w.cold-w.warm) {
-			continue // too little to go after; it still counts where others lead
+		if w.small(k) {
+			continue
 		}
 		if h := w.held[k]; h != nil {
 			for i := range h.copies {

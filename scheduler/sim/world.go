@@ -284,4 +284,3 @@ func (w *World) end(r *run) {
 	w.measured.end(w.Now, b, r)
 	w.policy.Ended(w, r)
 }
-

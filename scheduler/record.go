@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Record is one round with all it was decided from, fit to be saved and decided again. Only what its queue can see is in it: copies of the queue's keys,
+// shares of its queues.
+type Record struct {
+	NowSeconds float64    `json:"nowSeconds"`
+	Params     Params     `json:"params"`
+	Daemons    []Daemon   `json:"daemons"`
+	Keys       []KeyEntry `json:"keys,omitempty"`
+	Shares     ShareState `json:"shares"`
+	Queue      []Request  `json:"queue"`
+	Decisions  []Decision `json:"decisions"`
+}
+
+// KeyEntry is what the ledger held of one key.
+type KeyEntry struct {
+	Key      KeyID  `json:"key,string"`
+	Version  uint32 `json:"version"`
+	Replicas int32  `json:"replicas,omitempty"`
+	Copies   []Copy `json:"copies,omitempty"`
+}
+
+// ShareState is what Shares held.
+type ShareState struct {
+	Now     float64            `json:"now"`
+	Tags    map[string]float64 `json:"tags,omitempty"`
+	Weights map[string]float64 `json:"weights,omitempty"`
+}
+
+// NewRecord saves a round: the view and queue it was given, and what it decided. Everything is copied.
+func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Record {
+	r := &Record{NowSeconds: v.NowSeconds, Params: *p, Daemons: slices.Clone(v.Daemons), Decisions: slices.Clone(decisions)}
+	for i := range r.Daemons {
+		r.Daemons[i].Busy = slices.Clone(r.Daemons[i].Busy)
+		r.Daemons[i].Platforms = slices.Clone(r.Daemons[i].Platforms)
+	}
+	seen := map[KeyID]bool{}
+	for i := range queue {
+		q := queue[i]
+		q.Keys, q.FailedOn = slices.Clone(q.Keys), slices.Clone(q.FailedOn)
+		r.Queue = append(r.Queue, q)
+		for k := range q.Keys {
+			key := q.Keys[k].ID
+			if h := v.Ledger.keys[key]; h != nil && !seen[key] {
+				seen[key] = true
+				r.Keys = append(r.Keys, KeyEntry{Key: key, Version: h.version, Replicas: h.replicas, Copies: slices.Clone(h.copies)})
+			}
+		}
+		if v.Shares != nil {
+			r.Shares.save(v.Shares, q.Queue)
+		}
+	}
+	return r
+}
+
+// save keeps one queue's share.
+func (s *ShareState) save(from *Shares, queue string) {
+	if s.Tags == nil {
+		s.Now, s.Tags, s.Weights = from.now, map[string]float64{}, map[string]float64{}
+	}
+	if tag, known := from.tag[queue]; known {
+		s.Tags[queue] = tag
+	}
+	if weight, set := from.weight[queue]; set {
+		s.Weights[queue] = weight
+	}
+}
+
+// ReadRecord reads what Write wrote. It refuses records that could not have been made.
+func ReadRecord(in io.Reader) (*Record, error) {
+	var r Record
+	dec := json.NewDecoder(in)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return nil, fmt.Errorf("read record: %w", err)
+	}
+	if err := r.Params.Validate(); err != nil {
+		return nil, fmt.Errorf("read record: params: %w", err)
+	}
+	if len(r.Decisions) > 0 && len(r.Decisions) != len(r.Queue) {
+		return nil, fmt.Errorf("read record: %d decisions for %d requests", len(r.Decisions), len(r.Queue))
+	}
+	return &r, nil
+}
+
+// Write writes the record as JSON.
+func (r *Record) Write(out io.Writer) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(r); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return nil
+}
+
+// Replay decides the record's round again. The result equals Decisions when the record was made by the same version of this package.
+func (r *Record) Replay() ([]Decision, error) {
+	l := NewLedger()
+	for _, k := range r.Keys {
+		h := l.hold(k.Key)
+		h.version, h.replicas = k.Version, k.Replicas
+		for _, c := range k.Copies {
+			*h.at(c.Daemon) = c
+		}
+	}
+	v, err := NewView(r.Daemons, l, r.NowSeconds)
+	if err != nil {
+		return nil, fmt.Errorf("replay: %w", err)
+	}
+	v.Shares = NewShares()
+	v.Shares.now = r.Shares.Now
+	for queue, tag := range r.Shares.Tags {
+		v.Shares.tag[queue] = tag
+	}
+	for queue, weight := range r.Shares.Weights {
+		v.Shares.SetWeight(queue, weight)
+	}
+	return Round(v, r.Queue, &r.Params), nil
+}
