@@ -87,7 +87,7 @@ func (e *evaluator) runFrontend(c *call, ref string) (built, error) {
 	if _, set := req.FrontendOpt["source"]; !set {
 		req.FrontendOpt["source"] = ref
 	}
-	res, err := e.solveResult(c.span, req)
+	res, err := e.solveResult(c.span, b.needs, req)
 	if err != nil {
 		return b, err
 	}

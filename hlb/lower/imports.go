@@ -238,7 +238,7 @@ func (e *evaluator) importBuilt(in *source, imp *ast.Import, img *image, name, f
 	if s.Empty() {
 		return nil, diag.Errorf(diag.ImportNotFound, at, "there is no file %s: the filesystem is empty", file)
 	}
-	ref, err := e.solveNow(at, gateway.SolveRequest{Definition: s.Definition.ToPB()})
+	ref, err := e.solveNow(at, s.Needs, gateway.SolveRequest{Definition: s.Definition.ToPB()})
 	if err != nil {
 		return nil, err
 	}
@@ -251,8 +251,8 @@ func (e *evaluator) importBuilt(in *source, imp *ast.Import, img *image, name, f
 }
 
 // solveNow solves while compiling.
-func (e *evaluator) solveNow(at diag.Span, req gateway.SolveRequest) (gateway.Reference, error) {
-	res, err := e.solveResult(at, req)
+func (e *evaluator) solveNow(at diag.Span, needs request.Needs, req gateway.SolveRequest) (gateway.Reference, error) {
+	res, err := e.solveResult(at, needs, req)
 	if err != nil {
 		return nil, err
 	}
@@ -266,10 +266,15 @@ func (e *evaluator) solveNow(at diag.Span, req gateway.SolveRequest) (gateway.Re
 	return ref, nil
 }
 
-func (e *evaluator) solveResult(at diag.Span, req gateway.SolveRequest) (*gateway.Result, error) {
+func (e *evaluator) solveResult(at diag.Span, needs request.Needs, req gateway.SolveRequest) (*gateway.Result, error) {
 	if e.opts.Solver == nil {
 		return nil, diag.Errorf(NeedsDaemon, at, "this is built while compiling, which needs a daemon").
 			WithHint("compile with a daemon at hand, not offline")
+	}
+	if s, ok := e.opts.Solver.(NeedsSolver); ok {
+		if err := s.Need(needs); err != nil {
+			return nil, e.conversion(Lookup, at, "%v", err)
+		}
 	}
 	res, err := e.opts.Solver.Solve(e.ctx, req)
 	if err != nil {
@@ -293,7 +298,7 @@ func (r *contextRoot) Read(ctx context.Context, name string, limit int) ([]byte,
 		if err != nil {
 			return nil, err
 		}
-		if r.ref, err = r.e.solveNow(diag.Span{}, gateway.SolveRequest{Definition: s.Definition.ToPB()}); err != nil {
+		if r.ref, err = r.e.solveNow(diag.Span{}, s.Needs, gateway.SolveRequest{Definition: s.Definition.ToPB()}); err != nil {
 			return nil, err
 		}
 	}

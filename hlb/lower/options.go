@@ -39,6 +39,12 @@ type Solver interface {
 	Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error)
 }
 
+// NeedsSolver is a Solver that is told what the next solves take of this machine, so that their session can offer it.
+type NeedsSolver interface {
+	Solver
+	Need(needs request.Needs) error
+}
+
 // Pusher performs an export while compiling, for programs that use the digest of a dockerPush, and returns that digest.
 type Pusher interface {
 	Push(ctx context.Context, export *request.Node) (digest.Digest, error)

@@ -25,12 +25,19 @@ func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile 
 	r := &runner{client: c, req: &request.Request{}, opts: opts, track: newTracker(opts.Status)}
 	j := r.newJob()
 	j.needs = compile.ContextNeeds
+	offered := &offer{}
+	if compile.Profile == lower.ProfileLocal {
+		var err error
+		if j.extra, err = offered.attachables(); err != nil {
+			return nil, nil, err
+		}
+	}
 	err := j.run(ctx, client.SolveOpt{Internal: true}, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		if compile.Resolver == nil {
 			compile.Resolver = gw
 		}
 		if compile.Solver == nil {
-			compile.Solver = &importingSolver{j, gw}
+			compile.Solver = &importingSolver{j, gw, offered}
 		}
 		if compile.Pusher == nil {
 			compile.Pusher = &pusher{r}
@@ -59,6 +66,7 @@ var errRefused = errors.New("the program does not compile")
 type importingSolver struct {
 	job *job
 	gw  gateway.Client
+	*offer
 }
 
 func (s *importingSolver) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {

@@ -134,34 +134,6 @@ fs default(string who) {
 	}
 }
 
-func TestModulesInFilesystems(t *testing.T) {
-	s := newSite(t)
-	s.run(t, `
-fs default() {
-	scratch
-	mkfile "module.hlb" 0o644 <<-HLB
-		import sub from "./dir/sub.hlb"
-		export go
-		fs go() { sub.data; }
-		HLB
-	mkdir "dir" 0o755
-	mkfile "dir/sub.hlb" 0o644 <<-HLB
-		export data
-		fs data() { local "files"; }
-		HLB
-	mkdir "dir/files" 0o755
-	mkfile "dir/files/f" 0o644 "in the module"
-	dockerPush "$REG/module:1"
-}`, lower.Options{}, Options{})
-	dir := t.TempDir()
-	s.run(t, fmt.Sprintf(`
-import m from image("$REG/module:1")
-fs default() { m.go; download %q; }`, dir), lower.Options{}, Options{})
-	if dt, err := os.ReadFile(filepath.Join(dir, "f")); err != nil || string(dt) != "in the module" {
-		t.Errorf("%q, %v", dt, err)
-	}
-}
-
 func TestTheDigestOfAPushIsKnownWhileCompiling(t *testing.T) {
 	s := newSite(t)
 	res := s.run(t, `

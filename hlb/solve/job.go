@@ -23,6 +23,7 @@ type job struct {
 	needs    request.Needs
 	imports  []request.Import
 	layouts  *layouts
+	extra    []sessionAttachable
 	response map[string]string // the exporters' answers, after run
 }
 
@@ -54,7 +55,7 @@ func (j *job) run(ctx context.Context, opt client.SolveOpt, build gateway.BuildF
 		return err
 	}
 	defer release()
-	opt.Session = append(append([]sessionAttachable(nil), j.r.opts.Session...), attach...)
+	opt.Session = append(append([]sessionAttachable(nil), j.r.opts.Session...), append(attach, j.extra...)...)
 	opt.AllowedEntitlements = j.needs.Entitlements
 	opt.FrontendAttrs = map[string]string{} // the client writes cache imports into it, without a look
 	if opt.LocalMounts, err = localMounts(j.needs.Locals); err != nil {
