@@ -31,6 +31,13 @@ type deadlineError struct {
 
 func (e *deadlineError) Error() string { return fmt.Sprintf("The build took longer than %s", e.limit) }
 
+// apiError says that the API server could not be asked for what a build names. Another attempt may have more luck.
+type apiError struct {
+	err error
+}
+
+func (e *apiError) Error() string { return "can't read what the build names: " + e.err.Error() }
+
 // ending is how an attempt ended. The zero value is success; silent is set when nobody wants to hear.
 type ending struct {
 	silent bool
@@ -70,7 +77,10 @@ func classifyBuild(err error, volumeFull bool) ending {
 	var push *daemon.PushError
 	var missing *inputs.Error
 	var entitlement *solve.EntitlementError
+	var api *apiError
 	switch {
+	case errors.As(err, &api):
+		return lost(v1alpha1.ReasonDaemonLost, api)
 	case errors.As(err, &compile):
 		return ending{failure: compileFailure(compile.Diagnostics)}
 	case errors.As(err, &missing):

@@ -131,7 +131,11 @@ func (t *task) solve(ctx context.Context) error {
 	t.epoch, t.held = t.ledger.Epoch(), t.inventory.mountBytes()
 	in, err := inputs.Gather(ctx, t.live, t.build.Namespace, &t.build.Spec, registry)
 	if err != nil {
-		return err
+		var missing *inputs.Error
+		if errors.As(err, &missing) {
+			return err
+		}
+		return &apiError{err}
 	}
 	t.job = &daemon.Job{
 		Namespace: t.build.Namespace,

@@ -16,13 +16,14 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb"
+	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/hlb/request"
 	"github.com/openllb/hlb-operator/hlb/solve"
 	"github.com/openllb/hlb-operator/internal/cacheref"
 )
 
 // Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error it says how far the build
-// came. Errors are *CompileError, *SourceError, *CredentialError, *PushError, those of package solve, or the connection's.
+// came. Errors are *CompileError, *DisconnectedError, *SourceError, *CredentialError, *PushError, those of package solve, or the connection's.
 func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	out := &Outcome{ImportErrors: map[string]string{}}
 	attach, err := attachables(job)
@@ -82,6 +83,11 @@ func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attacha
 		AllowCacheRef:       job.allowCacheRef,
 		AllowedEntitlements: job.Entitlements,
 	})
+	for _, d := range found {
+		if d.Code == lower.DaemonLost {
+			return nil, &DisconnectedError{d.Message}
+		}
+	}
 	if found.HasErrors() {
 		return nil, &CompileError{found}
 	}

@@ -24,6 +24,10 @@ func isConnectionLost(err error) bool {
 // IsLost says whether err means that the daemon is gone or going, so that the build may succeed elsewhere. It must not be asked about a build
 // that the agent itself has cancelled.
 func IsLost(err error) bool {
+	var disconnected *DisconnectedError
+	if errors.As(err, &disconnected) {
+		return true
+	}
 	var step *errdefs.VertexError
 	if err == nil || errors.As(err, &step) {
 		return false

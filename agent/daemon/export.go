@@ -40,6 +40,7 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 		Session:             attach,
 		CacheExports:        []client.CacheOptionsEntry{cacheExport(job)},
 		AllowedEntitlements: job.Entitlements,
+		Internal:            true,
 	}, "", out.solveTargets, ch)
 	<-drained
 	if err != nil && failure != "" {

@@ -15,7 +15,7 @@ import (
 )
 
 // lazyJob is a job on the daemon in which the compiler looks things up: image configs, git trees, modules. It is opened by the first look-up, so
-// that a program without any costs no round trip. It is safe for concurrent use.
+// that a program without any costs no round trip. It is internal, so that buildkitd writes no history of it. It is safe for concurrent use.
 type lazyJob struct {
 	ctx    context.Context
 	client *client.Client
@@ -35,7 +35,7 @@ type lazyJob struct {
 // newLazyJob prepares a job. It must be closed.
 func (d *Daemon) newLazyJob(ctx context.Context, attach []session.Attachable, report func(*client.SolveStatus)) *lazyJob {
 	return &lazyJob{
-		ctx: ctx, client: d.client, opt: client.SolveOpt{Session: attach}, report: report,
+		ctx: ctx, client: d.client, opt: client.SolveOpt{Session: attach, Internal: true}, report: report,
 		opened: make(chan struct{}), finish: make(chan struct{}), done: make(chan struct{}),
 	}
 }

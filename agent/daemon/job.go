@@ -54,6 +54,13 @@ type CompileError struct {
 
 func (e *CompileError) Error() string { return e.Diagnostics.Error() }
 
+// DisconnectedError says that the daemon went away while the compiler was looking something up.
+type DisconnectedError struct {
+	Message string
+}
+
+func (e *DisconnectedError) Error() string { return e.Message }
+
 // SourceError says that the program or its context can't be read.
 type SourceError struct {
 	What string
