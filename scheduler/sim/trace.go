@@ -19,6 +19,10 @@ import (
 // one fleet serves many more projects than were recorded at once. The first half of the lane is warm-up.
 const laneDays = 14
 
+// tracedDiskBytes is a daemon's volume in recorded workloads. A fortnight of the folded year of 2019 has 33,769 programs, 93 TB at the drawn sizes;
+// thirty volumes of this size hold two thirds of it, so eviction is at work and does not drown everything else.
+const tracedDiskBytes = 2e12
+
 // Recorded reads a recording: tab-separated lines, optionally gzipped, of seconds since the year's start, project, branch, duration in seconds
 // summed over jobs, and number of jobs. A build's cold length is duration/jobs; its program is the project within its lane. What the recording
 // does not say is drawn as in Generate: cold/warm ratio and copy size by program. Every lane of the same project has the same draw.
@@ -27,7 +31,7 @@ func Recorded(r io.Reader, daemons int, slots int32, priming bool, seed uint64) 
 	if err != nil {
 		return nil, err
 	}
-	w := &Workload{Daemons: daemons, Slots: slots, DiskBytes: 150e9, Priming: priming, PullBytesPerSecond: 2e8, EstimateBias: 1,
+	w := &Workload{Daemons: daemons, Slots: slots, DiskBytes: tracedDiskBytes, Priming: priming, PullBytesPerSecond: 2e8, EstimateBias: 1,
 		WarmUpSeconds: laneDays / 2 * day, EndSeconds: laneDays * day}
 	programs := map[string]int{}
 	sums := []float64{}

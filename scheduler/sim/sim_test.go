@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// small is a fleet of six four-slot daemons for half a day.
+func small(change func(*Generated)) *Workload {
+	g := Generated{Name: "small", Seed: 3, Daemons: 6, Slots: 4, Programs: 60, Utilisation: .3, Zipf: .9, ColdRatio: 4, Days: .5, WarmUpDays: .15}
+	change(&g)
+	return Generate(g)
+}
+
+func ours() *Ours { return NewOurs(scheduler.DefaultParams()) }
+
+// finish is Run for workloads that must be finished.
+func finish(t *testing.T, w *Workload, p Policy) *Result {
+	t.Helper()
+	r, err := Run(w, "policy", p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRunsAreRepeatable(t *testing.T) {
+	w := small(func(g *Generated) { g.Priming = true }).Churn(36, 1)
+	if diff := cmp.Diff(finish(t, w, ours()), finish(t, w, ours())); diff != "" {
+		t.Errorf("the same run twice:\n%s", diff)
+	}
+}
+
+func TestEveryPolicyKeepsTheRules(t *testing.T) {
+	// begin refuses starts on full, closed or unfit daemons, so a run to the end is the test.
+	w := small(func(g *Generated) {
+		g.Platforms = []string{"linux/amd64", "linux/arm64"}
+		g.MountKeys = 5
+		g.Priming = true
+	}).Churn(36, 1)
+	for _, p := range Policies(scheduler.DefaultParams()) {
+		t.Run(p.Name, func(t *testing.T) {
+			r := finish(t, w, p.New())
+			if !r.Unstable && r.OverBound < 1 {
+				t.Errorf("beats the lower bound: %s", r)
+			}
+		})
+	}
+}
+
+func TestOursBeatsTheRest(t *testing.T) {
+	for name, priming := range map[string]bool{"without priming": false, "with priming": true} {
+		t.Run(name, func(t *testing.T) {
+			w := small(func(g *Generated) { g.Priming = priming })
+			best := finish(t, w, ours())
+			for _, p := range Policies(scheduler.DefaultParams()) {
+				if strings.HasPrefix(p.Name, "ours") {
+					continue
+				}
+				if r := finish(t, w, p.New()); !r.Unstable && r.MeanSeconds < best.MeanSeconds {
+					t.Errorf("%s is better:\n%s\n%s", p.Name, r, best)
+				}
+			}
+		})
+	}
+}
+
+// TestRecoversFromBurst is invariant 18 of the design: no state from which a fleet does not come back.
+func TestRecoversFromBurst(t *testing.T) {
+	calm := small(func(g *Generated) { g.Days = 1 })
+	const start = 8 * 3600.0
+	burst := small(func(g *Generated) { g.Days = 1 }).Burst(10, start, start+600, 1)
+	a, b := finish(t, calm, ours()), finish(t, burst, ours())
+	// Ten times the work of ten minutes at 0.3 of the slots is 30 minutes of the whole fleet, or about 45 minutes beside what comes meanwhile.
+	drained := int(start/600) + 1 + 2*45/10
+	longest := 0
+	for i := drained + 6; i < len(a.QueueByTenMins) && i < len(b.QueueByTenMins); i++ {
+		longest = max(longest, b.QueueByTenMins[i]-a.QueueByTenMins[i])
+	}
+	if longest > 24 {
+		t.Errorf("up to %d more builds wait long after the burst than without it", longest)
+	}
+	if a.Unstable || b.Unstable || b.Warm < a.Warm-.05 {
+		t.Errorf("the burst leaves the fleet colder:\n%s\n%s", a, b)
+	}
+}
+
+func TestNobodyStarves(t *testing.T) {
+	w := small(func(g *Generated) { g.DemandByQueue = []float64{10, 1, 1}; g.Utilisation = .5 })
+	r := finish(t, w, ours())
+	longest := 0.0
+	for i := range w.Builds {
+		longest = max(longest, w.Builds[i].ColdSeconds)
+	}
+	if bound := 120 + 2*longest; r.MaxWait > bound {
+		t.Errorf("the longest wait is %.0fs, want at most %.0fs: overdue age and two of the longest builds", r.MaxWait, bound)
+	}
+}
+
+func TestStampedeBuildsColdOnlyWhereItPays(t *testing.T) {
+	w := &Workload{Name: "stampede", Daemons: 12, Slots: 4, DiskBytes: 150e9, PullBytesPerSecond: 2e8, EstimateBias: 1, EndSeconds: 10}
+	w.Programs = []Program{{Keys: []scheduler.KeyUse{{ID: 1, Gain: 1, Bytes: 1e9}}, WarmSeconds: 10, ColdSeconds: 300}}
+	w.Stampede(0, 100, 0, 1)
+	r := finish(t, w, &Ours{Params: scheduler.DefaultParams(), Foresight: true})
+	if cold := r.Cold * 99; cold > 40 {
+		t.Errorf("%.0f of 99 later builds of one key are cold", cold)
+	}
+	if r.MaxWait > 400 {
+		t.Errorf("the last waits %.0fs for a build of 10s", r.MaxWait)
+	}
+}
+
+func TestLostMemoryCostsOnlyTime(t *testing.T) {
+	w := small(func(g *Generated) { g.Priming = true })
+	forgetful := ours()
+	forgetful.ForgetAtSeconds = .3 * day
+	a, b := finish(t, w, ours()), finish(t, w, forgetful)
+	if b.Unstable || b.MeanSeconds > 1.3*a.MeanSeconds {
+		t.Errorf("after losing its ledger:\n%s\n%s", b, a)
+	}
+}
+
+// TestBoundsOnTinyCases checks both bounds against the best of all schedules.
+func TestBoundsOnTinyCases(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range 60 {
+		w := &Workload{Daemons: 1 + rng.IntN(2), Slots: 1, EndSeconds: 100}
+		for p := range 3 {
+			w.Programs = append(w.Programs, Program{Keys: []scheduler.KeyUse{{ID: scheduler.KeyID(p), Gain: 1}}})
+		}
+		for range 6 {
+			warm := 1 + 20*rng.Float64()
+			w.Builds = append(w.Builds, Build{Program: rng.IntN(3), ArriveSeconds: 40 * rng.Float64(), WarmSeconds: warm, ColdSeconds: warm * 3})
+		}
+		w.sort()
+		best := optimum(w)
+		if lb0, lb1 := LB0(w), LB1(w); lb0 > best+1e-9 || lb1 > best+1e-9 {
+			t.Fatalf("bounds %.4f and %.4f exceed the optimum %.4f of %+v", lb0, lb1, best, w.Builds)
+		}
+	}
+}
+
+// optimum is the least mean completion, by trying every order of the builds on every assignment to slots, lengths being the least possible ones.
+func optimum(w *Workload) float64 {
+	var least []float64
+	forEachLeast(w, func(_ *Build, l float64) { least = append(least, l) })
+	best := math.Inf(1)
+	free := make([]float64, w.Daemons*int(w.Slots))
+	var try func(done int, sum float64)
+	try = func(done int, sum float64) {
+		if sum >= best {
+			return
+		}
+		if done == 1<<len(least)-1 {
+			best = sum
+			return
+		}
+		for i := range least {
+			if done&(1<<i) != 0 {
+				continue
+			}
+			for s := range free {
+				before := free[s]
+				end := max(before, w.Builds[i].ArriveSeconds) + least[i]
+				free[s] = end
+				try(done|1<<i, sum+end-w.Builds[i].ArriveSeconds)
+				free[s] = before
+			}
+		}
+	}
+	try(0, 0)
+	return best / float64(len(least))
+}
+
+func TestRecordedReads(t *testing.T) {
+	const text = "10\t7\tmain\t300\t3\n20\t8\tmain\t-5\t1\n1209700\t7\tmain\t50\t1\n"
+	w, err := Recorded(strings.NewReader(text), 2, 4, false, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type brief struct{ Program, At, Cold float64 }
+	var got []brief
+	for _, b := range w.Builds {
+		got = append(got, brief{float64(b.Program), b.ArriveSeconds, b.ColdSeconds})
+	}
+	// The second fortnight's build runs beside the first's, as another program.
+	if diff := cmp.Diff([]brief{{0, 10, 100}, {1, 100, 50}}, got); diff != "" {
+		t.Errorf("builds (-want +got):\n%s", diff)
+	}
+	_, err = Recorded(strings.NewReader("10\t7\tmain\n"), 2, 4, false, 1)
+	if err == nil || !strings.HasPrefix(err.Error(), "line 1: 3 columns") {
+		t.Errorf("a short line gives %v", err)
+	}
+}
+
+func TestGeneratedTraceIsARecording(t *testing.T) {
+	in, err := GeneratedTrace(2, 200)()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Recorded(in, 4, 4, true, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.Builds); n < 2*14*100 || n > 2*14*400 {
+		t.Errorf("%d builds in two fortnights of 200 a day", n)
+	}
+}
+
+func TestReportIsReadable(t *testing.T) {
+	var results []*Result
+	for _, u := range []string{"load-10", "load-20"} {
+		for _, p := range []string{"ours", "least-loaded"} {
+			results = append(results, &Result{Workload: u, Policy: p, OverBound1: 1.1})
+		}
+	}
+	results = append(results, &Result{Workload: "u35", Policy: "ours", Warm: .9, Cold: .1})
+	files, err := Report(results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name)
+		if !strings.HasSuffix(f.Name, ".svg") {
+			continue
+		}
+		for dec := xml.NewDecoder(strings.NewReader(string(f.Content))); ; {
+			if _, err := dec.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", f.Name, err)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"sim.json", "sim-load.svg", "sim-hits-u35.svg", "sim.html"}, names); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
