@@ -4,31 +4,43 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildkey"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
 
-// newRun is the run that the object asks for now. Its id is the same however often it is worked out.
+// newRun is the run that the object asks for now. Its id is the same however often it is worked out, and no earlier run that the status tells of
+// has it: an annotation may come back to an old value.
 func newRun(b *v1alpha1.HLBBuild) v1alpha1.RunStatus {
 	run := v1alpha1.RunStatus{
 		ID:          fmt.Sprintf("g%d", b.Generation),
 		Cause:       v1alpha1.CauseSpecChanged,
 		Generation:  b.Generation,
-		RequestedAt: b.Annotations[v1alpha1.AnnotationRequestedAt],
+		RequestedAt: buildstatus.Requested(b),
 		Key:         buildkey.Derive(b, inlineMounts(b)),
-	}
-	if len(run.RequestedAt) > 64 {
-		run.RequestedAt = run.RequestedAt[:64]
 	}
 	if run.RequestedAt != "" {
 		sum := sha256.Sum256([]byte(run.RequestedAt))
 		run.ID += "-" + hex.EncodeToString(sum[:4])
 	}
+	base := run.ID
+	for n := 2; isRunOf(b, run.ID); n++ {
+		run.ID = fmt.Sprintf("%s-%d", base, n)
+	}
 	if old := b.Status.Run; old != nil && old.Generation == b.Generation {
 		run.Cause = v1alpha1.CauseRequested
 	}
 	return run
+}
+
+// isRunOf says whether the status tells of a run with this id.
+func isRunOf(b *v1alpha1.HLBBuild, id string) bool {
+	if old := b.Status.Run; old != nil && old.ID == id {
+		return true
+	}
+	return slices.ContainsFunc(b.Status.History, func(r v1alpha1.RunRecord) bool { return r.ID == id })
 }
 
 // inlineMounts lists the ids of the cache mounts that an inline program declares, by static analysis.

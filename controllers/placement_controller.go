@@ -56,6 +56,9 @@ func cacheOfBuild(_ context.Context, o client.Object) []reconcile.Request {
 
 // Reconcile decides the queue of one BuildCache and binds what is to run.
 func (r *PlacementReconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
+	if !cache.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its daemons are about to go
+	}
 	f, err := r.read(ctx, cache)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -123,7 +126,7 @@ func (r *PlacementReconciler) carryOut(ctx context.Context, build *v1alpha1.HLBB
 	}
 	if d.Action == scheduler.Run {
 		cache := types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}
-		r.assumptions.add(cache, attemptOf(build), d.Chosen.Name)
+		r.assumptions.add(cache, attemptOf(build), assumption{daemon: d.Chosen.Name, before: before.ResourceVersion})
 		log.FromContext(ctx).Info("Placed a build", "HLBBuild", build.Name, "daemon", d.Chosen.Name, "reason", d.Why.String(), "run", build.Status.Run.ID)
 		tellPlaced(r.Events, build)
 	}
@@ -148,44 +151,48 @@ func worthTelling(build *v1alpha1.HLBBuild, d *scheduler.Decision) bool {
 	return true
 }
 
+// assumption is a placement that was written on top of one version of a build.
+type assumption struct {
+	daemon string
+	before string // the resource version
+}
+
 // assumptions are placements that were written and not yet seen in the manager's cache. It is safe for concurrent use.
 type assumptions struct {
 	mu sync.Mutex
-	of map[types.NamespacedName]map[attemptID]string
+	of map[types.NamespacedName]map[attemptID]assumption
 }
 
-func (a *assumptions) add(cache types.NamespacedName, attempt attemptID, daemon string) {
+func (a *assumptions) add(cache types.NamespacedName, attempt attemptID, made assumption) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.of == nil {
-		a.of = map[types.NamespacedName]map[attemptID]string{}
+		a.of = map[types.NamespacedName]map[attemptID]assumption{}
 	}
 	if a.of[cache] == nil {
-		a.of[cache] = map[attemptID]string{}
+		a.of[cache] = map[attemptID]assumption{}
 	}
-	a.of[cache][attempt] = daemon
+	a.of[cache][attempt] = made
 }
 
-// current drops what builds no longer bear out and returns a copy of the rest: only an attempt that still looks as if it waited is assumed.
+// current drops what was seen meanwhile and returns the rest, as daemons' names by attempt. A placement is assumed only while the cache still
+// shows the very version it was written on. Any later version holds the placement itself or what became of it: a build that was taken
+// back from its daemon waits again, with the same attempt.
 func (a *assumptions) current(cache types.NamespacedName, builds []v1alpha1.HLBBuild) map[attemptID]string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	still := map[attemptID]string{}
+	still, out := map[attemptID]assumption{}, map[attemptID]string{}
 	for i := range builds {
 		if !buildstatus.IsWaiting(&builds[i]) {
 			continue
 		}
 		id := attemptOf(&builds[i])
-		if daemon, assumed := a.of[cache][id]; assumed {
-			still[id] = daemon
+		if made, assumed := a.of[cache][id]; assumed && made.before == builds[i].ResourceVersion {
+			still[id], out[id] = made, made.daemon
 		}
 	}
 	if a.of != nil {
 		a.of[cache] = still
-	}
-	out := make(map[attemptID]string, len(still))
-	for id, daemon := range still {
-		out[id] = daemon
 	}
 	return out
 }

@@ -6,6 +6,8 @@
 package buildstatus
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"time"
@@ -156,5 +158,19 @@ func IsBound(b *v1alpha1.HLBBuild) bool {
 // NeedsRun says whether the object asks for a run that was not opened yet.
 func NeedsRun(b *v1alpha1.HLBBuild) bool {
 	run := b.Status.Run
-	return run == nil || run.Generation != b.Generation || run.RequestedAt != b.Annotations[v1alpha1.AnnotationRequestedAt]
+	return run == nil || run.Generation != b.Generation || run.RequestedAt != Requested(b)
+}
+
+// requestedLimit bounds status.run.requestedAt; the API's own limit, in characters.
+const requestedLimit = 64
+
+// Requested is the annotation that asks for a run, as status.run.requestedAt holds it: a value that does not fit is replaced by its digest, so
+// that different values stay different.
+func Requested(b *v1alpha1.HLBBuild) string {
+	value := b.Annotations[v1alpha1.AnnotationRequestedAt]
+	if len(value) <= requestedLimit {
+		return value
+	}
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:])
 }

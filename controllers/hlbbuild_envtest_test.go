@@ -1,0 +1,244 @@
+package controllers
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+)
+
+// expectState checks Ready's reason and how kstatus reads the build.
+func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want status.Status) {
+	t.Helper()
+	ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Reason != reason {
+		t.Errorf("Ready is %+v, want reason %s", ready, reason)
+	}
+	if got := envtestkit.Kstatus(t, b); got != want {
+		t.Errorf("kstatus is %s, want %s", got, want)
+	}
+}
+
+func TestRunGoesFromQueueToSuccess(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(1, 1)
+	b := testbuild.HLBBuild(w.ns, "b")
+	w.create(b)
+	if got := envtestkit.Kstatus(t, b); got != status.InProgressStatus {
+		t.Errorf("an unseen build's kstatus is %s", got)
+	}
+	b = w.step(b)
+	expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+	if run := b.Status.Run; run.ID != "g1" || run.Attempt != 1 || run.Cause != v1alpha1.CauseSpecChanged || run.Key != "build:b" {
+		t.Errorf("the first run is %+v", run)
+	}
+	version := b.ResourceVersion
+	if again := w.step(b); again.ResourceVersion != version {
+		t.Error("a second look at the same world wrote something")
+	}
+	w.place(cache)
+	b = w.step(b)
+	expectState(t, b, v1alpha1.ReasonAwaitingAgent, status.InProgressStatus)
+	w.takeUp(b)
+	b = w.step(b)
+	expectState(t, b, v1alpha1.ReasonSolving, status.InProgressStatus)
+	w.clock.Step(1500 * time.Millisecond)
+	w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+	version = b.ResourceVersion
+	b = w.step(b)
+	expectState(t, b, v1alpha1.ReasonSucceeded, status.CurrentStatus)
+	if b.ResourceVersion != version || b.Status.Run.DurationSeconds != 2 {
+		t.Errorf("after the end: version %s → %s, %d s", version, b.ResourceVersion, b.Status.Run.DurationSeconds)
+	}
+	if w.place(cache).RequeueAfter != 0 {
+		t.Error("the loop goes on without builds to place")
+	}
+}
+
+func TestEachGenerationAndRequestIsARun(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(1, 4)
+	b := w.open("b")
+	finish := func() {
+		w.place(cache)
+		w.takeUp(b)
+		w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+		w.step(b)
+	}
+	finish()
+	request := func(value string) {
+		testbuild.WithRequest(value)(b)
+		w.must(w.c.Update(t.Context(), b))
+		b = w.step(b)
+		expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+	}
+	request("2026-01-01T00:00:00Z")
+	if b.Status.Run.Cause != v1alpha1.CauseRequested || b.Status.Run.Generation != 1 {
+		t.Errorf("the requested run is %+v", b.Status.Run)
+	}
+	finish()
+	b.Spec.CacheKey = "other"
+	w.must(w.c.Update(t.Context(), b))
+	b = w.step(b)
+	if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Run.Generation != 2 || b.Status.Run.Key != "other" || b.Status.ObservedGeneration != 2 {
+		t.Errorf("the run of the second generation is %+v", b.Status.Run)
+	}
+	var ends []string
+	for _, r := range b.Status.History {
+		ends = append(ends, r.ID[:2]+" "+r.Reason+" "+r.Daemon)
+	}
+	if diff := cmp.Diff([]string{"g1 Succeeded cache-0", "g1 Succeeded cache-0"}, ends); diff != "" {
+		t.Errorf("history differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestLongRequestIsOneRun(t *testing.T) {
+	w := newWorld(t)
+	b := w.open("b", testbuild.WithRequest(strings.Repeat("ö", 100)))
+	first := b.Status.Run.ID
+	if b = w.step(b); buildstatus.NeedsRun(b) || b.Status.Run.ID != first || len(b.Status.History) > 0 {
+		t.Errorf("a long annotation opens runs again and again: %+v", b.Status)
+	}
+	testbuild.WithRequest(strings.Repeat("ö", 100) + "x")(b)
+	w.must(w.c.Update(t.Context(), b))
+	if b = w.step(b); b.Status.Run.ID == first {
+		t.Error("a change beyond the 64th character opens no run")
+	}
+}
+
+func TestEditInFlightCancels(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(1, 4)
+	b := w.open("b")
+	w.place(cache)
+	w.takeUp(b)
+	w.step(b)
+	w.events.Take()
+	b.Spec.Targets = []string{"other"}
+	w.must(w.c.Update(t.Context(), b))
+	b = w.step(b)
+	expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+	if h := b.Status.History; len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled || h[0].Daemon != "cache-0" {
+		t.Errorf("history is %+v", h)
+	}
+	if b.Status.Placement != nil || b.Status.Run.StartedAt != nil || b.Status.Run.Attempt != 1 {
+		t.Errorf("the new run inherits from the old one: %+v %+v", b.Status.Placement, b.Status.Run)
+	}
+	if diff := cmp.Diff([]string{v1alpha1.ReasonCancelled, v1alpha1.ReasonPending}, w.events.Reasons()); diff != "" {
+		t.Errorf("events differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestBuildWaitsForItsCache(t *testing.T) {
+	w := newWorld(t)
+	b := w.open("b")
+	expectState(t, b, v1alpha1.ReasonCacheNotFound, status.InProgressStatus)
+	if e := w.events.Take(); len(e) != 1 || e[0].Type != "Warning" || !strings.Contains(e[0].Note, `no BuildCache "cache"`) {
+		t.Errorf("events are %+v", e)
+	}
+	version := b.ResourceVersion
+	if b = w.step(b); b.ResourceVersion != version || len(w.events.Take()) > 0 {
+		t.Error("waiting for a cache writes or tells it again")
+	}
+	cache := w.fleet(1, 1)
+	w.place(cache)
+	expectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, status.InProgressStatus)
+}
+
+func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(3, 1)
+	b := w.open("b", testbuild.WithRetryLimit(1))
+	w.place(cache)
+	w.takeUp(b)
+	first := b.Status.Placement.Daemon
+	lose := func() {
+		d := read(w, &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: b.Status.Placement.Daemon}})
+		testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)(d)
+		w.must(w.c.Status().Update(t.Context(), d))
+		b = w.step(b)
+	}
+	lose()
+	expectState(t, b, v1alpha1.ReasonRetrying, status.InProgressStatus)
+	if run := b.Status.Run; run.Attempt != 2 || run.StartedBy != "" || run.Lost.Daemon != first || run.Lost.Reason != v1alpha1.ReasonDaemonLost {
+		t.Errorf("after the loss the run is %+v", run)
+	}
+	w.place(cache)
+	w.takeUp(b)
+	if b.Status.Placement.Daemon == first {
+		t.Errorf("the second attempt went to the lost daemon %s", first)
+	}
+	lose()
+	expectState(t, b, v1alpha1.ReasonDaemonLost, status.FailedStatus)
+	if f := b.Status.Failure; f == nil || !strings.Contains(f.Message, "Attempt 2, the last of spec.retryLimit") {
+		t.Errorf("failure is %+v", f)
+	}
+	version := b.ResourceVersion
+	w.place(cache)
+	if b = w.step(b); b.ResourceVersion != version {
+		t.Error("a failed run goes on")
+	}
+}
+
+func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
+	cases := map[string]func(w *world, daemon int32){
+		"from a draining daemon": func(w *world, daemon int32) {
+			w.setDaemon(daemon, testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
+		},
+		"from a silent daemon": func(w *world, daemon int32) {
+			w.setDaemon(daemon, testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired))
+		},
+		"from a daemon that is gone": func(w *world, daemon int32) {
+			w.must(w.c.Delete(w.t.Context(), testbuild.BuildDaemon(w.ns, "cache", daemon)))
+		},
+	}
+	for name, stop := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			cache := w.fleet(2, 1)
+			b := w.open("b")
+			w.place(cache)
+			first := read(w, b).Status.Placement.Daemon
+			stop(w, int32(first[len(first)-1]-'0'))
+			b = w.step(b)
+			expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+			w.place(cache) // by the same loop that placed it before: what it assumed then must not hold it
+			b = read(w, b)
+			if b.Status.Placement == nil || b.Status.Placement.Daemon == first || b.Status.Run.Attempt != 1 || b.Status.Run.Lost != nil {
+				t.Errorf("placement %+v of run %+v, want the other daemon and the first attempt", b.Status.Placement, b.Status.Run)
+			}
+		})
+	}
+}
+
+func TestTakenBuildOfADrainingDaemonStays(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(1, 1)
+	b := w.open("b")
+	w.place(cache)
+	w.takeUp(b)
+	w.setDaemon(0, testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
+	expectState(t, w.step(b), v1alpha1.ReasonSolving, status.InProgressStatus)
+}
+
+func TestDeletedBuildIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	b := testbuild.HLBBuild(w.ns, "b", func(b *v1alpha1.HLBBuild) { b.Finalizers = []string{"example.com/hold"} })
+	w.create(b)
+	w.must(w.c.Delete(t.Context(), b))
+	if b = w.step(b); b.Status.Run != nil {
+		t.Error("a deleted build got a run")
+	}
+	b.Finalizers = nil
+	w.must(client.IgnoreNotFound(w.c.Update(t.Context(), b)))
+}

@@ -1,0 +1,261 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+func TestSameKeyGoesToTheSameDaemon(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(5, 4)
+	var homes []string
+	for i := range 3 {
+		b := w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey("app"))
+		w.place(cache)
+		w.takeUp(b)
+		w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+		homes = append(homes, b.Status.Placement.Daemon)
+	}
+	if homes[0] != homes[1] || homes[1] != homes[2] {
+		t.Errorf("builds of one key went to %v", homes)
+	}
+}
+
+func TestReportedKeysDrawBuilds(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(3, 4)
+	home := w.open("home", testbuild.WithCacheKey("app"))
+	w.place(cache)
+	ordinal := int32(read(w, home).Status.Placement.Daemon[len("cache-")] - '0')
+	holder := (ordinal + 1) % 3 // not where the key would go by itself
+	w.setDaemon(holder, testbuild.WithKey("app", w.clock.Now(), 2, 60))
+	w.must(w.c.Delete(t.Context(), home))
+	b := w.open("b", testbuild.WithCacheKey("app"))
+	w.place(cache)
+	if p := read(w, b).Status.Placement; p == nil || p.Daemon != fmt.Sprintf("cache-%d", holder) || !p.Warm {
+		t.Errorf("placement is %+v, want warm on cache-%d", p, holder)
+	}
+}
+
+func TestCapacityIsKept(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(2, 2)
+	var last *v1alpha1.HLBBuild
+	for i := range 6 {
+		last = w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
+	}
+	if w.place(cache).RequeueAfter == 0 {
+		t.Error("builds wait and the loop does not look again")
+	}
+	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.daemonsOf(t.Context())); diff != "" {
+		t.Errorf("bound builds differ (-want +got):\n%s", diff)
+	}
+	w.place(cache)
+	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.daemonsOf(t.Context())); diff != "" {
+		t.Errorf("after a second round, bound builds differ (-want +got):\n%s", diff)
+	}
+	if last = read(w, last); last.Status.Placement != nil {
+		t.Error("the youngest build was placed before older ones")
+	}
+	if got := last.Status.Conditions; len(got) == 0 {
+		t.Error("a waiting build says nothing")
+	}
+}
+
+// stale is a client that lists HLBBuilds as they were when it was made, as the manager's cache may.
+func stale(w *world) client.Client {
+	w.t.Helper()
+	var old v1alpha1.HLBBuildList
+	w.must(w.c.List(w.t.Context(), &old, client.InNamespace(w.ns)))
+	return interceptor.NewClient(w.c, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			if builds, ok := list.(*v1alpha1.HLBBuildList); ok {
+				old.DeepCopyInto(builds)
+				return nil
+			}
+			return c.List(ctx, list, options...)
+		},
+	})
+}
+
+func TestAssumedPlacementsCountUntilTheyAreSeen(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(1, 1)
+	first := w.open("a")
+	w.placement.Client = stale(w)
+	w.place(cache)
+	if read(w, first).Status.Placement == nil {
+		t.Fatal("the first build was not placed")
+	}
+	second := w.open("b")
+	var list v1alpha1.HLBBuildList
+	w.must(w.c.List(t.Context(), &list, client.InNamespace(w.ns)))
+	// The cache shows the new build, and the first one as it was before its placement.
+	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, into client.ObjectList, options ...client.ListOption) error {
+			builds, ok := into.(*v1alpha1.HLBBuildList)
+			if !ok {
+				return c.List(ctx, into, options...)
+			}
+			builds.Items = []v1alpha1.HLBBuild{*unplaced(first), *second.DeepCopy()}
+			return nil
+		},
+	})
+	first.ResourceVersion = w.assumedVersion(first)
+	w.place(cache)
+	if p := read(w, second).Status.Placement; p != nil {
+		t.Errorf("the only slot was given away twice: %+v", p)
+	}
+	w.placement.Client = w.c
+	w.place(cache)
+	if got := len(w.placement.assumptions.of[client.ObjectKeyFromObject(cache)]); got != 0 {
+		t.Errorf("%d placements are assumed although they were seen", got)
+	}
+}
+
+// unplaced is a build as it was before its placement.
+func unplaced(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
+	b = b.DeepCopy()
+	b.Status.Placement, b.Status.Run.PlacedAt = nil, nil
+	return b
+}
+
+// assumedVersion is the version of b that the loop wrote its placement on.
+func (w *world) assumedVersion(b *v1alpha1.HLBBuild) string {
+	for _, made := range w.placement.assumptions.of[client.ObjectKey{Namespace: w.ns, Name: b.Spec.CacheRef.Name}] {
+		return made.before
+	}
+	w.t.Fatal("nothing is assumed")
+	return ""
+}
+
+// TestTakenBackBuildIsNotAssumed is about a build that was placed and taken back between two looks of the loop.
+func TestTakenBackBuildIsNotAssumed(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(2, 1)
+	b := w.open("b")
+	w.place(cache)
+	w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Wait(b, v1alpha1.ReasonPending, "taken back", w.clock.Now()) })
+	w.place(cache)
+	if read(w, b).Status.Placement == nil {
+		t.Error("a build that was taken back is never placed again")
+	}
+}
+
+func TestRestartInMidRoundLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(2, 2)
+	for i := range 4 {
+		w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
+	}
+	// The manager dies after two writes.
+	writes := 0
+	died := errors.New("the manager died")
+	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
+			if writes++; writes > 2 {
+				return died
+			}
+			return c.SubResource(sub).Patch(ctx, o, p, options...)
+		},
+	})
+	if _, err := w.placement.Reconcile(t.Context(), read(w, cache)); !errors.Is(err, died) {
+		t.Fatalf("the round ended with %v", err)
+	}
+	w.restart(w.c)
+	w.place(cache)
+	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.daemonsOf(t.Context())); diff != "" {
+		t.Errorf("after the restart, bound builds differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestTwoManagersNeverPlaceABuildTwice(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(2, 8)
+	const n = 12
+	for i := range n {
+		w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
+	}
+	var mu sync.Mutex
+	placed := map[string]int{}
+	counting := interceptor.NewClient(w.c, interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
+			err := c.SubResource(sub).Patch(ctx, o, p, options...)
+			if err == nil {
+				mu.Lock()
+				placed[o.GetName()]++
+				mu.Unlock()
+			}
+			return err
+		},
+	})
+	read(w, cache)
+	var wg sync.WaitGroup
+	for range 2 {
+		r := &PlacementReconciler{Client: counting, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}
+		wg.Go(func() {
+			if _, err := r.Reconcile(t.Context(), cache.DeepCopy()); err != nil {
+				t.Errorf("a conflict is an error: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	for name, times := range placed {
+		if times != 1 {
+			t.Errorf("%s was placed %d times", name, times)
+		}
+	}
+	if len(placed) != n {
+		t.Errorf("%d builds were placed, want %d", len(placed), n)
+	}
+}
+
+func TestNobodyFits(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(1, 1)
+	w.setDaemon(0, testbuild.WithReady(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable))
+	b := w.open("b")
+	if w.place(cache).RequeueAfter != waitingCheck {
+		t.Error("the loop does not look again")
+	}
+	b = read(w, b)
+	expectState(t, b, v1alpha1.ReasonNoDaemonFits, status.InProgressStatus)
+	version := b.ResourceVersion
+	w.place(cache)
+	if read(w, b).ResourceVersion != version {
+		t.Error("the same news is written twice")
+	}
+	w.setDaemon(0, testbuild.Serving)
+	w.place(cache)
+	if read(w, b).Status.Placement == nil {
+		t.Error("the build was not placed when its daemon came up")
+	}
+}
+
+func TestDeletedCacheGetsNoBuilds(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(1, 1)
+	b := w.open("b")
+	cache.Finalizers = []string{"example.com/hold"}
+	w.must(w.c.Update(t.Context(), cache), w.c.Delete(t.Context(), cache))
+	w.place(cache)
+	if read(w, b).Status.Placement != nil {
+		t.Error("a build was placed on a fleet that is being deleted")
+	}
+	cache.Finalizers = nil
+	w.must(w.c.Update(t.Context(), cache))
+}
