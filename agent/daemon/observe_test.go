@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+)
+
+func TestMountIDIsReadFromTheDescription(t *testing.T) {
+	cases := map[string]struct {
+		kind        client.UsageRecordType
+		description string
+		want        string
+		ok          bool
+	}{
+		"a cache mount":           {client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c", true},
+		"a command that quotes":   {client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`, true},
+		"another kind of record":  {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false},
+		"a description of no use": {client.UsageRecordTypeCacheMount, "cached mount /c", "", false},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, ok := mountID(&client.UsageInfo{RecordType: tc.kind, Description: tc.description})
+			if got != tc.want || ok != tc.ok {
+				t.Errorf("got %q, %v; want %q, %v", got, ok, tc.want, tc.ok)
+			}
+		})
+	}
+}
+
+func TestGCRulesReadAsOneLine(t *testing.T) {
+	rule := client.PruneInfo{
+		All: true, Filter: []string{"type==a", "type==b"}, KeepDuration: time.Hour, ReservedSpace: 1, MaxUsedSpace: 2, MinFreeSpace: 3,
+	}
+	const want = "all type==a or type==b keepDuration=1h0m0s reservedSpace=1 maxUsedSpace=2 minFreeSpace=3"
+	if got := ruleLine(rule); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

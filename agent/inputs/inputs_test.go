@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inputs_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+func secret(name string, data map[string]string) *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Data: map[string][]byte{}}
+	for k, v := range data {
+		s.Data[k] = []byte(v)
+	}
+	return s
+}
+
+func ref(name string) *v1alpha1.LocalObjectReference {
+	return &v1alpha1.LocalObjectReference{Name: name}
+}
+
+func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
+	c := fake.NewClientBuilder().WithObjects(
+		&corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "program"},
+			Data:       map[string]string{"main.hlb": "p", "lib.hlb": "l"}, BinaryData: map[string][]byte{"bin": {0}},
+		},
+		secret("git", map[string]string{"username": "u", "password": "p"}),
+		secret("docker", map[string]string{".dockerconfigjson": "{}"}),
+		secret("cache", map[string]string{".dockerconfigjson": "{c}"}),
+		secret("tokens", map[string]string{"a": "1", "b": "2"}),
+		secret("key", map[string]string{"ssh-privatekey": "pem"}),
+	).Build()
+	spec := &v1alpha1.HLBBuildSpec{
+		ConfigMapRef:    &v1alpha1.ConfigMapKeyReference{Name: "program", Key: "main.hlb"},
+		Context:         &v1alpha1.ContextSource{Git: &v1alpha1.GitSource{URL: "https://example.com/r", SecretRef: ref("git")}},
+		Secrets:         []v1alpha1.BuildSecret{{ID: "x", SecretRef: v1alpha1.SecretKeyReference{Name: "tokens", Key: "a"}}},
+		SSH:             []v1alpha1.BuildSSH{{ID: "default", SecretRef: *ref("key")}},
+		RegistrySecrets: []v1alpha1.LocalObjectReference{*ref("docker")},
+	}
+	got, err := inputs.Gather(t.Context(), c, "ns", spec, &v1alpha1.RegistryCacheSpec{SecretRef: ref("cache")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &inputs.Inputs{
+		Filename: "main.hlb", Program: []byte("p"), Files: map[string][]byte{"main.hlb": []byte("p"), "lib.hlb": []byte("l"), "bin": {0}},
+		ContextAuth: &inputs.BasicAuth{Username: "u", Password: "p"},
+		Secrets:     map[string][]byte{"x": []byte("1")}, SSHKeys: map[string][]byte{"default": []byte("pem")},
+		Registries: [][]byte{[]byte("{}")}, CacheRegistry: []byte("{c}"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("inputs (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	program := "p"
+	c := fake.NewClientBuilder().WithObjects(
+		secret("half", map[string]string{"other": "hunter2"}),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "empty"}},
+	).Build()
+	cases := map[string]struct {
+		spec                  v1alpha1.HLBBuildSpec
+		wantReason, wantNamed string
+	}{
+		"a Secret": {v1alpha1.HLBBuildSpec{Inline: &program, RegistrySecrets: []v1alpha1.LocalObjectReference{*ref("gone")}},
+			v1alpha1.ReasonSecretNotFound, `no Secret "gone"`},
+		"a Secret's key": {v1alpha1.HLBBuildSpec{Inline: &program, SSH: []v1alpha1.BuildSSH{{ID: "a", SecretRef: *ref("half")}}},
+			v1alpha1.ReasonSecretNotFound, `"half" has no key "ssh-privatekey"`},
+		"a password": {v1alpha1.HLBBuildSpec{Git: &v1alpha1.GitSource{SecretRef: ref("half")}},
+			v1alpha1.ReasonSecretNotFound, `"half" has no key "password"`},
+		"a ConfigMap": {v1alpha1.HLBBuildSpec{Inline: &program, Context: &v1alpha1.ContextSource{ConfigMapRef: ref("gone")}},
+			v1alpha1.ReasonSourceFailed, `no ConfigMap "gone"`},
+		"the program in its ConfigMap": {v1alpha1.HLBBuildSpec{ConfigMapRef: &v1alpha1.ConfigMapKeyReference{Name: "empty", Key: "build.hlb"}},
+			v1alpha1.ReasonSourceFailed, `"empty" has no key "build.hlb"`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := inputs.Gather(t.Context(), c, "ns", &tc.spec, nil)
+			var missing *inputs.Error
+			if !errors.As(err, &missing) || missing.Reason != tc.wantReason || !strings.Contains(missing.Message, tc.wantNamed) {
+				t.Fatalf("got %v, want %s naming %s", err, tc.wantReason, tc.wantNamed)
+			}
+			if strings.Contains(missing.Message, "hunter2") {
+				t.Errorf("the message quotes a secret: %s", missing.Message)
+			}
+		})
+	}
+}
+
+func TestTroubleWithTheAPIIsNotTheUsersFault(t *testing.T) {
+	c := fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return errors.New("connection refused")
+		},
+	}).Build()
+	_, err := inputs.Gather(t.Context(), c, "ns", &v1alpha1.HLBBuildSpec{RegistrySecrets: []v1alpha1.LocalObjectReference{*ref("a")}}, nil)
+	var missing *inputs.Error
+	if err == nil || errors.As(err, &missing) {
+		t.Errorf("got %v, want the API's own error", err)
+	}
+}

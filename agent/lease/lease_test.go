@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/openllb/hlb-operator/agent/lease"
+)
+
+const patience = time.Minute
+
+var (
+	name   = types.NamespacedName{Namespace: "ns", Name: "cache-0"}
+	timing = lease.Timing{RenewEvery: 50 * time.Millisecond, FenceAfter: 400 * time.Millisecond, Duration: time.Second}
+)
+
+// server holds one Lease and can be cut off.
+type server struct {
+	client.WithWatch
+	down atomic.Bool
+}
+
+func newServer(holder string) *server {
+	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	if holder != "" {
+		now := metav1.NowMicro()
+		l.Spec.HolderIdentity, l.Spec.RenewTime = &holder, &now
+	}
+	s := &server{}
+	s.WithWatch = fake.NewClientBuilder().WithObjects(l).WithInterceptorFuncs(interceptor.Funcs{
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			if s.down.Load() {
+				return errors.New("no route to host")
+			}
+			return c.Update(ctx, o, opts...)
+		},
+	}).Build()
+	return s
+}
+
+func (s *server) holder(t *testing.T) string {
+	t.Helper()
+	l := &coordinationv1.Lease{}
+	if err := s.Get(context.Background(), name, l); err != nil {
+		t.Fatal(err)
+	}
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+// run keeps the Lease until the test ends or stop is called.
+func run(t *testing.T, s *server, holder string) (k *lease.Keeper, stop func()) {
+	t.Helper()
+	k = lease.New(s, name, holder, timing, testr.New(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = k.Run(ctx) // its error is the release's, which the tests look at in the Lease
+	}()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return k, stop
+}
+
+func wait(t *testing.T, k *lease.Keeper) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for { // between the wait and the look the session may end, on a machine that is slow enough
+		if err := k.Wait(ctx); err != nil {
+			t.Fatalf("the Lease is not held: %v", err)
+		}
+		if session, held := k.Session(); held {
+			return session
+		}
+	}
+}
+
+func TestALeaseIsHeldAndReleased(t *testing.T) {
+	s := newServer("")
+	k, stop := run(t, s, "pod/a")
+	session := wait(t, k)
+	if got := s.holder(t); got != "pod/a" {
+		t.Errorf("the holder is %q", got)
+	}
+	stop()
+	if got := s.holder(t); got != "" {
+		t.Errorf("after the end the holder is %q", got)
+	}
+	if session.Err() == nil {
+		t.Error("the session outlives the Lease")
+	}
+}
+
+func TestAnAgentThatIsCutOffFencesItselfAndComesBack(t *testing.T) {
+	s := newServer("")
+	k, _ := run(t, s, "pod/a")
+	session := wait(t, k)
+	s.down.Store(true)
+	select {
+	case <-session.Done():
+	case <-time.After(patience):
+		t.Fatal("the session goes on without renewals")
+	}
+	if !errors.Is(context.Cause(session), lease.ErrFenced) {
+		t.Errorf("the cause is %v", context.Cause(session))
+	}
+	if _, held := k.Session(); held {
+		t.Error("the Lease is still held")
+	}
+	s.down.Store(false)
+	if again := wait(t, k); again == session {
+		t.Error("the old session came back")
+	}
+}
+
+func TestAnotherProcessOfThePodTakesOverAtOnce(t *testing.T) {
+	s := newServer("pod/dead")
+	began := time.Now()
+	k, _ := run(t, s, "pod/b")
+	wait(t, k)
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestAnotherPodsLeaseIsLeftToRunOut(t *testing.T) {
+	s := newServer("otherpod/a")
+	began := time.Now()
+	k, _ := run(t, s, "pod/b")
+	wait(t, k)
+	if took := time.Since(began); took < timing.Duration {
+		t.Errorf("it was taken over after %s, though it lasts %s", took, timing.Duration)
+	}
+}
