@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,6 +57,7 @@ func TestCapacityIsKept(t *testing.T) {
 	cache := w.fleet(2, 2)
 	var last *v1alpha1.HLBBuild
 	for i := range 6 {
+		w.clock.Step(time.Second)
 		last = w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
 	}
 	if w.place(cache).RequeueAfter == 0 {

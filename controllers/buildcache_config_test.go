@@ -1,0 +1,130 @@
+package controllers
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	buildkitd "github.com/moby/buildkit/cmd/buildkitd/config"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+)
+
+// understood is what buildkitd itself makes of the generated file.
+func understood(t *testing.T, cache *v1alpha1.BuildCache) buildkitd.Config {
+	t.Helper()
+	text, err := desiredConfig(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := buildkitd.Load(strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("buildkitd refuses the file: %v\n%s", err, text)
+	}
+	return config
+}
+
+func TestGCPolicyIsGeneratedWhole(t *testing.T) {
+	cache := testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) { c.Spec.Storage.Size = resource.MustParse("1000Gi") })
+	oci := understood(t, cache).Workers.OCI
+	if oci.GC == nil || !*oci.GC {
+		t.Error("garbage collection is off")
+	}
+	type rule struct {
+		all     bool
+		filters []string
+		maxGi   int64
+	}
+	var got []rule
+	for _, p := range oci.GCPolicy {
+		if p.KeepDuration.Duration != 0 {
+			t.Errorf("age alone deletes: %+v", p)
+		}
+		got = append(got, rule{p.All, p.Filters, p.MaxUsedSpace.Bytes >> 30})
+	}
+	want := []rule{
+		{false, []string{"type==source.local", "type==source.git.checkout"}, 600},
+		{false, []string{"type!=exec.cachemount"}, 700},
+		{true, nil, 800},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rule{})); diff != "" {
+		t.Errorf("rules differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestSmallVolumesKeepTheOrderOfSacrifice(t *testing.T) {
+	for _, size := range []string{"1Gi", "7Gi", "1Ti"} {
+		q := resource.MustParse(size)
+		policy := desiredGCPolicy(q.Value())
+		if !slices.IsSortedFunc(policy, func(a, b gcPolicy) int { return int(a.MaxUsedSpace>>20 - b.MaxUsedSpace>>20) }) || policy[len(policy)-1].MaxUsedSpace >= q.Value() {
+			t.Errorf("of %s: %+v", size, policy)
+		}
+	}
+}
+
+func TestDaemonListensForTheAgentOnly(t *testing.T) {
+	config := understood(t, testbuild.BuildCache("ns", "c"))
+	if diff := cmp.Diff([]string{"unix:///run/buildkit/buildkitd.sock"}, config.GRPC.Address); diff != "" {
+		t.Errorf("listeners differ (-want +got):\n%s", diff)
+	}
+	if config.GRPC.GID == nil || *config.GRPC.GID != 65532 || config.GRPC.UID == nil || *config.GRPC.UID != 0 {
+		t.Errorf("the socket belongs to %v:%v", config.GRPC.UID, config.GRPC.GID)
+	}
+	if w := config.Workers; w.OCI.Enabled == nil || !*w.OCI.Enabled || w.Containerd.Enabled == nil || *w.Containerd.Enabled || w.OCI.Snapshotter != "overlayfs" {
+		t.Errorf("workers are %+v", w)
+	}
+	if config.Root != buildkitRoot {
+		t.Errorf("root is %s", config.Root)
+	}
+	if len(config.Entitlements) > 0 || len(config.Registries) > 0 || config.Workers.OCI.MaxParallelism != 0 {
+		t.Errorf("a plain spec grants %v, knows %v and bounds steps to %d", config.Entitlements, config.Registries, config.Workers.OCI.MaxParallelism)
+	}
+}
+
+func TestSpecReachesTheDaemon(t *testing.T) {
+	config := understood(t, testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
+		c.Spec.BuildKit.Entitlements = []v1alpha1.Entitlement{v1alpha1.EntitlementNetworkHost, v1alpha1.EntitlementSecurityInsecure}
+		c.Spec.BuildKit.MaxParallelism = 9
+		c.Spec.BuildKit.Registries = []v1alpha1.RegistryHost{
+			{Host: "10.0.0.1:5000", Scheme: "HTTP"}, {Host: "docker.io", Scheme: "HTTPS", Mirrors: []string{"m/docker.io", "n"}},
+		}
+	}))
+	if diff := cmp.Diff([]string{"network.host", "security.insecure"}, config.Entitlements); diff != "" {
+		t.Errorf("entitlements differ (-want +got):\n%s", diff)
+	}
+	if config.Workers.OCI.MaxParallelism != 9 {
+		t.Errorf("steps are bounded to %d, want 9", config.Workers.OCI.MaxParallelism)
+	}
+	if r := config.Registries["10.0.0.1:5000"]; r.PlainHTTP == nil || !*r.PlainHTTP {
+		t.Errorf("the registry without TLS is %+v", r)
+	}
+	r := config.Registries["docker.io"]
+	if r.PlainHTTP != nil && *r.PlainHTTP {
+		t.Error("a registry with TLS is reached without")
+	}
+	if diff := cmp.Diff([]string{"m/docker.io", "n"}, r.Mirrors); diff != "" {
+		t.Errorf("mirrors differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestEqualSpecsGiveEqualBytes(t *testing.T) {
+	hosts := func(names ...string) string {
+		text, err := desiredConfig(testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
+			for _, n := range names {
+				c.Spec.BuildKit.Registries = append(c.Spec.BuildKit.Registries, v1alpha1.RegistryHost{Host: n})
+			}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for range 20 {
+		if hosts("a", "b", "c", "d") != hosts("d", "c", "b", "a") {
+			t.Fatal("the order of registries changes the file, and would roll the daemons")
+		}
+	}
+}

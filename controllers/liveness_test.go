@@ -1,0 +1,158 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+)
+
+func lease(holder string, renewed time.Time) *coordinationv1.Lease {
+	at := metav1.NewMicroTime(renewed)
+	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c-0"}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: &holder, RenewTime: &at, LeaseDurationSeconds: ptr.To[int32](15),
+	}}
+}
+
+// TestLeaseIsJudgedByOwnClock walks one Lease through its life; the agent's clock is an hour off.
+func TestLeaseIsJudgedByOwnClock(t *testing.T) {
+	w := newLeaseWatch()
+	now, theirs := envtestkit.Epoch, envtestkit.Epoch.Add(-time.Hour)
+	steps := []struct {
+		name     string
+		after    time.Duration
+		lease    *coordinationv1.Lease
+		want     liveness
+		wantLeft time.Duration
+	}{
+		{"without a holder", 0, &coordinationv1.Lease{}, neverSeen, 0},
+		{"first seen", 0, lease("a", theirs), alive, 17 * time.Second},
+		{"unchanged for a while", 16 * time.Second, lease("a", theirs), alive, time.Second},
+		{"renewed in time", 0, lease("a", theirs.Add(time.Second)), alive, 17 * time.Second},
+		{"unchanged for its time and the grace", 17 * time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
+		{"still unchanged", time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
+		{"renewed late", 0, lease("a", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+		{"taken by another with the same time", 16 * time.Second, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+		{"released", 0, lease("", theirs.Add(2*time.Second)), released, 0},
+		{"taken again", 0, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+	}
+	for _, s := range steps {
+		now = now.Add(s.after)
+		if got, left := w.look(s.lease, now); got != s.want || left != s.wantLeft {
+			t.Errorf("%s: %d with %s left, want %d with %s", s.name, got, left, s.want, s.wantLeft)
+		}
+	}
+}
+
+func TestRestartedManagerWaitsAWholeLease(t *testing.T) {
+	old := lease("a", envtestkit.Epoch.Add(-24*time.Hour))
+	if got, left := newLeaseWatch().look(old, envtestkit.Epoch); got != alive || left != 17*time.Second {
+		t.Errorf("a Lease seen for the first time is %d with %s left: the agent may be well", got, left)
+	}
+}
+
+func TestBoundAttemptsAreJudgedByTheirDaemon(t *testing.T) {
+	daemon := func(options ...func(*v1alpha1.BuildDaemon)) *v1alpha1.BuildDaemon {
+		return testbuild.BuildDaemon("ns", "c", 0, append([]func(*v1alpha1.BuildDaemon){testbuild.Serving}, options...)...)
+	}
+	ready := testbuild.WithReady
+	cases := map[string]struct {
+		daemon             *v1alpha1.BuildDaemon
+		wantTaken, wantNot verdict
+	}{
+		"a serving daemon keeps its builds":     {daemon(), keep, keep},
+		"a daemon that is gone":                 {nil, giveUp, takeBack},
+		"a daemon whose Lease ran out":          {daemon(ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)), giveUp, takeBack},
+		"a daemon that was scaled away":         {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown)), giveUp, takeBack},
+		"a daemon that can't reach buildkitd":   {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)), keep, takeBack},
+		"a daemon that never reported":          {testbuild.BuildDaemon("ns", "c", 0), keep, takeBack},
+		"a draining daemon finishes its builds": {daemon(testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)), keep, takeBack},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			placement := &v1alpha1.PlacementStatus{Daemon: "c-0"}
+			taken, why := judgeBound(&v1alpha1.RunStatus{StartedBy: "agent"}, placement, tc.daemon)
+			untaken, _ := judgeBound(&v1alpha1.RunStatus{}, placement, tc.daemon)
+			if taken != tc.wantTaken || untaken != tc.wantNot {
+				t.Errorf("taken up: %d, not: %d; want %d and %d", taken, untaken, tc.wantTaken, tc.wantNot)
+			}
+			if (taken != keep) != (why != "") {
+				t.Errorf("verdict %d with reason %q", taken, why)
+			}
+		})
+	}
+}
+
+func TestRetriesAreCounted(t *testing.T) {
+	cases := map[string]struct {
+		limit   *int32
+		attempt int32
+		want    bool
+	}{
+		"none given means none":           {nil, 1, false},
+		"none":                            {ptr.To[int32](0), 1, false},
+		"one after the first attempt":     {ptr.To[int32](1), 1, true},
+		"not another after the second":    {ptr.To[int32](1), 2, false},
+		"the third of three more is left": {ptr.To[int32](3), 3, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := testbuild.HLBBuild("ns", "b")
+			b.Spec.RetryLimit, b.Status.Run = tc.limit, &v1alpha1.RunStatus{Attempt: tc.attempt}
+			if got := retryAllowed(b); got != tc.want {
+				t.Errorf("allowed is %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestRunsAreNamed(t *testing.T) {
+	old := &v1alpha1.RunStatus{ID: "g1", Generation: 1}
+	cases := map[string]struct {
+		annotation string
+		old        *v1alpha1.RunStatus
+		history    []v1alpha1.RunRecord
+		wantID     string
+		wantCause  v1alpha1.RunCause
+	}{
+		"the first of an object":               {"", nil, nil, "g2", v1alpha1.CauseSpecChanged},
+		"a new generation":                     {"", old, nil, "g2", v1alpha1.CauseSpecChanged},
+		"a request":                            {"now", &v1alpha1.RunStatus{ID: "g2", Generation: 2}, nil, "g2-ed5eb9a3", v1alpha1.CauseRequested},
+		"an object that comes with a request":  {"now", nil, nil, "g2-ed5eb9a3", v1alpha1.CauseSpecChanged},
+		"a request taken back":                 {"", &v1alpha1.RunStatus{ID: "g2-ed5eb9a3", Generation: 2}, []v1alpha1.RunRecord{{ID: "g2"}}, "g2-2", v1alpha1.CauseRequested},
+		"a request whose value was used twice": {"now", &v1alpha1.RunStatus{ID: "g2-ed5eb9a3-2", Generation: 2}, []v1alpha1.RunRecord{{ID: "g2"}, {ID: "g2-ed5eb9a3"}}, "g2-ed5eb9a3-3", v1alpha1.CauseRequested},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := testbuild.HLBBuild("ns", "b", testbuild.WithRequest(tc.annotation), testbuild.WithCacheKey("k"))
+			b.Generation, b.Status.Run, b.Status.History = 2, tc.old, tc.history
+			want := v1alpha1.RunStatus{ID: tc.wantID, Cause: tc.wantCause, Generation: 2, RequestedAt: tc.annotation, Key: "k"}
+			if diff := cmp.Diff(want, newRun(b)); diff != "" {
+				t.Errorf("run differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestInlineProgramsGoByTheirMounts(t *testing.T) {
+	key := func(name, program string) string {
+		return newRun(testbuild.HLBBuild("ns", name, testbuild.WithProgram(program))).Key
+	}
+	const mounts = "fs default() { image \"x\"; run \"r\" with option { cacheMount \"/root/.cache/go-build\"; }; }\n"
+	if a, b := key("a", mounts), key("b", mounts+"# edited\n"); a != b {
+		t.Errorf("two programs of the same mounts have the keys %s and %s", a, b)
+	}
+	if a, b := key("a", testbuild.Program), key("b", testbuild.Program); a == b {
+		t.Errorf("two programs without mounts share the key %s", a)
+	}
+	if got := key("a", "no program"); got != "build:a" {
+		t.Errorf("a wrong program has the key %s", got)
+	}
+}
