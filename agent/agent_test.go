@@ -441,3 +441,60 @@ func TestAnAgentThatLosesItsLeaseFencesItself(t *testing.T) {
 		t.Errorf("the message is %q", b.Status.Run.Lost.Message)
 	}
 }
+
+func TestAnEndIsReportedEvenIfItsDetailsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
+		"p": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
+			return &daemon.Outcome{Total: 1, Outputs: []v1alpha1.OutputStatus{{Ref: "r", Digest: strings.Repeat("d", 200)}}}, nil
+		},
+	}}, "pod")
+	b := w.bind("b", "p")
+	w.WaitCondition(t, b, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	if len(b.Status.Outputs) > 0 {
+		t.Errorf("outputs: %+v", b.Status.Outputs)
+	}
+}
+
+func TestADaemonThatDoesNotAnswerIsGivenNothing(t *testing.T) {
+	w := newWorld(t)
+	builder := &fakeBuilder{pingErr: errors.New("connection refused")}
+	w.start(builder, "pod")
+	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}
+	w.WaitCondition(t, bd, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)
+	b := w.bind("b", "p")
+	time.Sleep(100 * time.Millisecond) // time to do wrong; a slow machine only makes the check weaker
+	if began := builder.began(); len(began) > 0 {
+		t.Errorf("a silent daemon was given %v", began)
+	}
+	builder.mu.Lock()
+	builder.pingErr = nil
+	builder.mu.Unlock()
+	w.WaitCondition(t, b, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	w.WaitCondition(t, bd, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonDaemonServing)
+}
+
+func TestAResetCacheIsANewEpoch(t *testing.T) {
+	w := newWorld(t)
+	builder := &fakeBuilder{}
+	w.start(builder, "pod", func(o *agent.Options) { o.ObserveEvery = 200 * time.Millisecond })
+	w.WaitCondition(t, w.bind("b", "p"), v1alpha1.ConditionReady, metav1.ConditionTrue, "")
+	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}
+	read := func(ok func() bool) {
+		envtestkit.Eventually(t, func() error {
+			if err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(bd), bd); err != nil {
+				return err
+			}
+			if !ok() {
+				return fmt.Errorf("the daemon's status is %+v", bd.Status)
+			}
+			return nil
+		})
+	}
+	read(func() bool { return len(bd.Status.Keys) == 1 })
+	epoch := bd.Status.VolumeEpoch
+	builder.mu.Lock()
+	builder.records = -1 // none are left
+	builder.mu.Unlock()
+	read(func() bool { return len(bd.Status.Keys) == 0 && bd.Status.VolumeEpoch != epoch })
+}

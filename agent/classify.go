@@ -47,6 +47,18 @@ type ending struct {
 	failure *v1alpha1.FailureStatus
 }
 
+// apply puts an ending that is not silent into the build's status.
+func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
+	switch {
+	case e.lostReason != "":
+		buildstatus.Lose(b, e.lostReason, e.lostMessage, now)
+	case e.failure != nil:
+		buildstatus.Fail(b, *e.failure, now)
+	default:
+		buildstatus.Succeed(b, now)
+	}
+}
+
 // classify says how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not ended) and whether the
 // volume is full.
 func classify(err, cause error, volumeFull bool) ending {

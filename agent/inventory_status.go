@@ -89,7 +89,7 @@ func gcLines(rules []string) []string {
 func mountUses(seen *daemon.Observation, uses *ledger.Ledger) []v1alpha1.MountUse {
 	var out []v1alpha1.MountUse
 	for id, bytes := range seen.MountBytes {
-		if len(id) > 512 {
+		if len(id) > idLimit {
 			continue // can't be reported under its own name
 		}
 		use := v1alpha1.MountUse{ID: id, Bytes: bytes}

@@ -15,6 +15,9 @@ import (
 // listLimit is the API's limit of status.mounts and status.outputs.
 const listLimit = 64
 
+// idLimit is the API's limit of a mount's id, in bytes.
+const idLimit = 512
+
 // describe puts what the attempt did into the build's status; how it ended is told apart from it.
 func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
 	b.Status.LogFile = t.logFile
@@ -28,10 +31,13 @@ func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
 		Total: int32(t.out.Total), Cached: int32(t.out.Cached), Display: fmt.Sprintf("%d/%d", t.out.Cached, t.out.Total),
 	}
 	b.Status.Mounts = nil
-	for _, m := range t.out.Mounts[:min(len(t.out.Mounts), listLimit)] {
+	for _, m := range t.out.Mounts {
+		if len(m.ID) > idLimit || len(b.Status.Mounts) == listLimit {
+			continue // can't be reported under its own name, or at all
+		}
 		bytes, held := t.held[m.ID]
 		b.Status.Mounts = append(b.Status.Mounts, v1alpha1.BuildMount{
-			ID: buildstatus.Clip(m.ID, 512), Target: buildstatus.Clip(m.Target, 1024), Hit: held, Bytes: bytes,
+			ID: m.ID, Target: buildstatus.Clip(m.Target, 1024), Hit: held, Bytes: bytes,
 		})
 	}
 	b.Status.Outputs = t.out.Outputs[:min(len(t.out.Outputs), listLimit)]

@@ -23,13 +23,11 @@ type progressLog struct {
 
 // newProgressLog begins a log in file, which it closes at its end; nil for no log.
 func newProgressLog(file *buildlog.File, log logr.Logger) *progressLog {
-	p := &progressLog{file: file, log: log, done: make(chan struct{})}
-	if file == nil {
-		close(p.done)
-		return p
+	p := &progressLog{file: file, log: log}
+	if file != nil {
+		p.in, p.done = make(chan *bkclient.SolveStatus, 64), make(chan struct{})
+		go p.write()
 	}
-	p.in = make(chan *bkclient.SolveStatus, 64)
-	go p.write()
 	return p
 }
 
@@ -52,31 +50,18 @@ func (p *progressLog) see(s *bkclient.SolveStatus) {
 	}
 }
 
-// note adds how the build ended.
-func (p *progressLog) note(err error) {
-	if p.in == nil {
+// end adds how the build ended and closes the log. Nothing may be seen after it.
+func (p *progressLog) end(err error) {
+	if p.file == nil {
 		return
 	}
 	close(p.in)
 	<-p.done
-	p.in = nil
 	text := "the build is done"
 	if err != nil {
 		text = "the build failed: " + err.Error()
 	}
 	fmt.Fprintln(p.file, text)
-}
-
-// close ends the log.
-func (p *progressLog) close() {
-	if p.in != nil {
-		close(p.in)
-		<-p.done
-		p.in = nil
-	}
-	if p.file == nil {
-		return
-	}
 	if err := p.file.Close(); err != nil {
 		p.log.Info("The build's log is incomplete", "reason", err.Error())
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -101,11 +102,13 @@ type task struct {
 	log     logr.Logger
 	began   time.Time
 
-	epoch   string           // of the volume when the attempt began
-	held    map[string]int64 // cache mounts that the daemon held before, with their bytes
-	logFile string
-	job     *daemon.Job
-	out     *daemon.Outcome // nil while nothing was built
+	epoch    string           // of the volume when the attempt began
+	held     map[string]int64 // cache mounts that the daemon held before, with their bytes
+	progress *progressLog     // nil before it is opened
+	logFile  string
+	job      *daemon.Job
+	out      *daemon.Outcome // nil while nothing was built
+	err      error           // what building ended with
 }
 
 // do builds and says how it ended.
@@ -113,15 +116,15 @@ func (t *task) do() ending {
 	limit := time.Duration(t.build.Spec.TimeoutSeconds) * time.Second
 	ctx, cancel := context.WithTimeoutCause(t.attempt.ctx, limit-t.now().Sub(t.build.Status.Run.StartedAt.Time), &deadlineError{limit})
 	defer cancel()
-	err := t.solve(ctx)
+	t.err = t.solve(ctx)
 	var cause error
 	if ctx.Err() != nil {
 		cause = context.Cause(ctx)
 	}
-	if err != nil {
-		t.log.V(1).Info("The build ended with an error", "reason", err.Error())
+	if t.err != nil {
+		t.log.V(1).Info("The build ended with an error", "reason", t.err.Error())
 	}
-	return classify(err, cause, t.inventory.isVolumeFull())
+	return classify(t.err, cause, t.inventory.isVolumeFull())
 }
 
 // solve gathers what the build names and has the daemon build it.
@@ -147,11 +150,9 @@ func (t *task) solve(ctx context.Context) error {
 	for _, e := range t.cache.Spec.BuildKit.Entitlements {
 		t.job.Entitlements = append(t.job.Entitlements, string(e))
 	}
-	progress := t.openLog()
-	defer progress.close()
-	t.job.Progress = progress.see
+	t.progress = t.openLog()
+	t.job.Progress = t.progress.see
 	t.out, err = t.builder.Build(ctx, t.job)
-	progress.note(err)
 	return err
 }
 
@@ -176,19 +177,19 @@ func (t *task) report(e ending) {
 		return
 	}
 	now := t.now()
-	written, err := t.reports.write(t.life, t.build, func(b *v1alpha1.HLBBuild) bool {
-		return isMine(b, t.attempt.id, t.me) && !buildstatus.IsFinal(b)
-	}, func(b *v1alpha1.HLBBuild) {
-		t.describe(b, now)
-		switch {
-		case e.lostReason != "":
-			buildstatus.Lose(b, e.lostReason, e.lostMessage, now)
-		case e.failure != nil:
-			buildstatus.Fail(b, *e.failure, now)
-		default:
-			buildstatus.Succeed(b, now)
-		}
-	})
+	write := func(describe func(*v1alpha1.HLBBuild)) (*v1alpha1.HLBBuild, error) {
+		return t.reports.write(t.life, t.build, func(b *v1alpha1.HLBBuild) bool {
+			return isMine(b, t.attempt.id, t.me) && !buildstatus.IsFinal(b)
+		}, func(b *v1alpha1.HLBBuild) {
+			describe(b)
+			e.apply(b, now)
+		})
+	}
+	written, err := write(func(b *v1alpha1.HLBBuild) { t.describe(b, now) })
+	if apierrors.IsInvalid(err) { // an end without its details is better than none
+		t.log.Info("The API server does not take the details of a report", "reason", err.Error())
+		written, err = write(func(*v1alpha1.HLBBuild) {})
+	}
 	if err != nil {
 		t.log.Info("The end of an attempt is not reported", "reason", err.Error())
 		return
@@ -200,6 +201,9 @@ func (t *task) report(e ending) {
 // afterwards does what nobody waits for: the ledger, the inventory, the export of the cache, and a report about them.
 func (t *task) afterwards(e ending) {
 	succeeded := e == ending{}
+	if t.progress != nil {
+		t.progress.end(t.err)
+	}
 	if succeeded {
 		t.record()
 	}
