@@ -81,4 +81,4 @@ bench-scheduler: ## Measure placement decisions beside a hash ring
 
 .PHONY: bench-hlb
 bench-hlb: ## Measure the HLB compiler on generated programs
-	go run ./hlb/cmd/bench
+	go run ./hlb/internal/benchhlb -o out/bench-hlb.json

@@ -13,5 +13,6 @@ step go run ./hack/cluster build
 mapfile -t unit < <(go list ./... | grep -v -e /test/contract -e /test/e2e -e /test/envtest)
 step go test -timeout 20m "${unit[@]}"
 step go test -timeout 20m -p 1 ./test/envtest/... ./test/contract/...
+step go test -timeout 20m -p 1 -tags integration ./hlb/solve
 step go test -timeout 40m -p 1 -v ./test/e2e/...
 exit "$status"
