@@ -1,0 +1,204 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// opened is a build whose run of this key was opened at Epoch.
+func opened(name, key string) v1alpha1.HLBBuild {
+	b := testbuild.HLBBuild("ns", name, testbuild.WithCacheKey(key), testbuild.WithTimeout(100))
+	b.UID, b.Generation = types.UID(name), 1
+	buildstatus.Open(b, newRun(b), envtestkit.Epoch)
+	return *b
+}
+
+// placed is one that is bound to a daemon, and one that runs there too when started.
+func placed(name, key, daemon string, started bool) v1alpha1.HLBBuild {
+	b := opened(name, key)
+	buildstatus.Place(&b, v1alpha1.PlacementStatus{Daemon: daemon}, envtestkit.Epoch)
+	if started {
+		buildstatus.Start(&b, "agent", envtestkit.Epoch)
+	}
+	return b
+}
+
+func snapshot(t *testing.T, f *fleet) (*scheduler.View, []scheduler.Request, []string) {
+	t.Helper()
+	if f.cache == nil {
+		f.cache = testbuild.BuildCache("ns", "c", testbuild.WithReplicas(2), testbuild.WithSlots(4))
+	}
+	if f.now.IsZero() {
+		f.now = envtestkit.Epoch.Add(10 * time.Second)
+	}
+	view, queue, waiting, err := f.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{}
+	for _, b := range waiting {
+		names = append(names, b.Name)
+	}
+	return view, queue, names
+}
+
+func daemonIn(t *testing.T, v *scheduler.View, name string) scheduler.Daemon {
+	t.Helper()
+	for _, d := range v.Daemons {
+		if d.Name == name {
+			return d
+		}
+	}
+	t.Fatalf("no daemon %s in the view", name)
+	return scheduler.Daemon{}
+}
+
+func twoDaemons(options ...func(*v1alpha1.BuildDaemon)) []v1alpha1.BuildDaemon {
+	options = append([]func(*v1alpha1.BuildDaemon){testbuild.Serving}, options...)
+	return []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, options...), *testbuild.BuildDaemon("ns", "c", 1, options...)}
+}
+
+func TestSnapshotCountsSlots(t *testing.T) {
+	assumed, edited, done, lost := opened("assumed", "k"), placed("edited", "k", "c-0", true), placed("done", "k", "c-0", true), placed("lost", "k", "c-0", true)
+	edited.Generation = 2
+	buildstatus.Succeed(&done, envtestkit.Epoch)
+	buildstatus.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
+	f := &fleet{daemons: twoDaemons(), builds: []v1alpha1.HLBBuild{
+		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, edited, done, lost, opened("waits", "k"), *testbuild.HLBBuild("ns", "new"),
+	}, assumed: map[attemptID]string{attemptOf(&assumed): "c-1"}}
+	view, queue, waiting := snapshot(t, f)
+	for name, want := range map[string][3]int32{"c-0": {4, 1, 1}, "c-1": {4, 0, 1}} {
+		d := daemonIn(t, view, name)
+		if got := [3]int32{d.Slots, d.Running, d.Reserved}; got != want {
+			t.Errorf("%s has slots, running, reserved %v, want %v", name, got, want)
+		}
+		if int32(len(d.Busy)) != d.Running+d.Reserved {
+			t.Errorf("%s has %d busy slots", name, len(d.Busy))
+		}
+	}
+	if diff := cmp.Diff([]string{"waits"}, waiting); diff != "" || len(queue) != 1 || queue[0].UID != "waits" || queue[0].AgeSeconds != 10 {
+		t.Errorf("queue is %+v (-want +got):\n%s", queue, diff)
+	}
+}
+
+func TestSnapshotTranslatesConditions(t *testing.T) {
+	condition, ready := testbuild.WithCondition, testbuild.WithReady
+	draining := condition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)
+	full := condition(v1alpha1.ConditionDiskPressure, metav1.ConditionTrue, v1alpha1.ReasonVolumeNearlyFull)
+	cases := map[string]struct {
+		replicas int32
+		change   func(*v1alpha1.BuildDaemon)
+		want     scheduler.Phase
+	}{
+		"a serving one":                     {1, testbuild.Serving, scheduler.Ready},
+		"one that never reported":           {1, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady},
+		"one whose Lease ran out":           {1, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady},
+		"one that drains":                   {1, draining, scheduler.Draining},
+		"a full one":                        {1, full, scheduler.Cordoned},
+		"one that is full and away":         {1, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady},
+		"one scaled away and asleep":        {0, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant},
+		"one scaled away, its pod there":    {0, testbuild.Serving, scheduler.Draining},
+		"one that comes back":               {1, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady},
+		"one whose object is being deleted": {1, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} }, scheduler.Gone},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			f := &fleet{cache: testbuild.BuildCache("ns", "c", testbuild.WithReplicas(tc.replicas))}
+			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change)}
+			view, _, _ := snapshot(t, f)
+			if got := daemonIn(t, view, "c-0").Phase; got != tc.want {
+				t.Errorf("phase is %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
+	daemons := twoDaemons()
+	used := envtestkit.Epoch.Add(-time.Hour)
+	testbuild.WithKey("reported", used, 3, 40)(&daemons[0])
+	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{placed("b", "made", "c-1", true)}}
+	view, _, _ := snapshot(t, f)
+	if got := view.Ledger.Copies(f.keyOf("reported")); len(got) != 1 || got[0].Daemon != f.daemonOf(&daemons[0]) ||
+		got[0].State != scheduler.Confirmed || got[0].UsedAtSeconds != seconds(used) || got[0].Epoch != scheduler.EpochOf("epoch-c-0") {
+		t.Errorf("of the reported key: %+v", got)
+	}
+	if got := view.Ledger.Copies(f.keyOf("made")); len(got) != 1 || got[0].Daemon != f.daemonOf(&daemons[1]) || got[0].State == scheduler.Confirmed {
+		t.Errorf("of the key that is being made: %+v", got)
+	}
+	if got := view.Ledger.Copies(f.keyOf("unknown")); len(got) != 0 {
+		t.Errorf("of a key that nobody has: %+v", got)
+	}
+}
+
+func TestRequestsCarryLengthsAndFailures(t *testing.T) {
+	daemons := twoDaemons()
+	testbuild.WithKey("k", envtestkit.Epoch, 3, 0)(&daemons[0])
+	testbuild.WithKey("k", envtestkit.Epoch.Add(-time.Hour), 9, 40)(&daemons[1])
+	b := placed("b", "k", "c-1", true)
+	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
+	buildstatus.Retry(&b, envtestkit.Epoch)
+	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{b}}
+	_, queue, _ := snapshot(t, f)
+	want := []scheduler.Request{{
+		UID: "b", Queue: "ns", Keys: []scheduler.KeyUse{{ID: f.keyOf("k"), Gain: 1}}, AgeSeconds: 10,
+		WarmSeconds: 3, ColdSeconds: 40, FailedOn: []scheduler.DaemonID{f.daemonOf(&daemons[1])},
+	}}
+	if diff := cmp.Diff(want, queue); diff != "" {
+		t.Errorf("queue differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestNamespacesShareNoCaches(t *testing.T) {
+	a := &fleet{cache: testbuild.BuildCache("a", "c")}
+	b := &fleet{cache: testbuild.BuildCache("b", "c")}
+	if a.keyOf("k") == b.keyOf("k") {
+		t.Error("a key is the same in two namespaces")
+	}
+	if a.daemonOf(testbuild.BuildDaemon("a", "c", 0)) == b.daemonOf(testbuild.BuildDaemon("b", "c", 0)) {
+		t.Error("daemons of two namespaces are the same")
+	}
+}
+
+func TestOnlyNewsIsWritten(t *testing.T) {
+	noFit := scheduler.Decision{Action: scheduler.NoFit}
+	wait := scheduler.Decision{Action: scheduler.Wait}
+	told := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
+		b := opened("b", "k")
+		buildstatus.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
+		return &b
+	}
+	later := wait
+	later.Chosen.Cost.WaitSeconds = 5
+	busy := scheduler.Decision{Action: scheduler.NoFit, Daemons: 1}
+	fresh := opened("b", "k")
+	cases := map[string]struct {
+		build    *v1alpha1.HLBBuild
+		decision scheduler.Decision
+		want     bool
+	}{
+		"the first answer":                      {&fresh, noFit, true},
+		"no daemon, as before":                  {told(&noFit), noFit, false},
+		"waiting, as before":                    {told(&wait), wait, false},
+		"waiting for some seconds more":         {told(&wait), later, false},
+		"waiting after there was none":          {told(&noFit), wait, true},
+		"no daemon for another count of causes": {told(&noFit), busy, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := worthTelling(tc.build, &tc.decision); got != tc.want {
+				t.Errorf("worth telling is %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
