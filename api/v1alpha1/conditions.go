@@ -57,7 +57,7 @@ const (
 	ReasonExportFailed = "ExportFailed"
 	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds ran out.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonSecretNotFound surfaces when a Secret or ConfigMap that the build names, or its key, is missing.
+	// ReasonSecretNotFound surfaces when a Secret that the build names, or its key, is missing.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonNotPermitted surfaces when the build asks for something its BuildCache does not grant.
 	ReasonNotPermitted = "NotPermitted"
