@@ -46,7 +46,7 @@ func DefaultParams() Params {
 	return Params{
 		RankSeconds: 0.001, // far below any real difference: only breaks ties
 
-		PriceSlope: 0.3, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
+		PriceSlope: 1, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
 
 		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
 		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured

@@ -22,6 +22,27 @@ func LB0(w *Workload) float64 {
 	return sum / float64(max(n, 1))
 }
 
+// LB0Flight is LB0 with one more certainty: nobody finds a copy of a program before the first of its builds could have ended. A build that
+// arrives earlier runs cold, or waits for that end and runs warm, whichever is less.
+func LB0Flight(w *Workload) float64 {
+	earliest := map[int]float64{} // possible end of any build of the program
+	for i := range w.Builds {
+		b := &w.Builds[i]
+		if end, known := earliest[b.Program]; !known || b.ArriveSeconds+b.ColdSeconds < end {
+			earliest[b.Program] = b.ArriveSeconds + b.ColdSeconds
+		}
+	}
+	sum, n := 0.0, 0
+	for i := range w.Builds {
+		b := &w.Builds[i]
+		if b.ArriveSeconds >= w.WarmUpSeconds {
+			sum += min(b.ColdSeconds, max(earliest[b.Program]-b.ArriveSeconds, 0)+b.WarmSeconds)
+			n++
+		}
+	}
+	return sum / float64(max(n, 1))
+}
+
 // LB1 is a bound for loaded fleets. Melt all slots into one machine of their joint speed that may interrupt builds at will and knows every length.
 // Whatever the slots do, that machine can do the same work at the same mean instants M of processing; and the order that makes the sum of
 // all M least, shortest whole length first, is known (mean busy time, after Goemans, Wein, Williamson; each unit of a build's work weighs 1/length). A

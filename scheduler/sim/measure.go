@@ -17,27 +17,23 @@ type Result struct {
 	P50Seconds  float64 `json:"p50Seconds"`
 	P95Seconds  float64 `json:"p95Seconds"`
 	P99Seconds  float64 `json:"p99Seconds"`
-	// OverBound is the mean over LB0's, OverBound1 the mean over the larger of LB0 and LB1.
-	OverBound  float64 `json:"overBound"`
-	OverBound1 float64 `json:"overBound1"`
-	Warm       float64 `json:"warm"`
-	Primed     float64 `json:"primed"`
-	Cold       float64 `json:"cold"`
+	// OverBound is the mean over LB0's, OverTightest the mean over the largest of LB0, LB0Flight and LB1.
+	OverBound    float64 `json:"overBound"`
+	OverTightest float64 `json:"overTightest"`
+	Warm         float64 `json:"warm"`
+	Primed       float64 `json:"primed"`
+	Cold         float64 `json:"cold"`
 	// BytesPrimed counts the whole run, warm-up included.
-	BytesPrimed    int64   `json:"bytesPrimed"`
-	Unstable       bool    `json:"unstable"`
-	Builds         int     `json:"builds"`
-	MeanWait       float64 `json:"meanWaitSeconds"`
-	P999Wait       float64 `json:"p999WaitSeconds"`
-	MaxWait        float64 `json:"maxWaitSeconds"`
-	MaxQueue       int     `json:"maxQueue"`
-	Utilisation    float64 `json:"utilisation"`
-	DrainSeconds   float64 `json:"-"`
-	QueueByTenMins []int   `json:"-"` // longest queue in each ten minutes of the whole run
-	// MeanByHour is the mean completion of builds by hour of arrival since the run's start, 0 where none arrived.
-	MeanByHour []float64          `json:"-"`
-	WarmByHour []float64          `json:"-"` // share of warm among non-first builds, by hour of start
-	ByQueue    map[string]float64 `json:"meanSecondsByQueue,omitempty"`
+	BytesPrimed    int64              `json:"bytesPrimed"`
+	Unstable       bool               `json:"unstable"`
+	Builds         int                `json:"builds"`
+	MeanWait       float64            `json:"meanWaitSeconds"`
+	P999Wait       float64            `json:"p999WaitSeconds"`
+	MaxWait        float64            `json:"maxWaitSeconds"`
+	MaxQueue       int                `json:"maxQueue"`
+	Utilisation    float64            `json:"utilisation"`
+	QueueByTenMins []int              `json:"-"` // longest queue in each ten minutes of the whole run
+	ByQueue        map[string]float64 `json:"meanSecondsByQueue,omitempty"`
 }
 
 // measures collects a run's numbers.
@@ -48,10 +44,6 @@ type measures struct {
 	modes       [3]int
 	maxQueue    int
 	queue       []int
-	hourSum     []float64
-	hourCount   []int
-	hourWarm    []int
-	hourModes   []int
 	byQueue     map[string][2]float64 // sum, count
 }
 
@@ -71,15 +63,7 @@ func (m *measures) sample(now float64, queued int) {
 	}
 }
 
-func (m *measures) start(now, waited float64, b *Build, _ *Program, r *run, first bool) {
-	if !first {
-		h := int(now / 3600)
-		m.hourModes, m.hourWarm = grown(m.hourModes, h), grown(m.hourWarm, h)
-		m.hourModes[h]++
-		if r.mode == scheduler.Warm {
-			m.hourWarm[h]++
-		}
-	}
+func (m *measures) start(waited float64, b *Build, r *run, first bool) {
 	if !m.counts(b) {
 		return
 	}
@@ -89,12 +73,8 @@ func (m *measures) start(now, waited float64, b *Build, _ *Program, r *run, firs
 	}
 }
 
-func (m *measures) end(now float64, b *Build, _ *run) {
+func (m *measures) end(now float64, b *Build) {
 	took := now - b.ArriveSeconds
-	h := int(b.ArriveSeconds / 3600)
-	m.hourSum, m.hourCount = grown(m.hourSum, h), grown(m.hourCount, h)
-	m.hourSum[h] += took
-	m.hourCount[h]++
 	if !m.counts(b) {
 		return
 	}
@@ -103,15 +83,6 @@ func (m *measures) end(now float64, b *Build, _ *run) {
 		s := m.byQueue[q]
 		m.byQueue[q] = [2]float64{s[0] + took, s[1] + 1}
 	}
-}
-
-// grown is s, made long enough to have index i.
-func grown[T any](s []T, i int) []T {
-	for len(s) <= i {
-		var zero T
-		s = append(s, zero)
-	}
-	return s
 }
 
 func (m *measures) unstable(policy string) *Result {
@@ -128,16 +99,10 @@ func (m *measures) result(policy string, primed int64) *Result {
 	r.MeanSeconds = meanOf(m.completions)
 	r.P50Seconds, r.P95Seconds, r.P99Seconds = quantile(m.completions, .5), quantile(m.completions, .95), quantile(m.completions, .99)
 	r.MeanWait, r.P999Wait, r.MaxWait = meanOf(m.waits), quantile(m.waits, .999), quantile(m.waits, 1)
-	lb0, lb1 := LB0(m.wl), LB1(m.wl)
-	r.OverBound, r.OverBound1 = r.MeanSeconds/lb0, r.MeanSeconds/max(lb0, lb1)
+	lb0 := LB0(m.wl)
+	r.OverBound, r.OverTightest = r.MeanSeconds/lb0, r.MeanSeconds/max(lb0, LB0Flight(m.wl), LB1(m.wl))
 	if total := float64(m.modes[0] + m.modes[1] + m.modes[2]); total > 0 {
 		r.Warm, r.Primed, r.Cold = float64(m.modes[scheduler.Warm])/total, float64(m.modes[scheduler.Primed])/total, float64(m.modes[scheduler.Cold])/total
-	}
-	for i, n := range m.hourCount {
-		r.MeanByHour = append(r.MeanByHour, m.hourSum[i]/float64(max(n, 1)))
-	}
-	for i, n := range m.hourModes {
-		r.WarmByHour = append(r.WarmByHour, float64(m.hourWarm[i])/float64(max(n, 1)))
 	}
 	if len(m.byQueue) > 0 {
 		r.ByQueue = map[string]float64{}

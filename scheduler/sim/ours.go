@@ -26,7 +26,7 @@ type Ours struct {
 }
 
 // sweepSeconds is how often hot keys are counted and eviction is priced.
-const sweepSeconds = 60
+const sweepSeconds = 300
 
 // NewOurs is the policy with these parameters.
 func NewOurs(p scheduler.Params) *Ours { return &Ours{Params: p} }

@@ -46,7 +46,7 @@ func loadChart(results []*Result, suffix, title string) *chart {
 		u, err := strconv.Atoi(number)
 		if isLoad && matches && err == nil && !r.Unstable {
 			l := c.line(r.Policy)
-			l.points = append(l.points, point{float64(u), r.OverBound1})
+			l.points = append(l.points, point{float64(u), r.OverTightest})
 		}
 	}
 	return c

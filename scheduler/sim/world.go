@@ -203,7 +203,7 @@ func (w *World) begin(s Start) error {
 	w.started++
 	w.sequence++
 	w.endings.add(ending{atSeconds: ends, sequence: w.sequence, run: r})
-	w.measured.start(w.Now, w.Now-b.ArriveSeconds, b, p, r, w.isFirst[s.Build])
+	w.measured.start(w.Now-b.ArriveSeconds, b, r, w.isFirst[s.Build])
 	w.policy.Started(w, r)
 	return nil
 }
@@ -281,6 +281,6 @@ func (w *World) end(r *run) {
 			}
 		}
 	}
-	w.measured.end(w.Now, b, r)
+	w.measured.end(w.Now, b)
 	w.policy.Ended(w, r)
 }
