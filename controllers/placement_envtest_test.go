@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package controllers
 
 import (
@@ -78,15 +80,12 @@ func TestCapacityIsKept(t *testing.T) {
 	}
 }
 
-// stale is a client that lists HLBBuilds as they were when it was made, as the manager's cache may.
-func stale(w *world) client.Client {
-	w.t.Helper()
-	var old v1alpha1.HLBBuildList
-	w.must(w.c.List(w.t.Context(), &old, client.InNamespace(w.ns)))
+// showing is a client that lists these HLBBuilds, as the manager's cache may hold them, and all else as it is.
+func showing(w *world, builds ...v1alpha1.HLBBuild) client.Client {
 	return interceptor.NewClient(w.c, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			if builds, ok := list.(*v1alpha1.HLBBuildList); ok {
-				old.DeepCopyInto(builds)
+			if l, ok := list.(*v1alpha1.HLBBuildList); ok {
+				l.Items = (&v1alpha1.HLBBuildList{Items: builds}).DeepCopy().Items
 				return nil
 			}
 			return c.List(ctx, list, options...)
@@ -97,29 +96,18 @@ func stale(w *world) client.Client {
 func TestAssumedPlacementsCountUntilTheyAreSeen(t *testing.T) {
 	w := newWorld(t)
 	cache := w.fleet(1, 1)
-	first := w.open("a")
-	w.placement.Client = stale(w)
+	older := w.open("older") // which would go first, if the cache showed it at once
+	w.clock.Step(time.Second)
+	younger := w.open("younger")
+	w.placement.Client = showing(w, *younger)
 	w.place(cache)
-	if read(w, first).Status.Placement == nil {
-		t.Fatal("the first build was not placed")
+	before := younger.DeepCopy()
+	if read(w, younger).Status.Placement == nil {
+		t.Fatal("the younger build was not placed")
 	}
-	second := w.open("b")
-	var list v1alpha1.HLBBuildList
-	w.must(w.c.List(t.Context(), &list, client.InNamespace(w.ns)))
-	// The cache shows the new build, and the first one as it was before its placement.
-	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, into client.ObjectList, options ...client.ListOption) error {
-			builds, ok := into.(*v1alpha1.HLBBuildList)
-			if !ok {
-				return c.List(ctx, into, options...)
-			}
-			builds.Items = []v1alpha1.HLBBuild{*unplaced(first), *second.DeepCopy()}
-			return nil
-		},
-	})
-	first.ResourceVersion = w.assumedVersion(first)
+	w.placement.Client = showing(w, *older, *before)
 	w.place(cache)
-	if p := read(w, second).Status.Placement; p != nil {
+	if p := read(w, older).Status.Placement; p != nil {
 		t.Errorf("the only slot was given away twice: %+v", p)
 	}
 	w.placement.Client = w.c
@@ -127,22 +115,6 @@ func TestAssumedPlacementsCountUntilTheyAreSeen(t *testing.T) {
 	if got := len(w.placement.assumptions.of[client.ObjectKeyFromObject(cache)]); got != 0 {
 		t.Errorf("%d placements are assumed although they were seen", got)
 	}
-}
-
-// unplaced is a build as it was before its placement.
-func unplaced(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
-	b = b.DeepCopy()
-	b.Status.Placement, b.Status.Run.PlacedAt = nil, nil
-	return b
-}
-
-// assumedVersion is the version of b that the loop wrote its placement on.
-func (w *world) assumedVersion(b *v1alpha1.HLBBuild) string {
-	for _, made := range w.placement.assumptions.of[client.ObjectKey{Namespace: w.ns, Name: b.Spec.CacheRef.Name}] {
-		return made.before
-	}
-	w.t.Fatal("nothing is assumed")
-	return ""
 }
 
 // TestTakenBackBuildIsNotAssumed is about a build that was placed and taken back between two looks of the loop.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness), HLBBuild (runs and attempts) and
 // placement (the scheduling loop). Agents run the builds; nothing here talks to a daemon.
 package controllers

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 // Labels and annotations that the operator sets or reads. All carry the group's name as prefix.

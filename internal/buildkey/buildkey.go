@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package buildkey derives the cache key of an HLBBuild: builds of one key go to the same daemon.
 package buildkey
 

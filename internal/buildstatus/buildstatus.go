@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package buildstatus moves an HLBBuild's status from one fact to the next and derives every condition from the facts.
 //
 // The manager and the agents both report on an HLBBuild. Both do it through the functions here, so that one function,

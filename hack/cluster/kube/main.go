@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kube is a whole Kubernetes in one binary: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
 // kubelet, kube-proxy and kubectl, chosen by the name it is called by (a symlink) or by its first argument.
 //

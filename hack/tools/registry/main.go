@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command registry is the distribution registry with what a test machine needs and no more: storage in a folder and
 // password files. Leaving the cloud storage drivers out halves its size.
 package main
