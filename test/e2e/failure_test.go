@@ -106,7 +106,11 @@ func TestABuildWaitsForItsBuildCache(t *testing.T) {
 	}
 	late := newFleet("late", 1)
 	must(t, cluster.Client.Create(t.Context(), late))
-	t.Cleanup(func() { kubectl(t, "delete", "bcache", "late", "--wait=false") })
+	t.Cleanup(func() {
+		if err := cluster.Client.Delete(contextFor(t), late); err != nil {
+			t.Error(err)
+		}
+	})
 	await(t, build)
 	succeeded(t, build)
 	if build.Status.Placement.Daemon != "late-0" {
