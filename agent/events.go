@@ -25,14 +25,18 @@ func (w *worker) tellExport(b *v1alpha1.HLBBuild) {
 	w.tell(b, v1alpha1.ConditionCacheExported, "ExportCache")
 }
 
-// tell sends a condition as an event: a warning when it is not True, except that a missing import is ordinary on a key's first build.
+// ordinary are reasons that are no cause for a warning although their condition is not True: a key's first build finds nothing to import, and a
+// program of nothing but files leaves nothing to export.
+var ordinary = map[string]bool{v1alpha1.ReasonImportUnavailable: true, v1alpha1.ReasonNothingToExport: true}
+
+// tell sends a condition as an event: a warning when it is not True, unless its reason is ordinary.
 func (w *worker) tell(b *v1alpha1.HLBBuild, condition, action string) {
 	c := meta.FindStatusCondition(b.Status.Conditions, condition)
 	if c == nil {
 		return
 	}
 	kind := corev1.EventTypeNormal
-	if c.Status != metav1.ConditionTrue && c.Reason != v1alpha1.ReasonImportUnavailable {
+	if c.Status != metav1.ConditionTrue && !ordinary[c.Reason] {
 		kind = corev1.EventTypeWarning
 	}
 	w.events.Eventf(b, nil, kind, c.Reason, action, "%s", buildstatus.Clip(c.Message, noteLimit))

@@ -3,11 +3,13 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
@@ -63,7 +65,9 @@ func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
 		Type: v1alpha1.ConditionCacheExported, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonExported,
 		Message: "Written to " + ref, ObservedGeneration: b.Status.ObservedGeneration,
 	}
-	if err != nil {
+	if errors.Is(err, daemon.ErrNothingToExport) {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonNothingToExport, "Nothing was written: "+err.Error()
+	} else if err != nil {
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonCacheExportFailed
 		c.Message = fmt.Sprintf("%s was not written: %v", ref, err)
 	} else if b.Status.Cache != nil {

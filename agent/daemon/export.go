@@ -14,8 +14,16 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 )
 
+// writtenManifest is under what BuildKit describes the cache manifest that it wrote: ExporterResponseManifestDesc of its cache/remotecache, which would
+// bring the whole daemon into the agent.
+const writtenManifest = "cache.manifest"
+
+// ErrNothingToExport says that the build has no step that a registry cache could hold. BuildKit exports no step without inputs, such as a mkfile on
+// scratch, and leaves out a manifest without layers.
+var ErrNothingToExport = errors.New("no step of the build has a result that a registry cache holds")
+
 // ExportCache writes the registry cache of a job that Build has just done to job.Plan.Export. Its steps are in the daemon's cache, so that only the
-// export itself takes time. All targets go into one manifest.
+// export itself takes time. All targets go into one manifest. It returns ErrNothingToExport when there is none to be written.
 func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error {
 	if out.request == nil {
 		return errors.New("there is no build to export the cache of")
@@ -36,17 +44,22 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 			}
 		}
 	}()
-	_, err = d.client.Build(ctx, client.SolveOpt{
+	done, err := d.client.Build(ctx, client.SolveOpt{
 		Session:             attach,
 		CacheExports:        []client.CacheOptionsEntry{cacheExport(job)},
 		AllowedEntitlements: job.Entitlements,
 		Internal:            true,
 	}, "", out.solveTargets, ch)
 	<-drained
-	if err != nil && failure != "" {
+	switch {
+	case err != nil && failure != "":
 		return errors.New(failure)
+	case err != nil:
+		return err
+	case done.ExporterResponse[writtenManifest] == "":
+		return ErrNothingToExport
 	}
-	return err
+	return nil
 }
 
 // solveTargets solves the filesystems of all targets again, as parts of one result. BuildKit takes several parts for platforms of one image, and

@@ -78,6 +78,8 @@ const (
 	ReasonImportUnavailable = "ImportUnavailable"
 	// ReasonExported surfaces when the registry cache was written.
 	ReasonExported = "Exported"
+	// ReasonNothingToExport surfaces when the build has no step that a registry cache could hold.
+	ReasonNothingToExport = "NothingToExport"
 	// ReasonCacheExportFailed surfaces when writing the registry cache failed; the build is not affected.
 	ReasonCacheExportFailed = "CacheExportFailed"
 )

@@ -129,7 +129,7 @@ func TestTheRegistryIsDown(t *testing.T) {
 		}
 	}
 	defer start()
-	build := newBuild("down", `fs default() { scratch; mkfile "/f" 0o644 "registry down"; }`)
+	build := newBuild("down", `fs default() { scratch; copy fs { mkfile "/f" 0o644 "registry down"; } "/f" "/g"; }`)
 	run(t, build)
 	succeeded(t, build)
 	eventually(t, build, "the failed export is told", func(b *v1alpha1.HLBBuild) bool {
