@@ -2,10 +2,7 @@
 
 package scheduler
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // CopyState says how sure a copy is.
 type CopyState uint8
@@ -184,9 +181,14 @@ func (l *Ledger) hold(key KeyID) *holding {
 	return h
 }
 
-// find is the place of daemon among the copies.
+// find is the place of daemon among the copies. Few keys have more than three, so it looks one by one.
 func (h *holding) find(daemon DaemonID) (int, bool) {
-	return slices.BinarySearchFunc(h.copies, daemon, func(c Copy, d DaemonID) int { return cmp.Compare(c.Daemon, d) })
+	for i := range h.copies {
+		if h.copies[i].Daemon >= daemon {
+			return i, h.copies[i].Daemon == daemon
+		}
+	}
+	return len(h.copies), false
 }
 
 // at finds the daemon's copy or inserts a zero Copy for the caller to fill.

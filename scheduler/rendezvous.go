@@ -91,20 +91,35 @@ func (r *ranking) top(key KeyID, k int, out *ranks) {
 	}
 }
 
-// top is ranking.top within one weight, where integers suffice.
+// top is ranking.top within one weight, where integers suffice: affinity is a bijection of the identity, so no two are equal for one key. The few
+// best are kept in two small arrays, because this loop is most of what a placement costs in a large fleet.
 func (c *weightClass) top(key KeyID, k int, out *ranks) {
-	out.n = 0
+	var best [maxRanks]uint64
+	var place [maxRanks]int32
+	n := 0
 	bar := uint64(0) // the affinity to beat, once k are found
-	at := c.at[:len(c.ids)]
 	for i, id := range c.ids {
 		h := affinity(key, id)
 		if h < bar {
 			continue
 		}
-		out.insert(ranked{affinity: h, id: id, at: at[i]}, k)
-		if out.n == k {
-			bar = out.of[k-1].affinity
+		j := n
+		if n == k {
+			j--
+		} else {
+			n++
 		}
+		for ; j > 0 && best[(j-1)&(maxRanks-1)] < h; j-- {
+			best[j&(maxRanks-1)], place[j&(maxRanks-1)] = best[(j-1)&(maxRanks-1)], place[(j-1)&(maxRanks-1)]
+		}
+		best[j&(maxRanks-1)], place[j&(maxRanks-1)] = h, int32(i)
+		if n == k {
+			bar = best[(k-1)&(maxRanks-1)]
+		}
+	}
+	out.n = n
+	for i := range n {
+		out.of[i] = ranked{affinity: best[i], id: c.ids[place[i]], at: c.at[place[i]]}
 	}
 }
 

@@ -23,7 +23,7 @@ func plots(results []*Result) []File {
 		add("sim-hits-"+w+".svg", hitsChart(results, w))
 	}
 	add("sim-bytes.svg", bytesChart(results))
-	for _, w := range []string{"u35-churn", "u35-priming-churn", "trace-churn", "trace-priming-churn"} {
+	for _, w := range []string{"u25-churn", "u35-priming-churn", "trace-churn", "trace-priming-churn"} {
 		add("sim-queue-"+w+".svg", queueChart(results, w))
 	}
 	if len(files) == 0 {

@@ -64,7 +64,7 @@ func Suite(days float64, trace Trace) []Case {
 	cases := []Case{
 		gen("u35", func(*Generated) {}),
 		gen("u35-priming", priming),
-		gen("u35-churn", func(g *Generated) { g.Utilisation = .25 }, churn),
+		gen("u25-churn", func(g *Generated) { g.Utilisation = .25 }, churn),
 		gen("u35-priming-churn", priming, churn),
 		gen("n12-burst", small, func(w *Workload) { w.Burst(10, noon, noon+600, 1) }),
 		gen("n12-stampede", small, func(w *Workload) { w.Stampede(7, 100, noon, 1) }),
