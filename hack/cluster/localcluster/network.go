@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -27,11 +28,7 @@ func (c *Cluster) claimBridge() error {
 		return err
 	}
 	if exists && owner != c.Root {
-		if _, err := os.Stat(owner); err == nil || owner == "" {
-			return fmt.Errorf("another local cluster holds the bridge %s: run `go run ./hack/cluster down` in %s first", bridge, owner)
-		}
-		// The checkout that made it is gone from the disk, and nobody is left to take it down.
-		if err := ip("link del " + bridge); err != nil {
+		if err := c.takeOver(owner); err != nil {
 			return err
 		}
 		exists = false
@@ -48,6 +45,36 @@ func (c *Cluster) claimBridge() error {
 		return err
 	}
 	return ip("link set " + bridge + " up")
+}
+
+// takeOver removes what is left of another checkout's cluster, unless one of its processes still runs: a session or a CI job that was
+// ended from outside leaves its bridge, cgroups and mounts behind.
+func (c *Cluster) takeOver(owner string) error {
+	other := &Cluster{Root: owner, Dir: filepath.Join(owner, "bin", "cluster"), Log: c.Log}
+	if owner == "" || other.runs() {
+		return fmt.Errorf("another local cluster holds the bridge %s: run `go run ./hack/cluster down` in %s first", bridge, owner)
+	}
+	if err := other.Down(); err != nil {
+		return fmt.Errorf("remove what is left of the cluster in %s: %w", owner, err)
+	}
+	if _, still, err := bridgeOwner(); err != nil || !still {
+		return err
+	}
+	return ip("link del " + bridge) // its checkout is gone from the disk
+}
+
+// runs says whether any recorded process of the cluster is alive.
+func (c *Cluster) runs() bool {
+	records, err := os.ReadDir(c.path("pids"))
+	if err != nil {
+		return false // no record: nothing was started
+	}
+	for _, r := range records {
+		if _, alive := c.find(r.Name()); alive {
+			return true
+		}
+	}
+	return false
 }
 
 // bridgeOwner reads the checkout noted on the bridge.
