@@ -201,7 +201,7 @@ func (w *weighing) option(at, rank int32, o *Option) {
 	}
 	c.RankSeconds = w.p.RankSeconds * float64(rank-1)
 	if rank == 0 {
-		c.RankSeconds = w.p.RankSeconds * maxRanks
+		c.RankSeconds = w.p.RankSeconds * weighedRanks
 	}
 }
 

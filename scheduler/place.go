@@ -77,7 +77,7 @@ func place(v *View, r *Request, p *Params, out *Decision) {
 	var c choice
 	seen := w.holders(head, &c)
 	w.bareCost()
-	for i := range head.n {
+	for i := range min(head.n, weighedRanks) {
 		if at := head.of[i].at; seen&(1<<i) == 0 && !w.hopeless(&v.Daemons[at], int32(i+1), &c) {
 			w.consider(at, int32(i+1), &c)
 		}
@@ -96,7 +96,7 @@ func (v *View) order(r *Request, scratch *ranks) *ranks {
 			return known
 		}
 	}
-	v.ranking.top(key, maxRanks, scratch)
+	v.ranking.top(key, weighedRanks, scratch)
 	return scratch
 }
 
@@ -142,7 +142,7 @@ func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uin
 // offerHolder offers the daemon at position at as one that holds key k.
 func (w *weighing) offerHolder(at int32, k int, head *ranks, c *choice) (seen uint16) {
 	rank := int32(0)
-	for i := range head.n {
+	for i := range min(head.n, weighedRanks) {
 		if head.of[i].at == at {
 			rank, seen = int32(i+1), 1<<i
 			break
