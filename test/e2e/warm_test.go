@@ -127,7 +127,7 @@ func exported(t *testing.T, build *v1alpha1.HLBBuild) {
 }
 
 func TestThePushedImageRuns(t *testing.T) {
-	build := newBuild("image", `fs default() { image "IMAGE"; mkfile "/words" 0o644 "it runs"; entrypoint "cat" "/words"; }`)
+	build := newBuild("image", `fs default() { image "IMAGE"; mkfile "/words" 0o644 "it runs"; cmd "cat" "/words"; }`)
 	ref := cluster.Info.Registry + "/e2e-image:latest"
 	build.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: ref}}
 	run(t, build)
@@ -143,7 +143,7 @@ func TestThePushedImageRuns(t *testing.T) {
 	logs, err := cluster.PodLogs(t.Context(), namespace, "image")
 	must(t, err)
 	if strings.TrimSpace(logs) != "it runs" {
-		t.Errorf("the image printed %q", logs)
+		t.Errorf("the image printed %.200q", logs)
 	}
 	kubectl(t, "delete", "pod", "image")
 }

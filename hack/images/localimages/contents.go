@@ -80,8 +80,13 @@ func (b *Builder) BuildKit(ctx context.Context) (v1.Image, error) {
 	if err := addBusybox(base); err != nil {
 		return nil, err
 	}
-	for _, program := range []string{"git", "ssh", "/usr/lib/git-core/git-remote-http"} {
+	for _, program := range []string{"git", "ssh", "/usr/lib/git-core/git-remote-http", "/usr/lib/git-core/git-sh-i18n--envsubst"} {
 		if err := addProgram(base, program); err != nil {
+			return nil, err
+		}
+	}
+	for _, script := range []string{"git-submodule", "git-sh-setup", "git-sh-i18n"} { // BuildKit updates submodules after every checkout
+		if err := base.addFile("/usr/lib/git-core/" + script); err != nil {
 			return nil, err
 		}
 	}
