@@ -592,6 +592,24 @@ func TestCandidatesFollow(t *testing.T) {
 	})
 }
 
+// TestCandidatesChangeNothing checks that remembering orders only saves time.
+func TestCandidatesChangeNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		p := DefaultParams()
+		want := Round(w.view(t), w.queue, &p)
+		v := w.view(t)
+		c := NewCandidates()
+		c.Follow(v)
+		for i := range w.queue {
+			c.Learn(v, w.queue[i].Keys[0].ID)
+		}
+		if diff := cmp.Diff(want, Round(v, w.queue, &p)); diff != "" {
+			t.Fatalf("with remembered candidates (-without +with):\n%s", diff)
+		}
+	})
+}
+
 // TestPlaceAllocatesNothing is invariant 20.
 func TestPlaceAllocatesNothing(t *testing.T) {
 	v, requests := benchView(t, 100)

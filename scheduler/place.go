@@ -82,7 +82,7 @@ func place(v *View, r *Request, p *Params, out *Decision) {
 			w.consider(at, int32(i+1), &c)
 		}
 	}
-	if !c.run.exists && v.open > 0 {
+	if !c.run.exists && v.open > 0 && !w.further(head, &c) {
 		w.anywhere(&c)
 	}
 	conclude(&w, &c, out)
@@ -170,6 +170,17 @@ func (w *weighing) consider(at, rank int32, c *choice) bool {
 	}
 	c.offer(&b)
 	return true
+}
+
+// further is anywhere within the ranks that are remembered beyond those weighed. It says whether it found one.
+func (w *weighing) further(head *ranks, c *choice) bool {
+	for i := weighedRanks; i < head.n; i++ {
+		d := &w.v.Daemons[head.of[i].at]
+		if refusal(d, w.r) == Fits && !w.locked(d) {
+			return w.consider(head.of[i].at, 0, c)
+		}
+	}
+	return false
 }
 
 // anywhere offers the daemon with a free slot that comes first in the rendezvous order of the whole fleet.

@@ -20,8 +20,8 @@ import (
 const laneDays = 14
 
 // tracedDiskBytes is a daemon's volume in recorded workloads. A fortnight of the folded year of 2019 has 33,769 programs, 93 TB at the drawn sizes;
-// thirty volumes of this size hold two thirds of it, so eviction is at work and does not drown everything else.
-const tracedDiskBytes = 2e12
+// thirty volumes of this size hold one copy of each and a few more, so what is measured is placement rather than a lack of disk.
+const tracedDiskBytes = 4e12
 
 // Recorded reads a recording: tab-separated lines, optionally gzipped, of seconds since the year's start, project, branch, duration in seconds
 // summed over jobs, and number of jobs. A build's cold length is duration/jobs; its program is the project within its lane. What the recording
