@@ -77,6 +77,7 @@ func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attacha
 		Solver:              gw,
 		Pusher:              &pusher{daemon: d, attach: attach, job: job},
 		Context:             contextState(job),
+		ContextApart:        job.Spec.Context != nil,
 		Secrets:             ids(job.Spec.Secrets, func(s v1alpha1.BuildSecret) string { return s.ID }),
 		SSH:                 ids(job.Spec.SSH, func(s v1alpha1.BuildSSH) string { return s.ID }),
 		CacheMountNamespace: job.Namespace,

@@ -62,7 +62,11 @@ func (e *evaluator) contextLocal(c *call, cur *filesystem) (*filesystem, error) 
 		return nil, diag.Errorf(NotHere, c.span, "local reads the build's context, and this build has none").
 			WithHint("declare it in spec.context, or take the sources from git, http or image")
 	}
-	name, err := module.Tree{}.Resolve(c.dir.Path, c.str(0))
+	dir := c.dir.Path
+	if e.opts.ContextApart {
+		dir = "."
+	}
+	name, err := module.Tree{}.Resolve(dir, c.str(0))
 	if err != nil {
 		return nil, e.conversion(NotHere, c.args[0].span, "local %q leads out of the build's context", c.str(0)).
 			WithHint("use a path relative to the program")

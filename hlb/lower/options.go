@@ -168,6 +168,8 @@ type Options struct {
 
 	// Context is what local "…" reads in ProfileServer; nil makes local a diagnostic.
 	Context *llb.State
+	// ContextApart says that Context is not the tree that the program lies in, so that paths start at its root and not at the program's directory.
+	ContextApart bool
 	// ContextNeeds is what solving Context takes.
 	ContextNeeds request.Needs
 	// Secrets and SSH are the ids that the build declares, for ProfileServer: secret "name" "/path" must name one of Secrets,

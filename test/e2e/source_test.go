@@ -58,7 +58,7 @@ func TestAProgramAndItsContextFromConfigMaps(t *testing.T) {
 func TestAProgramFromGit(t *testing.T) {
 	repo := gittest.Serve(t, cluster.Info.HostIP)
 	program := *newBuild("", shown).Spec.Inline
-	repo.Commit("first", map[string]string{"ci/build.hlb": program, "words": "from the repository"})
+	repo.Commit("first", map[string]string{"ci/build.hlb": program, "ci/words": "from the repository"})
 	build := newBuild("git", "")
 	build.Spec.Inline = nil
 	build.Spec.Git = &v1alpha1.GitSource{URL: repo.URL, Path: "ci/build.hlb"}
@@ -69,6 +69,21 @@ func TestAProgramFromGit(t *testing.T) {
 	}
 	if build.Status.Run.Key == "" || !strings.HasPrefix(build.Status.Run.Key, "git:") {
 		t.Errorf("the key is %q", build.Status.Run.Key)
+	}
+}
+
+// TestAContextOfItsOwn gives a program from a subfolder of one place a context from another: paths start at the context's root.
+func TestAContextOfItsOwn(t *testing.T) {
+	repo := gittest.Serve(t, cluster.Info.HostIP)
+	repo.Commit("first", map[string]string{"ci/build.hlb": *newBuild("", shown).Spec.Inline, "ci/words": "wrong place"})
+	create(t, &corev1.ConfigMap{ObjectMeta: objectMeta("apart"), Data: map[string]string{"words": "from the other place"}})
+	build := newBuild("apart", "")
+	build.Spec.Inline = nil
+	build.Spec.Git = &v1alpha1.GitSource{URL: repo.URL, Path: "ci/build.hlb"}
+	build.Spec.Context = &v1alpha1.ContextSource{ConfigMapRef: &v1alpha1.LocalObjectReference{Name: "apart"}}
+	run(t, build)
+	if f := failedWith(t, build, v1alpha1.ReasonSolveFailed); !strings.Contains(f.LogTail, "from the other place") {
+		t.Errorf("the step printed %q", f.LogTail)
 	}
 }
 
