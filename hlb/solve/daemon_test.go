@@ -2,8 +2,7 @@
 
 //go:build integration
 
-// The tests with this tag run a real buildkitd as root. HLB_BUILDKIT_BIN is the directory with buildkitd and runc, by default
-// bin/buildkit-v0.34.2 of the checkout. Images come from a registry on loopback that the tests fill themselves.
+// The tests with this tag run a real buildkitd as root. Images come from a registry on loopback that the tests fill themselves.
 package solve
 
 import (
@@ -19,11 +18,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -36,6 +32,8 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/frontend/gateway/grpcclient"
+
+	"github.com/openllb/hlb-operator/internal/buildkittest"
 )
 
 // frontend is a front end that adds a file to its input.
@@ -114,72 +112,10 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// startDaemon starts a daemon that grants every entitlement.
 func startDaemon(t *testing.T) *client.Client {
 	t.Helper()
-	bin := os.Getenv("HLB_BUILDKIT_BIN")
-	if bin == "" {
-		bin = "../../bin/buildkit-v0.34.2"
-	}
-	bin, err := filepath.Abs(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "hlb-buildkitd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := filepath.Join(dir, "buildkitd.toml")
-	if err := os.WriteFile(config, []byte("insecure-entitlements = [\"network.host\", \"security.insecure\"]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	logFile, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := "unix://" + filepath.Join(dir, "sock")
-	// In a PID namespace of its own, so that no step outlives it.
-	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
-		filepath.Join(bin, "buildkitd"), "--config", config, "--root", filepath.Join(dir, "root"), "--addr", addr,
-		"--otel-socket-path", filepath.Join(dir, "otel.sock"), "--cdi-disabled")
-	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
-	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			dt, _ := os.ReadFile(logFile.Name())
-			t.Logf("buildkitd:\n%s", tail(dt))
-		}
-		removeAll(t, dir)
-	})
-	c, err := client.New(t.Context(), addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := c.Info(t.Context()); err == nil {
-			return c
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("buildkitd does not answer")
-		}
-	}
-}
-
-// removeAll removes a daemon's state, which its dying steps may still be leaving.
-func removeAll(t *testing.T, dir string) {
-	for range 50 {
-		if err := os.RemoveAll(dir); err == nil {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Logf("%s could not be removed", dir)
+	return buildkittest.Start(t, buildkittest.Options{Globals: `insecure-entitlements = ["network.host", "security.insecure"]`}).Client()
 }
 
 func push(t *testing.T, ref string, img v1.Image) {
