@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// RunCause says why a run was opened.
+// +kubebuilder:validation:Enum=SpecChanged;Requested
+type RunCause string
+
+// The causes of a run.
+const (
+	// CauseSpecChanged: a new object or a new generation of its spec.
+	CauseSpecChanged RunCause = "SpecChanged"
+	// CauseRequested: the annotation build.openllb.dev/requestedAt changed.
+	CauseRequested RunCause = "Requested"
+)
+
+// RunStatus is the current run. The manager opens it and counts attempts; the agent fills in times of its attempt.
+type RunStatus struct {
+	// id of the run, unique for the object: every report of an agent carries it.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	ID string `json:"id"`
+	// attempt counts from 1; a report of an older attempt is void.
+	// +required
+	Attempt int32 `json:"attempt"`
+	// cause of the run.
+	// +required
+	Cause RunCause `json:"cause"`
+	// generation of the spec that the run builds.
+	// +required
+	Generation int64 `json:"generation"`
+	// requestedAt is the value of the annotation when the run was opened.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RequestedAt string `json:"requestedAt,omitempty"`
+	// key is the cache key that placement goes by.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Key string `json:"key,omitempty"`
+	// queuedAt is when the run was opened.
+	// +required
+	QueuedAt metav1.MicroTime `json:"queuedAt"`
+	// placedAt is when the current attempt was bound to a daemon.
+	// +optional
+	PlacedAt *metav1.MicroTime `json:"placedAt,omitempty"`
+	// startedAt is when an agent took up the current attempt.
+	// +optional
+	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+	// startedBy is the agentID of the agent that took it up.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	StartedBy string `json:"startedBy,omitempty"`
+	// finishedAt is when the run ended for good.
+	// +optional
+	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+	// durationSeconds from startedAt to finishedAt, rounded up.
+	// +optional
+	DurationSeconds int32 `json:"durationSeconds,omitempty"`
+	// lost says why the latest attempt that infrastructure ended was lost. With lost.attempt equal to attempt, the
+	// manager has yet to decide about another one.
+	// +optional
+	Lost *LostAttempt `json:"lost,omitempty"`
+}
+
+// LostAttempt is an attempt that infrastructure ended.
+type LostAttempt struct {
+	// attempt that was lost.
+	// +required
+	Attempt int32 `json:"attempt"`
+	// daemon it was bound to.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Daemon string `json:"daemon"`
+	// reason: DaemonLost, DiskFull or DaemonDraining.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// message for people.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+}
+
+// PlacementStatus is the scheduler's decision. The manager writes it; clearing it takes the build away from its daemon.
+type PlacementStatus struct {
+	// daemon is the name of the BuildDaemon.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Daemon string `json:"daemon"`
+	// reason of the choice, for people.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Reason string `json:"reason,omitempty"`
+	// rank of the daemon in the key's order of daemons, from 1.
+	// +optional
+	Rank int32 `json:"rank,omitempty"`
+	// warm says whether the manager expects the daemon to hold the key's caches.
+	// +optional
+	Warm bool `json:"warm,omitempty"`
+}
+
+// CacheUseStatus says what the agent found and did about the registry cache.
+type CacheUseStatus struct {
+	// fresh says that the daemon had no usable state for the key when the attempt began.
+	// +optional
+	Fresh bool `json:"fresh,omitempty"`
+	// imports are the registry cache references offered to the solve.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=512
+	Imports []string `json:"imports,omitempty"`
+	// export is the registry cache reference written after the build.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Export string `json:"export,omitempty"`
+}
+
+// StepsStatus counts exec and file operations of the build, each once.
+type StepsStatus struct {
+	// total operations of the program.
+	// +required
+	Total int32 `json:"total"`
+	// cached ones among them.
+	// +required
+	Cached int32 `json:"cached"`
+	// display is "cached/total", for the printer column.
+	// +required
+	// +kubebuilder:validation:MaxLength=32
+	Display string `json:"display"`
+}
+
+// BuildMount is a cache mount that the build used.
+type BuildMount struct {
+	// id as BuildKit knows it.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	ID string `json:"id"`
+	// target path in the build.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Target string `json:"target,omitempty"`
+	// hit says whether the daemon held the mount before the build.
+	// +optional
+	Hit bool `json:"hit,omitempty"`
+	// bytes it occupies after the build.
+	// +optional
+	Bytes int64 `json:"bytes,omitempty"`
+}
+
+// OutputStatus is an image that was pushed.
+type OutputStatus struct {
+	// ref that was pushed to.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	Ref string `json:"ref"`
+	// digest of its manifest.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	Digest string `json:"digest"`
+}
+
+// SourcePosition is a place in a program.
+type SourcePosition struct {
+	// file as the program's source names it.
+	// +required
+	// +kubebuilder:validation:MaxLength=1024
+	File string `json:"file"`
+	// line from 1.
+	// +required
+	Line int32 `json:"line"`
+	// column from 1, in characters.
+	// +required
+	Column int32 `json:"column"`
+}
+
+// DiagnosticStatus is one finding of the compiler.
+type DiagnosticStatus struct {
+	SourcePosition `json:",inline"`
+	// code of the diagnostic's class.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Code string `json:"code"`
+	// message for people.
+	// +required
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message"`
+	// hint on what to do.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Hint string `json:"hint,omitempty"`
+}
+
+// FailureStatus says why a run failed.
+type FailureStatus struct {
+	// reason as in the Failed condition.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// message for people.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Message string `json:"message,omitempty"`
+	// step is the name of the failing step.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Step string `json:"step,omitempty"`
+	// exitCode of the failing step's process.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// source is where the program says so.
+	// +optional
+	Source *SourcePosition `json:"source,omitempty"`
+	// logTail is the end of the failing step's output, at most 4 KiB.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	LogTail string `json:"logTail,omitempty"`
+	// diagnostics of the compiler, the first 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Diagnostics []DiagnosticStatus `json:"diagnostics,omitempty"`
+}
+
+// RunRecord is how an earlier run ended.
+type RunRecord struct {
+	// id of the run.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	ID string `json:"id"`
+	// reason it ended with: Succeeded, Cancelled or a failure's reason.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// daemon of its last attempt.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Daemon string `json:"daemon,omitempty"`
+	// cached is "cached/total" steps.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Cached string `json:"cached,omitempty"`
+	// durationSeconds it ran.
+	// +optional
+	DurationSeconds int32 `json:"durationSeconds,omitempty"`
+	// finishedAt is when it ended.
+	// +optional
+	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+}
+
+// HLBBuildStatus is written by the manager (run, placement, history) and by the agent of the daemon that the build is bound to
+// (the attempt's times and outcome), always with an optimistic lock.
+type HLBBuildStatus struct {
+	// observedGeneration is the generation of the spec that the rest of the status is about; −1 before the first look.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions: Ready always, Reconciling or Stalled while True; Scheduled, Running, Complete, Failed of the current run.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// run is the current run.
+	// +optional
+	Run *RunStatus `json:"run,omitempty"`
+	// placement of the current attempt; unset while it waits.
+	// +optional
+	Placement *PlacementStatus `json:"placement,omitempty"`
+	// cache says how the registry cache was used.
+	// +optional
+	Cache *CacheUseStatus `json:"cache,omitempty"`
+	// steps of the current run.
+	// +optional
+	Steps *StepsStatus `json:"steps,omitempty"`
+	// mounts that the run used.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=64
+	Mounts []BuildMount `json:"mounts,omitempty"`
+	// outputs that the run pushed.
+	// +optional
+	// +listType=map
+	// +listMapKey=ref
+	// +kubebuilder:validation:MaxItems=64
+	Outputs []OutputStatus `json:"outputs,omitempty"`
+	// failure says why the run failed.
+	// +optional
+	Failure *FailureStatus `json:"failure,omitempty"`
+	// logFile is the path of the attempt's whole log on the daemon's volume, as the agent's container sees it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	LogFile string `json:"logFile,omitempty"`
+	// history of the last five runs before this one, latest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	History []RunRecord `json:"history,omitempty"`
+}
