@@ -14,10 +14,12 @@ import (
 
 	"github.com/go-logr/logr/funcr"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -108,6 +110,20 @@ func startManager(t *testing.T) *refusals {
 	return refused
 }
 
+// holdLease renews a daemon's Lease as its agent does, for longer than any test runs.
+func holdLease(t *testing.T, agent client.Client, name client.ObjectKey) error {
+	lease := &coordinationv1.Lease{}
+	if err := agent.Get(t.Context(), name, lease); err != nil {
+		return err
+	}
+	if lease.Spec.HolderIdentity != nil {
+		return nil
+	}
+	now := metav1.NowMicro()
+	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = ptr.To("agent"), ptr.To[int32](3600), &now
+	return agent.Update(t.Context(), lease)
+}
+
 // TestRightsSuffice runs the manager as its service account through a fleet's and a build's life, and then asks what agents may do.
 func TestRightsSuffice(t *testing.T) {
 	cluster := envtestkit.Get(t)
@@ -122,12 +138,28 @@ func TestRightsSuffice(t *testing.T) {
 	}
 	agent := cluster.As(t, "system:serviceaccount:"+ns+":cache-agent")
 	daemon := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "cache-0"}}
-	envtestkit.Eventually(t, func() error { // with the rights of the agent, which has them from the Role that the manager made
+	// With the rights of the agent, which has them from the Role that the manager made: hold the Lease, and say so until the manager believes it. A
+	// manager that has not seen the Lease yet says NotStarted.
+	envtestkit.Eventually(t, func() error {
+		if err := holdLease(t, agent, client.ObjectKeyFromObject(daemon)); err != nil {
+			return errors.Join(err, refusedError(refused))
+		}
 		if err := agent.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil {
 			return errors.Join(err, refusedError(refused))
 		}
-		testbuild.Serving(daemon)
-		return agent.Status().Update(t.Context(), daemon)
+		if ready := envtestkit.Condition(daemon, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
+			testbuild.Serving(daemon)
+			if err := agent.Status().Update(t.Context(), daemon); err != nil {
+				return err
+			}
+		}
+		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(build), build); err != nil {
+			return err
+		}
+		if build.Status.Placement == nil {
+			return errors.New("the build is not placed yet")
+		}
+		return nil
 	})
 	cluster.WaitCondition(t, build, v1alpha1.ConditionScheduled, metav1.ConditionTrue, v1alpha1.ReasonDaemonChosen)
 	if build.Status.Placement.Daemon != "cache-0" {

@@ -99,7 +99,7 @@ func TestFilesStayReadable(t *testing.T) {
 			return nil
 		}
 		seen++
-		if lines := bytes.Count(text, []byte("\n")); lines > lineLimit && !isTypes(path) {
+		if lines := bytes.Count(text, []byte("\n")); lines > lineLimit {
 			rel, _ := filepath.Rel(root, path)
 			t.Errorf("%s has %d lines, more than %d: find the concern that wants a file of its own", rel, lines, lineLimit)
 		}
@@ -112,9 +112,6 @@ func TestFilesStayReadable(t *testing.T) {
 		t.Errorf("only %d files were looked at", seen)
 	}
 }
-
-// isTypes tells files of API types: a kind stays in one file, by the convention of every tool that reads them.
-func isTypes(path string) bool { return strings.HasSuffix(path, "_types.go") }
 
 func checkout(t *testing.T) string {
 	t.Helper()
