@@ -17,11 +17,6 @@ import (
 	"github.com/openllb/hlb-operator/hack/images/localimages"
 )
 
-// repositories maps the images to their names in a registry.
-var repositories = map[string]string{
-	"operator": "hlb-operator", "buildkit": "hlb-operator-buildkit", "busybox": "busybox", "golang": "golang",
-}
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -66,7 +61,7 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if refs[name], err = localimages.Push(ctx, image, *registry+"/"+repositories[name]+":"+*tag); err != nil {
+		if refs[name], err = localimages.Push(ctx, image, *registry+"/"+localimages.Repositories[name]+":"+*tag); err != nil {
 			return err
 		}
 	}

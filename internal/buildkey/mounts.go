@@ -4,7 +4,6 @@ package buildkey
 
 import (
 	"github.com/openllb/hlb-operator/hlb/analyze"
-	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
 )
@@ -13,7 +12,7 @@ import (
 // imports, bounded work. A program with errors has none; its compiler will say so better than placement could.
 func Mounts(program string, targets []string) []string {
 	info, findings := lint.Program("<inline>", []byte(program), syntax.Limits{})
-	if info == nil || hasErrors(findings) {
+	if info == nil || findings.HasErrors() {
 		return nil
 	}
 	found, _ := analyze.Module(info, analyze.Options{Targets: targets})
@@ -26,8 +25,4 @@ func Mounts(program string, targets []string) []string {
 		}
 	}
 	return sorted(ids)
-}
-
-func hasErrors(findings diag.List) bool {
-	return findings.HasErrors()
 }

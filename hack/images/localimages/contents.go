@@ -40,6 +40,11 @@ func (b *Builder) Image(ctx context.Context, name string) (v1.Image, error) {
 	return image, nil
 }
 
+// Repositories maps the images to their names in a registry.
+var Repositories = map[string]string{
+	"operator": "hlb-operator", "buildkit": "hlb-operator-buildkit", "busybox": "busybox", "golang": "golang",
+}
+
 // Names are the images that Image builds.
 var Names = []string{"operator", "buildkit", "busybox", "golang"}
 

@@ -102,11 +102,6 @@ func (c *Cluster) openCurrent() error {
 	return err
 }
 
-// repositories maps images to their names in a registry.
-var repositories = map[string]string{
-	"operator": "hlb-operator", "buildkit": "hlb-operator-buildkit", "busybox": "busybox", "golang": "golang",
-}
-
 // BuildImages builds every image and pushes what the registry lacks.
 func (c *Cluster) BuildImages(ctx context.Context) error {
 	builder, err := localimages.New(c.Log)
@@ -118,7 +113,7 @@ func (c *Cluster) BuildImages(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("build image %s: %w", name, err)
 		}
-		if c.Images[name], err = localimages.Push(ctx, image, c.Info.Registry+"/"+repositories[name]+":dev"); err != nil {
+		if c.Images[name], err = localimages.Push(ctx, image, c.Info.Registry+"/"+localimages.Repositories[name]+":dev"); err != nil {
 			return fmt.Errorf("push image %s: %w", name, err)
 		}
 	}
