@@ -45,6 +45,7 @@ type inventory struct {
 	refreshing sync.Mutex // one look at a time
 	mu         sync.Mutex
 	seen       *daemon.Observation // nil before the first look
+	looked     time.Time           // when that look began
 	unreached  error               // why the daemon does not answer, nil when it does
 	volume     volume
 }
@@ -80,11 +81,17 @@ func (i *inventory) kick() {
 // refresh looks at all of the daemon and writes what has changed.
 func (i *inventory) refresh(ctx context.Context) {
 	i.refreshing.Lock()
+	began, hadBuilds := i.now(), !i.ledger.IsEmpty()
 	seen, err := i.daemon.Observe(ctx)
-	if err == nil {
+	if err == nil && hadBuilds {
 		i.checkEpoch(seen)
 	}
 	i.note(seen, err)
+	if err == nil {
+		i.mu.Lock()
+		i.looked = began
+		i.mu.Unlock()
+	}
 	i.refreshing.Unlock()
 	i.write(ctx)
 }
@@ -106,9 +113,9 @@ func (i *inventory) update(ctx context.Context) {
 	i.write(ctx)
 }
 
-// checkEpoch begins a new epoch when the cache is empty although the ledger has builds: somebody has reset it.
+// checkEpoch begins a new epoch when the cache is empty although the ledger had builds before the look: somebody has reset it.
 func (i *inventory) checkEpoch(seen *daemon.Observation) {
-	if seen.Records > 0 || i.ledger.IsEmpty() {
+	if seen.Records > 0 {
 		return
 	}
 	if err := i.ledger.Reset(); err != nil {
@@ -143,14 +150,19 @@ func (i *inventory) isServing() bool {
 	return i.seen != nil && i.unreached == nil
 }
 
-// mountBytes are the cache mounts that the daemon held at the last look, with what they take. The map is the caller's.
+// mountBytes are the cache mounts that the daemon held at the last look, with what they took then, and those that builds have had since,
+// with 0 when they are new. The map is the caller's.
 func (i *inventory) mountBytes() map[string]int64 {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.seen == nil {
-		return nil
+	held, looked := map[string]int64{}, i.looked
+	if i.seen != nil {
+		maps.Copy(held, i.seen.MountBytes)
 	}
-	return maps.Clone(i.seen.MountBytes)
+	i.mu.Unlock()
+	for _, id := range i.ledger.MountsSince(looked) {
+		held[id] = max(held[id], 0)
+	}
+	return held
 }
 
 // isVolumeFull says whether the volume has no room for a step now.

@@ -79,7 +79,7 @@ func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
 // setMountBytes notes how large the build's mounts are by now; those that the daemon no longer holds stay as they were.
 func setMountBytes(b *v1alpha1.HLBBuild, bytes map[string]int64) {
 	for i := range b.Status.Mounts {
-		if size, held := bytes[b.Status.Mounts[i].ID]; held {
+		if size := bytes[b.Status.Mounts[i].ID]; size > 0 {
 			b.Status.Mounts[i].Bytes = size
 		}
 	}

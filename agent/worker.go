@@ -79,6 +79,9 @@ func (w *worker) run(a *attempt, b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCach
 	log.Info("Took up a build", "key", b.Status.Run.Key)
 	t := &task{worker: w, attempt: a, build: b, cache: cache, log: log, began: w.now()}
 	ended := t.do()
+	if ended == (ending{}) {
+		t.record() // before anyone hears of it: the next build of the key may begin at that moment
+	}
 	t.report(ended)
 	w.attempts.end(name, a, true)
 	t.afterwards(ended)
@@ -203,9 +206,6 @@ func (t *task) afterwards(e ending) {
 	succeeded := e == ending{}
 	if t.progress != nil {
 		t.progress.end(t.err)
-	}
-	if succeeded {
-		t.record()
 	}
 	t.inventory.refresh(t.life)
 	if t.out == nil || e.silent {

@@ -186,6 +186,19 @@ func (l *Ledger) MountUsed(id string) (time.Time, bool) {
 	return at, known
 }
 
+// MountsSince lists the mounts that builds have had since a moment, in no order.
+func (l *Ledger) MountsSince(since time.Time) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var ids []string
+	for id, used := range l.book.Mounts {
+		if !used.Before(since) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // save replaces the file so that a crash leaves the old one or the new one, whole.
 func (l *Ledger) save() error {
 	data, err := json.Marshal(&l.book)
