@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package mountpolicy finds the policy that applies to a cache mount. Policies name mounts as programs do; BuildKit knows them with the
+// namespace in front.
+package mountpolicy
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// For returns the entry of policies that applies to the mount that programs call id, nil for none. Its fields apply as a whole; entries are
+// never mixed. An entry with exactly the id wins, then the pattern with the longest text before its first *, then the earlier one.
+func For(policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
+	best, longest := -1, -1
+	for i := range policies {
+		pattern := policies[i].ID
+		literal, _, isPattern := strings.Cut(pattern, "*")
+		switch {
+		case !isPattern && pattern == id:
+			return &policies[i]
+		case isPattern && len(literal) > longest && matches(pattern, id):
+			best, longest = i, len(literal)
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	return &policies[best]
+}
+
+// matches says whether id is the pattern with each * replaced by any text. It takes time in proportion to the product of the lengths at most.
+func matches(pattern, id string) bool {
+	parts := strings.Split(pattern, "*")
+	rest, ok := strings.CutPrefix(id, parts[0])
+	if !ok {
+		return false
+	}
+	last := len(parts) - 1
+	if last == 0 {
+		return rest == ""
+	}
+	for _, part := range parts[1:last] {
+		at := strings.Index(rest, part)
+		if at < 0 {
+			return false
+		}
+		rest = rest[at+len(part):]
+	}
+	return strings.HasSuffix(rest, parts[last])
+}
+
+// base is what BuildKit may put after a mount's id: the reference of the state that the mount began with, 25 characters of base 36.
+var base = regexp.MustCompile(`:[0-9a-z]{25}$`)
+
+// Scoped is the id that BuildKit knows a program's mount by, in a namespace.
+func Scoped(namespace, id string) string { return namespace + "/" + id }
+
+// Written is the id as a program of the namespace writes it, from the one that BuildKit knows; false for mounts of no program.
+func Written(namespace, id string) (string, bool) {
+	return strings.CutPrefix(Unbased(id), namespace+"/")
+}
+
+// Unbased is an id as BuildKit knows it without the state that the mount began with. Several mounts may have it.
+func Unbased(id string) string { return base.ReplaceAllString(id, "") }
+
+// Sharing returns the mode that policies give to mounts that a program names no mode for, false where they say nothing. The function takes ids
+// as programs write them.
+func Sharing(policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
+	return func(id string) (string, bool) {
+		p := For(policies, id)
+		if p == nil || p.Sharing == "" {
+			return "", false
+		}
+		return string(p.Sharing), true
+	}
+}
