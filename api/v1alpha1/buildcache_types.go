@@ -34,6 +34,13 @@ type BuildCacheSpec struct {
 	// Unset: no registry cache.
 	// +optional
 	Registry *RegistryCacheSpec `json:"registry,omitempty"`
+
+	// mounts says how cache mounts are treated, by id or pattern. Mounts that no entry applies to share the budget for mounts.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=24
+	Mounts []MountPolicy `json:"mounts,omitempty"`
 }
 
 // StorageSpec describes the volume claim of each daemon.
@@ -56,6 +63,11 @@ type StorageSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Retention RetentionSpec `json:"retention,omitempty"`
+
+	// gc divides the volume among cache mounts, everything else, and room for steps under way.
+	// +optional
+	// +kubebuilder:default={mountsPercent: 50, layersPercent: 30, freePercent: 20}
+	GC GCSpec `json:"gc,omitempty"`
 }
 
 // RetentionPolicy says whether a volume claim is kept.

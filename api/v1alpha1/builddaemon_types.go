@@ -47,9 +47,25 @@ type MountUse struct {
 	// bytes it occupies; 0 while it is in use for the first time.
 	// +optional
 	Bytes int64 `json:"bytes,omitempty"`
+	// firstUsed is when a build first had it mounted; unset when none is known to.
+	// +optional
+	FirstUsed *metav1.Time `json:"firstUsed,omitempty"`
 	// lastUsed is when a build last had it mounted.
 	// +optional
 	LastUsed *metav1.Time `json:"lastUsed,omitempty"`
+	// uses is how many builds have had it.
+	// +optional
+	Uses int64 `json:"uses,omitempty"`
+	// users are the cache keys whose builds have had it, the latest first, at most 8.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=512
+	Users []string `json:"users,omitempty"`
+	// policy is the id of the entry of the BuildCache's mounts that applies to it, empty for none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Policy string `json:"policy,omitempty"`
 }
 
 // BuildDaemonStatus is written by the daemon's agent; the manager sets Ready to Unknown when the Lease runs out.
@@ -57,7 +73,7 @@ type BuildDaemonStatus struct {
 	// observedGeneration is the generation that the agent has seen; −1 before it first reported.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Draining, DiskPressure.
+	// conditions: Ready, Draining, DiskPressure, GCPolicyInForce.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -98,6 +114,12 @@ type BuildDaemonStatus struct {
 	// usedBytes of the volume's filesystem.
 	// +optional
 	UsedBytes int64 `json:"usedBytes,omitempty"`
+	// capacityInodes of the volume's filesystem; 0 when it does not count them.
+	// +optional
+	CapacityInodes int64 `json:"capacityInodes,omitempty"`
+	// usedInodes of the volume's filesystem.
+	// +optional
+	UsedInodes int64 `json:"usedInodes,omitempty"`
 	// cacheBytes is what BuildKit accounts for its cache.
 	// +optional
 	CacheBytes int64 `json:"cacheBytes,omitempty"`
@@ -107,6 +129,9 @@ type BuildDaemonStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=512
 	GCPolicy []string `json:"gcPolicy,omitempty"`
+	// gc is the garbage collection that the agent does, in bytes.
+	// +optional
+	GC *GCStatus `json:"gc,omitempty"`
 	// keys whose builds the daemon has done, latest first, at most 256.
 	// +optional
 	// +listType=map

@@ -24,6 +24,8 @@ const (
 	ConditionDraining = "Draining"
 	// ConditionDiskPressure is True on a BuildDaemon whose volume is nearly full.
 	ConditionDiskPressure = "DiskPressure"
+	// ConditionGCPolicyInForce is False on a BuildDaemon whose buildkitd collects garbage by other rules than the operator's.
+	ConditionGCPolicyInForce = "GCPolicyInForce"
 )
 
 // Reasons of an HLBBuild's conditions and events.
@@ -111,6 +113,14 @@ const (
 	ReasonVolumeNearlyFull = "VolumeNearlyFull"
 	// ReasonVolumeHasSpace surfaces when the volume is below its fill threshold.
 	ReasonVolumeHasSpace = "VolumeHasSpace"
+	// ReasonInodesNearlyFull surfaces when the volume has space, but few inodes left.
+	ReasonInodesNearlyFull = "InodesNearlyFull"
+	// ReasonGCPolicyAsConfigured surfaces when buildkitd says back the rules that the operator configured.
+	ReasonGCPolicyAsConfigured = "GCPolicyAsConfigured"
+	// ReasonGCPolicyDiffers surfaces when it says back others: cache mounts may be deleted that should stay.
+	ReasonGCPolicyDiffers = "GCPolicyDiffers"
+	// ReasonPruned surfaces when the agent pruned cache mounts; the message says which and why.
+	ReasonPruned = "Pruned"
 	// ReasonShuttingDown surfaces on Draining while the agent waits for its running builds.
 	ReasonShuttingDown = "ShuttingDown"
 	// ReasonInService surfaces on Draining when the daemon takes builds.

@@ -5,6 +5,7 @@ package envtest
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -41,6 +42,23 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		"an empty storage class is refused": {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("") }, "storageClassName"},
 		"a retention policy is accepted":    {func(s *cacheSpec) { s.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete }, ""},
 		"an unknown retention is refused":   {func(s *cacheSpec) { s.Storage.Retention.WhenDeleted = "Maybe" }, `"Retain", "Delete"`},
+
+		"policies of mounts are accepted": {mountPolicies(
+			v1alpha1.MountPolicy{ID: "go-build", Pinned: true, Sharing: "locked"},
+			v1alpha1.MountPolicy{ID: "*", MaxSize: ptr.To(resource.MustParse("1Mi")), MaxAge: &metav1.Duration{Duration: 90 * time.Minute}}), ""},
+		"two policies of one id are refused":     {mountPolicies(v1alpha1.MountPolicy{ID: "a"}, v1alpha1.MountPolicy{ID: "a"}), "Duplicate"},
+		"a policy without an id is refused":      {mountPolicies(v1alpha1.MountPolicy{}), "id"},
+		"an unknown sharing mode is refused":     {mountPolicies(v1alpha1.MountPolicy{ID: "a", Sharing: "Shared"}), `"shared", "private", "locked"`},
+		"a mount of no bytes is refused":         {mountPolicies(v1alpha1.MountPolicy{ID: "a", MaxSize: ptr.To(resource.MustParse("0"))}), "maxSize must be more than nothing"},
+		"an age of nothing is refused":           {mountPolicies(v1alpha1.MountPolicy{ID: "a", MaxAge: &metav1.Duration{}}), "maxAge must be longer than nothing"},
+		"a negative age is refused":              {mountPolicies(v1alpha1.MountPolicy{ID: "a", MaxAge: &metav1.Duration{Duration: -time.Hour}}), "maxAge"},
+		"a pinned mount with an age is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Pinned: true, MaxAge: &metav1.Duration{Duration: time.Hour}}), "a pinned mount is never pruned"},
+		"a pinned mount with a size is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Pinned: true, MaxSize: ptr.To(resource.MustParse("1Gi"))}), "a pinned mount is never pruned"},
+		"a volume that is all mounts is refused": {func(s *cacheSpec) { s.Storage.GC.MountsPercent = 89 }, "at most 100 together"},
+		"a volume for mounts mostly is accepted": {func(s *cacheSpec) {
+			s.Storage.GC = v1alpha1.GCSpec{MountsPercent: 80, LayersPercent: 10, FreePercent: 10}
+		}, ""},
+		"less than a tenth free is refused": {func(s *cacheSpec) { s.Storage.GC.FreePercent = 9 }, "freePercent"},
 
 		"privileged daemons are accepted":     {func(s *cacheSpec) { s.BuildKit.Isolation = v1alpha1.IsolationPrivileged }, ""},
 		"an unknown isolation is refused":     {func(s *cacheSpec) { s.BuildKit.Isolation = "None" }, `"UserNamespace", "Privileged"`},
@@ -171,4 +189,8 @@ func TestBuildCacheDefaults(t *testing.T) {
 	if cache.Status.ObservedGeneration != -1 {
 		t.Errorf("observedGeneration of a new object is %d, want -1", cache.Status.ObservedGeneration)
 	}
+}
+
+func mountPolicies(policies ...v1alpha1.MountPolicy) func(*cacheSpec) {
+	return func(s *cacheSpec) { s.Mounts = policies }
 }
