@@ -6,26 +6,10 @@ import (
 	"fmt"
 
 	"github.com/pelletier/go-toml/v2"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-)
-
-// The generated garbage collection. BuildKit's stock policy deletes cache mounts unused for 48 hours as soon as the whole cache
-// passes 512 MB, which is what makes builds cold over a weekend; so the whole list is always generated here.
-//
-// A rule's bound is compared with the size of the *whole* cache, not of what its filters select (BuildKit's cache manager adds up all
-// records), so an order of sacrifice is an order of rising bounds. As the cache fills its volume, there give way, least recently used first:
-//
-//  1. above sourcesPercent: local sources and git checkouts, which are cheap to fetch again;
-//  2. above layersPercent: everything that is neither a cache mount nor internal, since layers come back from a registry;
-//  3. above totalPercent: everything, cache mounts included, so that the volume never fills up.
-//
-// No rule has a keepDuration: age alone deletes nothing. The rest of the volume, 100 − totalPercent, is head room for steps under way,
-// since BuildKit collects garbage at most once a minute.
-const (
-	sourcesPercent = 60
-	layersPercent  = 70
-	totalPercent   = 80
+	"github.com/openllb/hlb-operator/internal/gcrules"
 )
 
 // daemonConfig is the part of buildkitd.toml that the operator writes; names are BuildKit's own.
@@ -61,9 +45,8 @@ type ociConfig struct {
 }
 
 type gcPolicy struct {
-	All          bool     `toml:"all,omitempty"`
-	Filters      []string `toml:"filters,omitempty"`
-	MaxUsedSpace int64    `toml:"maxUsedSpace"` // bytes
+	Filters      []string `toml:"filters"`
+	MinFreeSpace int64    `toml:"minFreeSpace"` // bytes
 }
 
 type registryConfig struct {
@@ -101,13 +84,20 @@ func desiredConfig(cache *v1alpha1.BuildCache) (string, error) {
 	return string(out), nil
 }
 
-// desiredGCPolicy is the whole list of rules for a volume of sizeBytes.
+// desiredGCPolicy is the whole list of rules for a volume of sizeBytes. BuildKit's stock policy deletes cache mounts unused for 48 hours as soon
+// as its cache passes 512 MB, which is what makes builds cold over a weekend, so the list is never left to it.
 func desiredGCPolicy(sizeBytes int64) []gcPolicy {
-	share := func(percent int64) int64 { return sizeBytes / 100 * percent }
-	return []gcPolicy{
-		// Filters of one rule are alternatives; a comma inside one means "and".
-		{Filters: []string{"type==source.local", "type==source.git.checkout"}, MaxUsedSpace: share(sourcesPercent)},
-		{Filters: []string{"type!=exec.cachemount"}, MaxUsedSpace: share(layersPercent)},
-		{All: true, MaxUsedSpace: share(totalPercent)},
+	var out []gcPolicy
+	for _, rule := range gcrules.Backstop(sizeBytes) {
+		out = append(out, gcPolicy{Filters: rule.Filters, MinFreeSpace: rule.MinFreeBytes})
 	}
+	return out
+}
+
+// restartConfig is the part of the configuration whose change restarts the daemons: all but the bounds that are derived from the volume's size,
+// so that a volume that grows does not cost its running builds. These follow at the next start.
+func restartConfig(cache *v1alpha1.BuildCache) (string, error) {
+	sized := cache.DeepCopy()
+	sized.Spec.Storage.Size = resource.MustParse("1Gi")
+	return desiredConfig(sized)
 }

@@ -3,7 +3,6 @@
 package controllers
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -36,34 +35,47 @@ func TestGCPolicyIsGeneratedWhole(t *testing.T) {
 		t.Error("garbage collection is off")
 	}
 	type rule struct {
-		all     bool
 		filters []string
-		maxGi   int64
+		freeGi  int64
 	}
 	var got []rule
 	for _, p := range oci.GCPolicy {
-		if p.KeepDuration.Duration != 0 {
-			t.Errorf("age alone deletes: %+v", p)
+		if p.All || p.KeepDuration.Duration != 0 || p.MaxUsedSpace.Bytes != 0 || p.ReservedSpace.Bytes != 0 {
+			t.Errorf("a rule does more than keep space free: %+v", p)
 		}
-		got = append(got, rule{p.All, p.Filters, p.MaxUsedSpace.Bytes >> 30})
+		got = append(got, rule{p.Filters, p.MinFreeSpace.Bytes >> 30})
 	}
 	want := []rule{
-		{false, []string{"type==source.local", "type==source.git.checkout"}, 600},
-		{false, []string{"type!=exec.cachemount"}, 700},
-		{true, nil, 800},
+		{[]string{"type==source.local", "type==source.git.checkout"}, 80},
+		{[]string{"type!=exec.cachemount"}, 50},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rule{})); diff != "" {
 		t.Errorf("rules differ (-want +got):\n%s", diff)
 	}
 }
 
-func TestSmallVolumesKeepTheOrderOfSacrifice(t *testing.T) {
-	for _, size := range []string{"1Gi", "7Gi", "1Ti"} {
-		q := resource.MustParse(size)
-		policy := desiredGCPolicy(q.Value())
-		if !slices.IsSortedFunc(policy, func(a, b gcPolicy) int { return int(a.MaxUsedSpace>>20 - b.MaxUsedSpace>>20) }) || policy[len(policy)-1].MaxUsedSpace >= q.Value() {
-			t.Errorf("of %s: %+v", size, policy)
+func TestAVolumeThatGrowsRestartsNoDaemon(t *testing.T) {
+	configs := func(size string, parallel int32) (whole, restart string) {
+		cache := testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
+			c.Spec.Storage.Size, c.Spec.BuildKit.MaxParallelism = resource.MustParse(size), parallel
+		})
+		whole, err := desiredConfig(cache)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if restart, err = restartConfig(cache); err != nil {
+			t.Fatal(err)
+		}
+		return whole, restart
+	}
+	small, small2 := configs("10Gi", 0)
+	large, large2 := configs("20Gi", 0)
+	_, other := configs("10Gi", 1)
+	if small == large {
+		t.Error("the rules do not follow the volume's size")
+	}
+	if small2 != large2 || small2 == other {
+		t.Errorf("what restarts daemons differs by size: %v, by parallelism: %v; want only the latter", small2 != large2, small2 != other)
 	}
 }
 

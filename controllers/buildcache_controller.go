@@ -79,6 +79,10 @@ func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildC
 	if err != nil {
 		return &configError{err}
 	}
+	restart, err := restartConfig(cache)
+	if err != nil {
+		return &configError{err}
+	}
 	objects := []client.Object{
 		desiredServiceAccount(cache),
 		desiredRole(cache, daemonNames(cache, existing)),
@@ -93,7 +97,7 @@ func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildC
 		objects = append(objects, d)
 	}
 	// The StatefulSet comes last: its pods need what stands before it.
-	objects = append(objects, desiredStatefulSet(cache, r.Images, config))
+	objects = append(objects, desiredStatefulSet(cache, r.Images, restart))
 	for _, o := range objects {
 		if err := applyOwned(ctx, r.Client, cache, o); err != nil {
 			return err

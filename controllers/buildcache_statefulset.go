@@ -37,8 +37,8 @@ const (
 // desiredStatefulSet is the fleet: one pod a daemon, with buildkitd as a sidecar of the agent.
 //
 // buildkitd is an init container that keeps running (a native sidecar), so that a pod that must go ends in order: the agent is told
-// first, waits for its builds while buildkitd still serves them, and only then is buildkitd told.
-func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, config string) *appsv1.StatefulSet {
+// first, waits for its builds while buildkitd still serves them, and only then is buildkitd told. A change of restart rolls the pods.
+func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, restart string) *appsv1.StatefulSet {
 	replicas := wantedReplicas(cache)
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
@@ -47,7 +47,7 @@ func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, config string
 			Replicas:            &replicas,
 			PodManagementPolicy: appsv1.ParallelPodManagement, // daemons know nothing of one another
 			Selector:            &metav1.LabelSelector{MatchLabels: daemonLabels(cache)},
-			Template:            desiredPodTemplate(cache, images, config),
+			Template:            desiredPodTemplate(cache, images, restart),
 			PersistentVolumeClaimRetentionPolicy: &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
 				WhenScaled:  appsv1.PersistentVolumeClaimRetentionPolicyType(cache.Spec.Storage.Retention.WhenScaled),
 				WhenDeleted: appsv1.PersistentVolumeClaimRetentionPolicyType(cache.Spec.Storage.Retention.WhenDeleted),
@@ -67,7 +67,7 @@ func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, config string
 	}
 }
 
-func desiredPodTemplate(cache *v1alpha1.BuildCache, images Images, config string) corev1.PodTemplateSpec {
+func desiredPodTemplate(cache *v1alpha1.BuildCache, images Images, restart string) corev1.PodTemplateSpec {
 	overlay := v1alpha1.PodTemplateOverlay{}
 	if cache.Spec.Template != nil {
 		overlay = *cache.Spec.Template
@@ -76,7 +76,7 @@ func desiredPodTemplate(cache *v1alpha1.BuildCache, images Images, config string
 	maps.Copy(labels, overlay.Labels)
 	maps.Copy(labels, daemonLabels(cache))
 	maps.Copy(annotations, overlay.Annotations)
-	sum := sha256.Sum256([]byte(config))
+	sum := sha256.Sum256([]byte(restart))
 	annotations[v1alpha1.AnnotationConfigHash] = hex.EncodeToString(sum[:8])
 
 	// A minute more than the agent waits, for its last reports and for buildkitd to end.

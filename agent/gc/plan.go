@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gc
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+	"time"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
+)
+
+// Class orders what is not a cache mount: a lower class goes first.
+type Class int
+
+// The classes.
+const (
+	// Source is a local source or a git checkout, cheap to fetch again.
+	Source Class = iota
+	// Layer is part of an image or a step's result.
+	Layer
+	// Internal is what BuildKit keeps for itself, such as a front end or a git repository.
+	Internal
+)
+
+// Record is one record of BuildKit's cache.
+type Record struct {
+	// ID of the record.
+	ID string
+	// Mount is the id of the cache mount that it is, as BuildKit knows it; empty for all other records, which have a Class.
+	Mount string
+	Class Class
+	// Bytes it takes; 0 while a cache mount is in use.
+	Bytes int64
+	// LastUsed as BuildKit says.
+	LastUsed time.Time
+	// InUse records can't be pruned, nor can Shared ones; these take no space of their own.
+	InUse, Shared bool
+	// Parents are the records it stands on. A record is pruned after those that stand on it.
+	Parents []string
+}
+
+// World is all that a plan is made from.
+type World struct {
+	Records []Record
+	Volume  Volume
+	Budget  Budget
+	// Namespace that mounts are named in, and the Policies of its BuildCache.
+	Namespace string
+	Policies  []v1alpha1.MountPolicy
+	// MountUsed is when builds last had the mounts, by id without base state, where that is known. BuildKit's own LastUsed also moves without a build.
+	MountUsed map[string]time.Time
+	Now       time.Time
+}
+
+// Victim is one record to prune.
+type Victim struct {
+	Record
+	Reason v1alpha1.PruneReason
+}
+
+// Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too large. Then both budgets
+// are kept, then space and inodes freed: by sources, layers, and last by mounts. In each group those unused for longest go first, equal ones by
+// id. Pinned mounts and records in use stay.
+func Plan(w World) []Victim {
+	p := newPlanner(w)
+	p.ownPolicies()
+	p.keepMounts(w.Budget.MountsBytes)
+	p.keepLayers(w.Budget.LayersBytes)
+	p.free(v1alpha1.PruneLowSpace, w.Budget.FreeBytes-w.Volume.FreeBytes)
+	p.free(v1alpha1.PruneLowInodes, bytesOfInodes(w.Volume, w.Budget.FreeInodes-w.Volume.FreeInodes))
+	return p.victims
+}
+
+// bytesOfInodes is about how many bytes hold that many inodes: nobody counts a record's, so the volume's mean is taken. The next look corrects it.
+func bytesOfInodes(v Volume, inodes int64) int64 {
+	if v.CapacityInodes <= 0 || inodes <= 0 || v.UsedInodes() <= 0 {
+		return 0
+	}
+	return int64(float64(v.UsedBytes()) / float64(v.UsedInodes()) * float64(inodes))
+}
+
+// planner chooses victims step by step.
+type planner struct {
+	world                   World
+	mounts                  []Record       // that may go, unused for longest first
+	layers                  layerHeap      // that may go now
+	blocked                 map[string]int // how many records stand on a record
+	byID                    map[string]Record
+	mountsBytes, layerBytes int64
+	freed                   int64
+	victims                 []Victim
+}
+
+func newPlanner(w World) *planner {
+	p := &planner{world: w, blocked: map[string]int{}, byID: map[string]Record{}}
+	for _, r := range w.Records {
+		p.byID[r.ID] = r
+		for _, parent := range r.Parents {
+			p.blocked[parent]++
+		}
+		if r.Mount != "" {
+			p.mountsBytes += r.Bytes
+			if !r.InUse && !p.isPinned(r) {
+				p.mounts = append(p.mounts, r)
+			}
+		} else if !r.Shared {
+			p.layerBytes += r.Bytes
+		}
+	}
+	for _, r := range w.Records {
+		p.offer(r)
+	}
+	slices.SortFunc(p.mounts, func(a, b Record) int {
+		return cmp.Or(p.used(a).Compare(p.used(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
+	})
+	return p
+}
+
+// offer makes a layer a candidate when nothing stands on it.
+func (p *planner) offer(r Record) {
+	if r.Mount == "" && !r.InUse && !r.Shared && p.blocked[r.ID] == 0 {
+		heap.Push(&p.layers, r)
+	}
+}
+
+func (p *planner) policy(r Record) *v1alpha1.MountPolicy {
+	id, ok := mountpolicy.Written(p.world.Namespace, r.Mount)
+	if !ok {
+		return nil
+	}
+	return mountpolicy.For(p.world.Policies, id)
+}
+
+func (p *planner) isPinned(r Record) bool {
+	policy := p.policy(r)
+	return policy != nil && policy.Pinned
+}
+
+// used is when a build last had a mount.
+func (p *planner) used(r Record) time.Time {
+	if at, known := p.world.MountUsed[mountpolicy.Unbased(r.Mount)]; known {
+		return at
+	}
+	return r.LastUsed
+}
+
+// take makes a record a victim, and what it stood on a candidate.
+func (p *planner) take(r Record, reason v1alpha1.PruneReason) {
+	p.victims = append(p.victims, Victim{Record: r, Reason: reason})
+	p.freed += r.Bytes
+	if r.Mount != "" {
+		p.mountsBytes -= r.Bytes
+	} else {
+		p.layerBytes -= r.Bytes
+	}
+	for _, parent := range r.Parents {
+		p.blocked[parent]--
+		if below, ok := p.byID[parent]; ok {
+			p.offer(below)
+		}
+	}
+}
+
+// ownPolicies takes the mounts that their own policy says must go.
+func (p *planner) ownPolicies() {
+	tooOld := func(r Record, policy *v1alpha1.MountPolicy) bool {
+		used := p.used(r)
+		return policy.MaxAge != nil && !used.IsZero() && p.world.Now.Sub(used) > policy.MaxAge.Duration
+	}
+	tooLarge := func(r Record, policy *v1alpha1.MountPolicy) bool {
+		return policy.MaxSize != nil && r.Bytes > policy.MaxSize.Value()
+	}
+	for _, rule := range []struct {
+		reason v1alpha1.PruneReason
+		holds  func(Record, *v1alpha1.MountPolicy) bool
+	}{{v1alpha1.PruneTooOld, tooOld}, {v1alpha1.PruneTooLarge, tooLarge}} {
+		p.mounts = slices.DeleteFunc(p.mounts, func(r Record) bool {
+			policy := p.policy(r)
+			if policy == nil || !rule.holds(r, policy) {
+				return false
+			}
+			p.take(r, rule.reason)
+			return true
+		})
+	}
+}
+
+func (p *planner) keepMounts(budget int64) {
+	for p.mountsBytes > budget && p.takeMount(v1alpha1.PruneMountsOverBudget) {
+	}
+}
+
+// keepLayers passes over what frees nothing only where it stands on something that does.
+func (p *planner) keepLayers(budget int64) {
+	for p.layerBytes > budget && p.takeLayer(v1alpha1.PruneLayersOverBudget) {
+	}
+}
+
+// free takes layers, then mounts, until all victims together have that many bytes.
+func (p *planner) free(reason v1alpha1.PruneReason, bytes int64) {
+	for p.freed < bytes && (p.takeLayer(reason) || p.takeMount(reason)) {
+	}
+}
+
+// takeMount takes the mount unused for longest of those that have a size, false when there is none.
+func (p *planner) takeMount(reason v1alpha1.PruneReason) bool {
+	at := slices.IndexFunc(p.mounts, func(r Record) bool { return r.Bytes > 0 })
+	if at < 0 {
+		return false
+	}
+	r := p.mounts[at]
+	p.mounts = slices.Delete(p.mounts, at, at+1)
+	p.take(r, reason)
+	return true
+}
+
+// takeLayer takes the next layer, false when there is none.
+func (p *planner) takeLayer(reason v1alpha1.PruneReason) bool {
+	if p.layers.Len() == 0 {
+		return false
+	}
+	p.take(heap.Pop(&p.layers).(Record), reason)
+	return true
+}
+
+// layerHeap has the record to prune next on top.
+type layerHeap []Record
+
+func (h layerHeap) Len() int      { return len(h) }
+func (h layerHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h layerHeap) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	return cmp.Or(cmp.Compare(a.Class, b.Class), a.LastUsed.Compare(b.LastUsed), cmp.Compare(a.ID, b.ID)) < 0
+}
+
+// Push implements heap.Interface.
+func (h *layerHeap) Push(x any) { *h = append(*h, x.(Record)) }
+
+// Pop implements heap.Interface.
+func (h *layerHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}
