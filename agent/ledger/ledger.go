@@ -43,15 +43,16 @@ type Ledger struct {
 
 // book is the file's content.
 type book struct {
-	Epoch  string               `json:"epoch"`
-	Keys   map[string]keyEntry  `json:"keys"`
-	Mounts map[string]time.Time `json:"mounts"`
+	Epoch  string                `json:"epoch"`
+	Keys   map[string]keyEntry   `json:"keys"`
+	Mounts map[string]mountEntry `json:"mountUses"`
 }
 
 type keyEntry struct {
 	LastUsed    time.Time `json:"lastUsed"`
 	WarmSeconds int32     `json:"warmSeconds,omitempty"`
 	ColdSeconds int32     `json:"coldSeconds,omitempty"`
+	Mounts      []string  `json:"mounts,omitempty"` // of its last build, sorted
 }
 
 // Open reads the ledger at path, or begins a new one with a new epoch when there is none or it can't be read; lost then says why, and is nil
@@ -76,7 +77,7 @@ func (b *book) fill() {
 		b.Keys = map[string]keyEntry{}
 	}
 	if b.Mounts == nil {
-		b.Mounts = map[string]time.Time{}
+		b.Mounts = map[string]mountEntry{}
 	}
 }
 
@@ -96,12 +97,18 @@ func (l *Ledger) Epoch() string {
 	return l.book.Epoch
 }
 
-// Knows says whether a build of the key has succeeded here in this epoch.
+// Knows says whether a build of the key has succeeded here in this epoch and no mount of it was evicted since.
 func (l *Ledger) Knows(key string) bool {
+	_, known := l.KeyMounts(key)
+	return known
+}
+
+// KeyMounts lists the mounts of the last build of a key that the ledger knows, sorted.
+func (l *Ledger) KeyMounts(key string) (ids []string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, known := l.book.Keys[key]
-	return known
+	e, known := l.book.Keys[key]
+	return slices.Clone(e.Mounts), known
 }
 
 // IsEmpty says whether nothing was built in this epoch.
@@ -138,12 +145,10 @@ func (l *Ledger) Record(use Use, now time.Time) error {
 	} else {
 		entry.WarmSeconds = use.Seconds
 	}
+	entry.Mounts = slices.Compact(slices.Sorted(slices.Values(use.Mounts)))
 	l.book.Keys[use.Key] = entry
-	for _, id := range use.Mounts {
-		l.book.Mounts[id] = now.UTC()
-	}
+	l.book.useMounts(use.Key, entry.Mounts, now)
 	bound(l.book.Keys, func(e keyEntry) time.Time { return e.LastUsed })
-	bound(l.book.Mounts, func(t time.Time) time.Time { return t })
 	return l.save()
 }
 
@@ -176,27 +181,6 @@ func (l *Ledger) Keys() []v1alpha1.KeyUse {
 		}
 	}
 	return out
-}
-
-// MountUsed says when a build last had the mount, false if none had in this epoch.
-func (l *Ledger) MountUsed(id string) (time.Time, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at, known := l.book.Mounts[id]
-	return at, known
-}
-
-// MountsSince lists the mounts that builds have had since a moment, in no order.
-func (l *Ledger) MountsSince(since time.Time) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var ids []string
-	for id, used := range l.book.Mounts {
-		if !used.Before(since) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
 
 // save replaces the file so that a crash leaves the old one or the new one, whole.

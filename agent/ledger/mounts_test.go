@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/openllb/hlb-operator/agent/ledger"
+)
+
+func look(t *testing.T, l *ledger.Ledger, held map[string]int64, began time.Time) []string {
+	t.Helper()
+	missed, err := l.Look(held, began)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return missed
+}
+
+func TestAMountsUsesAreKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.json")
+	l := open(t, path)
+	record(t, l, ledger.Use{Key: "a", Seconds: 1, Mounts: []string{"m", "m"}}, start)
+	record(t, l, ledger.Use{Key: "b", Seconds: 1, Mounts: []string{"m"}}, start.Add(time.Hour))
+	if err := l.UseMounts("a", l.Epoch(), []string{"m", "n"}, start.Add(2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	look(t, l, map[string]int64{"m": 7, "n": 0}, start.Add(3*time.Hour))
+	again := open(t, path)
+	want := map[string]ledger.Mount{
+		"m": {FirstUsed: start, LastUsed: start.Add(2 * time.Hour), Uses: 3, Bytes: 7, Users: []string{"a", "b"}},
+		"n": {FirstUsed: start.Add(2 * time.Hour), LastUsed: start.Add(2 * time.Hour), Uses: 1, Users: []string{"a"}},
+	}
+	for id, w := range want {
+		got, known := again.Mount(id)
+		if diff := cmp.Diff(w, got); diff != "" || !known {
+			t.Errorf("mount %s, known %v (-want +got):\n%s", id, known, diff)
+		}
+	}
+	if diff := cmp.Diff(map[string]time.Time{"m": start.Add(2 * time.Hour), "n": start.Add(2 * time.Hour)}, again.MountsUsed()); diff != "" {
+		t.Errorf("last uses (-want +got):\n%s", diff)
+	}
+	if got := again.MountsSince(start.Add(2*time.Hour + 1)); len(got) != 0 {
+		t.Errorf("%v were used since, want none", got)
+	}
+	if err := l.UseMounts("a", "another epoch", []string{"late"}, start); err != nil {
+		t.Fatal(err)
+	}
+	if _, known := l.Mount("late"); known {
+		t.Error("a use of an earlier epoch was noted")
+	}
+}
+
+func TestUsersAreTheLatestEight(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "ledger.json"))
+	for i := range 12 {
+		record(t, l, ledger.Use{Key: fmt.Sprint("k", i), Seconds: 1, Mounts: []string{"m"}}, start)
+	}
+	got, _ := l.Mount("m")
+	if diff := cmp.Diff([]string{"k11", "k10", "k9", "k8", "k7", "k6", "k5", "k4"}, got.Users); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnEvictedMountMakesItsKeysFresh(t *testing.T) {
+	later := start.Add(time.Hour)
+	cases := map[string]struct {
+		held        map[string]int64
+		began       time.Time
+		wantEvicted []string
+		wantFresh   []string
+	}{
+		"all are held":                    {map[string]int64{"go": 1, "mod": 1, "npm": 1}, later, nil, nil},
+		"one of two is evicted":           {map[string]int64{"mod": 1, "npm": 1}, later, []string{"go"}, []string{"api", "web"}},
+		"the mount of one key is evicted": {map[string]int64{"go": 1, "mod": 1}, later, []string{"npm"}, []string{"web"}},
+		"all are evicted":                 {nil, later, []string{"go", "mod", "npm"}, []string{"api", "web"}},
+		"uses since the look began stay":  {nil, start, nil, nil},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "ledger.json")
+			l := open(t, path)
+			record(t, l, ledger.Use{Key: "api", Seconds: 1, Mounts: []string{"mod", "go"}}, start)
+			record(t, l, ledger.Use{Key: "web", Seconds: 1, Mounts: []string{"go", "npm"}}, start)
+			record(t, l, ledger.Use{Key: "docs", Seconds: 1}, start)
+			look(t, l, map[string]int64{"go": 1, "mod": 1, "npm": 1}, start)
+			if diff := cmp.Diff(tc.wantEvicted, look(t, l, tc.held, tc.began)); diff != "" {
+				t.Errorf("evicted (-want +got):\n%s", diff)
+			}
+			for _, l := range []*ledger.Ledger{l, open(t, path)} {
+				var fresh []string
+				for _, key := range []string{"api", "docs", "web"} {
+					if !l.Knows(key) {
+						fresh = append(fresh, key)
+					}
+				}
+				if diff := cmp.Diff(tc.wantFresh, fresh); diff != "" {
+					t.Errorf("fresh keys (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestAMountThatNoStepMadeLeavesItsKeyWarm(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "ledger.json"))
+	record(t, l, ledger.Use{Key: "k", Seconds: 1, Mounts: []string{"made", "unmade"}}, start)
+	if got := look(t, l, map[string]int64{"made": 1}, start.Add(time.Hour)); len(got) != 0 {
+		t.Errorf("evicted %v, want none", got)
+	}
+	mounts, known := l.KeyMounts("k")
+	if diff := cmp.Diff([]string{"made"}, mounts); diff != "" || !known {
+		t.Errorf("known %v, mounts (-want +got):\n%s", known, diff)
+	}
+	if _, known := l.Mount("unmade"); known {
+		t.Error("the ledger still lists a mount that was never made")
+	}
+	if got := look(t, l, nil, start.Add(2*time.Hour)); len(got) != 1 || l.Knows("k") {
+		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got, l.Knows("k"))
+	}
+}
