@@ -34,7 +34,7 @@ func (e *evaluator) cacheMountOption(x *execution, o *option) error {
 	if target == "" || clean == "/" || clean == "." {
 		return e.conversion(BadOption, o.args[0].span, "a cache can't be mounted at %q", target)
 	}
-	b := cacheMount{id: clean, mode: arg{e.text(string(cachedir.Default(clean))), o.span}, state: llb.Scratch(), perm: 0o755}
+	b := cacheMount{id: clean, state: llb.Scratch(), perm: 0o755}
 	for _, opt := range o.with {
 		b.apply(opt)
 	}
@@ -47,7 +47,11 @@ func (e *evaluator) cacheMountOption(x *execution, o *option) error {
 		m.state = m.state.File(llb.Mkdir("/cache", os.FileMode(b.perm), llb.WithUIDGID(b.uid, b.gid)), opts...)
 		m.source = "/cache"
 	}
-	use, err := e.useCache(e.opts.CacheMountNamespace+"/"+b.id, b.mode, target, o.span)
+	id := e.opts.CacheMountNamespace + "/" + b.id
+	if b.mode == nil {
+		b.mode = &arg{e.text(e.defaultSharing(id, clean)), o.span}
+	}
+	use, err := e.useCache(id, *b.mode, target, o.span)
 	if err != nil {
 		return err
 	}
@@ -59,10 +63,20 @@ func (e *evaluator) cacheMountOption(x *execution, o *option) error {
 	return nil
 }
 
+// defaultSharing is the sharing mode of a cacheMount that the program gives none.
+func (e *evaluator) defaultSharing(id, dir string) string {
+	if e.opts.CacheMountSharing != nil {
+		if mode, ok := e.opts.CacheMountSharing(id); ok {
+			return mode
+		}
+	}
+	return string(cachedir.Default(dir))
+}
+
 // cacheMount is a cacheMount option being read.
 type cacheMount struct {
 	id       string
-	mode     arg
+	mode     *arg // nil when the program gives none
 	state    llb.State
 	base     *filesystem
 	source   string
@@ -77,7 +91,7 @@ func (b *cacheMount) apply(o *option) {
 	case "id":
 		b.id = o.args[0].str()
 	case "sharing":
-		b.mode = o.args[0]
+		b.mode = &o.args[0]
 	case "base":
 		b.base = o.args[0].fs()
 		b.state = b.base.input()

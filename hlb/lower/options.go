@@ -180,6 +180,9 @@ type Options struct {
 
 	// CacheMountNamespace is put before every cache mount id. Servers set one per tenant.
 	CacheMountNamespace string
+	// CacheMountSharing gives the sharing mode (shared, private or locked) of cacheMounts for which the program gives none, by their id with the
+	// namespace before it, and false for ids that it has no opinion of: those get the mode that is advised for their directory. Nil has none.
+	CacheMountSharing func(id string) (mode string, ok bool)
 	// AllowCacheRef says whether a program may import or export build cache at a registry reference. Nil allows all.
 	AllowCacheRef func(ref string) error
 	// DisableProgramCaches makes cacheContext do nothing.
