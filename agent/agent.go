@@ -91,7 +91,7 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	w.attempts = newAttempts(w.wake)
 	w.inventory = &inventory{
 		opts: opts, me: me, client: w.client, live: w.live, daemon: builder, ledger: book, lease: keeper, load: w.attempts.load,
-		isolation: isolation, log: log, now: w.now, kicks: make(chan struct{}, 1),
+		isolation: isolation, events: w.events, log: log, now: w.now, kicks: make(chan struct{}, 1),
 	}
 	a := &Agent{opts: opts, mgr: mgr, worker: w, log: log, end: end}
 	return a, errors.Join(w.setUp(mgr), a.addProbes())

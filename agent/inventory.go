@@ -12,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -37,6 +39,7 @@ type inventory struct {
 	lease     *lease.Keeper
 	load      func() (running int, draining bool)
 	isolation v1alpha1.Isolation
+	events    events.EventRecorder
 	log       logr.Logger
 	now       func() time.Time
 
@@ -47,7 +50,9 @@ type inventory struct {
 	seen       *daemon.Observation // nil before the first look
 	looked     time.Time           // when that look began
 	unreached  error               // why the daemon does not answer, nil when it does
-	volume     volume
+	volume     gc.Volume
+	budget     gc.Budget // of the volume at the last look; zero before it, or while the BuildCache can't be read
+	lastPrune  *v1alpha1.PruneStatus
 }
 
 // run keeps the status until ctx is done.
@@ -86,18 +91,20 @@ func (i *inventory) refresh(ctx context.Context) {
 	if err == nil && hadBuilds {
 		i.checkEpoch(seen)
 	}
+	if err == nil && i.collect(ctx, seen) {
+		began = i.now()
+		seen, err = i.daemon.Observe(ctx)
+	}
 	i.note(seen, err)
 	if err == nil {
-		i.mu.Lock()
-		i.looked = began
-		i.mu.Unlock()
+		i.correctLedger(seen, began)
 	}
 	i.refreshing.Unlock()
 	i.write(ctx)
 }
 
-// update asks only whether the daemon answers, and writes what has changed. The first answer after a silence is followed by a whole look, since
-// the daemon may come back with another cache.
+// update asks only whether the daemon answers and how full the volume is, and writes what has changed. The first answer after a silence is followed
+// by a whole look, since the daemon may come back with another cache; so is a volume with less free than it should have.
 func (i *inventory) update(ctx context.Context) {
 	wasServing := i.isServing()
 	ping, cancel := context.WithTimeout(ctx, pingTimeout)
@@ -107,8 +114,10 @@ func (i *inventory) update(ctx context.Context) {
 		i.refresh(ctx)
 		return
 	}
-	if err != nil {
-		i.note(nil, err)
+	i.note(nil, err)
+	if err == nil && i.isShort() {
+		i.refresh(ctx) // which prunes
+		return
 	}
 	i.write(ctx)
 }
@@ -168,7 +177,7 @@ func (i *inventory) mountBytes() map[string]int64 {
 // isVolumeFull says whether the volume has no room for a step now.
 func (i *inventory) isVolumeFull() bool {
 	v, err := volumeAt(i.opts.StateDir)
-	return err == nil && v.isFull()
+	return err == nil && isFull(v)
 }
 
 // write brings the BuildDaemon's status up to date. Without the Lease nothing is written; the next ping tries again, as it does after an error.
@@ -177,21 +186,23 @@ func (i *inventory) write(ctx context.Context) {
 		return
 	}
 	bd := &v1alpha1.BuildDaemon{}
-	name := types.NamespacedName{Namespace: i.opts.Namespace, Name: i.opts.Daemon}
 	reader := client.Reader(i.client)
 	for {
-		if err := reader.Get(ctx, name, bd); err != nil {
+		if err := reader.Get(ctx, i.name(), bd); err != nil {
 			if !apierrors.IsNotFound(err) { // the manager has yet to make it, and its coming wakes us
 				i.log.Info("Can't read the BuildDaemon", "reason", err.Error())
 			}
 			return
 		}
 		before := bd.DeepCopy()
-		i.describe(ctx, bd)
+		i.describe(bd, i.buildCache(ctx))
 		if equality.Semantic.DeepEqual(before.Status, bd.Status) {
 			return
 		}
 		err := i.client.Status().Patch(ctx, bd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		if err == nil {
+			i.tellPolicy(before, bd)
+		}
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -203,11 +214,23 @@ func (i *inventory) write(ctx context.Context) {
 	}
 }
 
-// slots is how many builds the daemon runs at once by the BuildCache's policy, 0 when it can't be read.
-func (i *inventory) slots(ctx context.Context) int32 {
+// name is the BuildDaemon's.
+func (i *inventory) name() types.NamespacedName {
+	return types.NamespacedName{Namespace: i.opts.Namespace, Name: i.opts.Daemon}
+}
+
+// hasLooked says whether the daemon was looked at.
+func (i *inventory) hasLooked() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.seen != nil
+}
+
+// buildCache is the daemon's BuildCache, nil when it can't be read.
+func (i *inventory) buildCache(ctx context.Context) *v1alpha1.BuildCache {
 	cache := &v1alpha1.BuildCache{}
 	if err := i.client.Get(ctx, types.NamespacedName{Namespace: i.opts.Namespace, Name: i.opts.Cache}, cache); err != nil {
-		return 0
+		return nil
 	}
-	return int32(slotsOf(cache))
+	return cache
 }

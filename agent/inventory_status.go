@@ -4,17 +4,20 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/gcrules"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
 // mountLimit is the API's limit of a BuildDaemon's status.mounts.
@@ -23,34 +26,48 @@ const mountLimit = 256
 // usedStep is what usedBytes is rounded up to, so that the status does not change with every file.
 const usedStep = 16 << 20
 
-// describe puts what is known about the daemon into its status.
-func (i *inventory) describe(ctx context.Context, bd *v1alpha1.BuildDaemon) {
+// inodeStep is the same for usedInodes.
+const inodeStep = 1000
+
+// describe puts what is known about the daemon into its status. cache is nil when it can't be read.
+func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCache) {
 	i.mu.Lock()
-	seen, unreached, vol := i.seen, i.unreached, i.volume
+	seen, unreached, vol, budget := i.seen, i.unreached, i.volume, i.budget
+	gcStatus := i.gcStatus()
 	i.mu.Unlock()
 	running, draining := i.load()
 	s := &bd.Status
 	s.ObservedGeneration = bd.Generation
 	s.NodeName, s.AgentID, s.Isolation = i.opts.Node, i.me.agentID, i.isolation
 	s.RunningBuilds = int32(running)
-	if slots := i.slots(ctx); slots > 0 {
-		s.Slots = slots
+	var policies []v1alpha1.MountPolicy
+	if cache != nil {
+		s.Slots, policies = int32(slotsOf(cache)), cache.Spec.Mounts
 	}
-	s.CapacityBytes, s.UsedBytes = vol.capacity, (vol.used+usedStep-1)/usedStep*usedStep
+	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, upTo(vol.UsedBytes(), usedStep)
+	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, upTo(vol.UsedInodes(), inodeStep)
 	s.VolumeEpoch, s.Keys = i.ledger.Epoch(), i.ledger.Keys()
 	if seen != nil {
 		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
 		s.GCPolicy = gcLines(seen.GCPolicy)
-		s.Mounts = mountUses(seen, i.ledger)
+		s.GC, s.Mounts = gcStatus, mountUses(seen, i.ledger, i.opts.Namespace, policies)
 	}
-	for _, c := range daemonConditions(unreached, draining, running, vol) {
+	conditions := daemonConditions(unreached, draining, running)
+	conditions = append(conditions, diskCondition(vol, budget))
+	if seen != nil && cache != nil {
+		conditions = append(conditions, policyCondition(seen, cache.Spec.Storage.Size.Value()))
+	}
+	for _, c := range conditions {
 		c.ObservedGeneration = bd.Generation
 		buildstatus.Set(&s.Conditions, c, i.now())
 	}
 }
 
-// daemonConditions are all conditions of a BuildDaemon whose agent lives.
-func daemonConditions(unreached error, draining bool, running int, vol volume) []metav1.Condition {
+// upTo rounds up to a multiple of step.
+func upTo(n, step int64) int64 { return (n + step - 1) / step * step }
+
+// daemonConditions say whether a daemon whose agent lives takes builds.
+func daemonConditions(unreached error, draining bool, running int) []metav1.Condition {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDaemonServing, Message: "buildkitd answers",
 	}
@@ -65,15 +82,39 @@ func daemonConditions(unreached error, draining bool, running int, vol volume) [
 		drain.Status, drain.Reason = metav1.ConditionTrue, v1alpha1.ReasonShuttingDown
 		drain.Message = fmt.Sprintf("The daemon shuts down after %d running builds", running)
 	}
-	disk := metav1.Condition{
-		Type: v1alpha1.ConditionDiskPressure, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonVolumeHasSpace,
-		Message: fmt.Sprintf("The volume is below %d %%", pressurePercent),
+	return []metav1.Condition{ready, drain}
+}
+
+// diskCondition says whether the volume has room for builds.
+func diskCondition(vol gc.Volume, budget gc.Budget) metav1.Condition {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionDiskPressure, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonVolumeNearlyFull,
 	}
-	if vol.hasPressure() {
-		disk.Status, disk.Reason = metav1.ConditionTrue, v1alpha1.ReasonVolumeNearlyFull
-		disk.Message = fmt.Sprintf("The volume is at %d %% or more of %d MiB", pressurePercent, vol.capacity>>20)
+	switch {
+	case vol.HasBytePressure(budget):
+		c.Message = fmt.Sprintf("Less than a tenth of the volume's %d MiB is free", budget.CapacityBytes>>20)
+	case vol.HasInodePressure():
+		c.Reason = v1alpha1.ReasonInodesNearlyFull
+		c.Message = fmt.Sprintf("Less than a tenth of the volume's %d inodes is free", vol.CapacityInodes)
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonVolumeHasSpace, "More than a tenth of the volume is free"
 	}
-	return []metav1.Condition{ready, drain, disk}
+	return c
+}
+
+// policyCondition compares the rules that buildkitd reports with those for a volume of sizeBytes.
+func policyCondition(seen *daemon.Observation, sizeBytes int64) metav1.Condition {
+	if gcrules.Honours(seen.Rules, sizeBytes) {
+		return metav1.Condition{
+			Type: v1alpha1.ConditionGCPolicyInForce, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonGCPolicyAsConfigured,
+			Message: "buildkitd collects garbage as configured",
+		}
+	}
+	return metav1.Condition{
+		Type: v1alpha1.ConditionGCPolicyInForce, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonGCPolicyDiffers,
+		Message: fmt.Sprintf("buildkitd collects garbage by other rules than configured and may delete cache mounts: %s",
+			strings.Join(gcLines(seen.GCPolicy), "; ")),
+	}
 }
 
 // gcLines bounds the rules as the API does.
@@ -86,16 +127,21 @@ func gcLines(rules []string) []string {
 }
 
 // mountUses lists the cache mounts held, largest first, equal ones by id.
-func mountUses(seen *daemon.Observation, uses *ledger.Ledger) []v1alpha1.MountUse {
+func mountUses(seen *daemon.Observation, uses *ledger.Ledger, namespace string, policies []v1alpha1.MountPolicy) []v1alpha1.MountUse {
 	var out []v1alpha1.MountUse
 	for id, bytes := range seen.MountBytes {
 		if len(id) > idLimit {
 			continue // can't be reported under its own name
 		}
 		use := v1alpha1.MountUse{ID: id, Bytes: bytes}
-		if at, known := uses.MountUsed(id); known {
-			t := metav1.NewTime(at.Truncate(time.Second))
-			use.LastUsed = &t
+		if m, known := uses.Mount(id); known {
+			first, last := metav1.NewTime(m.FirstUsed.Truncate(time.Second)), metav1.NewTime(m.LastUsed.Truncate(time.Second))
+			use.FirstUsed, use.LastUsed, use.Uses, use.Users = &first, &last, m.Uses, m.Users
+		}
+		if written, ok := mountpolicy.Written(namespace, id); ok {
+			if p := mountpolicy.For(policies, written); p != nil {
+				use.Policy = p.ID
+			}
 		}
 		out = append(out, use)
 	}

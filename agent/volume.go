@@ -9,34 +9,31 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-const (
-	// pressurePercent of fill is where DiskPressure begins. Garbage collection starts at 80 %, so a volume gets here only when it can't keep up.
-	pressurePercent = 90
-	// fullPercent is where a step that says "no space left" is believed to mean the volume: file systems keep a few percent back.
-	fullPercent = 98
-)
-
-// volume is how full a file system is, in bytes.
-type volume struct {
-	capacity, used int64
-}
+// fullPercent of bytes or inodes taken is where a step that says "no space left" is believed to mean the volume: file systems keep a few percent
+// back.
+const fullPercent = 98
 
 // volumeAt measures the file system that path is on. What is kept back for root counts as used.
-func volumeAt(path string) (volume, error) {
+func volumeAt(path string) (gc.Volume, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return volume{}, fmt.Errorf("statfs %s: %w", path, err)
+		return gc.Volume{}, fmt.Errorf("statfs %s: %w", path, err)
 	}
-	capacity := int64(st.Blocks) * st.Bsize
-	return volume{capacity: capacity, used: capacity - int64(st.Bavail)*st.Bsize}, nil
+	return gc.Volume{
+		CapacityBytes: int64(st.Blocks) * st.Bsize, FreeBytes: int64(st.Bavail) * st.Bsize,
+		CapacityInodes: int64(st.Files), FreeInodes: int64(st.Ffree),
+	}, nil
 }
 
-func (v volume) hasPressure() bool { return v.capacity > 0 && v.used >= v.capacity/100*pressurePercent }
-
-func (v volume) isFull() bool { return v.capacity > 0 && v.used >= v.capacity/100*fullPercent }
+// isFull says whether a file system has no room for a step.
+func isFull(v gc.Volume) bool {
+	taken := func(used, capacity int64) bool { return capacity > 0 && used >= capacity/100*fullPercent }
+	return taken(v.UsedBytes(), v.CapacityBytes) || taken(v.UsedInodes(), v.CapacityInodes)
+}
 
 // isolationInForce tells from this process's user namespace, which it shares with buildkitd, whether the pod's root is root on the node.
 func isolationInForce() (v1alpha1.Isolation, error) {

@@ -35,6 +35,8 @@ type Builder interface {
 	Ping(ctx context.Context) error
 	// Observe asks the daemon about itself.
 	Observe(ctx context.Context) (*daemon.Observation, error)
+	// Prune deletes records of the cache and returns what those took that are gone.
+	Prune(ctx context.Context, ids []string) (map[string]int64, error)
 }
 
 // exportTimeout bounds an export of build cache, so that one that hangs ends before the daemon's token for the registry does.
@@ -79,9 +81,7 @@ func (w *worker) run(a *attempt, b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCach
 	log.Info("Took up a build", "key", b.Status.Run.Key)
 	t := &task{worker: w, attempt: a, build: b, cache: cache, log: log, began: w.now()}
 	ended := t.do()
-	if ended == (ending{}) {
-		t.record() // before anyone hears of it: the next build of the key may begin at that moment
-	}
+	t.record(ended == ending{}) // before anyone hears of it: the next build of the key may begin at that moment
 	t.report(ended)
 	w.attempts.end(name, a, true)
 	t.afterwards(ended)
@@ -134,7 +134,12 @@ func (t *task) do() ending {
 func (t *task) solve(ctx context.Context) error {
 	registry := t.cache.Spec.Registry
 	key := t.build.Status.Run.Key
+	if !t.inventory.hasLooked() {
+		t.inventory.refresh(ctx)
+	}
 	t.epoch, t.held = t.ledger.Epoch(), t.inventory.mountBytes()
+	mounts, known := t.ledger.KeyMounts(key)
+	fresh := cacheplan.IsFresh(known, mounts, t.held)
 	in, err := inputs.Gather(ctx, t.live, t.build.Namespace, &t.build.Spec, registry)
 	if err != nil {
 		var missing *inputs.Error
@@ -148,7 +153,7 @@ func (t *task) solve(ctx context.Context) error {
 		Spec:      &t.build.Spec,
 		Inputs:    in,
 		Registry:  registry,
-		Plan:      cacheplan.Decide(registry, t.ledger.Knows(key), key, t.build.Namespace),
+		Plan:      cacheplan.Decide(registry, fresh, key, t.build.Namespace),
 	}
 	for _, e := range t.cache.Spec.BuildKit.Entitlements {
 		t.job.Entitlements = append(t.job.Entitlements, string(e))
@@ -236,16 +241,27 @@ func (t *task) afterwards(e ending) {
 	}
 }
 
-// record notes the build in the ledger.
-func (t *task) record() {
+// record notes the build in the ledger. Of one that did not succeed, only the mounts that it may have used count.
+func (t *task) record(succeeded bool) {
+	if t.out == nil {
+		return
+	}
+	var mounts []string
+	for _, m := range t.out.Mounts {
+		mounts = append(mounts, m.ID)
+	}
+	if !succeeded {
+		if err := t.ledger.UseMounts(t.build.Status.Run.Key, t.epoch, mounts, t.now()); err != nil {
+			t.log.Info("The ledger was not written", "reason", err.Error())
+		}
+		return
+	}
 	use := ledger.Use{
 		Key:     t.build.Status.Run.Key,
 		Epoch:   t.epoch,
 		Fresh:   t.job.Plan.Fresh,
 		Seconds: max(int32((t.now().Sub(t.began)+time.Second-1)/time.Second), 1),
-	}
-	for _, m := range t.out.Mounts {
-		use.Mounts = append(use.Mounts, m.ID)
+		Mounts:  mounts,
 	}
 	if err := t.ledger.Record(use, t.now()); err != nil {
 		t.log.Info("The ledger was not written", "reason", err.Error())

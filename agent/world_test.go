@@ -32,6 +32,7 @@ type fakeBuilder struct {
 	builds  map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error)
 	running []string // programs in the order they began
 	exports []string
+	pruned  []string
 	pingErr error
 	records int
 }
@@ -65,6 +66,17 @@ func (f *fakeBuilder) Observe(context.Context) (*daemon.Observation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Records: 1 + f.records, MountBytes: map[string]int64{"ns/m": 7}}, f.pingErr
+}
+
+func (f *fakeBuilder) Prune(_ context.Context, ids []string) (map[string]int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	freed := map[string]int64{}
+	for _, id := range ids {
+		freed[id] = 1
+		f.pruned = append(f.pruned, id)
+	}
+	return freed, nil
 }
 
 func (f *fakeBuilder) began() []string {

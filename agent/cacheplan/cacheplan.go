@@ -4,6 +4,8 @@
 package cacheplan
 
 import (
+	"slices"
+
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/cacheref"
 )
@@ -18,10 +20,18 @@ type Plan struct {
 	Export string
 }
 
-// Decide plans for a cache key of a namespace. registry is nil when the BuildCache has no registry cache; known says whether the daemon
-// has built the key since its volume was last reset.
-func Decide(registry *v1alpha1.RegistryCacheSpec, known bool, key, namespace string) Plan {
-	plan := Plan{Fresh: !known}
+// IsFresh says whether a daemon holds nothing for a key. It does when it has built the key since its volume was last reset (known) and still
+// holds every cache mount that the key's last build had: one that was evicted makes the daemon fresh. held is all that the daemon holds, by id.
+func IsFresh(known bool, mounts []string, held map[string]int64) bool {
+	return !known || slices.ContainsFunc(mounts, func(id string) bool {
+		_, found := held[id]
+		return !found
+	})
+}
+
+// Decide plans for a cache key of a namespace. registry is nil when the BuildCache has no registry cache; fresh is what IsFresh says.
+func Decide(registry *v1alpha1.RegistryCacheSpec, fresh bool, key, namespace string) Plan {
+	plan := Plan{Fresh: fresh}
 	if registry == nil {
 		return plan
 	}

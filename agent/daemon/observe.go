@@ -12,6 +12,10 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
+
+	"github.com/openllb/hlb-operator/agent/gc"
+	"github.com/openllb/hlb-operator/internal/gcrules"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
 // Observation is a buildkitd's state at one moment.
@@ -23,8 +27,11 @@ type Observation struct {
 	// Records is how many records the cache holds, Bytes what they take.
 	Records int
 	Bytes   int64
-	// MountBytes are the cache mounts held, by id, with what they take; 0 while one is in use for the first time.
+	// MountBytes are the cache mounts held, by id without base state, with what they take; 0 while one is in use for the first time.
 	MountBytes map[string]int64
+	// Cache is the records themselves, Rules the garbage collection in force, both as package gc judges them.
+	Cache []gc.Record
+	Rules []gcrules.Rule
 }
 
 // Ping returns nil when buildkitd answers.
@@ -49,6 +56,7 @@ func (d *Daemon) Observe(ctx context.Context) (*Observation, error) {
 	}
 	for _, rule := range w.GCPolicy {
 		o.GCPolicy = append(o.GCPolicy, ruleLine(rule))
+		o.Rules = append(o.Rules, ruleOf(rule))
 	}
 	records, err := d.client.DiskUsage(ctx)
 	if err != nil {
@@ -56,12 +64,42 @@ func (d *Daemon) Observe(ctx context.Context) (*Observation, error) {
 	}
 	o.Records = len(records)
 	for _, r := range records {
-		o.Bytes += max(r.Size, 0)
-		if id, ok := mountID(r); ok {
-			o.MountBytes[id] += max(r.Size, 0)
+		record := recordOf(r)
+		o.Cache = append(o.Cache, record)
+		o.Bytes += record.Bytes
+		if record.Mount != "" {
+			o.MountBytes[mountpolicy.Unbased(record.Mount)] += record.Bytes
 		}
 	}
 	return o, nil
+}
+
+// recordOf translates a record.
+func recordOf(r *client.UsageInfo) gc.Record {
+	out := gc.Record{
+		ID: r.ID, Class: gc.Layer, Bytes: max(r.Size, 0), InUse: r.InUse, Shared: r.Shared, Parents: r.Parents, LastUsed: r.CreatedAt,
+	}
+	if r.LastUsedAt != nil {
+		out.LastUsed = *r.LastUsedAt
+	}
+	switch r.RecordType {
+	case client.UsageRecordTypeLocalSource, client.UsageRecordTypeGitCheckout:
+		out.Class = gc.Source
+	case client.UsageRecordTypeInternal, client.UsageRecordTypeFrontend:
+		out.Class = gc.Internal
+	}
+	if id, ok := mountID(r); ok {
+		out.Mount = id
+	}
+	return out
+}
+
+// ruleOf translates a rule.
+func ruleOf(rule client.PruneInfo) gcrules.Rule {
+	return gcrules.Rule{
+		Filters: rule.Filter, MinFreeBytes: rule.MinFreeSpace,
+		Others: rule.All || rule.KeepDuration != 0 || rule.ReservedSpace != 0 || rule.MaxUsedSpace != 0,
+	}
 }
 
 // ruleLine renders a garbage collection rule for people: "all maxUsedSpace=8000000000".

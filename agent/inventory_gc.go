@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/gc"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+)
+
+// prunedShown is the API's limit of the mounts in a BuildDaemon's status.gc.lastPrune.
+const prunedShown = 16
+
+// collect prunes what the BuildCache's policies and the volume ask for, given a look at the daemon, and says whether it pruned something.
+func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) bool {
+	cache := i.buildCache(ctx)
+	vol, err := volumeAt(i.opts.StateDir)
+	if cache == nil || err != nil || cache.Spec.Storage.GC == (v1alpha1.GCSpec{}) {
+		return false // nothing is pruned by a policy that nobody has stated
+	}
+	budget := gc.BudgetOf(vol, cache.Spec.Storage.Size.Value(), cache.Spec.Storage.GC)
+	i.mu.Lock()
+	i.budget = budget
+	i.mu.Unlock()
+	plan := gc.Plan(gc.World{
+		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: i.opts.Namespace, Policies: cache.Spec.Mounts,
+		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
+	})
+	if len(plan) == 0 {
+		return false
+	}
+	ids := make([]string, 0, len(plan))
+	for _, v := range plan {
+		ids = append(ids, v.ID)
+	}
+	freed, err := i.daemon.Prune(ctx, ids)
+	if err != nil {
+		i.log.Info("Pruning did not end", "reason", err.Error())
+	}
+	i.notePrune(ctx, plan, freed)
+	return len(freed) > 0
+}
+
+// notePrune keeps what was pruned for the status and tells of mounts.
+func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[string]int64) {
+	pruned := slices.DeleteFunc(plan, func(v gc.Victim) bool {
+		_, gone := freed[v.ID]
+		return !gone
+	})
+	if len(pruned) == 0 {
+		return
+	}
+	status := sumUp(pruned, freed, i.now())
+	i.mu.Lock()
+	i.lastPrune = status
+	i.mu.Unlock()
+	i.log.Info("Pruned", "records", status.Records, "bytes", status.Bytes, "reasons", status.Reasons, "mounts", status.Mounts)
+	bd := &v1alpha1.BuildDaemon{}
+	if len(status.Mounts) == 0 || i.client.Get(ctx, i.name(), bd) != nil {
+		return
+	}
+	for _, v := range pruned {
+		if v.Mount != "" {
+			i.events.Eventf(bd, nil, corev1.EventTypeNormal, v1alpha1.ReasonPruned, "PruneMount", "%s",
+				buildstatus.Clip(fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20), noteLimit))
+		}
+	}
+}
+
+// sumUp describes records that are gone.
+func sumUp(pruned []gc.Victim, freed map[string]int64, now time.Time) *v1alpha1.PruneStatus {
+	out := &v1alpha1.PruneStatus{Time: metav1.NewTime(now.Truncate(time.Second)), Records: int32(len(pruned))}
+	for _, v := range pruned {
+		out.Bytes += max(freed[v.ID], v.Bytes) // the daemon does not always know what it freed
+		if !slices.Contains(out.Reasons, v.Reason) {
+			out.Reasons = append(out.Reasons, v.Reason)
+		}
+		if v.Mount != "" && len(v.Mount) <= idLimit && len(out.Mounts) < prunedShown {
+			out.Mounts = append(out.Mounts, v.Mount)
+		}
+	}
+	return out
+}
+
+// correctLedger tells the ledger what a look that began at a moment has found.
+func (i *inventory) correctLedger(seen *daemon.Observation, began time.Time) {
+	i.mu.Lock()
+	i.looked = began
+	i.mu.Unlock()
+	evicted, err := i.ledger.Look(seen.MountBytes, began)
+	if err != nil {
+		i.log.Info("The ledger was not written", "reason", err.Error())
+	}
+	if len(evicted) > 0 {
+		i.log.Info("Cache mounts are gone, so their keys are fresh again", "mounts", evicted)
+	}
+}
+
+// isShort says whether the volume has less free than it should.
+func (i *inventory) isShort() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.volume.FreeBytes < i.budget.FreeBytes || i.volume.FreeInodes < i.budget.FreeInodes
+}
+
+// gcStatus describes the garbage collection, nil while there is none. i.mu is held.
+func (i *inventory) gcStatus() *v1alpha1.GCStatus {
+	if i.budget == (gc.Budget{}) || i.seen == nil {
+		return nil
+	}
+	b := i.budget
+	out := &v1alpha1.GCStatus{
+		CapacityBytes: b.CapacityBytes, MountsBudgetBytes: b.MountsBytes, LayersBudgetBytes: b.LayersBytes, FreeBytes: b.FreeBytes,
+		LastPrune: i.lastPrune,
+	}
+	for _, bytes := range i.seen.MountBytes {
+		out.MountsBytes += bytes
+	}
+	out.LayersBytes = i.seen.Bytes - out.MountsBytes
+	return out
+}
+
+// tellPolicy sends an event when buildkitd began to collect garbage by other rules than the operator's.
+func (i *inventory) tellPolicy(before, after *v1alpha1.BuildDaemon) {
+	c := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionGCPolicyInForce)
+	if c == nil || c.Status != metav1.ConditionFalse || meta.IsStatusConditionFalse(before.Status.Conditions, c.Type) {
+		return
+	}
+	i.events.Eventf(after, nil, corev1.EventTypeWarning, c.Reason, "CompareGCPolicy", "%s", buildstatus.Clip(c.Message, noteLimit))
+}
