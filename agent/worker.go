@@ -153,6 +153,7 @@ func (t *task) solve(ctx context.Context) error {
 		Spec:      &t.build.Spec,
 		Inputs:    in,
 		Registry:  registry,
+		Mounts:    t.cache.Spec.Mounts,
 		Plan:      cacheplan.Decide(registry, fresh, key, t.build.Namespace),
 	}
 	for _, e := range t.cache.Spec.BuildKit.Entitlements {

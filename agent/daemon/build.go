@@ -20,6 +20,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 	"github.com/openllb/hlb-operator/hlb/solve"
 	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
 // Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error it says how far the build
@@ -81,6 +82,7 @@ func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attacha
 		Secrets:             ids(job.Spec.Secrets, func(s v1alpha1.BuildSecret) string { return s.ID }),
 		SSH:                 ids(job.Spec.SSH, func(s v1alpha1.BuildSSH) string { return s.ID }),
 		CacheMountNamespace: job.Namespace,
+		CacheMountSharing:   mountpolicy.Sharing(job.Namespace, job.Mounts),
 		AllowCacheRef:       job.allowCacheRef,
 		AllowedEntitlements: job.Entitlements,
 	})

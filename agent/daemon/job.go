@@ -22,6 +22,8 @@ type Job struct {
 	// Registry is the BuildCache's registry cache, nil for none; Plan is what to do about it.
 	Registry *v1alpha1.RegistryCacheSpec
 	Plan     cacheplan.Plan
+	// Mounts are the BuildCache's policies of cache mounts.
+	Mounts []v1alpha1.MountPolicy
 	// Entitlements are those that the BuildCache grants.
 	Entitlements []string
 	// Progress is called with every status message, one call at a time. Nil means nobody looks.

@@ -66,11 +66,15 @@ func Written(namespace, id string) (string, bool) {
 // Unbased is an id as BuildKit knows it without the state that the mount began with. Several mounts may have it.
 func Unbased(id string) string { return base.ReplaceAllString(id, "") }
 
-// Sharing returns the mode that policies give to mounts that a program names no mode for, false where they say nothing. The function takes ids
-// as programs write them.
-func Sharing(policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
+// Sharing returns the mode that policies give to mounts of a namespace that a program names no mode for, false where they say nothing. The
+// function takes ids as BuildKit knows them.
+func Sharing(namespace string, policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
 	return func(id string) (string, bool) {
-		p := For(policies, id)
+		written, ok := Written(namespace, id)
+		if !ok {
+			return "", false
+		}
+		p := For(policies, written)
 		if p == nil || p.Sharing == "" {
 			return "", false
 		}

@@ -91,8 +91,8 @@ func TestIDsAreThoseOfPrograms(t *testing.T) {
 }
 
 func TestSharingOfAPolicy(t *testing.T) {
-	sharing := mountpolicy.Sharing([]v1alpha1.MountPolicy{{ID: "apt", Sharing: v1alpha1.MountLocked}, {ID: "*", Sharing: v1alpha1.MountShared}, {ID: "go"}})
-	for id, want := range map[string]string{"apt": "locked", "npm": "shared", "go": ""} {
+	sharing := mountpolicy.Sharing("ns", []v1alpha1.MountPolicy{{ID: "apt", Sharing: v1alpha1.MountLocked}, {ID: "*", Sharing: v1alpha1.MountShared}, {ID: "go"}})
+	for id, want := range map[string]string{"ns/apt": "locked", "ns/npm": "shared", "ns/go": "", "other/apt": ""} {
 		if mode, ok := sharing(id); mode != want || ok != (want != "") {
 			t.Errorf("%s is %q, %v; want %q", id, mode, ok, want)
 		}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/hlb/request"
+)
+
+func TestPolicyGivesMountsTheirSharing(t *testing.T) {
+	job := &Job{
+		Namespace: "ns",
+		Spec:      &v1alpha1.HLBBuildSpec{Targets: []string{"default"}},
+		Inputs: &inputs.Inputs{Filename: "build.hlb", Program: []byte(`fs default() {
+	scratch
+	run "make" with option {
+		cacheMount "/a"
+		cacheMount "/b"
+		cacheMount "/c" with sharing("shared")
+	}
+}
+`)},
+		Mounts: []v1alpha1.MountPolicy{{ID: "/a", Sharing: v1alpha1.MountPrivate}, {ID: "/c", Sharing: v1alpha1.MountLocked}},
+	}
+	req, err := (&Daemon{}).compile(t.Context(), job, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, leaf := range req.Root.Leaves() {
+		for line := range strings.SplitSeq(request.Text(leaf.Solve.Definition), "\n") {
+			for _, mount := range strings.Split(line, " [")[1:] {
+				if _, cache, found := strings.Cut(mount, "cache "); found {
+					id, rest, _ := strings.Cut(cache, " ")
+					got = append(got, id+" "+strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == ']' })[0])
+				}
+			}
+		}
+	}
+	want := []string{`"ns//a" private`, `"ns//b" shared`, `"ns//c" shared`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("mounts in the LLB (-want +got):\n%s", diff)
+	}
+}
