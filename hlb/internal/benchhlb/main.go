@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -61,6 +62,7 @@ func main() {
 	out := flag.String("o", "out/bench-hlb.json", "file to write")
 	runs := flag.Int("runs", 5, "runs of each measurement, of which the best counts")
 	flag.Parse()
+	debug.SetGCPercent(400) // as cmd/hlb does
 	if err := bench(*out, *runs); err != nil {
 		fmt.Fprintln(os.Stderr, "benchhlb:", err)
 		os.Exit(1)
