@@ -317,7 +317,11 @@ func (e *evaluator) programDir(p Program) module.Dir {
 		}
 		return module.Dir{Root: module.Machine{HomeDir: e.opts.Host.Home}, Path: dir}
 	case e.opts.Context != nil && e.opts.Solver != nil:
-		return module.Dir{Root: &contextRoot{e: e}, Path: path.Dir(p.Filename)}
+		dir := path.Dir(p.Filename)
+		if e.opts.ContextApart { // the program's name says nothing about places in it
+			dir = "."
+		}
+		return module.Dir{Root: &contextRoot{e: e}, Path: dir}
 	}
 	return module.Dir{Root: module.Tree{}, Path: path.Dir(p.Filename)}
 }

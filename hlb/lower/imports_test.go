@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	fstypes "github.com/tonistiigi/fsutil/types"
@@ -144,5 +145,32 @@ func TestRepositoriesOverSSH(t *testing.T) {
 		Options{Profile: ProfileServer, KnownSSHHosts: "h ssh-ed25519 AAAA", SSH: []string{"default"}})
 	if diff := cmp.Diff([]request.SSH{{ID: "default", Declared: true}}, req.Needs().SSH); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A server's program without files of its own finds its modules in the context, at the place where its local paths start.
+func TestModulesFromTheContext(t *testing.T) {
+	tree := &treeSolver{files: map[string]string{
+		"lib.hlb":    "export go\nfs go() { image \"root\"; }",
+		"ci/lib.hlb": "export go\nfs go() { image \"beside\"; }",
+	}}
+	context := llb.Scratch().File(llb.Mkfile("/x", 0o644, nil))
+	for name, tc := range map[string]struct {
+		apart bool
+		want  string
+	}{
+		"the program lies in the context": {false, "beside"},
+		"the context is another tree":     {true, "root"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			prog := Program{Filename: "ci/build.hlb", Source: []byte("import m from \"./lib.hlb\"\nfs default() { m.go; }")}
+			req, found := Compile(t.Context(), prog, Options{Profile: ProfileServer, Solver: tree, Context: &context, ContextApart: tc.apart})
+			if found.HasErrors() {
+				t.Fatal(found)
+			}
+			if got := request.Text(req.Targets[0].Final.Definition); !strings.Contains(got, "library/"+tc.want+":") {
+				t.Errorf("%s\nwant the image %q", got, tc.want)
+			}
+		})
 	}
 }
