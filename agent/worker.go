@@ -149,12 +149,13 @@ func (t *task) solve(ctx context.Context) error {
 		return &apiError{err}
 	}
 	t.job = &daemon.Job{
-		Namespace: t.build.Namespace,
-		Spec:      &t.build.Spec,
-		Inputs:    in,
-		Registry:  registry,
-		Mounts:    t.cache.Spec.Mounts,
-		Plan:      cacheplan.Decide(registry, fresh, key, t.build.Namespace),
+		Namespace:  t.build.Namespace,
+		Spec:       &t.build.Spec,
+		Inputs:     in,
+		Registry:   registry,
+		Registries: t.cache.Spec.BuildKit.Registries,
+		Mounts:     t.cache.Spec.Mounts,
+		Plan:       cacheplan.Decide(registry, fresh, key, t.build.Namespace),
 	}
 	for _, e := range t.cache.Spec.BuildKit.Entitlements {
 		t.job.Entitlements = append(t.job.Entitlements, string(e))

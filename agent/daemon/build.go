@@ -27,11 +27,11 @@ import (
 // came. Errors are *CompileError, *DisconnectedError, *SourceError, *CredentialError, *PushError, those of package solve, or the connection's.
 func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	out := &Outcome{ImportErrors: map[string]string{}}
-	attach, err := attachables(job)
+	attach, creds, err := attachables(job)
 	if err != nil {
 		return out, err
 	}
-	req, err := d.compile(ctx, job, attach)
+	req, err := d.compile(ctx, job, attach, creds)
 	if err != nil {
 		return out, err
 	}
@@ -58,7 +58,7 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 }
 
 // compile takes the job's program to a request. What it has to look up it looks up through the daemon, in a job of its own.
-func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attachable) (_ *hlb.Request, err error) {
+func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attachable, creds *credentials) (_ *hlb.Request, err error) {
 	gw := d.newLazyJob(ctx, attach, job.Progress)
 	defer func() {
 		// A job that ended on its own explains the errors of everything that was asked of it.
@@ -77,6 +77,7 @@ func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attacha
 		Resolver:            gw,
 		Solver:              gw,
 		Pusher:              &pusher{daemon: d, attach: attach, job: job},
+		Registry:            &registry{credentials: creds, hosts: job.Registries},
 		Context:             contextState(job),
 		ContextApart:        job.Spec.Context != nil,
 		Secrets:             ids(job.Spec.Secrets, func(s v1alpha1.BuildSecret) string { return s.ID }),

@@ -28,7 +28,7 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 	if out.request == nil {
 		return errors.New("there is no build to export the cache of")
 	}
-	attach, err := attachables(job)
+	attach, _, err := attachables(job)
 	if err != nil {
 		return err
 	}

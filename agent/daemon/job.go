@@ -22,6 +22,8 @@ type Job struct {
 	// Registry is the BuildCache's registry cache, nil for none; Plan is what to do about it.
 	Registry *v1alpha1.RegistryCacheSpec
 	Plan     cacheplan.Plan
+	// Registries says how particular registries are reached, as buildkitd is configured.
+	Registries []v1alpha1.RegistryHost
 	// Mounts are the BuildCache's policies of cache mounts.
 	Mounts []v1alpha1.MountPolicy
 	// Entitlements are those that the BuildCache grants.

@@ -18,16 +18,17 @@ import (
 	"github.com/openllb/hlb-operator/agent/inputs"
 )
 
-// attachables are what the daemon may ask of the agent during a job: registry credentials, secrets, ssh agents. All of it stays in memory.
-func attachables(job *Job) ([]session.Attachable, error) {
+// attachables are what the daemon may ask of the agent during a job: registry credentials, which are returned by themselves too, secrets, ssh
+// agents. All of it stays in memory.
+func attachables(job *Job) ([]session.Attachable, *credentials, error) {
 	in := job.Inputs
 	creds, err := newCredentials(in, job.cacheRepository())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	agents, err := newSSHAgents(in.SSHKeys)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	secrets := maps.Clone(in.Secrets)
 	for name, auth := range map[string]*inputs.BasicAuth{sourceAuth: in.GitAuth, contextAuth: in.ContextAuth} {
@@ -39,7 +40,7 @@ func attachables(job *Job) ([]session.Attachable, error) {
 		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: creds.lookUp}),
 		secretsprovider.FromMap(secrets),
 		agents,
-	}, nil
+	}, creds, nil
 }
 
 func (j *Job) cacheRepository() string {

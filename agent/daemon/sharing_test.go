@@ -28,7 +28,7 @@ func TestPolicyGivesMountsTheirSharing(t *testing.T) {
 `)},
 		Mounts: []v1alpha1.MountPolicy{{ID: "/a", Sharing: v1alpha1.MountPrivate}, {ID: "/c", Sharing: v1alpha1.MountLocked}},
 	}
-	req, err := (&Daemon{}).compile(t.Context(), job, nil)
+	req, err := (&Daemon{}).compile(t.Context(), job, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
