@@ -53,3 +53,23 @@ func TestGitContextOfASubfolder(t *testing.T) {
 		t.Errorf("%s steps, want the one copy", cached(out))
 	}
 }
+
+// TestGitProgramWithAContextOfItsOwn has a module of the same name in the repository and in the context: the program's is the one beside it, and
+// local reads the context from its root.
+func TestGitProgramWithAContextOfItsOwn(t *testing.T) {
+	url := gitServer(t, map[string]string{
+		"ci/build.hlb": "import files from \"./files.hlb\"\n\nfs default() {\n\tfiles.all\n}\n",
+		"ci/files.hlb": "export all\n\nfs all() {\n\tscratch\n\tcopy local(\"app\") \"/main.go\" \"/main.go\"\n}\n",
+	})
+	wrong := "export all\n\nfs all() {\n\tscratch\n}\n"
+	apart := gitServer(t, map[string]string{"app/main.go": "package main\n", "files.hlb": wrong, "ci/files.hlb": wrong})
+	d := dial(t, buildkittest.Start(t, buildkittest.Options{}))
+	job := inline("")
+	job.Spec.Git = &v1alpha1.GitSource{URL: url, Path: "ci/build.hlb"}
+	job.Spec.Context = &v1alpha1.ContextSource{Git: &v1alpha1.GitSource{URL: apart}}
+	auth := &inputs.BasicAuth{Username: "me", Password: "s3cret"}
+	job.Inputs = &inputs.Inputs{Filename: "ci/build.hlb", Secrets: map[string][]byte{}, GitAuth: auth, ContextAuth: auth}
+	if out := build(t, d, job); out.Total != 2 {
+		t.Errorf("%s steps, want 2: the part of the context and the copy", cached(out))
+	}
+}
