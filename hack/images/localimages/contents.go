@@ -48,14 +48,14 @@ var Repositories = map[string]string{
 // Names are the images that Image builds.
 var Names = []string{"operator", "buildkit", "busybox", "golang"}
 
-// Operator is the image of manager and agent: two static programs and CA certificates, run as a user who is not root.
+// Operator is the image of manager, agent and the copier of mounts: three static programs and CA certificates, run as a user who is not root.
 func (b *Builder) Operator(ctx context.Context) (v1.Image, error) {
 	dir := filepath.Join(b.dir, "operator")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	content := tree{"tmp": {dir: true, mode: 0o777 | fs.ModeSticky}}
-	for _, program := range []string{"manager", "agent"} {
+	for _, program := range []string{"manager", "agent", "mountcopy"} {
 		file := filepath.Join(dir, program)
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, "./cmd/"+program)
 		cmd.Dir, cmd.Env = b.chain.Root, append(os.Environ(), "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off")
