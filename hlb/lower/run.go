@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/shlex"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
 
@@ -121,9 +120,9 @@ func (e *evaluator) runArgs(x *execution, cur *filesystem) ([]string, error) {
 	case len(args) == 0:
 		return nil, diag.Errorf(diag.ArgCount, x.call.span, "run needs a command")
 	case len(args) == 1 && x.shlex:
-		split, err := shlex.Split(args[0])
+		split, err := splitWords(args[0])
 		if err != nil || len(split) == 0 {
-			return nil, e.conversion(diag.Conversion, x.call.args[0].span, "%q can't be split into a command", args[0])
+			return nil, e.conversion(diag.Conversion, x.call.span, "%q can't be split into a command", args[0])
 		}
 		return split, nil
 	case len(args) == 1:

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/google/shlex"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -113,9 +112,9 @@ func (e *evaluator) textLocalRun(c *call) (string, error) {
 	args := strs(c.args)
 	switch {
 	case len(args) == 1 && set["shlex"]:
-		split, err := shlex.Split(args[0])
+		split, err := splitWords(args[0])
 		if err != nil || len(split) == 0 {
-			return "", e.conversion(diag.Conversion, c.args[0].span, "%q can't be split into a command", args[0])
+			return "", e.conversion(diag.Conversion, c.span, "%q can't be split into a command", args[0])
 		}
 		args = split
 	case len(args) == 1:
@@ -170,7 +169,7 @@ func (e *evaluator) textManifest(c *call) (string, error) {
 	setEffect(c.binds, "index", func() (value, error) {
 		m, err := e.manifest(c, named.String(), p)
 		if err == nil && m.Index == "" {
-			err = e.conversion(diag.Conversion, c.args[0].span, "%s has no index: it is a single image", named)
+			err = e.conversion(diag.Conversion, c.span, "%s has no index: it is a single image", named)
 		}
 		return e.text(m.Index), err
 	})
