@@ -64,10 +64,19 @@ func (e *evaluator) fsEnv(c *call, cur *filesystem) (*filesystem, error) {
 		i.meta = i.meta.AddEnv(k, v)
 		i.envBytes += len(k) + len(v) + opBytes
 		i.editConfig(func(img *dockerspec.DockerOCIImage) {
-			others := slices.DeleteFunc(img.Config.Env, func(kv string) bool { return strings.HasPrefix(kv, k+"=") })
-			img.Config.Env = append(others, k+"="+v)
+			img.Config.Env = withEnv(img.Config.Env, k, v)
 		})
 	}), nil
+}
+
+// withEnv sets a variable where it stands, or last if it is new.
+func withEnv(env []string, k, v string) []string {
+	i := slices.IndexFunc(env, func(kv string) bool { return strings.HasPrefix(kv, k+"=") })
+	if i < 0 {
+		return append(env, k+"="+v)
+	}
+	env[i] = k + "=" + v
+	return env
 }
 
 func (e *evaluator) fsDir(c *call, cur *filesystem) (*filesystem, error) {

@@ -156,7 +156,7 @@ func (e *evaluator) download(c *call, cur *filesystem, out request.Output) (*fil
 	}
 	name, err := machinePath(c.dir, c.str(0))
 	if err != nil {
-		return nil, e.conversion(diag.Conversion, c.args[0].span, "%v", err)
+		return nil, e.conversion(diag.Conversion, c.span, "%v", err)
 	}
 	out.Path = name
 	next, _, err := e.addExport(c, cur, out)

@@ -46,7 +46,7 @@ func (e *evaluator) fsLocal(c *call, cur *filesystem) (*filesystem, error) {
 	if built, ok := c.dir.Root.(builtRoot); ok {
 		name, err := c.dir.Resolve(c.str(0))
 		if err != nil {
-			return nil, e.conversion(diag.Conversion, c.args[0].span, "%v", err)
+			return nil, e.conversion(diag.Conversion, c.span, "%v", err)
 		}
 		return e.copied(c, cur, built.state, built.needs, name)
 	}
@@ -93,11 +93,11 @@ func (e *evaluator) copied(c *call, cur *filesystem, from llb.State, needs reque
 func (e *evaluator) machineLocal(c *call, cur *filesystem) (*filesystem, error) {
 	name, err := machinePath(c.dir, c.str(0))
 	if err != nil {
-		return nil, e.conversion(diag.Conversion, c.args[0].span, "%v", err)
+		return nil, e.conversion(diag.Conversion, c.span, "%v", err)
 	}
 	st, err := os.Stat(name)
 	if err != nil {
-		return nil, e.conversion(diag.Conversion, c.args[0].span, "local %s: %v", c.str(0), reason(err))
+		return nil, e.conversion(diag.Conversion, c.span, "local %s: %v", c.str(0), reason(err))
 	}
 	p, dir := localPatterns(c.opts), name
 	if !st.IsDir() {
@@ -105,7 +105,7 @@ func (e *evaluator) machineLocal(c *call, cur *filesystem) (*filesystem, error) 
 	}
 	id, err := e.localID(dir, p)
 	if err != nil {
-		return nil, e.conversion(diag.Conversion, c.args[0].span, "local %s: %v", c.str(0), reason(err))
+		return nil, e.conversion(diag.Conversion, c.span, "local %s: %v", c.str(0), reason(err))
 	}
 	opts := []llb.LocalOption{llb.SharedKeyHint(id), llb.LocalUniqueID(id)}
 	if len(p.include) > 0 {

@@ -229,7 +229,7 @@ result %7
 	if diff := cmp.Diff(want, request.Text(req.Targets[0].Final.Definition)); diff != "" {
 		t.Error(diff)
 	}
-	for _, part := range []string{`"Env":["B=2","A=3"]`, `"WorkingDir":"/w/sub"`, `"Entrypoint":["e"]`, `"User":"me"`} {
+	for _, part := range []string{`"Env":["A=3","B=2"]`, `"WorkingDir":"/w/sub"`, `"Entrypoint":["e"]`, `"User":"me"`} {
 		if !strings.Contains(string(req.Targets[0].Final.ImageConfig), part) {
 			t.Errorf("%s is not in %s", part, req.Targets[0].Final.ImageConfig)
 		}

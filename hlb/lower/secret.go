@@ -49,11 +49,11 @@ func (e *evaluator) secretOption(x *execution, o *option) error {
 	}
 	name, err := machinePath(o.dir, o.args[0].str())
 	if err != nil {
-		return e.conversion(diag.Conversion, o.args[0].span, "%v", err)
+		return e.conversion(diag.Conversion, o.span, "%v", err)
 	}
 	st, err := os.Stat(name)
 	if err != nil {
-		return e.conversion(diag.Conversion, o.args[0].span, "secret %s: %v", o.args[0].str(), reason(err))
+		return e.conversion(diag.Conversion, o.span, "secret %s: %v", o.args[0].str(), reason(err))
 	}
 	target := o.args[1].str()
 	if !st.IsDir() {
@@ -62,7 +62,7 @@ func (e *evaluator) secretOption(x *execution, o *option) error {
 	}
 	files, err := e.secretFiles(name, o)
 	if err != nil {
-		return e.conversion(diag.Conversion, o.args[0].span, "secret %s: %v", o.args[0].str(), reason(err))
+		return e.conversion(diag.Conversion, o.span, "secret %s: %v", o.args[0].str(), reason(err))
 	}
 	for _, f := range files {
 		file := filepath.Join(name, f)
@@ -196,27 +196,27 @@ func (e *evaluator) forwardOption(x *execution, o *option) error {
 	}
 	u, err := url.Parse(src)
 	if err != nil {
-		return e.conversion(diag.Conversion, o.args[0].span, "%q is not a URL: %v", src, err)
+		return e.conversion(diag.Conversion, o.span, "%q is not a URL: %v", src, err)
 	}
 	need := request.SSH{Raw: true}
 	switch u.Scheme {
 	case "unix":
-		p := arg{e.text(strings.TrimPrefix(src, "unix://")), o.args[0].span}
-		name, err := machinePath(o.dir, p.str())
+		p := strings.TrimPrefix(src, "unix://")
+		name, err := machinePath(o.dir, p)
 		if err != nil {
-			return e.conversion(diag.Conversion, p.span, "%v", err)
+			return e.conversion(diag.Conversion, o.span, "%v", err)
 		}
 		if st, err := os.Stat(filepath.Dir(name)); err != nil || !st.IsDir() {
-			return e.conversion(diag.Conversion, p.span, "the directory of %s does not exist", p.str())
+			return e.conversion(diag.Conversion, o.span, "the directory of %s does not exist", p)
 		}
 		need.ID, need.Paths = digest.FromString(name).String(), []string{name}
 	case "tcp":
 		if u.Host == "" || u.Port() == "" {
-			return e.conversion(diag.Conversion, o.args[0].span, "%q names no host and port", src)
+			return e.conversion(diag.Conversion, o.span, "%q names no host and port", src)
 		}
 		need.ID, need.Dial = digest.FromString(src).String(), u.Host
 	default:
-		return e.conversion(diag.Conversion, o.args[0].span, "%q: a unix:// or tcp:// URL is wanted", src)
+		return e.conversion(diag.Conversion, o.span, "%q: a unix:// or tcp:// URL is wanted", src)
 	}
 	e.addSocket(x, o, need, o.args[1].str())
 	return nil

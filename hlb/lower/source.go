@@ -123,7 +123,7 @@ func canonicalName(named reference.Named, dgst digest.Digest) string {
 
 func (e *evaluator) fsHTTP(c *call, cur *filesystem) (*filesystem, error) {
 	if u, err := url.Parse(c.str(0)); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, e.conversion(diag.Conversion, c.args[0].span, "%q is not an http or https URL", c.str(0))
+		return nil, e.conversion(diag.Conversion, c.span, "%q is not an http or https URL", c.str(0))
 	}
 	if err := e.vertex(c.span); err != nil {
 		return nil, err
