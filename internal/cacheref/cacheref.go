@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cacheref names the places of the registry cache: one tag a namespace and cache key, all in one repository.
+// Package cacheref names the places of the registry cache, all in one repository: one tag a namespace and cache key, and one a snapshot of a cache
+// mount.
 package cacheref
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"strings"
-)
+import "strings"
 
 const (
 	tagPrefix = "cache-"
@@ -17,8 +14,7 @@ const (
 
 // Tag is the tag of a namespace's cache key. It is a valid tag for every namespace name: at most 86 characters.
 func Tag(namespace, key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return tagPrefix + namespace + "-" + hex.EncodeToString(sum[:])[:hashDigits]
+	return tagPrefix + namespace + "-" + hashOf(key, hashDigits)
 }
 
 // Ref is where the cache of a namespace's key lives in a repository.
@@ -27,9 +23,12 @@ func Ref(repository, namespace, key string) string {
 }
 
 // Permitted says whether a program of the namespace may name ref as a place of build cache: anything is, except the operator's own tags of
-// another namespace in the repository. An empty repository owns no tags.
+// another namespace and its snapshots of mounts in the repository. An empty repository owns no tags.
 func Permitted(repository, namespace, ref string) bool {
 	tag, inside := strings.CutPrefix(ref, repository+":")
+	if repository != "" && inside && mountShape.MatchString(tag) {
+		return false // a snapshot is no build cache, and must not be replaced by one
+	}
 	if repository == "" || !inside || !strings.HasPrefix(tag, tagPrefix) {
 		return true
 	}

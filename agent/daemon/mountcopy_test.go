@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/mountcopy"
+	"github.com/openllb/hlb-operator/agent/registry"
+	"github.com/openllb/hlb-operator/internal/buildkittest"
+)
+
+// mounts is a registry with daemons whose mounts are copied.
+type mounts struct {
+	t        *testing.T
+	registry *buildkittest.Registry
+	base     string
+	program  []byte
+}
+
+func newMounts(t *testing.T) *mounts {
+	t.Helper()
+	r := buildkittest.StartRegistry(t)
+	return &mounts{t: t, registry: r, base: r.Busybox(), program: buildkittest.Copier(t)}
+}
+
+func (m *mounts) daemon() (*daemon.Daemon, *buildkittest.Daemon) {
+	m.t.Helper()
+	bk := buildkittest.Start(m.t, buildkittest.Options{Registries: []string{m.registry.Address}})
+	return dial(m.t, bk), bk
+}
+
+// run runs a script with the mount ns/a at /c.
+func (m *mounts) run(bk *buildkittest.Daemon, script string, mode llb.CacheMountSharingMode) {
+	m.t.Helper()
+	state := llb.Image(m.base).Run(llb.Args([]string{"/bin/sh", "-ec", script}), llb.AddEnv("SALT", fmt.Sprint(time.Now().UnixNano())),
+		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir("ns/a", mode))).Root()
+	def, err := state.Marshal(m.t.Context())
+	if err == nil {
+		_, err = bk.Client().Solve(m.t.Context(), def, client.SolveOpt{}, nil)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *mounts) copy(sharing, tag string) *daemon.MountCopy {
+	return &daemon.MountCopy{
+		ID: "ns/a", Sharing: sharing, Ref: m.registry.Ref("cache:" + tag), Repository: m.registry.Ref("cache"), Program: m.program,
+		Annotations: map[string]string{"example.note": "kept"}, Timeout: time.Minute,
+	}
+}
+
+func (m *mounts) snapshot(d *daemon.Daemon, c *daemon.MountCopy) (mountcopy.Result, string) {
+	m.t.Helper()
+	res, digest, err := d.Snapshot(m.t.Context(), c)
+	if err != nil {
+		m.t.Fatalf("snapshot: %v", err)
+	}
+	return res, digest
+}
+
+func (m *mounts) manifest(tag string) (registry.Manifest, bool) {
+	m.t.Helper()
+	repo, err := registry.Open(m.registry.Ref("cache"), nil, nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	man, found, err := repo.Manifest(m.t.Context(), tag)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return man, found
+}
+
+func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
+	for sharing, mode := range map[string]llb.CacheMountSharingMode{"shared": llb.CacheMountShared, "locked": llb.CacheMountLocked} {
+		t.Run(sharing, func(t *testing.T) {
+			m := newMounts(t)
+			d, bk := m.daemon()
+			m.run(bk, "mkdir -p /c/d; head -c 3000000 /dev/urandom > /c/d/big; ln /c/d/big /c/same; touch -d 2001-02-03 /c/d; chown 7:8 /c/d/big; ln -s d /c/l; mkfifo /c/p", mode)
+			first, digest := m.snapshot(d, m.copy(sharing, "1"))
+			man, found := m.manifest("1")
+			if !found || man.Digest != digest || man.Annotations[daemon.DigestAnnotation] != first.Digest || man.Annotations["example.note"] != "kept" {
+				t.Fatalf("the manifest is %+v, want digest %s and content %s", man, digest, first.Digest)
+			}
+
+			again := m.copy(sharing, "2")
+			again.Base = m.registry.Ref("cache@" + digest)
+			if res, _ := m.snapshot(d, again); res.Outcome != mountcopy.Unchanged {
+				t.Errorf("the second snapshot is %+v, want it unchanged", res)
+			}
+			if _, pushed := m.manifest("2"); pushed {
+				t.Error("an unchanged mount was pushed")
+			}
+
+			m.run(bk, "echo small > /c/new; rm /c/l", mode)
+			next := m.copy(sharing, "3")
+			next.Base = again.Base
+			changed, _ := m.snapshot(d, next)
+			man, _ = m.manifest("3")
+			if len(man.Layers) != 2 || man.Layers[1] > man.Layers[0]/20 {
+				t.Errorf("after a small change the layers have %v bytes, want a second one of at most a twentieth", man.Layers)
+			}
+
+			other, otherBK := m.daemon()
+			if res, err := other.Prime(t.Context(), next); err != nil || res.Outcome != mountcopy.Copied {
+				t.Fatalf("prime: %+v, %v", res, err)
+			}
+			got, err := other.DigestMount(t.Context(), next)
+			if err != nil || got.Digest != changed.Digest {
+				t.Errorf("the primed mount has digest %s (%v), want %s", got.Digest, err, changed.Digest)
+			}
+			m.run(otherBK, `test "$(stat -c %u:%g /c/d/big)" = 7:8; cmp /c/d/big /c/same; test ! -e /c/l; echo mine > /c/mine`, mode)
+			if res, err := other.Prime(t.Context(), next); err != nil || res.Outcome != mountcopy.Held {
+				t.Errorf("priming a mount in use: %+v, %v, want Held", res, err)
+			}
+		})
+	}
+}
+
+func TestPrimingFromNothingFails(t *testing.T) {
+	m := newMounts(t)
+	d, _ := m.daemon()
+	if res, err := d.Prime(t.Context(), m.copy("shared", "none")); err == nil {
+		t.Errorf("priming from an image that is not there: %+v, want an error", res)
+	}
+}

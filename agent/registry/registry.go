@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package registry looks into the repository that holds the registry cache and the snapshots of mounts, and deletes tags there. Content is moved by
+// buildkitd, never by this package.
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// ErrNoDeletes says that the registry deletes nothing, or nothing for these credentials.
+var ErrNoDeletes = errors.New("the registry refuses to delete tags")
+
+// Repository is one repository with the credentials for it. It is safe for concurrent use.
+type Repository struct {
+	repo name.Repository
+	auth authn.Authenticator
+}
+
+// Open prepares access to a repository such as registry.example.com/team/cache. dockerConfig is a docker configuration with credentials, nil for none;
+// hosts says which registries speak plain http.
+func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost) (*Repository, error) {
+	host, _, _ := strings.Cut(repository, "/")
+	var opts []name.Option
+	for _, h := range hosts {
+		if h.Host == host && h.Scheme == "HTTP" {
+			opts = append(opts, name.Insecure)
+		}
+	}
+	repo, err := name.NewRepository(repository, opts...)
+	if err != nil {
+		return nil, err
+	}
+	r := &Repository{repo: repo, auth: authn.Anonymous}
+	if dockerConfig == nil {
+		return r, nil
+	}
+	config := configfile.New("")
+	if err := config.LoadFromReader(bytes.NewReader(dockerConfig)); err != nil {
+		return nil, errors.New("the registry's Secret does not hold a docker config") // the parser's error may quote it
+	}
+	config.CredentialsStore, config.CredentialHelpers = "", nil // programs of this machine, which a Secret must not name
+	found, err := config.GetAuthConfig(host)
+	if err != nil {
+		return nil, err
+	}
+	r.auth = authn.FromConfig(authn.AuthConfig{
+		Username: found.Username, Password: found.Password, Auth: found.Auth,
+		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
+	})
+	return r, nil
+}
+
+// Ref is the reference of a tag.
+func (r *Repository) Ref(tag string) string { return r.repo.Name() + ":" + tag }
+
+// Tags lists all tags; none when the repository does not exist yet.
+func (r *Repository) Tags(ctx context.Context) ([]string, error) {
+	tags, err := remote.List(r.repo, r.with(ctx)...)
+	if isMissing(err) {
+		return nil, nil
+	}
+	return tags, err
+}
+
+// Manifest is what an image's manifest says.
+type Manifest struct {
+	// Digest of the manifest, as sha256:….
+	Digest      string
+	Annotations map[string]string
+	// Layers are the bytes of each, compressed, the bottom one first.
+	Layers []int64
+}
+
+// Manifest reads that of a tag, false when there is none.
+func (r *Repository) Manifest(ctx context.Context, tag string) (Manifest, bool, error) {
+	image, err := remote.Image(r.repo.Tag(tag), r.with(ctx)...)
+	if isMissing(err) {
+		return Manifest{}, false, nil
+	}
+	if err != nil {
+		return Manifest{}, false, err
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return Manifest{}, false, err
+	}
+	sum, err := image.Digest()
+	if err != nil {
+		return Manifest{}, false, err
+	}
+	m := Manifest{Digest: sum.String(), Annotations: manifest.Annotations}
+	for _, l := range manifest.Layers {
+		m.Layers = append(m.Layers, l.Size)
+	}
+	return m, true, nil
+}
+
+// Delete deletes a tag; one that is gone is no error. Other tags of the same manifest stay, which is why no manifest is deleted by its digest.
+func (r *Repository) Delete(ctx context.Context, tag string) error {
+	err := remote.Delete(r.repo.Tag(tag), r.with(ctx)...)
+	var refused *transport.Error
+	switch {
+	case err == nil, isMissing(err):
+		return nil
+	case errors.As(err, &refused) && (refused.StatusCode == http.StatusMethodNotAllowed || refused.StatusCode == http.StatusForbidden ||
+		refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusBadRequest):
+		return fmt.Errorf("%w: %w", ErrNoDeletes, err)
+	}
+	return err
+}
+
+func (r *Repository) with(ctx context.Context) []remote.Option {
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuth(r.auth)}
+}
+
+func isMissing(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+}
