@@ -51,7 +51,7 @@ const (
 	BadSharingMode Code = "BAD-SHARING-MODE"
 	// BindCacheMount: the alias of a cache mount, which has no output, was evaluated.
 	BindCacheMount Code = "BIND-CACHE-MOUNT"
-	// EngineUnsupported: the daemon at hand can't do this.
+	// EngineUnsupported: the BuildKit inside of Docker Engine can't do this.
 	EngineUnsupported Code = "ENGINE-UNSUPPORTED"
 	// NoTarget: the wanted target isn't a name of the module.
 	NoTarget Code = "NO-TARGET"

@@ -56,6 +56,9 @@ func (e *evaluator) fsDockerPush(c *call, cur *filesystem) (*filesystem, error) 
 		case "inlineCache":
 			out.InlineCache = true
 		case "stargz":
+			if err := e.standalone(o.span, "stargz"); err != nil {
+				return nil, err
+			}
 			out.Attrs["compression"], out.Attrs["oci-mediatypes"] = "estargz", "true"
 			if e.mustConvert(cur.image) {
 				out.Attrs["force-compression"] = "true"
@@ -91,6 +94,15 @@ func (e *evaluator) push(c *call, x *export) (digest.Digest, error) {
 	}
 	x.out.Digest, node.Output.Digest = d, d
 	return d, nil
+}
+
+// standalone reports what the BuildKit inside of Docker Engine can't do, if that is the daemon.
+func (e *evaluator) standalone(at diag.Span, what string) error {
+	if !e.opts.DockerEngine {
+		return nil
+	}
+	return e.conversion(diag.EngineUnsupported, at, "the BuildKit inside of Docker Engine can't do this: %s", what).
+		WithHint("use a BuildKit daemon of its own")
 }
 
 // mustConvert says whether the layers of the base image must be recompressed for eStargz: unless all of them are known to be so
@@ -139,11 +151,17 @@ func (e *evaluator) fsDownloadTarball(c *call, cur *filesystem) (*filesystem, er
 }
 
 func (e *evaluator) fsDownloadOCITarball(c *call, cur *filesystem) (*filesystem, error) {
+	if err := e.standalone(c.span, c.name); err != nil {
+		return nil, err
+	}
 	return e.download(c, cur, request.Output{Type: exporterOCI})
 }
 
 func (e *evaluator) fsDownloadDockerTarball(c *call, cur *filesystem) (*filesystem, error) {
 	if _, err := e.normalize(c.args[1]); err != nil {
+		return nil, err
+	}
+	if err := e.standalone(c.span, c.name); err != nil {
 		return nil, err
 	}
 	return e.download(c, cur, request.Output{Type: exporterDocker, Ref: c.str(1), Attrs: map[string]string{"name": c.str(1)}})

@@ -206,6 +206,9 @@ func (e *evaluator) importFile(in *source, imp *ast.Import, root module.Root, na
 
 func (e *evaluator) importGit(in *source, imp *ast.Import, u module.URI) (*source, error) {
 	at := imp.Operand.Span()
+	if err := e.standalone(at, "import from git"); err != nil {
+		return nil, err
+	}
 	ssh := u.Scheme == "git+ssh" || u.Scheme == "git" && !e.server() && e.opts.Host.Environ("SSH_AUTH_SOCK") != ""
 	remote := u.Remote(ssh)
 	st, needs, err := e.gitState(remote, u.Ref, at, []llb.GitOption{llb.KeepGitDir()})

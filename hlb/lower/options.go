@@ -163,6 +163,9 @@ type Options struct {
 	// Registry serves the manifest builtin. Without it the builtin is a diagnostic, except that digest and config come from
 	// Resolver if there is one.
 	Registry Registry
+	// DockerEngine says that the daemon is the BuildKit inside of Docker Engine, which neither writes OCI or Docker tarballs nor
+	// converts to eStargz, and imports no modules from git. Programs that want that get a diagnostic.
+	DockerEngine bool
 	// Host is the machine that ProfileLocal programs see. Nil means this one.
 	Host Host
 

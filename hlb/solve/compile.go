@@ -5,6 +5,7 @@ package solve
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -17,8 +18,8 @@ import (
 
 // Compile compiles a program inside a gateway session of the daemon, so that image configs, front ends, modules in filesystems and
 // digests of pushes come from it. opts says what the session offers, as for Run; its CacheImports apply to what is solved while
-// compiling. Resolver, Solver and Pusher of the compile options are filled in where they are nil. What is wrong with the program is in
-// the list; the error is trouble with the daemon.
+// compiling. Resolver, Solver and Pusher of the compile options are filled in where they are nil, and DockerEngine is found out. What is
+// wrong with the program is in the list; the error is trouble with the daemon.
 func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile lower.Options, opts Options) (*request.Request, diag.List, error) {
 	var req *request.Request
 	var found diag.List
@@ -33,6 +34,7 @@ func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile 
 		}
 	}
 	err := j.run(ctx, client.SolveOpt{Internal: true}, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		compile.DockerEngine = compile.DockerEngine || isDockerEngine(gw.BuildOpts())
 		if compile.Resolver == nil {
 			compile.Resolver = gw
 		}
@@ -57,6 +59,21 @@ func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile 
 		return nil, found, nil
 	}
 	return req, found, err
+}
+
+// dockerEngineLabels begin the labels that only the worker inside of Docker Engine has, as moby.host-gateway-ip.
+const dockerEngineLabels = "org.mobyproject.buildkit.worker.moby."
+
+// isDockerEngine reports whether a daemon is the BuildKit inside of Docker Engine.
+func isDockerEngine(daemon gateway.BuildOpts) bool {
+	for _, w := range daemon.Workers {
+		for label := range w.Labels {
+			if strings.HasPrefix(label, dockerEngineLabels) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // errRefused ends the session of a program that does not compile.

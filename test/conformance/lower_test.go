@@ -38,6 +38,7 @@ var update = flag.Bool("update", false, "write what the compiler yields into the
 //	entitle NAME          programs may have this entitlement
 //	arg NAME=VALUE        an argument of the target
 //	nocaches              cacheContext does nothing
+//	docker                the daemon is the one inside of Docker Engine
 //	file NAME             the chunk is a file beside the file's programs, not a case
 type lowerCase struct {
 	header, program, want string
@@ -102,6 +103,8 @@ func (c *lowerCase) read(line string) bool {
 		c.opts.Args[name] = value
 	case "nocaches":
 		c.opts.DisableProgramCaches = true
+	case "docker":
+		c.opts.DockerEngine = true
 	default:
 		return false
 	}
