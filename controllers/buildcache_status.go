@@ -46,6 +46,7 @@ func fleetStatus(cache *v1alpha1.BuildCache, sts *appsv1.StatefulSet, daemons []
 			status.Daemons = append(status.Daemons, summary)
 		}
 	}
+	status.Sizing = fleetSizing(cache, daemons)
 	setCacheConditions(&status, fleetVerdict(cache, sts, status.ReadyReplicas, failure), now)
 	return status
 }

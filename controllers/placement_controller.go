@@ -36,8 +36,11 @@ type PlacementReconciler struct {
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
 	Params scheduler.Params
+	// Explain keeps the rounds, for those who ask why. Nil keeps none.
+	Explain *Explanations
 
 	assumptions assumptions
+	memories    memories
 }
 
 // SetupWithManager makes a BuildCache's loop run whenever one of its builds or daemons changed.
@@ -48,7 +51,21 @@ func (r *PlacementReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.HLBBuild{}, handler.EnqueueRequestsFromMapFunc(cacheOfBuild)).
 		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}). // over BuildCaches; the queue never hands out one twice
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+		Complete(reconcile.Func(r.reconcile))
+}
+
+// reconcile reads the BuildCache and forgets one that is gone.
+func (r *PlacementReconciler) reconcile(ctx context.Context, req reconcile.Request) (ctrl.Result, error) {
+	cache := &v1alpha1.BuildCache{}
+	err := r.Client.Get(ctx, req.NamespacedName, cache)
+	if apierrors.IsNotFound(err) {
+		r.memories.drop(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.Reconcile(ctx, cache)
 }
 
 func cacheOfBuild(_ context.Context, o client.Object) []reconcile.Request {
@@ -73,8 +90,13 @@ func (r *PlacementReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bui
 		return ctrl.Result{}, nil
 	}
 	started := r.Clock.Now()
-	decisions := scheduler.Round(view, queue, &r.Params)
+	params := r.Params
+	params.StalePerVersion = f.memory.estimates.StalePerVersion(&r.Params)
+	decisions := scheduler.Round(view, queue, &params)
 	log.FromContext(ctx).V(1).Info("Decided the queue", "builds", len(queue), "daemons", len(f.daemons), "durationSeconds", r.Clock.Since(started).Seconds())
+	if err := r.explain(cache, view, queue, waiting, &params, decisions); err != nil {
+		log.FromContext(ctx).Info("A round is not kept", "reason", err.Error())
+	}
 	left := 0
 	for i := range decisions {
 		if decisions[i].Action != scheduler.Run {
@@ -90,9 +112,27 @@ func (r *PlacementReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bui
 	return ctrl.Result{RequeueAfter: waitingCheck}, nil
 }
 
+// explain keeps a round that has news for at least one build.
+func (r *PlacementReconciler) explain(cache *v1alpha1.BuildCache, view *scheduler.View, queue []scheduler.Request, waiting []*v1alpha1.HLBBuild,
+	params *scheduler.Params, decisions []scheduler.Decision) error {
+	if r.Explain == nil {
+		return nil
+	}
+	news := false
+	names := make([]string, len(waiting))
+	for i, b := range waiting {
+		names[i] = b.Name
+		news = news || decisions[i].Action == scheduler.Run || worthTelling(b, &decisions[i])
+	}
+	if !news {
+		return nil
+	}
+	return r.Explain.add(client.ObjectKeyFromObject(cache), r.Clock.Now(), names, scheduler.NewRecord(view, queue, params, decisions))
+}
+
 // read gathers the fleet from the manager's cache.
 func (r *PlacementReconciler) read(ctx context.Context, cache *v1alpha1.BuildCache) (*fleet, error) {
-	f := &fleet{cache: cache, now: r.Clock.Now()}
+	f := &fleet{cache: cache, memory: r.memories.get(client.ObjectKeyFromObject(cache), &r.Params), now: r.Clock.Now()}
 	var daemons v1alpha1.BuildDaemonList
 	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), client.MatchingLabels{v1alpha1.LabelCache: cache.Name}); err != nil {
 		return nil, fmt.Errorf("list BuildDaemons: %w", err)

@@ -19,6 +19,7 @@ type fleet struct {
 	daemons []v1alpha1.BuildDaemon
 	builds  []v1alpha1.HLBBuild // every HLBBuild of the cache
 	assumed map[attemptID]string
+	memory  *memory
 	now     time.Time
 }
 
@@ -50,6 +51,7 @@ func (f *fleet) keyOf(key string) scheduler.KeyID { return scheduler.KeyOf(f.cac
 // view is the fleet as the scheduler sees it, and the queue of builds that want a daemon, in no particular order. queue[i] is about
 // waiting[i].
 func (f *fleet) view() (view *scheduler.View, queue []scheduler.Request, waiting []*v1alpha1.HLBBuild, err error) {
+	f.memory.learn(f)
 	ledger := f.ledger()
 	bound := map[string][]*v1alpha1.HLBBuild{}
 	for i := range f.builds {
@@ -73,8 +75,11 @@ func (f *fleet) view() (view *scheduler.View, queue []scheduler.Request, waiting
 	for i := range f.daemons {
 		daemons = append(daemons, f.daemon(&f.daemons[i], bound[f.daemons[i].Name], ledger))
 	}
-	view, err = scheduler.NewView(daemons, ledger, seconds(f.now))
-	return view, queue, waiting, err
+	if view, err = scheduler.NewView(daemons, ledger, seconds(f.now)); err != nil {
+		return nil, nil, nil, err
+	}
+	f.memory.attach(view, queue)
+	return view, queue, waiting, nil
 }
 
 // ledger is what the daemons report of the keys they hold.
@@ -83,9 +88,18 @@ func (f *fleet) ledger() *scheduler.Ledger {
 	for i := range f.daemons {
 		d := &f.daemons[i]
 		for _, use := range d.Status.Keys {
-			ledger.Restore(f.keyOf(use.Key), scheduler.Copy{
-				Daemon: f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Confirmed, UsedAtSeconds: seconds(use.LastUsed.Time),
+			key := f.keyOf(use.Key)
+			ledger.Restore(key, scheduler.Copy{
+				Daemon: f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Confirmed,
+				Version: f.memory.versionOf(key, d.Name), UsedAtSeconds: seconds(use.LastUsed.Time),
 			})
+		}
+		for _, m := range d.Status.Mounts {
+			c := scheduler.Copy{Daemon: f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Confirmed, Bytes: m.Bytes}
+			if m.LastUsed != nil {
+				c.UsedAtSeconds = seconds(m.LastUsed.Time)
+			}
+			ledger.Restore(f.mountKey(m.ID), c)
 		}
 	}
 	return ledger
@@ -113,11 +127,7 @@ func (f *fleet) daemon(d *v1alpha1.BuildDaemon, bound []*v1alpha1.HLBBuild, ledg
 		} else {
 			out.Reserved++
 		}
-		warm, cold := f.lengths(b.Status.Run.Key)
-		expected := max(warm, cold)
-		if expected == 0 {
-			expected = scheduler.DefaultParams().PriorColdSeconds
-		}
+		expected := f.memory.expected(f, b)
 		ends := seconds(began) + expected
 		out.Busy = append(out.Busy, scheduler.Busy{EndsAtSeconds: ends, ExpectedSeconds: expected})
 		ledger.Begin(f.keyOf(b.Status.Run.Key), out.ID, out.Epoch, seconds(began), ends, seconds(began)+float64(b.Spec.TimeoutSeconds))
@@ -145,15 +155,34 @@ func (f *fleet) phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
 	}
 }
 
+// mountKey is the identity of a cache mount, apart from those of cache keys.
+func (f *fleet) mountKey(id string) scheduler.KeyID {
+	return scheduler.KeyOf(f.cache.Namespace+"\x00mount", id)
+}
+
+// keysOf are what a build would profit from: its cache key, and half as much its cache mounts, as far as an earlier run told of them.
+func (f *fleet) keysOf(b *v1alpha1.HLBBuild) []scheduler.KeyUse {
+	keys := []scheduler.KeyUse{{ID: f.keyOf(b.Status.Run.Key), Gain: 1}}
+	mounts := b.Status.Mounts[:min(len(b.Status.Mounts), requestMounts)]
+	for _, m := range mounts {
+		keys = append(keys, scheduler.KeyUse{ID: f.mountKey(m.ID), Gain: 0.5 / float64(len(mounts)), Bytes: m.Bytes})
+	}
+	return keys
+}
+
+// requestMounts bounds the cache mounts that placement weighs: a request has eight keys at most.
+const requestMounts = 7
+
 // request describes one waiting build.
 func (f *fleet) request(b *v1alpha1.HLBBuild) scheduler.Request {
 	r := scheduler.Request{
 		UID:        string(b.UID),
-		Queue:      b.Namespace,
-		Keys:       []scheduler.KeyUse{{ID: f.keyOf(b.Status.Run.Key), Gain: 1}},
+		Queue:      b.Spec.Queue,
+		Priority:   b.Spec.Priority,
+		Keys:       f.keysOf(b),
 		AgeSeconds: f.now.Sub(b.Status.Run.QueuedAt.Time).Seconds(),
 	}
-	r.WarmSeconds, r.ColdSeconds = f.lengths(b.Status.Run.Key)
+	r.WarmSeconds, r.ColdSeconds = f.memory.estimates.Expect(r.Keys[0].ID, scopes(b.Spec.Queue), f.memory.params)
 	if lost := b.Status.Run.Lost; lost != nil {
 		for i := range f.daemons {
 			if f.daemons[i].Name == lost.Daemon {
@@ -162,23 +191,4 @@ func (f *fleet) request(b *v1alpha1.HLBBuild) scheduler.Request {
 		}
 	}
 	return r
-}
-
-// lengths are how long builds of a key took, warm and cold, by the latest report of any daemon; 0 where none knows.
-func (f *fleet) lengths(key string) (warmSeconds, coldSeconds float64) {
-	var warmAt, coldAt metav1.Time
-	for i := range f.daemons {
-		for _, use := range f.daemons[i].Status.Keys {
-			if use.Key != key {
-				continue
-			}
-			if use.WarmSeconds > 0 && !use.LastUsed.Before(&warmAt) {
-				warmSeconds, warmAt = float64(use.WarmSeconds), use.LastUsed
-			}
-			if use.ColdSeconds > 0 && !use.LastUsed.Before(&coldAt) {
-				coldSeconds, coldAt = float64(use.ColdSeconds), use.LastUsed
-			}
-		}
-	}
-	return warmSeconds, coldSeconds
 }

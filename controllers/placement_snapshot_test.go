@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -42,6 +43,10 @@ func snapshot(t *testing.T, f *fleet) (*scheduler.View, []scheduler.Request, []s
 	}
 	if f.now.IsZero() {
 		f.now = envtestkit.Epoch.Add(10 * time.Second)
+	}
+	if f.memory == nil {
+		params := scheduler.DefaultParams()
+		f.memory = newMemory(&params)
 	}
 	view, queue, waiting, err := f.view()
 	if err != nil {
@@ -143,20 +148,22 @@ func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
 	}
 }
 
-func TestRequestsCarryLengthsAndFailures(t *testing.T) {
+func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	daemons := twoDaemons()
-	testbuild.WithKey("k", envtestkit.Epoch, 3, 0)(&daemons[0])
-	testbuild.WithKey("k", envtestkit.Epoch.Add(-time.Hour), 9, 40)(&daemons[1])
+	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
 	b := placed("b", "k", "c-1", true)
 	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
 	buildstatus.Retry(&b, envtestkit.Epoch)
+	b.Spec.Priority, b.Spec.Queue = 5, "team"
+	b.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
 	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{b}}
 	_, queue, _ := snapshot(t, f)
 	want := []scheduler.Request{{
-		UID: "b", Queue: "ns", Keys: []scheduler.KeyUse{{ID: f.keyOf("k"), Gain: 1}}, AgeSeconds: 10,
+		UID: "b", Queue: "team", Priority: 5, AgeSeconds: 10,
+		Keys:        []scheduler.KeyUse{{ID: f.keyOf("k"), Gain: 1}, {ID: f.mountKey("ns/m"), Gain: 0.25, Bytes: 7}, {ID: f.mountKey("ns/n"), Gain: 0.25}},
 		WarmSeconds: 3, ColdSeconds: 40, FailedOn: []scheduler.DaemonID{f.daemonOf(&daemons[1])},
 	}}
-	if diff := cmp.Diff(want, queue); diff != "" {
+	if diff := cmp.Diff(want, queue, cmpopts.EquateApprox(0.01, 0)); diff != "" {
 		t.Errorf("queue differs (-want +got):\n%s", diff)
 	}
 }

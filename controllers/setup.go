@@ -38,6 +38,8 @@ type Install struct {
 	Images Images
 	// InputsRole is the name of the ClusterRole that lets agents read what builds name.
 	InputsRole string
+	// Explain keeps the rounds of placement for whoever serves them.
+	Explain *Explanations
 }
 
 // Setup adds every controller of the manager, and the indexes they share.
@@ -50,7 +52,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		"BuildCache":  &BuildCacheReconciler{Client: c, Events: recorder, Clock: now, Images: install.Images, InputsRole: install.InputsRole},
 		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
-		"placement":   &PlacementReconciler{Client: c, Events: recorder, Clock: now, Params: scheduler.DefaultParams()},
+		"placement":   &PlacementReconciler{Client: c, Events: recorder, Clock: now, Params: scheduler.DefaultParams(), Explain: install.Explain},
 	}
 	for name, controller := range controllers {
 		if err := controller.SetupWithManager(mgr); err != nil {

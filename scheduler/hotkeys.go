@@ -73,6 +73,13 @@ func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 	}
 }
 
+// Want writes the copies that the last sweep found worth having into a ledger, for callers that make a new one for each round.
+func (h *HotKeys) Want(l *Ledger) {
+	for key, r := range h.rates {
+		l.WantReplicas(key, r.replicas)
+	}
+}
+
 // settle moves replicas one step of hysteresis towards what the count asks for.
 func (r *rate) settle(slots int32) {
 	demand := r.count * math.Ln2 / hotHalfLifeSeconds * r.warmSeconds / (hotUtilisation * float64(slots)) // daemons

@@ -93,6 +93,19 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=16
 	RetryLimit *int32 `json:"retryLimit,omitempty"`
+
+	// priority among the waiting builds of the BuildCache: higher ones are served first. A running build is never stopped for another.
+	// +optional
+	// +kubebuilder:validation:Minimum=-1000
+	// +kubebuilder:validation:Maximum=1000
+	Priority int32 `json:"priority,omitempty"`
+
+	// queue whose share the build is charged to. Queues of one priority take turns by the slot-seconds they have used, so that one team's
+	// hundred builds do not hold up another's one. Builds without a queue share one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Queue string `json:"queue,omitempty"`
 }
 
 // ConfigMapKeyReference names a key of a ConfigMap of the same namespace.

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,7 +43,7 @@ func parseOptions() options {
 	flag.StringVar(&o.operatorImage, "operator-image", "", "Image of the agents. Empty: the image of the manager's own pod.")
 	flag.StringVar(&o.buildkitImage, "buildkit-image", "ghcr.io/openllb/hlb-operator-buildkit:v0.34.2", "Image of the daemons where a BuildCache names none.")
 	flag.StringVar(&o.inputsRole, "inputs-role", "hlb-operator-agent-inputs", "ClusterRole that lets agents read the Secrets and ConfigMaps that builds name.")
-	flag.StringVar(&o.metricsAddr, "metrics-bind-address", ":8443", "Address of the metrics, served over HTTPS to whoever may GET /metrics. 0 turns them off.")
+	flag.StringVar(&o.metricsAddr, "metrics-bind-address", ":8443", "Address of the metrics and of /debug/placements, served over HTTPS to whoever may GET them. 0 turns them off.")
 	flag.StringVar(&o.healthAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one of several managers act.")
 	flag.StringVar(&o.podNamespace, "pod-namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the manager's own pod.")
@@ -68,12 +69,14 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("register types: %w", err)
 		}
 	}
+	explain := &controllers.Explanations{}
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme: scheme,
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddr,
 			SecureServing:  true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			FilterProvider: filters.WithAuthenticationAndAuthorization, // of the handlers below too
+			ExtraHandlers:  map[string]http.Handler{controllers.ExplainPath: explain, controllers.ExplainPath + "/": explain},
 			TLSOpts:        []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}, // HTTP/2 had denial-of-service holes
 		},
 		HealthProbeBindAddress: o.healthAddr,
@@ -94,6 +97,7 @@ func run(ctx context.Context, o options) error {
 	install := controllers.Install{
 		Images:     controllers.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
 		InputsRole: o.inputsRole,
+		Explain:    explain,
 	}
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		return err

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// remembering is a fleet of two daemons with a memory of its own.
+func remembering(builds ...v1alpha1.HLBBuild) *fleet {
+	params := scheduler.DefaultParams()
+	return &fleet{
+		cache:   testbuild.BuildCache("ns", "c", testbuild.WithReplicas(2), testbuild.WithSlots(4)),
+		daemons: twoDaemons(), builds: builds, memory: newMemory(&params), now: envtestkit.Epoch.Add(10 * time.Second),
+	}
+}
+
+// done is a run of the key on a daemon that took so long.
+func done(name, key, daemon string, took time.Duration, fresh bool) v1alpha1.HLBBuild {
+	b := placed(name, key, daemon, true)
+	b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: fresh}
+	buildstatus.Succeed(&b, envtestkit.Epoch.Add(took))
+	return b
+}
+
+func near(got, want float64) bool { return math.Abs(got-want) <= 0.02*want }
+
+func TestMemoryLearnsLengthsFromRuns(t *testing.T) {
+	f := remembering()
+	f.memory.learn(f) // from now on ends are news
+	f.builds = []v1alpha1.HLBBuild{done("cold", "k", "c-0", 80*time.Second, true), done("warm", "k", "c-0", 5*time.Second, false)}
+	f.memory.learn(f)
+	f.memory.learn(f) // the same ends once more are none
+	warm, cold := f.memory.estimates.Expect(f.keyOf("k"), scopes(""), f.memory.params)
+	if !near(warm, 5) || !near(cold, 80) {
+		t.Errorf("expects %.1f s warm and %.1f s cold, want 5 and 80", warm, cold)
+	}
+	failed := placed("failed", "k", "c-0", true)
+	failed.Status.Cache = &v1alpha1.CacheUseStatus{}
+	buildstatus.Fail(&failed, v1alpha1.FailureStatus{Reason: "StepFailed"}, envtestkit.Epoch.Add(time.Hour))
+	f.builds = append(f.builds, failed)
+	f.memory.learn(f)
+	if again, _ := f.memory.estimates.Expect(f.keyOf("k"), scopes(""), f.memory.params); again != warm {
+		t.Errorf("a failed run changed the expectation from %.1f s to %.1f s", warm, again)
+	}
+}
+
+func TestANewMemoryStartsFromTheDaemonsReports(t *testing.T) {
+	f := remembering(done("old", "k", "c-0", time.Hour, true)) // is in the daemons' reports already
+	testbuild.WithKey("k", envtestkit.Epoch.Add(-time.Hour), 3, 40)(&f.daemons[0])
+	testbuild.WithKey("k", envtestkit.Epoch, 3, 0)(&f.daemons[1])
+	view, _, _, err := f.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if warm, cold := f.memory.estimates.Expect(f.keyOf("k"), scopes(""), f.memory.params); !near(warm, 3) || !near(cold, 40) {
+		t.Errorf("expects %.1f s warm and %.1f s cold, want 3 and 40", warm, cold)
+	}
+	versions := map[scheduler.DaemonID]uint32{}
+	for _, c := range view.Ledger.Copies(f.keyOf("k")) {
+		versions[c.Daemon] = c.Version
+	}
+	if older, newer := versions[f.daemonOf(&f.daemons[0])], versions[f.daemonOf(&f.daemons[1])]; older != 1 || newer != 2 || view.Ledger.Version(f.keyOf("k")) != 2 {
+		t.Errorf("the copies have seen %d and %d of %d builds", older, newer, view.Ledger.Version(f.keyOf("k")))
+	}
+}
+
+func TestCopiesAgeByTheBuildsTheyMiss(t *testing.T) {
+	f := remembering()
+	f.memory.learn(f)
+	f.builds = []v1alpha1.HLBBuild{done("a", "k", "c-0", 9*time.Second, true)}
+	f.memory.learn(f)
+	for i := range 3 {
+		f.builds = append(f.builds, done(fmt.Sprint("b", i), "k", "c-1", 9*time.Second, false))
+		f.memory.learn(f)
+	}
+	key := f.keyOf("k")
+	if got := [2]uint32{f.memory.versionOf(key, "c-0"), f.memory.versionOf(key, "c-1")}; got != [2]uint32{1, 4} {
+		t.Errorf("the copies have seen %v builds, want 1 and 4", got)
+	}
+}
+
+func TestAHotKeyIsWantedTwice(t *testing.T) {
+	f := remembering()
+	testbuild.WithKey("hot", envtestkit.Epoch, 60, 300)(&f.daemons[0])
+	for i := range 300 { // 300 builds of a minute in half an hour keep more than four slots busy
+		b := opened(fmt.Sprint("b", i), "hot")
+		b.UID = types.UID(b.Name)
+		f.builds = append(f.builds, b)
+	}
+	f.memory.learn(f)
+	for range 2 { // two sweeps must ask
+		f.now = f.now.Add(sweepEvery)
+		f.memory.learn(f)
+	}
+	view, queue, _, err := f.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := scheduler.NewRecord(view, queue[:1], f.memory.params, nil)
+	if len(record.Keys) != 1 || record.Keys[0].Replicas < 2 {
+		t.Errorf("the hot key's entry is %+v, want two copies or more", record.Keys)
+	}
+}
+
+func TestQueuesAreChargedForTheirBuilds(t *testing.T) {
+	greedy := placed("running", "k", "c-0", true)
+	greedy.Spec.Queue = "greedy"
+	f := remembering(greedy)
+	f.memory.learn(f)
+	for _, queue := range []string{"greedy", "modest"} {
+		b := opened(queue, queue)
+		b.Spec.Queue = queue
+		f.builds = append(f.builds, b)
+	}
+	view, queue, waiting, err := f.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range view.Daemons { // one slot left
+		view.Daemons[i].Slots = view.Daemons[i].Running + view.Daemons[i].Reserved
+	}
+	view.Daemons[0].Slots++
+	view.Recount()
+	decisions := scheduler.Round(view, queue, f.memory.params)
+	for i := range decisions {
+		if runs := decisions[i].Action == scheduler.Run; runs != (waiting[i].Name == "modest") {
+			t.Errorf("the build of queue %s: %s", waiting[i].Name, decisions[i].String())
+		}
+	}
+}
+
+func TestMemoryForgetsKeysThatNobodyHas(t *testing.T) {
+	f := remembering()
+	f.memory.learn(f)
+	f.builds = []v1alpha1.HLBBuild{done("a", "k", "c-0", 9*time.Second, true)}
+	f.memory.learn(f)
+	f.builds, f.now = nil, f.now.Add(2*sweepEvery)
+	f.memory.learn(f)
+	if len(f.memory.freshness) != 0 || len(f.memory.builds) != 0 {
+		t.Errorf("still knows %d keys and %d builds", len(f.memory.freshness), len(f.memory.builds))
+	}
+}
