@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package format prints modules in one style: tabs, one statement a line unless the block was written on one line, one empty line
-// between functions, comments where they were. It changes layout only; formatting what it printed changes nothing.
+// between declarations, comments where they were. It changes layout only, and drops options that are empty; formatting what it printed
+// changes nothing.
 package format
 
 import (
@@ -130,32 +131,10 @@ func (p *printer) module(mod *ast.Module) {
 	}
 }
 
-// apart reports whether an empty line stands between two items of a module: where the author left one, around functions, and between
-// imports and exports.
+// apart reports whether an empty line stands between two items of a module: around declarations, and where the author left one. A
+// comment directly above a declaration stays with it.
 func apart(before, it item) bool {
-	if it.first() > before.last()+1 {
-		return true
-	}
-	if before.comment != nil {
-		return false
-	}
-	_, function := before.node.(*ast.Func)
-	if it.comment != nil {
-		return function
-	}
-	return function || sort(before.node) != sort(it.node)
-}
-
-// sort tells the sorts of declarations apart.
-func sort(n ast.Node) int {
-	switch n.(type) {
-	case *ast.Import:
-		return 1
-	case *ast.Export:
-		return 2
-	default:
-		return 3
-	}
+	return before.comment == nil || it.first() > before.last()+1
 }
 
 func (p *printer) decl(n ast.Node) {
@@ -259,7 +238,7 @@ func (p *printer) stmt(n ast.Node) {
 			p.print(" ")
 			p.expr(arg)
 		}
-		if s.With != nil {
+		if s.With != nil && !emptyOptions(s.With) {
 			p.print(" with ")
 			p.expr(s.With.Operand)
 		}
@@ -267,6 +246,12 @@ func (p *printer) stmt(n ast.Node) {
 			p.as(s.As)
 		}
 	}
+}
+
+// emptyOptions reports whether a with has an `option {}` in which there is nothing.
+func emptyOptions(w *ast.With) bool {
+	b, ok := w.Operand.(*ast.BlockLit)
+	return ok && b.Kind() == ast.Option && len(b.Body.Stmts)+len(b.Body.Comments) == 0
 }
 
 func (p *printer) as(as *ast.As) {
@@ -326,7 +311,7 @@ func (p *printer) parts(parts []ast.Part) {
 }
 
 // heredoc prints the body as written. The line of the closing tag is indented like the statement if that leaves the value alone: tabs
-// before the tag don't belong to it, other blanks do.
+// before the tag don't belong to it, other blanks do unless lines are folded.
 func (p *printer) heredoc(h *ast.HeredocLit) {
 	p.print("<<")
 	if h.Mode != ast.HeredocKeep {
@@ -338,8 +323,11 @@ func (p *printer) heredoc(h *ast.HeredocLit) {
 	}
 	p.print(quote, h.Tag, quote)
 	p.parts(h.Parts)
-	written := p.out.Bytes()
-	if body := bytes.TrimRight(written, "\t"); endsInLine(h) && body[len(body)-1] == '\n' {
+	written, blanks := p.out.Bytes(), "\t"
+	if h.Mode == ast.HeredocFold {
+		blanks = "\t "
+	}
+	if body := bytes.TrimRight(written, blanks); endsInLine(h) && body[len(body)-1] == '\n' {
 		p.out.Truncate(len(body) - 1)
 		p.line()
 	}

@@ -25,7 +25,9 @@ func TestSource(t *testing.T) {
 		"statements get lines of their own":         {"fs a() { scratch; dir \"/\"\n}", "fs a() {\n\tscratch\n\tdir \"/\"\n}\n"},
 		"runs of empty lines collapse":              {"fs a() {\n\n\n\tscratch\n\n\n\tdir \"/\"\n\n}", "fs a() {\n\tscratch\n\n\tdir \"/\"\n}\n"},
 		"functions are parted by one empty line":    {"fs a()\nfs b()\n\n\nfs c() fs d()", "fs a()\n\nfs b()\n\nfs c()\n\nfs d()\n"},
-		"imports may stand together":                {"import a from \"x\" import b from \"y\"\nexport c\nexport d", "import a from \"x\"\nimport b from \"y\"\n\nexport c\nexport d\n"},
+		"so are imports and exports":                {"import a from \"x\" import b from \"y\"\nexport c\nexport d # last\n# more", "import a from \"x\"\n\nimport b from \"y\"\n\nexport c\n\nexport d # last\n\n# more\n"},
+		"empty options go":                          {"fs a() {\n  run \"x\" with option { } as ()\n  dir \"/\" with option {\n\n}\n}", "fs a() {\n\trun \"x\" as ()\n\tdir \"/\"\n}\n"},
+		"options with a remark or a kind stay":      {"fs a() {\n  run \"x\" with option { # why\n}\n  run \"y\" with option::run {}\n}", "fs a() {\n\trun \"x\" with option { # why\n\t}\n\trun \"y\" with option::run {}\n}\n"},
 		"a remark above a function stays there":     {"fs a()\n# doc\nfs b()", "fs a()\n\n# doc\nfs b()\n"},
 		"a remark behind a function stays there":    {"fs a() {} # one\nfs b()", "fs a() {} # one\n\nfs b()\n"},
 		"remarks in a block":                        {"fs a() { # one\n# two\n  scratch # three\n\n# four\n}", "fs a() { # one\n\t# two\n\tscratch # three\n\n\t# four\n}\n"},
@@ -36,6 +38,7 @@ func TestSource(t *testing.T) {
 		"blanks in an interpolation go":             {"string a() { \"${ b }\" }", "string a() { \"${b}\" }\n"},
 		"the tag of a heredoc is indented":          {"string a() {\n<<-X\n  body\nX\n}", "string a() {\n\t<<-X\n  body\n\tX\n}\n"},
 		"unless blanks before it count":             {"string a() {\n<<-X\n  body\n X\n}", "string a() {\n\t<<-X\n  body\n X\n}\n"},
+		"blanks before it don't count when folding": {"string a() {\n<<~X\n  body\n X\n}", "string a() {\n\t<<~X\n  body\n\tX\n}\n"},
 		"options and bindings":                      {"fs a() {\n dockerPush \"r\"   with  option {stargz} as ( digest  d,)\n}", "fs a() {\n\tdockerPush \"r\" with option { stargz } as (digest d)\n}\n"},
 		"effects and variadic parameters":           {"fs a(variadic fs b)binds(string c){}", "fs a(variadic fs b) binds (string c) {}\n"},
 		"an import keeps its old form":              {"import a   \"b\"", "import a \"b\"\n"},
@@ -64,7 +67,8 @@ func TestABrokenFileIsNotFormatted(t *testing.T) {
 	}
 }
 
-// sameTree compares trees but for what formatting may change: spans, upper case in numbers, and tabs before the tag of a heredoc.
+// sameTree compares trees but for what formatting may change: spans, upper case in numbers, blanks before the tag of a heredoc, and
+// empty options.
 var sameTree = cmp.Options{
 	cmpopts.IgnoreTypes(ast.At{}),
 	cmpopts.IgnoreFields(ast.Module{}, "Source"),
@@ -73,6 +77,12 @@ var sameTree = cmp.Options{
 	cmpopts.IgnoreFields(ast.Func{}, "Doc"),
 	cmpopts.IgnoreFields(ast.CallStmt{}, "Doc"),
 	cmpopts.EquateEmpty(),
+	cmp.Transformer("options", func(w *ast.With) *ast.With {
+		if w != nil && emptyOptions(w) {
+			return nil
+		}
+		return w
+	}),
 	cmp.Comparer(func(a, b *ast.IntLit) bool { return a.Value == b.Value && strings.EqualFold(a.Text, b.Text) }),
 	cmp.Comparer(func(a, b *ast.HeredocLit) bool {
 		return a.Mode == b.Mode && a.Raw == b.Raw && a.Tag == b.Tag && trimmed(a) == trimmed(b)
@@ -91,6 +101,9 @@ func trimmed(h *ast.HeredocLit) string {
 			pr.expr(p.Value)
 			b.WriteString("\x00" + pr.out.String() + "\x00")
 		}
+	}
+	if h.Mode == ast.HeredocFold {
+		return strings.TrimSpace(b.String())
 	}
 	return strings.TrimRight(b.String(), "\n\t")
 }
