@@ -26,7 +26,7 @@ func generated(lines int) []byte {
 		fmt.Fprintf(&b, `fs f%[1]d() {
 	f%[2]d
 	env "K%[3]d" "value %[1]d"
-	dir "/work/%[3]d"
+	dir "/job/%[3]d"
 	run "make step-%[1]d" with option {
 		mount scratch "/out" as out%[1]d
 		mount scratch "/cache" with cache("id", "shared")

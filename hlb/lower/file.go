@@ -30,39 +30,56 @@ func (e *evaluator) created(o *option) (time.Time, error) {
 }
 
 func (e *evaluator) fsMkdir(c *call, cur *filesystem) (*filesystem, error) {
+	made, err := e.madeAs(c.opts)
+	if err != nil {
+		return nil, err
+	}
 	var opts []llb.MkdirOption
+	for _, o := range made {
+		opts = append(opts, o)
+	}
 	for _, o := range c.opts {
-		switch o.name {
-		case "createParents":
+		if o.name == "createParents" {
 			opts = append(opts, llb.WithParents(true))
-		case "chown":
-			opts = append(opts, llb.WithUser(o.args[0].str()))
-		case "createdTime":
-			t, err := e.created(o)
-			if err != nil {
-				return nil, err
-			}
-			opts = append(opts, llb.WithCreatedTime(t))
 		}
 	}
 	return e.fileOp(c, cur, llb.Mkdir(c.str(0), os.FileMode(c.int(1)), opts...))
 }
 
 func (e *evaluator) fsMkfile(c *call, cur *filesystem) (*filesystem, error) {
+	made, err := e.madeAs(c.opts)
+	if err != nil {
+		return nil, err
+	}
 	var opts []llb.MkfileOption
-	for _, o := range c.opts {
+	for _, o := range made {
+		opts = append(opts, o)
+	}
+	return e.fileOp(c, cur, llb.Mkfile(c.str(0), os.FileMode(c.int(1)), []byte(c.str(2)), opts...))
+}
+
+// madeOption is what directories and files have in common when they are made.
+type madeOption interface {
+	llb.MkdirOption
+	llb.MkfileOption
+}
+
+// madeAs reads the options that say whose something is and when it was made.
+func (e *evaluator) madeAs(opts []*option) ([]madeOption, error) {
+	var out []madeOption
+	for _, o := range opts {
 		switch o.name {
 		case "chown":
-			opts = append(opts, llb.WithUser(o.args[0].str()))
+			out = append(out, llb.WithUser(o.args[0].str()))
 		case "createdTime":
 			t, err := e.created(o)
 			if err != nil {
 				return nil, err
 			}
-			opts = append(opts, llb.WithCreatedTime(t))
+			out = append(out, llb.WithCreatedTime(t))
 		}
 	}
-	return e.fileOp(c, cur, llb.Mkfile(c.str(0), os.FileMode(c.int(1)), []byte(c.str(2)), opts...))
+	return out, nil
 }
 
 func (e *evaluator) fsRm(c *call, cur *filesystem) (*filesystem, error) {

@@ -285,10 +285,10 @@ func TestAProgramWithEveryBuiltin(t *testing.T) {
 	}
 	c := cfg.Config
 	if fmt.Sprintf("%v %v %v %v %v %s %s %s", c.Entrypoint, c.Cmd, c.Labels, c.ExposedPorts, c.Volumes, c.StopSignal, c.User, c.WorkingDir) !=
-		"[/bin/e] [c] map[l:2] map[80/tcp:{}] map[/v:{}] SIGTERM nobody /work" {
+		"[/bin/e] [c] map[l:2] map[80/tcp:{}] map[/v:{}] SIGTERM nobody /job" {
 		t.Errorf("config %+v", c)
 	}
-	for name, want := range map[string]string{"work/web": "from the web", "work/text": "a:\"b\" hi you 1 true", "work/who": "nobody\n", "work/run": "K=V /tmp\n"} {
+	for name, want := range map[string]string{"job/web": "from the web", "job/text": "a:\"b\" hi you 1 true", "job/who": "nobody\n", "job/run": "K=V /tmp\n"} {
 		if got := file(t, img, name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
@@ -303,12 +303,12 @@ bool yes() { true; }
 fs tools() {
 	image "$BASE" with option { resolve; }
 	shell "/bin/sh" "-ec"
-	run "mkdir -p /work /out && touch /work/old" with option { dir "/tmp"; user "root"; readonlyRootfs; mount scratch "/work"; mount scratch "/out"; }
-	mkdir "/work" 0o777 with option { createParents; chown "nobody"; createdTime "2020-01-01T00:00:00Z"; }
-	mkfile "/work/old" 0o644 "x" with option { chown "1:1"; createdTime "2020-01-01T00:00:00Z"; }
-	rm "/work/ol*" with option { allowWildcard; allowNotFound; }
+	run "mkdir -p /job /out && touch /job/old" with option { dir "/tmp"; user "root"; readonlyRootfs; mount scratch "/job"; mount scratch "/out"; }
+	mkdir "/job" 0o777 with option { createParents; chown "nobody"; createdTime "2020-01-01T00:00:00Z"; }
+	mkfile "/job/old" 0o644 "x" with option { chown "1:1"; createdTime "2020-01-01T00:00:00Z"; }
+	rm "/job/ol*" with option { allowWildcard; allowNotFound; }
 	env "K" "V"
-	dir "/work"
+	dir "/job"
 }
 fs page() { http "$WEB/x" with option { filename "web"; chmod 0o644; }; }
 fs build() {
@@ -334,8 +334,8 @@ fs build() {
 }
 fs default() {
 	build
-	copy page "/web" "/work/web"
-	copy out "/d" "/work/" with option {
+	copy page "/web" "/job/web"
+	copy out "/d" "/job/" with option {
 		contentsOnly; createDestPath; followSymlinks; allowWildcard; allowEmptyWildcard
 		chown "nobody"; chmod 0o644; createdTime "2020-01-01T00:00:00Z"; includePatterns "who" "run"; excludePatterns "nothing"
 	}

@@ -152,31 +152,43 @@ func (p *parser) funcDecl(doc string) *ast.Func {
 
 // params = "(" { param [ "," ] | newline | comment } ")".
 func (p *parser) params() *ast.ParamList {
-	list := &ast.ParamList{}
 	open, ok := p.expect(tLParen, "`(`")
 	if !ok {
 		return nil
 	}
+	list := &ast.ParamList{}
+	if list.Comments, ok = p.listed("a parameter or `)`", func() bool {
+		param := p.param()
+		list.Params = append(list.Params, param)
+		return param != nil
+	}); !ok {
+		return nil
+	}
+	list.At = p.from(open.start)
+	return list
+}
+
+// listed reads what stands between parentheses, after the first: elements that begin with a word and may have a comma after them. It returns the
+// comments among them, and false when it has reported an error or element has returned false. wanted says what is missing otherwise.
+func (p *parser) listed(wanted string, element func() bool) ([]*ast.Comment, bool) {
+	var comments []*ast.Comment
 	for {
-		switch t := p.peek(0); t.kind {
+		switch p.peek(0).kind {
 		case tRParen:
 			p.next()
-			list.At = p.from(open.start)
-			return list
+			return comments, true
 		case tNewline:
 			p.next()
 		case tComment:
-			list.Comments = append(list.Comments, p.comment(p.next()))
+			comments = append(comments, p.comment(p.next()))
 		case tIdent:
-			param := p.param()
-			if param == nil {
-				return nil
+			if !element() {
+				return nil, false
 			}
-			list.Params = append(list.Params, param)
 			p.accept(tComma)
 		default:
-			p.unexpected("a parameter or `)`")
-			return nil
+			p.unexpected(wanted)
+			return nil, false
 		}
 	}
 }

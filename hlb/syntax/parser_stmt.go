@@ -154,29 +154,27 @@ func (p *parser) as() *ast.As {
 func (p *parser) bindList() *ast.BindList {
 	open := p.next()
 	list := &ast.BindList{}
-	for {
-		switch t := p.peek(0); t.kind {
-		case tRParen:
-			p.next()
-			list.At = p.from(open.start)
-			return list
-		case tNewline:
-			p.next()
-		case tComment:
-			list.Comments = append(list.Comments, p.comment(p.next()))
-		case tIdent:
-			bind := &ast.Bind{Effect: p.identOf(p.next())}
-			if bind.Target = p.ident("the name to bind the effect to"); bind.Target == nil {
-				return nil
-			}
-			bind.At = p.from(t.start)
-			list.Binds = append(list.Binds, bind)
-			p.accept(tComma)
-		default:
-			p.unexpected("an effect or `)`")
-			return nil
-		}
+	var ok bool
+	if list.Comments, ok = p.listed("an effect or `)`", func() bool {
+		bind := p.bind()
+		list.Binds = append(list.Binds, bind)
+		return bind != nil
+	}); !ok {
+		return nil
 	}
+	list.At = p.from(open.start)
+	return list
+}
+
+// bind = ident ident.
+func (p *parser) bind() *ast.Bind {
+	start := p.peek(0).start
+	bind := &ast.Bind{Effect: p.identOf(p.next())}
+	if bind.Target = p.ident("the name to bind the effect to"); bind.Target == nil {
+		return nil
+	}
+	bind.At = p.from(start)
+	return bind
 }
 
 // name = ident [ "." ident ].
