@@ -64,6 +64,10 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	if lost != nil {
 		log.Info("The ledger was lost, so a new epoch begins", "reason", lost.Error(), "volumeEpoch", book.Epoch())
 	}
+	uses, lost := openSizing(filepath.Join(opts.StateDir, "sizing"))
+	if lost != nil {
+		log.Info("The uses of cache mounts were lost, so advice on sizes begins anew", "reason", lost.Error())
+	}
 	isolation, err := isolationInForce()
 	if err != nil {
 		return nil, err
@@ -90,7 +94,7 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	}
 	w.attempts = newAttempts(w.wake)
 	w.inventory = &inventory{
-		opts: opts, me: me, client: w.client, live: w.live, daemon: builder, ledger: book, lease: keeper, load: w.attempts.load,
+		opts: opts, me: me, client: w.client, live: w.live, daemon: builder, ledger: book, sizing: uses, lease: keeper, load: w.attempts.load,
 		isolation: isolation, events: w.events, log: log, now: w.now, kicks: make(chan struct{}, 1),
 	}
 	a := &Agent{opts: opts, mgr: mgr, worker: w, log: log, end: end}

@@ -36,6 +36,7 @@ type inventory struct {
 	live      client.Reader
 	daemon    Builder
 	ledger    *ledger.Ledger
+	sizing    *mountSizing
 	lease     *lease.Keeper
 	load      func() (running int, draining bool)
 	isolation v1alpha1.Isolation

@@ -218,6 +218,9 @@ func (t *task) afterwards(e ending) {
 	if t.out == nil || e.silent {
 		return
 	}
+	if err := t.inventory.sizing.note(mountIDs(t.out), t.inventory.mountBytes(), t.now()); err != nil {
+		t.log.Info("The uses of cache mounts were not written", "reason", err.Error())
+	}
 	exported, exportErr := "", error(nil)
 	if succeeded && t.job.Plan.Export != "" && t.out.Total > 0 {
 		exported = t.job.Plan.Export
@@ -248,10 +251,7 @@ func (t *task) record(succeeded bool) {
 	if t.out == nil {
 		return
 	}
-	var mounts []string
-	for _, m := range t.out.Mounts {
-		mounts = append(mounts, m.ID)
-	}
+	mounts := mountIDs(t.out)
 	if !succeeded {
 		if err := t.ledger.UseMounts(t.build.Status.Run.Key, t.epoch, mounts, t.now()); err != nil {
 			t.log.Info("The ledger was not written", "reason", err.Error())
@@ -268,4 +268,13 @@ func (t *task) record(succeeded bool) {
 	if err := t.ledger.Record(use, t.now()); err != nil {
 		t.log.Info("The ledger was not written", "reason", err.Error())
 	}
+}
+
+// mountIDs lists the cache mounts of a build.
+func mountIDs(out *daemon.Outcome) []string {
+	var ids []string
+	for _, m := range out.Mounts {
+		ids = append(ids, m.ID)
+	}
+	return ids
 }

@@ -348,6 +348,9 @@ type BuildCacheStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Daemons []DaemonSummary `json:"daemons,omitempty"`
+	// sizing is advice on storage.size; unset before a build has used a cache mount.
+	// +optional
+	Sizing *SizingStatus `json:"sizing,omitempty"`
 }
 
 // BuildCache is a fleet of buildkitd daemons with persistent volumes, kept warm.

@@ -132,6 +132,9 @@ type BuildDaemonStatus struct {
 	// gc is the garbage collection that the agent does, in bytes.
 	// +optional
 	GC *GCStatus `json:"gc,omitempty"`
+	// sizing is the curve of hit ratios by the volume's size; unset before a build has used a cache mount.
+	// +optional
+	Sizing *DaemonSizing `json:"sizing,omitempty"`
 	// keys whose builds the daemon has done, latest first, at most 256.
 	// +optional
 	// +listType=map
