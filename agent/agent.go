@@ -97,6 +97,8 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 		opts: opts, me: me, client: w.client, live: w.live, daemon: builder, ledger: book, sizing: uses, lease: keeper, load: w.attempts.load,
 		isolation: isolation, events: w.events, log: log, now: w.now, kicks: make(chan struct{}, 1),
 	}
+	w.mounts = newMounts(w)
+	w.inventory.snapshots = w.mounts.State
 	a := &Agent{opts: opts, mgr: mgr, worker: w, log: log, end: end}
 	return a, errors.Join(w.setUp(mgr), a.addProbes())
 }
@@ -150,7 +152,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.end()
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // everything outlives ctx, to drain
 	defer stop()
-	managed, leased, inventoried := make(chan error, 1), make(chan error, 1), make(chan struct{})
+	managed, leased, inventoried, snapshotted := make(chan error, 1), make(chan error, 1), make(chan struct{}), make(chan struct{})
 	leaseCtx, release := context.WithCancel(working)
 	defer release()
 	go func() { managed <- a.mgr.Start(working) }()
@@ -161,6 +163,12 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.worker.inventory.run(working)
 		}
 	}()
+	go func() {
+		defer close(snapshotted)
+		if a.mgr.GetCache().WaitForCacheSync(working) {
+			a.worker.mounts.run(working)
+		}
+	}()
 	select {
 	case <-ctx.Done():
 	case err := <-managed:
@@ -169,6 +177,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.drain()
 	stop()
 	<-inventoried
+	<-snapshotted
 	return errors.Join(<-managed, <-leased) // the Lease is released last, when nothing of the agent runs any more
 }
 
@@ -182,6 +191,7 @@ func (a *Agent) drain() {
 	defer cancel()
 	w.inventory.write(waiting) // so that the manager places what was not taken up elsewhere at once
 	if w.attempts.wait(waiting) {
+		w.mounts.drain(waiting)
 		return
 	}
 	w.attempts.cancelAll(errDrained)

@@ -3,6 +3,8 @@
 package agent
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,7 +19,22 @@ const noteLimit = 1024
 // tellEnd sends the event of an attempt's end, as its Ready condition says it, and that of an import.
 func (w *worker) tellEnd(b *v1alpha1.HLBBuild) {
 	w.tell(b, v1alpha1.ConditionCacheImported, "ImportCache")
+	w.tellPrimes(b)
 	w.tell(b, v1alpha1.ConditionReady, "Build")
+}
+
+// tellPrimes sends an event for each mount that was primed or should have been; that there is no snapshot yet is no news.
+func (w *worker) tellPrimes(b *v1alpha1.HLBBuild) {
+	for _, p := range b.Status.Prime {
+		kind, reason, note := corev1.EventTypeNormal, v1alpha1.ReasonPrimed, fmt.Sprintf("Primed %s with %d MiB in %d s from %s", p.ID, p.Bytes>>20, p.Seconds, p.Ref)
+		switch p.Outcome {
+		case v1alpha1.PrimeNoSnapshot, v1alpha1.PrimeHeld:
+			continue
+		case v1alpha1.PrimeTimedOut, v1alpha1.PrimeFailed:
+			kind, reason, note = corev1.EventTypeWarning, v1alpha1.ReasonPrimeFailed, fmt.Sprintf("%s was not primed: %s", p.ID, p.Message)
+		}
+		w.events.Eventf(b, nil, kind, reason, "PrimeMount", "%s", buildstatus.Clip(note, noteLimit))
+	}
 }
 
 // tellExport sends the event of an export of the cache.

@@ -19,6 +19,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
@@ -36,6 +37,7 @@ type inventory struct {
 	live      client.Reader
 	daemon    Builder
 	ledger    *ledger.Ledger
+	snapshots *snapshot.State
 	sizing    *mountSizing
 	lease     *lease.Keeper
 	load      func() (running int, draining bool)

@@ -14,6 +14,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/gcrules"
@@ -51,7 +52,7 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
 		s.GCPolicy = gcLines(seen.GCPolicy)
 		s.Sizing = i.sizing.report(budget.MountsBytes, i.now().Truncate(24*time.Hour)) // by the day, so that fading alone writes no status
-		s.GC, s.Mounts = gcStatus, mountUses(seen, i.ledger, i.opts.Namespace, policies)
+		s.GC, s.Mounts = gcStatus, mountUses(seen, i.ledger, i.snapshots, i.opts.Namespace, policies)
 	}
 	conditions := daemonConditions(unreached, draining, running)
 	conditions = append(conditions, diskCondition(vol, budget))
@@ -128,13 +129,13 @@ func gcLines(rules []string) []string {
 }
 
 // mountUses lists the cache mounts held, largest first, equal ones by id.
-func mountUses(seen *daemon.Observation, uses *ledger.Ledger, namespace string, policies []v1alpha1.MountPolicy) []v1alpha1.MountUse {
+func mountUses(seen *daemon.Observation, uses *ledger.Ledger, snapshots *snapshot.State, namespace string, policies []v1alpha1.MountPolicy) []v1alpha1.MountUse {
 	var out []v1alpha1.MountUse
 	for id, bytes := range seen.MountBytes {
 		if len(id) > idLimit {
 			continue // can't be reported under its own name
 		}
-		use := v1alpha1.MountUse{ID: id, Bytes: bytes}
+		use := v1alpha1.MountUse{ID: id, Bytes: bytes, Snapshot: snapshotStatus(snapshots, id)}
 		if m, known := uses.Mount(id); known {
 			first, last := metav1.NewTime(m.FirstUsed.Truncate(time.Second)), metav1.NewTime(m.LastUsed.Truncate(time.Second))
 			use.FirstUsed, use.LastUsed, use.Uses, use.Users = &first, &last, m.Uses, m.Users

@@ -30,6 +30,8 @@ type Options struct {
 	BuildKitAddr string
 	// StateDir is a directory on the daemon's volume, for the ledger and the logs.
 	StateDir string
+	// CopierPath is where the program that copies cache mounts lies; it is run in build steps, not by the agent.
+	CopierPath string
 	// HealthAddr is where /healthz and /readyz are served, "host:port"; empty for nowhere.
 	HealthAddr string
 	// DrainTimeout is how long running builds are waited for when the agent must stop.
@@ -45,6 +47,7 @@ func DefaultOptions() Options {
 	return Options{
 		BuildKitAddr: "unix:///run/buildkit/buildkitd.sock",
 		StateDir:     "/var/lib/hlb-agent",
+		CopierPath:   "/mountcopy",
 		HealthAddr:   ":8081",
 		DrainTimeout: time.Hour,
 		Lease:        lease.Timing{RenewEvery: 3 * time.Second, FenceAfter: 10 * time.Second, Duration: 15 * time.Second},
@@ -61,6 +64,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.StringVar(&o.Node, "node", o.Node, "the name of the node")
 	flags.StringVar(&o.BuildKitAddr, "buildkit-addr", o.BuildKitAddr, "the address of buildkitd")
 	flags.StringVar(&o.StateDir, "state-dir", o.StateDir, "a directory on the daemon's volume for the ledger and the logs")
+	flags.StringVar(&o.CopierPath, "copier-path", o.CopierPath, "where the program lies that copies cache mounts in build steps")
 	flags.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "where to serve /healthz and /readyz; empty for nowhere")
 	flags.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "how long to wait for running builds when told to stop")
 	flags.DurationVar(&o.Lease.RenewEvery, "lease-renew-every", o.Lease.RenewEvery, "the time between renewals of the Lease")

@@ -26,6 +26,7 @@ func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
 	if t.job != nil {
 		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: t.job.Plan.Fresh, Imports: t.job.Plan.Imports}
 	}
+	b.Status.Prime = primeStatus(t.primed)
 	if t.out == nil || t.out.Total == 0 && len(t.out.Outputs) == 0 && len(t.out.Mounts) == 0 {
 		return // it did not compile, or there was nothing to do
 	}
@@ -46,6 +47,18 @@ func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
 	for _, ref := range t.job.Plan.Imports {
 		setImported(b, ref, t.out.ImportErrors[ref], now)
 	}
+}
+
+// primeStatus bounds what is said about priming as the API does.
+func primeStatus(primed []v1alpha1.PrimeStatus) []v1alpha1.PrimeStatus {
+	var out []v1alpha1.PrimeStatus
+	for _, p := range primed {
+		if len(p.ID) <= idLimit && len(out) < listLimit {
+			p.Message = buildstatus.Clip(p.Message, 512)
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 func setImported(b *v1alpha1.HLBBuild, ref, problem string, now time.Time) {

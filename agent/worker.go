@@ -21,6 +21,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
@@ -37,6 +38,7 @@ type Builder interface {
 	Observe(ctx context.Context) (*daemon.Observation, error)
 	// Prune deletes records of the cache and returns what those took that are gone.
 	Prune(ctx context.Context, ids []string) (map[string]int64, error)
+	snapshot.Copier
 }
 
 // exportTimeout bounds an export of build cache, so that one that hangs ends before the daemon's token for the registry does.
@@ -52,6 +54,7 @@ type worker struct {
 	reports   *reporter
 	attempts  *attempts
 	inventory *inventory
+	mounts    *mounts
 	ledger    *ledger.Ledger
 	builder   Builder
 	events    events.EventRecorder
@@ -81,6 +84,7 @@ func (w *worker) run(a *attempt, b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCach
 	log.Info("Took up a build", "key", b.Status.Run.Key)
 	t := &task{worker: w, attempt: a, build: b, cache: cache, log: log, began: w.now()}
 	ended := t.do()
+	t.letGoOfMounts(ended == ending{})
 	t.record(ended == ending{}) // before anyone hears of it: the next build of the key may begin at that moment
 	t.report(ended)
 	w.attempts.end(name, a, true)
@@ -105,9 +109,11 @@ type task struct {
 	log     logr.Logger
 	began   time.Time
 
-	epoch    string           // of the volume when the attempt began
-	held     map[string]int64 // cache mounts that the daemon held before, with their bytes
-	progress *progressLog     // nil before it is opened
+	epoch    string            // of the volume when the attempt began
+	held     map[string]int64  // cache mounts that the daemon held before, with their bytes
+	uses     map[string]string // cache mounts that the build has come to use, with their sharing; nil before it has compiled
+	primed   []v1alpha1.PrimeStatus
+	progress *progressLog // nil before it is opened
 	logFile  string
 	job      *daemon.Job
 	out      *daemon.Outcome // nil while nothing was built
@@ -161,7 +167,7 @@ func (t *task) solve(ctx context.Context) error {
 		t.job.Entitlements = append(t.job.Entitlements, string(e))
 	}
 	t.progress = t.openLog()
-	t.job.Progress = t.progress.see
+	t.job.Progress, t.job.Prepare = t.progress.see, t.prepare
 	t.out, err = t.builder.Build(ctx, t.job)
 	return err
 }

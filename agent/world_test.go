@@ -33,8 +33,10 @@ type fakeBuilder struct {
 	running []string // programs in the order they began
 	exports []string
 	pruned  []string
-	pingErr error
-	records int
+	// snapshots are the mounts that were snapshotted
+	snapshots []string
+	pingErr   error
+	records   int
 }
 
 func (f *fakeBuilder) Build(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error) {

@@ -36,6 +36,9 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 		return out, err
 	}
 	out.request, out.Mounts = req, mountsOf(req)
+	if job.Prepare != nil {
+		job.Prepare(ctx, out.Mounts)
+	}
 	watch := &watcher{forward: job.Progress, importErrors: out.ImportErrors}
 	res, err := solve.Run(ctx, d.client, req, solve.Options{
 		Session:      attach,
@@ -145,7 +148,7 @@ func mountsOf(req *hlb.Request) []Mount {
 	for _, m := range req.CacheMounts {
 		if !seen[m.ID] {
 			seen[m.ID] = true
-			out = append(out, Mount{ID: m.ID, Target: m.Target})
+			out = append(out, Mount{ID: m.ID, Target: m.Target, Sharing: m.Sharing})
 		}
 	}
 	return out

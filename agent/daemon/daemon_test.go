@@ -73,7 +73,7 @@ func TestColdThenWarm(t *testing.T) {
 	if got := cached(cold) + " " + cached(warm); got != "0/2 2/2" {
 		t.Errorf("cached steps, cold then warm: %s, want 0/2 2/2", got)
 	}
-	if diff := cmp.Diff([]daemon.Mount{{ID: cold.Mounts[0].ID, Target: "/cache"}}, warm.Mounts); diff != "" || !strings.HasPrefix(cold.Mounts[0].ID, "ns") {
+	if diff := cmp.Diff([]daemon.Mount{{ID: cold.Mounts[0].ID, Target: "/cache", Sharing: "shared"}}, warm.Mounts); diff != "" || !strings.HasPrefix(cold.Mounts[0].ID, "ns") {
 		t.Errorf("mounts of namespace ns (-want +got):\n%s%v", diff, cold.Mounts)
 	}
 	if len(warm.Outputs) != 1 || warm.Outputs[0].Ref != registry.Ref("app:1") || !strings.HasPrefix(warm.Outputs[0].Digest, "sha256:") {

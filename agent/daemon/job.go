@@ -4,6 +4,8 @@
 package daemon
 
 import (
+	"context"
+
 	"github.com/moby/buildkit/client"
 
 	"github.com/openllb/hlb-operator/agent/cacheplan"
@@ -28,6 +30,8 @@ type Job struct {
 	Mounts []v1alpha1.MountPolicy
 	// Entitlements are those that the BuildCache grants.
 	Entitlements []string
+	// Prepare is called with the program's cache mounts once it has compiled, before anything of it is built. Nil means there is nothing to prepare.
+	Prepare func(ctx context.Context, mounts []Mount)
 	// Progress is called with every status message, one call at a time. Nil means nobody looks.
 	Progress func(*client.SolveStatus)
 }
@@ -46,9 +50,9 @@ type Outcome struct {
 	request *hlb.Request
 }
 
-// Mount is a cache mount that a build used.
+// Mount is a cache mount that a build used. Sharing is shared, private or locked.
 type Mount struct {
-	ID, Target string
+	ID, Target, Sharing string
 }
 
 // CompileError says that the program has errors; at least one diagnostic is one.

@@ -45,6 +45,10 @@ type MountCopy struct {
 	MaxBytes int64
 	// Annotations of the image's manifest. Snapshot adds DigestAnnotation and BytesAnnotation.
 	Annotations map[string]string
+	// KnownDigest is the digest of content that is in the registry already and need not be pushed again, even where Base is empty; empty for none.
+	KnownDigest string
+	// Check is called when the mount is copied, before anything is pushed; its error ends the snapshot. Nil means no check.
+	Check func() error
 
 	// Timeout bounds the copying of Prime, 0 for no bound.
 	Timeout time.Duration
@@ -76,17 +80,29 @@ func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Resu
 	step := c.step("[snapshot] "+c.ID, []string{"-max-bytes", fmt.Sprint(c.MaxBytes), "snapshot", atMount, atImage},
 		c.mount(llb.Readonly))
 	image, result := step.AddMount(atImage, base), step.AddMount(atResult, llb.Scratch())
+	var refused error
 	done, err := d.copyMount(ctx, c, []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{
 		"name": c.Ref, "push": "true", "store": "false", "compression": "zstd", "compression-level": "1", "oci-mediatypes": "true",
 	}}}, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		if res, err = readResult(ctx, gw, result); err != nil {
 			return nil, err
 		}
+		if res.Outcome == mountcopy.Copied && res.Digest == c.KnownDigest {
+			res.Outcome = mountcopy.Unchanged
+		}
+		if c.Check != nil {
+			if refused = c.Check(); refused != nil {
+				return nil, refused
+			}
+		}
 		if res.Outcome != mountcopy.Copied {
 			return nil, errNoImage
 		}
 		return c.image(ctx, gw, image, res)
 	})
+	if refused != nil {
+		return res, "", refused // the job's own error is only its text
+	}
 	if err != nil && res.Outcome != "" && res.Outcome != mountcopy.Copied {
 		return res, "", nil // the job ended with errNoImage
 	}

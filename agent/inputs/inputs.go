@@ -69,6 +69,15 @@ func Gather(ctx context.Context, c client.Reader, namespace string, spec *v1alph
 	return in, nil
 }
 
+// DockerConfig reads the credentials of a registry cache, nil when there are none. Errors are as those of Gather.
+func DockerConfig(ctx context.Context, c client.Reader, namespace string, registry *v1alpha1.RegistryCacheSpec) ([]byte, error) {
+	if registry == nil || registry.SecretRef == nil {
+		return nil, nil
+	}
+	g := &gatherer{client: c, namespace: namespace, secrets: map[string]*corev1.Secret{}}
+	return g.dockerConfig(ctx, registry.SecretRef.Name)
+}
+
 // gatherer reads each object once.
 type gatherer struct {
 	client     client.Reader

@@ -66,6 +66,9 @@ type MountUse struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Policy string `json:"policy,omitempty"`
+	// snapshot is the last snapshot of it that this daemon has made or tried to; unset for none.
+	// +optional
+	Snapshot *MountSnapshotStatus `json:"snapshot,omitempty"`
 }
 
 // BuildDaemonStatus is written by the daemon's agent; the manager sets Ready to Unknown when the Lease runs out.

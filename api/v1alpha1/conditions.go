@@ -82,8 +82,22 @@ const (
 	ReasonExported = "Exported"
 	// ReasonNothingToExport surfaces when the build has no step that a registry cache could hold.
 	ReasonNothingToExport = "NothingToExport"
+	// ReasonPrimed surfaces as an event when cache mounts were filled from snapshots before the build.
+	ReasonPrimed = "Primed"
+	// ReasonPrimeFailed surfaces as an event when a cache mount could not be filled in time; the build began without.
+	ReasonPrimeFailed = "PrimeFailed"
 	// ReasonCacheExportFailed surfaces when writing the registry cache failed; the build is not affected.
 	ReasonCacheExportFailed = "CacheExportFailed"
+)
+
+// Reasons of events about snapshots of cache mounts, on a BuildDaemon.
+const (
+	// ReasonSnapshotPushed surfaces when a mount's content was pushed as an image.
+	ReasonSnapshotPushed = "SnapshotPushed"
+	// ReasonSnapshotFailed surfaces when a snapshot was due and could not be made.
+	ReasonSnapshotFailed = "SnapshotFailed"
+	// ReasonSnapshotCleanUpFailed surfaces when an old snapshot could not be deleted, as with registries that refuse to.
+	ReasonSnapshotCleanUpFailed = "SnapshotCleanUpFailed"
 )
 
 // Reasons of a BuildCache's and a BuildDaemon's conditions.

@@ -282,6 +282,12 @@ type HLBBuildStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=64
 	Mounts []BuildMount `json:"mounts,omitempty"`
+	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold them.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=64
+	Prime []PrimeStatus `json:"prime,omitempty"`
 	// outputs that the run pushed.
 	// +optional
 	// +listType=map

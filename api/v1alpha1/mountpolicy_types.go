@@ -49,6 +49,18 @@ type MountPolicy struct {
 	// pinned mounts are never pruned, whatever the budget for mounts says. They still count for it.
 	// +optional
 	Pinned bool `json:"pinned,omitempty"`
+	// snapshot says when the mounts' content is pushed as an image. Unset: never.
+	// +optional
+	Snapshot *MountSnapshotSpec `json:"snapshot,omitempty"`
+	// prime says when the mounts are filled from their newest snapshot. Unset: OnFreshDaemon where snapshot is given, else Never.
+	// +optional
+	Prime PrimePolicy `json:"prime,omitempty"`
+	// primeTimeoutSeconds is how long a build waits for one mount to be primed before it begins with an empty one.
+	// +optional
+	// +kubebuilder:default=120
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	PrimeTimeoutSeconds int32 `json:"primeTimeoutSeconds,omitempty"`
 }
 
 // GCSpec divides each daemon's volume. The daemon's agent keeps the bounds; they follow the volume when it grows.

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+)
+
+// snapshotEvery is how often the agent asks itself whether a snapshot is due.
+const snapshotEvery = 2 * time.Second
+
+// snapshotTimeout bounds one snapshot, so that a registry that hangs does not keep all others from theirs.
+const snapshotTimeout = 30 * time.Minute
+
+// mounts makes the snapshots of the daemon's cache mounts and has fresh ones primed.
+type mounts struct {
+	*snapshot.Maker
+	inventory *inventory
+	taking    sync.Mutex // one snapshot at a time
+}
+
+func newMounts(w *worker) *mounts {
+	state := snapshot.OpenState(filepath.Join(w.opts.StateDir, "snapshots.json"), w.ledger.Epoch())
+	return &mounts{inventory: w.inventory, Maker: &snapshot.Maker{
+		Namespace: w.opts.Namespace, Daemon: w.opts.Daemon, Copier: w.builder, State: state, ProgramPath: w.opts.CopierPath, Now: w.now,
+		DockerConfig: func(ctx context.Context, cache *v1alpha1.BuildCache) ([]byte, error) {
+			return inputs.DockerConfig(ctx, w.live, w.opts.Namespace, cache.Spec.Registry)
+		},
+		Position: func(id string) string {
+			m, _ := w.ledger.Mount(id)
+			return fmt.Sprintf("%s/%d", w.ledger.Epoch(), m.Uses)
+		},
+	}}
+}
+
+// run makes snapshots that are due until ctx is done.
+func (m *mounts) run(ctx context.Context) {
+	looks := time.NewTicker(snapshotEvery)
+	defer looks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-looks.C:
+			m.look(ctx)
+		}
+	}
+}
+
+// look makes the snapshots that are due, one after the other.
+func (m *mounts) look(ctx context.Context) {
+	cache := m.inventory.buildCache(ctx)
+	if _, held := m.inventory.lease.Session(); !held || cache == nil || !m.inventory.isServing() {
+		return
+	}
+	m.must(m.State.Keep(m.inventory.mountBytes()))
+	bd := &v1alpha1.BuildDaemon{}
+	if err := m.inventory.client.Get(ctx, m.inventory.name(), bd); err != nil {
+		return
+	}
+	request := cache.Annotations[v1alpha1.AnnotationSnapshotAt] + "|" + bd.Annotations[v1alpha1.AnnotationSnapshotAt]
+	m.must(m.State.Ask(request, func(string) bool { return true }))
+	for _, id := range m.Due(cache) {
+		m.take(ctx, cache, bd, id)
+	}
+}
+
+// drain makes the snapshots that the shutdown of the daemon asks for, as far as they come before ctx is done.
+func (m *mounts) drain(ctx context.Context) {
+	cache, bd := m.inventory.buildCache(ctx), &v1alpha1.BuildDaemon{}
+	if cache == nil || m.inventory.client.Get(ctx, m.inventory.name(), bd) != nil {
+		return
+	}
+	for _, id := range m.Hot(cache) {
+		m.take(ctx, cache, bd, id)
+	}
+	m.inventory.write(ctx)
+}
+
+func (m *mounts) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, id string) {
+	m.taking.Lock()
+	defer m.taking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	before, _ := m.State.Entry(id)
+	after, err := m.Take(ctx, cache, id)
+	m.must(err)
+	m.inventory.kick()
+	m.inventory.log.V(1).Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
+	switch {
+	case after.Outcome == v1alpha1.SnapshotPushed:
+		m.tell(bd, corev1.EventTypeNormal, v1alpha1.ReasonSnapshotPushed, fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref))
+		if after.Message != "" {
+			m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
+		}
+	case after.Outcome == before.Outcome && after.Message == before.Message:
+	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
+		m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotFailed, fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message))
+	}
+}
+
+func (m *mounts) tell(bd *v1alpha1.BuildDaemon, kind, reason, note string) {
+	m.inventory.events.Eventf(bd, nil, kind, reason, "Snapshot", "%s", buildstatus.Clip(note, noteLimit))
+}
+
+// must logs that the state was not written, which costs a snapshot too many at worst.
+func (m *mounts) must(err error) {
+	if err != nil {
+		m.inventory.log.Info("The state of snapshots was not written", "reason", err.Error())
+	}
+}
+
+// snapshotStatus describes the last snapshot of a mount, nil for none.
+func snapshotStatus(state *snapshot.State, id string) *v1alpha1.MountSnapshotStatus {
+	e, known := state.Entry(id)
+	if !known || e.Outcome == "" {
+		return nil
+	}
+	return &v1alpha1.MountSnapshotStatus{
+		Outcome: e.Outcome, Time: metav1.NewTime(e.Tried.Truncate(time.Second)), Message: buildstatus.Clip(e.Message, 512),
+		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, Milliseconds: e.Took.Milliseconds(),
+	}
+}
+
+// prepare primes the mounts of a build that has compiled.
+func (t *task) prepare(ctx context.Context, used []daemon.Mount) {
+	t.uses = snapshot.Sharing(used)
+	var err error
+	t.primed, err = t.mounts.Begin(ctx, t.cache, t.epoch, used, t.held)
+	t.mounts.must(err)
+}
+
+// letGoOfMounts notes how the build ended, if it came to use mounts.
+func (t *task) letGoOfMounts(succeeded bool) {
+	if t.uses != nil {
+		t.mounts.must(t.mounts.State.End(t.uses, succeeded))
+	}
+}

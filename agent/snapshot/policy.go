@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package snapshot pushes the content of cache mounts as images, and fills mounts from them. When a snapshot is due and from which image it starts are
+// pure functions; the daemon copies, the registry is looked at, and a file on the volume remembers.
+package snapshot
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+const (
+	// maxLayers is how many layers a snapshot has at most. Each one costs a lookup for every file that a step opens.
+	maxLayers = 10
+	// spread is over how much time the daemons of a fleet begin what one schedule asks for.
+	spread = time.Minute
+	// pauseAfterDefer is how soon a deferred snapshot is tried again.
+	pauseAfterDefer = 20 * time.Second
+)
+
+// Annotations of a snapshot's manifest; package daemon adds two.
+const (
+	annotationMount     = "dev.openllb.build.mount.id"
+	annotationNamespace = "dev.openllb.build.mount.namespace"
+	annotationDaemon    = "dev.openllb.build.mount.daemon"
+	annotationPlatform  = "dev.openllb.build.mount.platform"
+	annotationLedger    = "dev.openllb.build.mount.ledger"
+)
+
+// needsWhole says whether the next snapshot copies everything again instead of adding a layer: when it would be one of more than ten, or when the
+// layers on top weigh more than the bottom one. layers are the bytes of the newest snapshot's, the bottom one first.
+func needsWhole(layers []int64) bool {
+	if len(layers) == 0 || len(layers) >= maxLayers {
+		return true
+	}
+	var top int64
+	for _, bytes := range layers[1:] {
+		top += bytes
+	}
+	return top > layers[0]
+}
+
+// nextRun is when a schedule comes next after a moment, with the daemon's share of the spread; false when there is no schedule. The error names the
+// field that is wrong.
+func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (time.Time, bool, error) {
+	if spec.Schedule == "" {
+		return time.Time{}, false, nil
+	}
+	zone, err := time.LoadLocation(cmp.Or(spec.TimeZone, "UTC"))
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("snapshot.timeZone: %w", err)
+	}
+	schedule, err := cron.ParseStandard(spec.Schedule)
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("snapshot.schedule: %w", err)
+	}
+	hash := fnv.New32a()
+	hash.Write([]byte(seed)) //nolint:errcheck // a hash takes everything
+	jitter := time.Duration(hash.Sum32()%uint32(spread/time.Second)) * time.Second
+	next := schedule.Next(after.Add(-jitter).In(zone))
+	return next.Add(jitter), !next.IsZero(), nil
+}
+
+// isDue says whether a mount's snapshot is to be made now.
+func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, now time.Time, seed string) (bool, error) {
+	if e.Outcome == v1alpha1.SnapshotDeferred && now.Sub(e.Tried) < pauseAfterDefer {
+		return false, nil
+	}
+	if e.Requested || e.Outcome == v1alpha1.SnapshotDeferred {
+		return true, nil
+	}
+	since := e.Tried
+	if since.IsZero() {
+		since = e.Seen
+	}
+	next, scheduled, err := nextRun(spec, since, seed)
+	return scheduled && err == nil && !now.Before(next), err
+}
+
+// primes says whether the mounts of a policy are filled from snapshots.
+func primes(p *v1alpha1.MountPolicy) bool {
+	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)
+}
+
+// repositoryOf is where a policy's snapshots are, empty for nowhere.
+func repositoryOf(p *v1alpha1.MountPolicy, registry *v1alpha1.RegistryCacheSpec) string {
+	if p.Snapshot != nil && p.Snapshot.Repository != "" {
+		return p.Snapshot.Repository
+	}
+	if registry != nil {
+		return registry.Repository
+	}
+	return ""
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// Entry is what is remembered of one mount.
+type Entry struct {
+	// Sharing that the last build used it with.
+	Sharing string `json:"sharing"`
+	// Dirty: a build used it and did not succeed, or has not ended.
+	Dirty bool `json:"dirty,omitempty"`
+	// Uses counts builds that have used it, so that a mount that none has used since its snapshot is known to be unchanged.
+	Uses int64 `json:"uses"`
+	// Seen is when it was first used, Tried when a snapshot was last tried.
+	Seen  time.Time `json:"seen"`
+	Tried time.Time `json:"tried,omitzero"`
+	// Requested: a snapshot was asked for and not yet made.
+	Requested bool `json:"requested,omitempty"`
+	// Outcome and Message of the last try, Took how long it was.
+	Outcome v1alpha1.SnapshotOutcome `json:"outcome,omitempty"`
+	Message string                   `json:"message,omitempty"`
+	Took    time.Duration            `json:"took,omitempty"`
+	// Ref, by digest, Digest and Bytes of the newest snapshot, and Uses at the time.
+	Ref         string `json:"ref,omitempty"`
+	Digest      string `json:"digest,omitempty"`
+	Bytes       int64  `json:"bytes,omitempty"`
+	SnapshotUse int64  `json:"snapshotUse,omitempty"`
+}
+
+// State remembers over restarts. It belongs to a volume epoch, like the ledger. It is safe for concurrent use.
+type State struct {
+	path string
+
+	mu      sync.Mutex
+	content content
+	running map[string]int   // builds that use a mount now
+	begun   map[string]int64 // builds that began to use it since the agent started
+}
+
+type content struct {
+	Epoch  string           `json:"epoch"`
+	Mounts map[string]Entry `json:"mounts"`
+	// Request is the newest value of the annotation that asks for snapshots; nil before the first look.
+	Request *string `json:"request,omitempty"`
+}
+
+// OpenState reads the state at path. One that can't be read is begun anew: all that is lost is a snapshot that would not have been needed.
+func OpenState(path, epoch string) *State {
+	s := &State{path: path, running: map[string]int{}, begun: map[string]int64{}}
+	data, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(data, &s.content) != nil {
+		s.content = content{}
+	}
+	s.keepTo(epoch)
+	return s
+}
+
+// keepTo forgets the mounts of another epoch. s.mu is held, or nobody else has s.
+func (s *State) keepTo(epoch string) {
+	if s.content.Epoch != epoch || s.content.Mounts == nil {
+		s.content = content{Epoch: epoch, Mounts: map[string]Entry{}, Request: s.content.Request}
+	}
+}
+
+// Entry returns what is known of a mount, false for nothing.
+func (s *State) Entry(id string) (Entry, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, known := s.content.Mounts[id]
+	return e, known
+}
+
+// Begin notes that a build is about to use mounts, each with its mode of sharing, and returns those that other builds use now. End must follow. On an
+// error the note holds in memory only.
+func (s *State) Begin(epoch string, sharing map[string]string, now time.Time) (busy map[string]bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keepTo(epoch)
+	busy = map[string]bool{}
+	for id, mode := range sharing {
+		busy[id] = s.running[id] > 0
+		s.running[id]++
+		s.begun[id]++
+		e, known := s.content.Mounts[id]
+		if !known {
+			e.Seen = now.UTC()
+		}
+		e.Sharing, e.Dirty = mode, true
+		e.Uses++
+		s.content.Mounts[id] = e
+	}
+	return busy, s.save()
+}
+
+// End notes how the build ended. A mount is clean again once the last build that used it has succeeded.
+func (s *State) End(sharing map[string]string, succeeded bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range sharing {
+		s.running[id]--
+		e, known := s.content.Mounts[id]
+		if known && s.running[id] == 0 {
+			e.Dirty = !succeeded
+			s.content.Mounts[id] = e
+		}
+	}
+	return s.save()
+}
+
+// quiet says whether no build uses a mount and the last one that did succeeded, and how many have begun to so far.
+func (s *State) quiet(id string) (ok bool, begun int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running[id] == 0 && !s.content.Mounts[id].Dirty, s.begun[id]
+}
+
+// note changes a mount's entry.
+func (s *State) note(id string, change func(*Entry)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, known := s.content.Mounts[id]
+	if !known {
+		return nil // forgotten meanwhile
+	}
+	change(&e)
+	s.content.Mounts[id] = e
+	return s.save()
+}
+
+// Ask takes the annotations' value. A value that is new, other than the one at the very first look, asks for a snapshot of the mounts that wanted
+// accepts.
+func (s *State) Ask(value string, wanted func(id string) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.content.Request != nil && *s.content.Request == value {
+		return nil
+	}
+	first := s.content.Request == nil
+	s.content.Request = &value
+	if !first {
+		for id, e := range s.content.Mounts {
+			e.Requested = wanted(id)
+			s.content.Mounts[id] = e
+		}
+	}
+	return s.save()
+}
+
+// ids are the mounts that are remembered, sorted.
+func (s *State) ids() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for id := range s.content.Mounts {
+		out = append(out, id)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Keep forgets mounts that the daemon no longer holds, unless a build uses them.
+func (s *State) Keep(held map[string]int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := false
+	for id := range s.content.Mounts {
+		if _, found := held[id]; !found && s.running[id] == 0 {
+			delete(s.content.Mounts, id)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return s.save()
+}
+
+// save replaces the file whole. s.mu is held.
+func (s *State) save() error {
+	data, err := json.Marshal(&s.content)
+	if err != nil {
+		return fmt.Errorf("write the state of snapshots: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(s.path), ".snapshots-*")
+	if err != nil {
+		return fmt.Errorf("write the state of snapshots: %w", err)
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), s.path)
+	}
+	if err != nil {
+		return fmt.Errorf("write the state of snapshots: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
