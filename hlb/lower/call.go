@@ -49,7 +49,19 @@ func (c *call) key(e *evaluator) key {
 	for i, o := range c.opts {
 		opts[i] = o.k
 	}
-	return e.keys.of("call", c.name, parts, opts)
+	k := e.keys.of("call", c.name, parts, opts)
+	if relativePaths[c.name] {
+		k = e.keys.of("in", k, c.dir.Root.Display(c.dir.Path))
+	}
+	return k
+}
+
+// relativePaths are the builtins whose paths start at the directory of the file the call is written in, so that equal calls in different
+// directories are not the same. (Of local, the key says what it reads.)
+var relativePaths = map[string]bool{
+	"secret": true, "forward": true, "localPaths": true,
+	"download": true, "downloadTarball": true, "downloadOCITarball": true, "downloadDockerTarball": true,
+	"from": true, "to": true, "toLocal": true,
 }
 
 // invoke calls what a name stands for. Options are evaluated first, then arguments.

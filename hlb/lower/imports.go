@@ -5,6 +5,7 @@ package lower
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -32,7 +33,7 @@ type source struct {
 	depth int // of imports from the program to here
 }
 
-// builtRoot is a filesystem that modules were read from, with the state it was built from.
+// builtRoot is a filesystem that modules were read from, with the state it was built from. No two of them have the same name.
 type builtRoot struct {
 	module.Built
 	state llb.State
@@ -44,10 +45,23 @@ type loader struct {
 	files   map[string]*source
 	homes   map[*check.Info]*source
 	pending map[*ast.Import]bool
+	trees   map[string]key // the filesystems read from, by name
 }
 
 func newLoader() *loader {
-	return &loader{files: map[string]*source{}, homes: map[*check.Info]*source{}, pending: map[*ast.Import]bool{}}
+	return &loader{files: map[string]*source{}, homes: map[*check.Info]*source{}, pending: map[*ast.Import]bool{}, trees: map[string]key{}}
+}
+
+// treeName names the filesystem k in messages: as proposed, or with a number behind it if another has that name.
+func (l *loader) treeName(proposed string, k key) string {
+	name := proposed
+	for i := 2; ; i++ {
+		if other, taken := l.trees[name]; !taken || other == k {
+			l.trees[name] = k
+			return name
+		}
+		name = fmt.Sprintf("%s (%d)", proposed, i)
+	}
 }
 
 // home returns the module that defines something.
@@ -220,6 +234,7 @@ func (e *evaluator) importGit(in *source, imp *ast.Import, u module.URI) (*sourc
 		name += "@" + u.Ref
 	}
 	img := &image{out: st.Output(), meta: st, platform: e.platform, needs: needs}
+	name = e.modules.treeName(name, e.keys.of("git module", remote, u.Ref))
 	return e.importBuilt(in, imp, img, name, strings.TrimPrefix(u.File, "/"))
 }
 
@@ -228,7 +243,7 @@ func (e *evaluator) importFS(in *source, imp *ast.Import, f *filesystem) (*sourc
 	if name == "" {
 		name = "<" + imp.Name.Name + ">"
 	}
-	return e.importBuilt(in, imp, f.image, name, module.FSFile)
+	return e.importBuilt(in, imp, f.image, e.modules.treeName(name, f.k), module.FSFile)
 }
 
 // importBuilt solves a filesystem and reads a module out of it.

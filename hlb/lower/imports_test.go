@@ -5,8 +5,11 @@ package lower
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
@@ -107,6 +110,79 @@ func TestModulesFromFilesystems(t *testing.T) {
 				t.Error(got)
 			}
 		})
+	}
+}
+
+// TestModulesOfDifferentFilesystemsStayApart: the names of the imports are the same, the modules aren't.
+func TestModulesOfDifferentFilesystemsStayApart(t *testing.T) {
+	s := &byImage{"one": "export go\nfs go() { image \"first\"; copy fs { local \"d\"; } \"/\" \"/\" }",
+		"two": "export go\nfs go() { image \"second\"; copy fs { local \"d\"; } \"/\" \"/\" }"}
+	req, errs := Compile(t.Context(), Program{Filename: "build.hlb", Files: fstest.MapFS{
+		"lib.hlb": {Data: []byte("import m from fs { image \"two\"; run \"make\"; }\nexport go\nfs go() { m.go; }")},
+	}, Source: []byte("import m from fs { image \"one\"; run \"make\"; }\nimport lib from \"lib.hlb\"\nfs default() { copy m.go \"/\" \"/a\"; copy lib.go \"/\" \"/b\"; }")},
+		Options{Solver: s})
+	if req == nil {
+		t.Fatal(errs)
+	}
+	text := request.Text(req.Targets[0].Final.Definition)
+	for _, want := range []string{"library/one:", "library/first:", "library/two:", "library/second:"} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("%s isn't there once in %s", want, text)
+		}
+	}
+}
+
+// byImage answers a solve with a module, by the first image the filesystem is made from.
+type byImage map[string]string
+
+func (s byImage) Solve(_ context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
+	var op pb.Op
+	if err := op.UnmarshalVT(req.Definition.Def[0]); err != nil {
+		return nil, err
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(op.GetSource().Identifier, "docker-image://docker.io/library/"), ":latest")
+	res := gateway.NewResult()
+	res.SetRef(treeRef{files: map[string]string{"module.hlb": s[name]}})
+	return res, nil
+}
+
+// TestPathsOfDifferentDirectoriesStayApart: what is written alike in two directories names different files.
+func TestPathsOfDifferentDirectoriesStayApart(t *testing.T) {
+	dir := t.TempDir()
+	for _, sub := range []string{"a", "b"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"s": sub, "m.hlb": `
+export opts
+export push
+option::run opts() { secret "s" "/s"; forward "unix://socket" "/f"; ssh with localPaths("s"); }
+fs push() { scratch; mkfile "f" 0o644 ""; download "out"; }`} {
+			if err := os.WriteFile(filepath.Join(dir, sub, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	req, errs := Compile(t.Context(), Program{Filename: filepath.Join(dir, "build.hlb"), Source: []byte(`
+import a from "a/m.hlb"
+import b from "b/m.hlb"
+fs f(option::run o) { image "x"; run "r" with o; }
+fs default() { copy f(a.opts) "/" "/a"; copy f(b.opts) "/" "/b"; copy a.push "/" "/"; copy b.push "/" "/"; }`)}, Options{})
+	if req == nil {
+		t.Fatal(errs)
+	}
+	needs := req.Targets[0].Final.Needs
+	var outs []string
+	for _, leaf := range req.Root.Leaves() {
+		if leaf.Output != nil {
+			outs = append(outs, leaf.Output.Path)
+		}
+	}
+	if diff := cmp.Diff([]string{filepath.Join(dir, "a/out"), filepath.Join(dir, "b/out")}, outs); diff != "" {
+		t.Errorf("exports (-want +got):\n%s", diff)
+	}
+	if len(needs.Secrets) != 2 || len(needs.SSH) != 4 {
+		t.Errorf("needs %+v, want a secret, a socket and an agent of each directory", needs)
 	}
 }
 
