@@ -27,14 +27,6 @@ func module(t *testing.T, src string) (*check.Info, diag.List) {
 	return check.Module(mod)
 }
 
-func places(l diag.List) []string {
-	var out []string
-	for _, d := range l {
-		out = append(out, fmt.Sprintf("%s %d:%d", d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
-	}
-	return out
-}
-
 func TestModule(t *testing.T) {
 	for name, tc := range map[string]struct {
 		src  string
@@ -86,7 +78,7 @@ func TestModule(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs := module(t, tc.src)
-			if diff := cmp.Diff(tc.want, places(errs)); diff != "" {
+			if diff := cmp.Diff(tc.want, hlbtest.Places(errs)); diff != "" {
 				t.Errorf("(-want +got):\n%s\n%v", diff, errs)
 			}
 		})
@@ -227,7 +219,7 @@ func TestResolve(t *testing.T) {
 				t.Fatalf("imports = %v", imports)
 			}
 			for range 2 { // a second time changes nothing
-				if diff := cmp.Diff(tc.want, places(info.Resolve(imports[0], libInfo))); diff != "" {
+				if diff := cmp.Diff(tc.want, hlbtest.Places(info.Resolve(imports[0], libInfo))); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
 			}

@@ -3,7 +3,6 @@
 package lint_test
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,14 +14,6 @@ import (
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
 )
-
-func places(l diag.List) []string {
-	var out []string
-	for _, d := range l {
-		out = append(out, fmt.Sprintf("%s %d:%d", d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
-	}
-	return out
-}
 
 func TestAdvise(t *testing.T) {
 	const mount = `fs a(string m) { run "x" with option { mount scratch `
@@ -47,7 +38,7 @@ func TestAdvise(t *testing.T) {
 			if len(errs) > 0 {
 				t.Fatal(errs)
 			}
-			if diff := cmp.Diff(tc.want, places(lint.Advise(info, tc.opts))); diff != "" {
+			if diff := cmp.Diff(tc.want, hlbtest.Places(lint.Advise(info, tc.opts))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -69,7 +60,7 @@ func TestFix(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs := lint.Program("a.hlb", []byte(tc.src), syntax.Limits{})
-			if diff := cmp.Diff(tc.want, places(errs)); diff != "" {
+			if diff := cmp.Diff(tc.want, hlbtest.Places(errs)); diff != "" {
 				t.Errorf("(-want +got):\n%s\n%v", diff, errs)
 			}
 		})

@@ -12,18 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
-	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 )
-
-// places renders diagnostics as CODE LINE:COLUMN.
-func places(l diag.List) []string {
-	var out []string
-	for _, d := range l {
-		out = append(out, fmt.Sprintf("%s %d:%d", d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
-	}
-	return out
-}
 
 func TestErrors(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -75,7 +65,7 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			mod, errs := Parse("a.hlb", []byte(tc.src), Limits{})
-			if diff := cmp.Diff(tc.want, places(errs)); diff != "" {
+			if diff := cmp.Diff(tc.want, hlbtest.Places(errs)); diff != "" {
 				t.Errorf("(-want +got):\n%s\n%v", diff, errs)
 			}
 			if mod == nil {
@@ -105,7 +95,7 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs := Parse("a.hlb", []byte(tc.src), tc.limits)
-			if diff := cmp.Diff(tc.want, places(errs)); diff != "" {
+			if diff := cmp.Diff(tc.want, hlbtest.Places(errs)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
