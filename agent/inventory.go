@@ -29,6 +29,9 @@ const pingEvery = 5 * time.Second
 // pingTimeout bounds a ping: a daemon that does not answer for so long can't be given builds.
 const pingTimeout = 10 * time.Second
 
+// settleTime is how long changes are gathered before they are written: a build begins and ends, and others do, and all of it is one write.
+const settleTime = time.Second
+
 // inventory keeps the BuildDaemon's status in step with the daemon.
 type inventory struct {
 	opts      Options
@@ -60,9 +63,10 @@ type inventory struct {
 
 // run keeps the status until ctx is done.
 func (i *inventory) run(ctx context.Context) {
-	pings, looks := time.NewTicker(pingEvery), time.NewTicker(i.opts.ObserveEvery)
+	pings, looks, settled := time.NewTicker(pingEvery), time.NewTicker(i.opts.ObserveEvery), time.NewTimer(0)
 	defer pings.Stop()
 	defer looks.Stop()
+	defer settled.Stop()
 	i.refresh(ctx)
 	for {
 		select {
@@ -73,6 +77,12 @@ func (i *inventory) run(ctx context.Context) {
 		case <-pings.C:
 			i.update(ctx)
 		case <-i.kicks:
+			settled.Reset(settleTime)
+			select { // the kicks of this time are one
+			case <-ctx.Done():
+				return
+			case <-settled.C:
+			}
 			i.update(ctx)
 		}
 	}
@@ -88,7 +98,14 @@ func (i *inventory) kick() {
 
 // refresh looks at all of the daemon and writes what has changed.
 func (i *inventory) refresh(ctx context.Context) {
+	i.look(ctx)
+	i.write(ctx)
+}
+
+// look looks at all of the daemon, prunes what is due, and writes nothing.
+func (i *inventory) look(ctx context.Context) {
 	i.refreshing.Lock()
+	defer i.refreshing.Unlock()
 	began, hadBuilds := i.now(), !i.ledger.IsEmpty()
 	seen, err := i.daemon.Observe(ctx)
 	if err == nil && hadBuilds {
@@ -102,8 +119,6 @@ func (i *inventory) refresh(ctx context.Context) {
 	if err == nil {
 		i.correctLedger(seen, began)
 	}
-	i.refreshing.Unlock()
-	i.write(ctx)
 }
 
 // update asks only whether the daemon answers and how full the volume is, and writes what has changed. The first answer after a silence is followed

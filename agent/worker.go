@@ -220,7 +220,8 @@ func (t *task) afterwards(e ending) {
 	if t.progress != nil {
 		t.progress.end(t.err)
 	}
-	t.inventory.refresh(t.life)
+	t.inventory.look(t.life)
+	t.inventory.kick()
 	if t.out == nil || e.silent {
 		return
 	}

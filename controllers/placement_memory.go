@@ -30,6 +30,7 @@ type memory struct {
 	shares     *scheduler.Shares
 	builds     map[types.UID]seenBuild
 	freshness  map[scheduler.KeyID]*freshness
+	made       []madeCopy
 	sweptAt    time.Time
 	filled     bool
 }
@@ -46,6 +47,17 @@ type freshness struct {
 	version uint32
 	seen    map[string]uint32 // by daemon's name
 }
+
+// madeCopy is a copy that a build has just made or used, which its daemon may not have reported yet.
+type madeCopy struct {
+	key    scheduler.KeyID
+	daemon string
+	epoch  string
+	at     time.Time
+}
+
+// reportWithin is how long a daemon may take to report a key after a build of it has ended.
+const reportWithin = time.Minute
 
 func newMemory(p *scheduler.Params) *memory {
 	return &memory{
@@ -163,6 +175,23 @@ func (m *memory) ended(f *fleet, b *v1alpha1.HLBBuild, seen seenBuild) {
 	}
 	fresh.version++
 	fresh.seen[b.Status.Placement.Daemon] = fresh.version
+	for i := range f.daemons {
+		if d := &f.daemons[i]; d.Name == b.Status.Placement.Daemon {
+			m.made = append(m.made, madeCopy{key, d.Name, d.Status.VolumeEpoch, run.FinishedAt.Time})
+		}
+	}
+}
+
+// unreported are the copies on a daemon that builds have made lately.
+func (m *memory) unreported(d *v1alpha1.BuildDaemon, now time.Time) []madeCopy {
+	m.made = slices.DeleteFunc(m.made, func(c madeCopy) bool { return now.Sub(c.at) > reportWithin })
+	var out []madeCopy
+	for _, c := range m.made {
+		if c.daemon == d.Name && c.epoch == d.Status.VolumeEpoch {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // imported says whether a build on a fresh daemon had caches brought in.

@@ -152,3 +152,29 @@ func TestMemoryForgetsKeysThatNobodyHas(t *testing.T) {
 		t.Errorf("still knows %d keys and %d builds", len(f.memory.freshness), len(f.memory.builds))
 	}
 }
+
+func TestACopyCountsBeforeItIsReported(t *testing.T) {
+	f := remembering()
+	f.memory.learn(f)
+	f.builds = []v1alpha1.HLBBuild{done("a", "k", "c-1", 9*time.Second, true)}
+	copies := func(after time.Duration) int {
+		t.Helper()
+		f.now = envtestkit.Epoch.Add(after)
+		view, _, _, err := f.view()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(view.Ledger.Copies(f.keyOf("k")))
+	}
+	if got := copies(10 * time.Second); got != 1 {
+		t.Errorf("%d copies are known right after the build, want 1", got)
+	}
+	f.daemons[1].Status.VolumeEpoch = "another"
+	if got := copies(11 * time.Second); got != 0 {
+		t.Errorf("%d copies are known after the volume was lost, want 0", got)
+	}
+	f.daemons[1].Status.VolumeEpoch = "epoch-c-1"
+	if got := copies(9*time.Second + reportWithin + time.Second); got != 0 {
+		t.Errorf("%d copies are known although the daemon has not reported it, want 0", got)
+	}
+}

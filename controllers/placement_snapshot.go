@@ -87,6 +87,12 @@ func (f *fleet) ledger() *scheduler.Ledger {
 	ledger := scheduler.NewLedger()
 	for i := range f.daemons {
 		d := &f.daemons[i]
+		for _, made := range f.memory.unreported(d, f.now) {
+			ledger.Restore(made.key, scheduler.Copy{
+				Daemon: f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Confirmed,
+				Version: f.memory.versionOf(made.key, d.Name), UsedAtSeconds: seconds(made.at),
+			})
+		}
 		for _, use := range d.Status.Keys {
 			key := f.keyOf(use.Key)
 			ledger.Restore(key, scheduler.Copy{
