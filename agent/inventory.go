@@ -111,13 +111,10 @@ func (i *inventory) look(ctx context.Context) {
 	if err == nil && hadBuilds {
 		i.checkEpoch(seen)
 	}
-	if err == nil && i.collect(ctx, seen) {
-		began = i.now()
-		seen, err = i.daemon.Observe(ctx)
-	}
 	i.note(seen, err)
 	if err == nil {
 		i.correctLedger(seen, began)
+		i.collect(ctx, seen)
 	}
 }
 

@@ -21,12 +21,12 @@ import (
 // prunedShown is the API's limit of the mounts in a BuildDaemon's status.gc.lastPrune.
 const prunedShown = 16
 
-// collect prunes what the BuildCache's policies and the volume ask for, given a look at the daemon, and says whether it pruned something.
-func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) bool {
+// collect prunes what the BuildCache's policies and the volume ask for, given a look at the daemon, and looks again when something was pruned.
+func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	cache := i.buildCache(ctx)
 	vol, err := volumeAt(i.opts.StateDir)
 	if cache == nil || err != nil || cache.Spec.Storage.GC == (v1alpha1.GCSpec{}) {
-		return false // nothing is pruned by a policy that nobody has stated
+		return // nothing is pruned by a policy that nobody has stated
 	}
 	budget := gc.BudgetOf(vol, cache.Spec.Storage.Size.Value(), cache.Spec.Storage.GC)
 	i.mu.Lock()
@@ -37,7 +37,7 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) bool 
 		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
 	})
 	if len(plan) == 0 {
-		return false
+		return
 	}
 	ids := make([]string, 0, len(plan))
 	for _, v := range plan {
@@ -48,7 +48,15 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) bool 
 		i.log.Info("Pruning did not end", "reason", err.Error())
 	}
 	i.notePrune(ctx, plan, freed)
-	return len(freed) > 0
+	if len(freed) == 0 {
+		return
+	}
+	began := i.now()
+	seen, err = i.daemon.Observe(ctx)
+	i.note(seen, err)
+	if err == nil {
+		i.correctLedger(seen, began)
+	}
 }
 
 // notePrune keeps what was pruned for the status and tells of mounts.
