@@ -114,7 +114,7 @@ var table = []Advice{
 	{
 		Tool: "npm", Sharing: Shared, dirs: []string{"~/.npm"},
 		Reason: "npm's cache is content-addressed and safe for concurrent processes without locks",
-		Source: "https://docs.npmjs.com/cli/commands/npm-cache",
+		Source: "https://github.com/npm/cacache#features",
 	},
 	{
 		Tool: "Yarn", Sharing: Shared, dirs: []string{"~/.yarn/berry/cache"},
@@ -147,11 +147,16 @@ var table = []Advice{
 		Source: "https://python-poetry.org/docs/configuration/#cache-dir",
 	},
 	{
-		Tool: "Cargo", Sharing: Shared, dirs: []string{
+		Tool: "Cargo's packages", Sharing: Locked, dirs: []string{
 			"~/.cargo/registry", "~/.cargo/git", "/usr/local/cargo/registry", "/usr/local/cargo/git",
 		},
-		Reason: "Cargo locks its package cache by file",
-		Source: "https://doc.rust-lang.org/cargo/guide/cargo-home.html",
+		Reason: "Cargo's lock lies in its home, so builds that share only a directory in it unpack packages over each other",
+		Source: "https://docs.docker.com/build/cache/optimize/",
+	},
+	{
+		Tool: "Cargo", Sharing: Shared, dirs: []string{"~/.cargo", "/usr/local/cargo", "/var/cache/cargo"},
+		Reason: "Cargo locks the package cache by a file in its home",
+		Source: "https://doc.rust-lang.org/stable/nightly-rustc/cargo/util/cache_lock/index.html",
 	},
 	{
 		Tool: "Maven", Sharing: Locked, dirs: []string{"~/.m2"},
@@ -179,9 +184,9 @@ var table = []Advice{
 		Source: "https://getcomposer.org/doc/06-config.md#cache-dir",
 	},
 	{
-		Tool: "NuGet", Sharing: Shared, dirs: []string{"~/.nuget/packages", "~/.local/share/NuGet"},
-		Reason: "NuGet locks each package while it is extracted",
-		Source: "https://learn.microsoft.com/en-us/nuget/consume-packages/managing-the-global-packages-and-cache-folders",
+		Tool: "NuGet", Sharing: Locked, dirs: []string{"~/.nuget/packages", "~/.local/share/NuGet"},
+		Reason: "NuGet's locks lie in the directory for temporary files, which builds don't share",
+		Source: "https://github.com/NuGet/Home/issues/14089",
 	},
 	{
 		Tool: "Bundler", Sharing: Locked, dirs: []string{"/usr/local/bundle", "~/.bundle/cache"},

@@ -23,6 +23,9 @@ func TestFor(t *testing.T) {
 		"a home of its own is no tool's":             {"/home/me", "", Shared},
 		"sccache wants the directory for itself":     {"/root/.cache/sccache", "sccache", Private},
 		"Maven's repository needs a lock":            {"/root/.m2/repository", "Maven", Locked},
+		"Cargo's packages alone lack its lock":       {"/usr/local/cargo/registry", "Cargo's packages", Locked},
+		"its home has it":                            {"/root/.cargo", "Cargo", Shared},
+		"NuGet's locks are elsewhere":                {"/root/.nuget/packages", "NuGet", Locked},
 		"Yarn 1 and its successor differ":            {"/root/.yarn/berry/cache", "Yarn", Shared},
 		"a directory nobody knows is BuildKit's way": {"/cache", "", Shared},
 	} {
