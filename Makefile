@@ -10,7 +10,7 @@ export GOFLAGS := -buildvcs=false -trimpath
 
 TOOL := go tool -modfile=go.tools.mod
 # Tests that start daemons or a cluster share one machine, so packages run one after the other there.
-UNIT := $$(go list ./... | grep -v -e /test/contract -e /test/e2e -e /test/envtest)
+UNIT := $$(go list ./... | grep -v -e /test/contract -e /test/e2e -e /test/envtest -e /test/scale)
 REAL := ./test/envtest/... ./test/contract/... ./test/e2e/...
 
 .PHONY: help
@@ -73,11 +73,15 @@ sim: ## Replay workloads against placement policies (TRACE=FILE.tsv.gz for a rec
 	go run ./scheduler/cmd/sim $(if $(TRACE),-trace $(TRACE))
 
 .PHONY: bench
-bench: bench-scheduler bench-hlb ## Run every benchmark
+bench: bench-scheduler bench-hlb bench-scale ## Run every benchmark
 
 .PHONY: bench-scheduler
 bench-scheduler: ## Measure placement decisions beside a hash ring
 	go run ./scheduler/cmd/bench
+
+.PHONY: bench-scale
+bench-scale: ## Place 10,000 builds on 100 simulated daemons through a real API server (BUILDS and DAEMONS change the numbers)
+	go test -count=1 -v -timeout 3h ./test/scale -scale.builds=$(or $(BUILDS),10000) -scale.daemons=$(or $(DAEMONS),100) -scale.keys=1000 -scale.limit=2h -scale.out=$(CURDIR)/out/scale.json
 
 .PHONY: bench-hlb
 bench-hlb: ## Measure the HLB compiler on generated programs
