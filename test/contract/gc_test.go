@@ -155,3 +155,29 @@ func TestDiskUsageDescribesAMount(t *testing.T) {
 		t.Errorf("record %+v, want 3 MiB, mutable, not in use", found[0])
 	}
 }
+
+// What keeps cache mounts from BuildKit's own garbage collection: no rule selects them, however little space there is.
+func TestARuleWithoutMountsLeavesThem(t *testing.T) {
+	w := newWorld(t, buildkittest.Options{})
+	w.must(w.sh("dd if=/dev/urandom of=/layer bs=1M count=5; dd if=/dev/urandom of=/c/f bs=1M count=5", mount("a", llb.CacheMountShared)).Root())
+	removed := w.prune(client.WithFilter([]string{"type!=" + cacheMount}), client.WithKeepOpt(0, 0, 0, 1<<60))
+	if len(removed) == 0 || len(w.mounts("a")) != 1 {
+		t.Errorf("removed %v, %d mounts remain; want layers removed and the mount left", removed, len(w.mounts("a")))
+	}
+}
+
+// Why idle mounts seem younger than they are: measuring one for the first time uses it.
+func TestMeasuringAMountCountsAsAUse(t *testing.T) {
+	w := newWorld(t, buildkittest.Options{})
+	w.must(w.sh("touch /c/f", mount("a", llb.CacheMountShared)).Root())
+	before := time.Now()
+	time.Sleep(10 * time.Millisecond)
+	w.mounts("a")                                     // measures
+	used, again := w.mounts("a")[0], w.mounts("a")[0] // do not
+	if used.LastUsedAt == nil || !used.LastUsedAt.After(before) {
+		t.Errorf("last used at %v, want it after the build's end at %v", used.LastUsedAt, before)
+	}
+	if !again.LastUsedAt.Equal(*used.LastUsedAt) {
+		t.Errorf("last used at %v, then at %v; want no use by a later look", used.LastUsedAt, again.LastUsedAt)
+	}
+}
