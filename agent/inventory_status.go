@@ -45,8 +45,8 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 	if cache != nil {
 		s.Slots, policies = int32(slotsOf(cache)), cache.Spec.Mounts
 	}
-	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, upTo(vol.UsedBytes(), usedStep)
-	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, upTo(vol.UsedInodes(), inodeStep)
+	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, min(upTo(vol.UsedBytes(), usedStep), vol.CapacityBytes)
+	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, min(upTo(vol.UsedInodes(), inodeStep), vol.CapacityInodes)
 	s.VolumeEpoch, s.Keys = i.ledger.Epoch(), i.ledger.Keys()
 	if seen != nil {
 		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
