@@ -203,8 +203,7 @@ func (e *evaluator) args(s callSite, params []builtin.Param) ([]arg, error) {
 		if sp, ok := v.(spread); ok {
 			values = sp.values
 			if !p.Variadic && len(values) != 1 {
-				return nil, diag.Errorf(diag.ArgCount, x.Span(), "one value is wanted here, but there are %d", len(values)).
-					WithHint("a variadic parameter stands for all its values")
+				return nil, notOne(x.Span(), len(values))
 			}
 		}
 		for _, v := range values {
@@ -296,7 +295,7 @@ func render(v value, at diag.Span) (string, error) {
 		if len(v.values) == 1 {
 			return render(v.values[0], at)
 		}
-		return "", diag.Errorf(diag.ArgCount, at, "one value is wanted here, but there are %d", len(v.values))
+		return "", notOne(at, len(v.values))
 	}
 	return "", diag.Errorf(diag.Internal, at, "the value has no text")
 }

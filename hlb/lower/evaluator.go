@@ -215,18 +215,21 @@ func (e *evaluator) callStmt(en *env, kind ast.Kind, s *ast.CallStmt, cur value)
 	if err != nil {
 		return nil, err
 	}
-	return e.combine(kind, cur, v, obj), nil
+	return e.combine(cur, v, obj, s.Span())
 }
 
 // combine makes the new current value of a block out of what a statement yielded. Names of values replace the current one, or are
 // added to it in options and pipelines; calls have already built on it.
-func (e *evaluator) combine(kind ast.Kind, cur, v value, obj *check.Object) value {
+func (e *evaluator) combine(cur, v value, obj *check.Object, at diag.Span) (value, error) {
 	if obj.What != check.ParamObject && obj.What != check.EffectObject {
-		return v
+		return v, nil
 	}
 	values := []value{v}
 	if s, ok := v.(spread); ok {
 		values = s.values
+		if _, lists := cur.(*options); !lists && obj.Kind != ast.Pipeline && len(values) != 1 {
+			return nil, notOne(at, len(values))
+		}
 	}
 	for _, v := range values {
 		switch v := v.(type) {
@@ -240,7 +243,13 @@ func (e *evaluator) combine(kind ast.Kind, cur, v value, obj *check.Object) valu
 			cur = v
 		}
 	}
-	return cur
+	return cur, nil
+}
+
+// notOne reports a variadic parameter of n values in a place for one.
+func notOne(at diag.Span, n int) error {
+	return diag.Errorf(diag.ArgCount, at, "one value is wanted here, but there are %d", n).
+		WithHint("a variadic parameter stands for all its values")
 }
 
 // replace returns next with the exports of cur still pending.
