@@ -52,6 +52,9 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
 		s.GCPolicy = gcLines(seen.GCPolicy)
 		s.Sizing = i.sizing.report(budget.MountsBytes, i.now().Truncate(24*time.Hour)) // by the day, so that fading alone writes no status
+		if gcStatus != nil && gcStatus.LastPrune == nil && s.GC != nil {
+			gcStatus.LastPrune = s.GC.LastPrune // of an earlier agent of this daemon
+		}
 		s.GC, s.Mounts = gcStatus, mountUses(seen, i.ledger, i.snapshots, i.opts.Namespace, policies)
 	}
 	conditions := daemonConditions(unreached, draining, running)
