@@ -86,3 +86,8 @@ bench-scale: ## Place 10,000 builds on 100 simulated daemons through a real API 
 .PHONY: bench-hlb
 bench-hlb: ## Measure the HLB compiler on generated programs
 	go run ./hlb/internal/benchhlb -o out/bench-hlb.json
+
+.PHONY: bench-cache
+bench-cache: ## Measure snapshots and priming of cache mounts on real daemons
+	mkdir -p out
+	BENCH_OUT=$(CURDIR)/out/bench-cache.json go test -tags bench -count=1 -timeout 20m -run TestBenchCache -v ./test/benchcache

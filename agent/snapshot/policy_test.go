@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+func TestWhenASnapshotCopiesEverythingAgain(t *testing.T) {
+	cases := map[string]struct {
+		layers []int64
+		want   bool
+	}{
+		"the first one":                          {nil, true},
+		"a small layer on a large one":           {[]int64{100, 10}, false},
+		"layers that weigh more than the bottom": {[]int64{100, 60, 41}, true},
+		"ten layers":                             {[]int64{100, 1, 1, 1, 1, 1, 1, 1, 1, 1}, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := needsWhole(tc.layers); got != tc.want {
+				t.Errorf("needsWhole(%v) = %v", tc.layers, got)
+			}
+		})
+	}
+}
+
+func TestWhenASnapshotIsDue(t *testing.T) {
+	hourly := &v1alpha1.MountSnapshotSpec{Schedule: "@hourly"}
+	cases := map[string]struct {
+		spec    *v1alpha1.MountSnapshotSpec
+		entry   Entry
+		now     time.Time
+		want    bool
+		wantErr string
+	}{
+		"not before the hour":                 {spec: hourly, entry: Entry{Seen: noon.Add(time.Minute)}, now: noon.Add(59 * time.Minute)},
+		"a spread after the hour":             {spec: hourly, entry: Entry{Seen: noon.Add(time.Minute)}, now: noon.Add(time.Hour + spread), want: true},
+		"not twice in an hour":                {spec: hourly, entry: Entry{Seen: noon, Tried: noon.Add(time.Hour + spread)}, now: noon.Add(time.Hour + 2*spread)},
+		"one that was missed":                 {spec: hourly, entry: Entry{Tried: noon.Add(-72 * time.Hour)}, now: noon, want: true},
+		"never without a schedule":            {spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Seen: noon}, now: noon.Add(9999 * time.Hour)},
+		"on request":                          {spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Requested: true}, now: noon, want: true},
+		"a deferred one not at once":          {spec: hourly, entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(time.Second)},
+		"a deferred one after a pause":        {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(pauseAfterDefer), want: true},
+		"midnight of the zone":                {spec: &v1alpha1.MountSnapshotSpec{Schedule: "0 0 * * *", TimeZone: "Asia/Tokyo"}, entry: Entry{Tried: noon}, now: noon.Add(3*time.Hour + spread), want: true},
+		"a schedule that can't be read":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "soon"}, now: noon, wantErr: "snapshot.schedule"},
+		"a time zone that there is not":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@daily", TimeZone: "Mars/Base"}, now: noon, wantErr: "snapshot.timeZone"},
+		"a request beside a broken time zone": {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@daily", TimeZone: "Mars/Base"}, entry: Entry{Requested: true}, now: noon, want: true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := isDue(tc.spec, tc.entry, tc.now, "cache-0/m")
+			if got != tc.want || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("due: %v, %v; want %v, %q", got, err, tc.want, tc.wantErr)
+			}
+		})
+	}
+}
+
+func openState(t *testing.T) *State {
+	t.Helper()
+	return OpenState(filepath.Join(t.TempDir(), "state.json"), "epoch")
+}
+
+func begin(t *testing.T, s *State, id string) map[string]string {
+	t.Helper()
+	uses := map[string]string{id: "shared"}
+	if _, err := s.Begin("epoch", uses, noon); err != nil {
+		t.Fatal(err)
+	}
+	return uses
+}
+
+func end(t *testing.T, s *State, uses map[string]string, succeeded bool) {
+	t.Helper()
+	if err := s.End(uses, succeeded); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOnlyASuccessfulStateIsQuiet(t *testing.T) {
+	s := openState(t)
+	uses := begin(t, s, "m")
+	if ok, _ := s.quiet("m"); ok {
+		t.Error("the mount is quiet while a build uses it")
+	}
+	end(t, s, uses, false)
+	if ok, _ := s.quiet("m"); ok {
+		t.Error("the mount is quiet after a build that failed")
+	}
+	begin(t, s, "m")
+	begin(t, s, "m")
+	end(t, s, uses, true)
+	if ok, _ := s.quiet("m"); ok {
+		t.Error("the mount is quiet while one of two builds uses it")
+	}
+	end(t, s, uses, true)
+	if ok, begun := s.quiet("m"); !ok || begun != 3 {
+		t.Errorf("quiet: %v after %d builds, want true after 3", ok, begun)
+	}
+}
+
+func TestAnAgentThatDiedLeavesItsMountsDirty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	begin(t, OpenState(path, "epoch"), "m")
+	again := OpenState(path, "epoch")
+	if ok, _ := again.quiet("m"); ok {
+		t.Error("a mount is quiet although nobody knows how its build ended")
+	}
+	if e, known := again.Entry("m"); !known || e.Sharing != "shared" || e.Uses != 1 {
+		t.Errorf("the mount is remembered as %+v, %v", e, known)
+	}
+	if _, known := OpenState(path, "another").Entry("m"); known {
+		t.Error("a mount of another epoch is remembered")
+	}
+}
+
+func TestRequestsAreForWhatIsThere(t *testing.T) {
+	s := openState(t)
+	end(t, s, begin(t, s, "m"), true)
+	ask := func(value string) bool {
+		t.Helper()
+		if err := s.Ask(value, func(string) bool { return true }); err != nil {
+			t.Fatal(err)
+		}
+		e, _ := s.Entry("m")
+		return e.Requested
+	}
+	if ask("old") {
+		t.Error("a request from before the agent's first look counts")
+	}
+	if !ask("new") {
+		t.Error("a new request does not count")
+	}
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build bench
+
+package benchcache
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/agent/registry"
+	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildkittest"
+)
+
+// rounds is how often the copies are measured; the median counts.
+const rounds = 3
+
+// site is one daemon with what its agent would hold.
+type site struct {
+	bk     *buildkittest.Daemon
+	daemon *daemon.Daemon
+	maker  *snapshot.Maker
+}
+
+// bench is a registry, a BuildCache and the daemons of the measurement.
+type bench struct {
+	t        *testing.T
+	registry *buildkittest.Registry
+	cache    *v1alpha1.BuildCache
+	program  string // path of cmd/mountcopy
+}
+
+func (b *bench) site(name string) *site {
+	b.t.Helper()
+	bk := buildkittest.Start(b.t, buildkittest.Options{Registries: []string{b.registry.Address}})
+	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { d.Close() })
+	return &site{bk: bk, daemon: d, maker: &snapshot.Maker{
+		Namespace: "bench", Daemon: name, Copier: d, State: snapshot.OpenState(filepath.Join(b.t.TempDir(), "state.json"), "epoch"),
+		ProgramPath: b.program, Now: time.Now, Position: func(string) string { return "epoch/1" },
+		DockerConfig: func(context.Context, *v1alpha1.BuildCache) ([]byte, error) { return nil, nil },
+	}}
+}
+
+// build builds a program as the agent does and returns how long it took and what priming came to.
+func (b *bench) build(s *site, program string) (time.Duration, []v1alpha1.PrimeStatus) {
+	b.t.Helper()
+	var primed []v1alpha1.PrimeStatus
+	var used []daemon.Mount
+	began := time.Now()
+	_, err := s.daemon.Build(b.t.Context(), &daemon.Job{
+		Namespace: "bench", Spec: &v1alpha1.HLBBuildSpec{Targets: []string{"default"}},
+		Inputs: &inputs.Inputs{Filename: "build.hlb", Program: []byte(program), Secrets: map[string][]byte{}},
+		Mounts: b.cache.Spec.Mounts,
+		Prepare: func(ctx context.Context, mounts []daemon.Mount) {
+			used = mounts
+			held, err := s.daemon.Observe(ctx)
+			if err != nil {
+				b.t.Error(err)
+				return
+			}
+			if primed, err = s.maker.Begin(ctx, b.cache, "epoch", mounts, held.MountBytes); err != nil {
+				b.t.Error(err)
+			}
+		},
+	})
+	took := time.Since(began)
+	if endErr := s.maker.State.End(snapshot.Sharing(used), err == nil); endErr != nil {
+		b.t.Error(endErr)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return took, primed
+}
+
+// take makes a snapshot and returns how long it took.
+func (b *bench) take(s *site, id string, want v1alpha1.SnapshotOutcome) (time.Duration, snapshot.Entry) {
+	b.t.Helper()
+	began := time.Now()
+	e, err := s.maker.Take(b.t.Context(), b.cache, id)
+	took := time.Since(began)
+	if err != nil || e.Outcome != want {
+		b.t.Fatalf("the snapshot of %s is %s: %s (%v), want %s", id, e.Outcome, e.Message, err, want)
+	}
+	return took, e
+}
+
+// step is a program with one step that has a cache mount at /c.
+func step(image, id, script string) string {
+	return fmt.Sprintf("fs default() {\n\timage %q\n\trun %q with option {\n\t\tmount scratch \"/c\" with option {\n\t\t\tcache %q \"shared\"\n\t\t}\n\t}\n}\n",
+		image, script, id)
+}
+
+// goBuild compiles a program of package net/http with its build cache on the mount. edition tells sources apart.
+func goBuild(image string, edition int) string {
+	source := fmt.Sprintf("package main\nimport (\"fmt\"; \"net/http\")\nfunc main() { fmt.Println(%d, http.ListenAndServe(\":0\", nil)) }\n", edition)
+	return step(image, "go", "mkdir -p /src; cd /src; printf '%s' '"+source+
+		"' > main.go; printf 'module example.com/m\\ngo 1.26\\n' > go.mod; GOCACHE=/c GOFLAGS=-buildvcs=false go build -o /out/app .")
+}
+
+func TestBenchCache(t *testing.T) {
+	r := buildkittest.StartRegistry(t)
+	program := filepath.Join(t.TempDir(), "mountcopy")
+	if err := os.WriteFile(program, buildkittest.Copier(t), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, registry: r, program: program, cache: &v1alpha1.BuildCache{Spec: v1alpha1.BuildCacheSpec{
+		Registry: &v1alpha1.RegistryCacheSpec{Repository: r.Ref("cache")},
+		Mounts: []v1alpha1.MountPolicy{{ID: "*", PrimeTimeoutSeconds: 120, Snapshot: &v1alpha1.MountSnapshotSpec{
+			Keep: 3, OnDrain: ptr.To(true),
+		}}},
+	}}}
+	out := map[string]float64{}
+	b.measureBuilds(out)
+	b.measureCopies(out)
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s", text)
+	if file := os.Getenv("BENCH_OUT"); file != "" {
+		if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, limit := range map[string]float64{
+		"primedOfCold": 0.35, "snapshotOfTarZstd": 2, "primeOfTarZstd": 2, "unchangedSeconds": 0.3, "changedBytesFraction": 0.05,
+	} {
+		if out[name] > limit {
+			t.Errorf("%s is %.3f, want at most %v", name, out[name], limit)
+		}
+	}
+	if out["goCacheBytes"] < 80e6 {
+		t.Errorf("the build cache of the go build has %.0f bytes, want at least 80 MB", out["goCacheBytes"])
+	}
+}
+
+// measureBuilds compares a go build on a daemon that has nothing, on one that has built it before, and on one that was primed.
+func (b *bench) measureBuilds(out map[string]float64) {
+	image := b.registry.Golang()
+	first := b.site("a")
+	cold, _ := b.build(first, goBuild(image, 1))
+	warm, _ := b.build(first, goBuild(image, 2))
+	_, e := b.take(first, "bench/go", v1alpha1.SnapshotPushed)
+	primed, statuses := b.build(b.site("b"), goBuild(image, 2))
+	if len(statuses) != 1 || statuses[0].Outcome != v1alpha1.PrimePrimed {
+		b.t.Fatalf("priming came to %+v", statuses)
+	}
+	out["coldSeconds"], out["warmSeconds"], out["primedSeconds"] = cold.Seconds(), warm.Seconds(), primed.Seconds()
+	out["primedOfCold"], out["goCacheBytes"] = primed.Seconds()/cold.Seconds(), float64(e.Bytes)
+}
+
+// measureCopies measures 5,000 files of 44,000 random bytes each.
+func (b *bench) measureCopies(out map[string]float64) {
+	image := b.registry.Busybox()
+	first, other := b.site("c"), b.site("d")
+	var snapshots, primes, tars, digests, unchanged []time.Duration
+	for round := range rounds {
+		id := fmt.Sprintf("copy-%d", round)
+		b.build(first, step(image, id, "mkdir -p /c/tree; cd /c/tree; head -c 220000000 /dev/urandom | split -b 44000 -a 4"))
+		tars = append(tars, b.tarZstd(first, image, id))
+		took, _ := b.take(first, "bench/"+id, v1alpha1.SnapshotPushed)
+		snapshots = append(snapshots, took)
+		took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotUnchanged)
+		unchanged = append(unchanged, took)
+		b.build(first, step(image, id, "true; test -d /c/tree"))
+		took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotUnchanged)
+		digests = append(digests, took)
+		began := time.Now()
+		statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch", []daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil)
+		primes = append(primes, time.Since(began))
+		if err != nil || len(statuses) != 1 || statuses[0].Outcome != v1alpha1.PrimePrimed {
+			b.t.Fatalf("priming came to %+v (%v)", statuses, err)
+		}
+	}
+	b.build(first, step(image, "copy-0", "cd /c/tree; for f in $(ls | head -n 50); do head -c 44000 /dev/urandom > $f; done"))
+	_, e := b.take(first, "bench/copy-0", v1alpha1.SnapshotPushed)
+	out["snapshotSeconds"], out["primeSeconds"], out["tarZstdSeconds"] = median(snapshots), median(primes), median(tars)
+	out["unchangedSeconds"], out["unchangedByDigestSeconds"] = median(unchanged), median(digests)
+	out["snapshotOfTarZstd"], out["primeOfTarZstd"] = median(snapshots)/median(tars), median(primes)/median(tars)
+	out["changedBytesFraction"] = b.pushedFraction(e.Ref)
+}
+
+// tarZstd packs the same tree with tar and zstd -1, where the daemon keeps it.
+func (b *bench) tarZstd(s *site, image, id string) time.Duration {
+	b.t.Helper()
+	mark := "mark-" + id
+	b.build(s, step(image, id, "touch /c/"+mark))
+	found, err := filepath.Glob(filepath.Join(s.bk.Root, "runc-*", "snapshots", "snapshots", "*", "fs", mark))
+	if err != nil || len(found) != 1 {
+		b.t.Fatalf("the mount is at %v (%v)", found, err)
+	}
+	tree := filepath.Dir(found[0])
+	if err := os.Remove(found[0]); err != nil {
+		b.t.Fatal(err)
+	}
+	began := time.Now()
+	cmd := exec.Command("sh", "-c", "tar -C \"$1\" -cf - . | zstd -1 -q -f -o \"$2\"", "sh", tree, filepath.Join(b.t.TempDir(), "tree.tar.zst"))
+	if text, err := cmd.CombinedOutput(); err != nil {
+		b.t.Fatalf("tar: %v\n%s", err, text)
+	}
+	return time.Since(began)
+}
+
+// pushedFraction is the share of a snapshot's top layer in all its bytes.
+func (b *bench) pushedFraction(ref string) float64 {
+	b.t.Helper()
+	repo, err := registry.Open(b.registry.Ref("cache"), nil, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	man, found, err := repo.Manifest(b.t.Context(), ref[len(b.registry.Ref("cache"))+1:])
+	if err != nil || !found || len(man.Layers) < 2 {
+		b.t.Fatalf("the snapshot %s has layers %v (%v)", ref, man.Layers, err)
+	}
+	var all int64
+	for _, bytes := range man.Layers {
+		all += bytes
+	}
+	return float64(man.Layers[len(man.Layers)-1]) / float64(all)
+}
+
+func median(of []time.Duration) float64 {
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)/2].Seconds()
+}
