@@ -5,6 +5,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,11 +65,13 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 		return ctrl.Result{}, nil // its agent sees the deletion itself
 	}
 	before := build.DeepCopy()
-	if err := r.advance(ctx, build); err != nil {
+	next, err := r.advance(ctx, build)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
+	again := ctrl.Result{RequeueAfter: next}
 	if equality.Semantic.DeepEqual(before.Status, build.Status) {
-		return ctrl.Result{}, nil
+		return again, nil
 	}
 	if err := r.Client.Status().Patch(ctx, build, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
@@ -77,27 +80,30 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
 	}
 	tellBuild(r.Events, before, build)
-	return ctrl.Result{}, nil
+	tellSchedule(r.Events, before, build)
+	return again, nil
 }
 
-// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue.
-func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) error {
+// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue. It returns how long until there is
+// something to do by the clock alone, 0 for never.
+func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if buildstatus.NeedsRun(build) {
 		buildstatus.Open(build, newRun(build), now)
 	}
+	next := keepSchedule(build, now)
 	if buildstatus.IsBound(build) {
 		if err := r.checkBound(ctx, build); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if buildstatus.IsLost(build) {
 		r.afterLoss(build)
 	}
 	if buildstatus.IsWaiting(build) {
-		return r.checkCache(ctx, build)
+		return next, r.checkCache(ctx, build)
 	}
-	return nil
+	return next, nil
 }
 
 // checkBound looks whether the daemon of a bound attempt still answers for it.

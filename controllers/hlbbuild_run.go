@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildkey"
@@ -27,14 +28,28 @@ func newRun(b *v1alpha1.HLBBuild) v1alpha1.RunStatus {
 		sum := sha256.Sum256([]byte(run.RequestedAt))
 		run.ID += "-" + hex.EncodeToString(sum[:4])
 	}
-	base := run.ID
-	for n := 2; isRunOf(b, run.ID); n++ {
-		run.ID = fmt.Sprintf("%s-%d", base, n)
-	}
+	run.ID = unused(b, run.ID)
 	if old := b.Status.Run; old != nil && old.Generation == b.Generation {
 		run.Cause = v1alpha1.CauseRequested
 	}
 	return run
+}
+
+// scheduledRun is the run of the present spec for a time of its schedule.
+func scheduledRun(b *v1alpha1.HLBBuild, due time.Time) v1alpha1.RunStatus {
+	run := newRun(b)
+	run.Cause = v1alpha1.CauseScheduled
+	run.ID = unused(b, fmt.Sprintf("s%d", due.Unix()))
+	return run
+}
+
+// unused makes an id of one that the status may tell of.
+func unused(b *v1alpha1.HLBBuild, id string) string {
+	base := id
+	for n := 2; isRunOf(b, id); n++ {
+		id = fmt.Sprintf("%s-%d", base, n)
+	}
+	return id
 }
 
 // isRunOf says whether the status tells of a run with this id.

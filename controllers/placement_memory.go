@@ -42,10 +42,11 @@ type seenBuild struct {
 	ended   bool
 }
 
-// freshness counts the successful builds of a key, and says which of them each daemon's copy has seen.
+// freshness counts the successful builds of a key, and says which of them each daemon's copy has seen and which cache mounts the latest had.
 type freshness struct {
 	version uint32
 	seen    map[string]uint32 // by daemon's name
+	mounts  []v1alpha1.BuildMount
 }
 
 // madeCopy is a copy that a build has just made or used, which its daemon may not have reported yet.
@@ -85,6 +86,9 @@ func (m *memory) learn(f *fleet) {
 		if seen.run != b.Status.Run.ID {
 			seen = seenBuild{run: b.Status.Run.ID}
 			m.arrived(f, b)
+		}
+		if buildstatus.IsFinal(b) && len(b.Status.Mounts) > 0 {
+			m.freshnessOf(f.keyOf(b.Status.Run.Key)).mounts = b.Status.Mounts
 		}
 		if buildstatus.IsFinal(b) && !seen.ended {
 			seen.ended = true
@@ -180,6 +184,14 @@ func (m *memory) ended(f *fleet, b *v1alpha1.HLBBuild, seen seenBuild) {
 			m.made = append(m.made, madeCopy{key, d.Name, d.Status.VolumeEpoch, run.FinishedAt.Time})
 		}
 	}
+}
+
+// mountsOf are the cache mounts that the latest build of a key had.
+func (m *memory) mountsOf(key scheduler.KeyID) []v1alpha1.BuildMount {
+	if fresh := m.freshness[key]; fresh != nil {
+		return fresh.mounts
+	}
+	return nil
 }
 
 // unreported are the copies on a daemon that builds have made lately.

@@ -166,10 +166,11 @@ func (f *fleet) mountKey(id string) scheduler.KeyID {
 	return scheduler.KeyOf(f.cache.Namespace+"\x00mount", id)
 }
 
-// keysOf are what a build would profit from: its cache key, and half as much its cache mounts, as far as an earlier run told of them.
+// keysOf are what a build would profit from: its cache key, and half as much its cache mounts, as far as a build of the key has told of them.
 func (f *fleet) keysOf(b *v1alpha1.HLBBuild) []scheduler.KeyUse {
 	keys := []scheduler.KeyUse{{ID: f.keyOf(b.Status.Run.Key), Gain: 1}}
-	mounts := b.Status.Mounts[:min(len(b.Status.Mounts), requestMounts)]
+	mounts := f.memory.mountsOf(keys[0].ID)
+	mounts = mounts[:min(len(mounts), requestMounts)]
 	for _, m := range mounts {
 		keys = append(keys, scheduler.KeyUse{ID: f.mountKey(m.ID), Gain: 0.5 / float64(len(mounts)), Bytes: m.Bytes})
 	}

@@ -155,8 +155,10 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
 	buildstatus.Retry(&b, envtestkit.Epoch)
 	b.Spec.Priority, b.Spec.Queue = 5, "team"
-	b.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
-	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{b}}
+	earlier := placed("earlier", "k", "c-0", true)
+	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
+	buildstatus.Succeed(&earlier, envtestkit.Epoch)
+	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{earlier, b}}
 	_, queue, _ := snapshot(t, f)
 	want := []scheduler.Request{{
 		UID: "b", Queue: "team", Priority: 5, AgeSeconds: 10,

@@ -20,6 +20,9 @@ const (
 	// ConditionCacheExported says how the best-effort export of the registry cache went; absent when none was due.
 	ConditionCacheExported = "CacheExported"
 
+	// ConditionScheduleAccepted is False on an HLBBuild whose spec.schedule can't be kept; absent when it has none.
+	ConditionScheduleAccepted = "ScheduleAccepted"
+
 	// ConditionDraining is True on a BuildDaemon that takes no new builds because its pod is going away.
 	ConditionDraining = "Draining"
 	// ConditionDiskPressure is True on a BuildDaemon whose volume is nearly full.
@@ -73,6 +76,13 @@ const (
 	ReasonDaemonDraining = "DaemonDraining"
 	// ReasonCancelled surfaces when a newer run replaced one in flight.
 	ReasonCancelled = "Cancelled"
+
+	// ReasonInvalidSchedule surfaces when spec.schedule has an expression that never comes or a time zone that there is not.
+	ReasonInvalidSchedule = "InvalidSchedule"
+	// ReasonSuspended surfaces when spec.schedule.suspend is set.
+	ReasonSuspended = "Suspended"
+	// ReasonScheduleKept surfaces when runs are opened by the clock.
+	ReasonScheduleKept = "ScheduleKept"
 
 	// ReasonImported surfaces when the registry cache was offered to the solve of a fresh daemon.
 	ReasonImported = "Imported"

@@ -7,7 +7,7 @@ import (
 )
 
 // RunCause says why a run was opened.
-// +kubebuilder:validation:Enum=SpecChanged;Requested
+// +kubebuilder:validation:Enum=SpecChanged;Requested;Scheduled
 type RunCause string
 
 // The causes of a run.
@@ -16,6 +16,8 @@ const (
 	CauseSpecChanged RunCause = "SpecChanged"
 	// CauseRequested: the annotation build.openllb.dev/requestedAt changed.
 	CauseRequested RunCause = "Requested"
+	// CauseScheduled: the time of spec.schedule came.
+	CauseScheduled RunCause = "Scheduled"
 )
 
 // RunStatus is the current run. The manager opens it and counts attempts; the agent fills in times of its attempt.
@@ -301,6 +303,9 @@ type HLBBuildStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	LogFile string `json:"logFile,omitempty"`
+	// schedule says when spec.schedule came last and comes next.
+	// +optional
+	Schedule *ScheduleStatus `json:"schedule,omitempty"`
 	// history of the last five runs before this one, latest first.
 	// +optional
 	// +listType=atomic

@@ -94,6 +94,10 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:Maximum=16
 	RetryLimit *int32 `json:"retryLimit,omitempty"`
 
+	// schedule opens runs at the times of a cron expression.
+	// +optional
+	Schedule *ScheduleSpec `json:"schedule,omitempty"`
+
 	// priority among the waiting builds of the BuildCache: higher ones are served first. A running build is never stopped for another.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1000

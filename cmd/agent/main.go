@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	_ "time/tzdata" // schedules name time zones, and the image has no database of them
 
 	"github.com/docker/cli/cli/config"
 	"k8s.io/klog/v2"

@@ -52,10 +52,11 @@ func compileCommand(s *streams) *cobra.Command {
 		Use:   "compile FILE",
 		Short: "Print the LLB of targets",
 		Long: "Compile targets and print what a daemon would be asked to solve, one definition after the other, in the order of the\n" +
-			"request. With --json each op is one line. With --pb the definition that --solve selects is printed as protobuf.",
+			"request. With --json each op is one line; if the program is refused, the output is the findings as `check --json` prints\n" +
+			"them. With --pb the definition that --solve selects is printed as protobuf.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			req, err := s.compile(cmd.Context(), files[0], flags, offline)
+			req, err := s.compile(cmd.Context(), files[0], flags, offline, asJSON)
 			if err != nil {
 				return err
 			}
@@ -81,8 +82,9 @@ func compileCommand(s *streams) *cobra.Command {
 	return cmd
 }
 
-// compile compiles a program, in a session of the daemon unless offline, and shows what was found.
-func (s *streams) compile(ctx context.Context, file string, flags programFlags, offline bool) (*hlb.Request, error) {
+// compile compiles a program, in a session of the daemon unless offline, and shows what was found. Tools get the findings that refuse a
+// program too.
+func (s *streams) compile(ctx context.Context, file string, flags programFlags, offline, asJSON bool) (*hlb.Request, error) {
 	prog, err := s.program(file)
 	if err != nil {
 		return nil, err
@@ -102,6 +104,11 @@ func (s *streams) compile(ctx context.Context, file string, flags programFlags, 
 			return nil, fmt.Errorf("compile with the daemon at %s: %w", flags.addr, err)
 		}
 	}
+	if req == nil && asJSON {
+		if err := diag.WriteJSON(s.out, found); err != nil {
+			return nil, err
+		}
+	}
 	return req, s.compiled(prog, req, found)
 }
 
@@ -112,6 +119,7 @@ func (s *streams) compiled(prog hlb.Program, req *hlb.Request, found diag.List) 
 		maps.Copy(texts, req.Sources)
 		found = req.Warnings
 	}
+	texts.addFiles(found)
 	return s.report(found, texts, false, req == nil)
 }
 

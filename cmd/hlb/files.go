@@ -23,6 +23,29 @@ func (s sources) text(file string) []byte {
 	return s[file]
 }
 
+// addFiles adds the files that findings are in and that weren't kept, because nothing came of the compile. Names that aren't files of this
+// machine are passed over; their findings are shown without the line.
+func (s sources) addFiles(found diag.List) {
+	for _, d := range found {
+		for _, span := range append([]diag.Span{d.Primary}, secondary(d)...) {
+			if _, known := s[span.File]; known || span.File == diag.BuiltinFile {
+				continue
+			}
+			if src, err := os.ReadFile(span.File); err == nil {
+				s[span.File] = src
+			}
+		}
+	}
+}
+
+func secondary(d *diag.Diagnostic) []diag.Span {
+	spans := make([]diag.Span, len(d.Secondary))
+	for i, l := range d.Secondary {
+		spans[i] = l.Span
+	}
+	return spans
+}
+
 // read returns the text of a file and the name for its spans; "-" is standard input.
 func (s *streams) read(file string) (name string, src []byte, err error) {
 	if file != "-" {

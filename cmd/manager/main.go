@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	_ "time/tzdata" // schedules name time zones, and the image has no database of them
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"

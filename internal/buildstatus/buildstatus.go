@@ -34,11 +34,12 @@ func Open(b *v1alpha1.HLBBuild, run v1alpha1.RunStatus, now time.Time) {
 	}
 	run.Attempt = 1
 	run.QueuedAt = metav1.NewMicroTime(now)
-	conditions, history := b.Status.Conditions, b.Status.History
+	conditions, history, schedule := b.Status.Conditions, b.Status.History, b.Status.Schedule
 	b.Status = v1alpha1.HLBBuildStatus{
 		ObservedGeneration: run.Generation,
 		Conditions:         conditions,
 		History:            history,
+		Schedule:           schedule,
 		Run:                &run,
 	}
 	meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionCacheImported)

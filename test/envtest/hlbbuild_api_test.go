@@ -32,6 +32,9 @@ func TestHLBBuildIsValidated(t *testing.T) {
 			}
 		}
 	}
+	schedule := func(cron, zone string) func(*buildSpec) {
+		return func(s *buildSpec) { s.Schedule = &v1alpha1.ScheduleSpec{Cron: cron, TimeZone: zone} }
+	}
 	secret := func(id, name, key string) v1alpha1.BuildSecret {
 		return v1alpha1.BuildSecret{ID: id, SecretRef: v1alpha1.SecretKeyReference{Name: name, Key: key}}
 	}
@@ -48,6 +51,15 @@ func TestHLBBuildIsValidated(t *testing.T) {
 		"256 KiB are accepted":        {func(s *buildSpec) { s.Inline = ptr.To(strings.Repeat("#", 262144)) }, ""},
 		"a larger program is refused": {func(s *buildSpec) { s.Inline = ptr.To(strings.Repeat("#", 262145)) }, "spec.inline"},
 		"a nameless cache is refused": {func(s *buildSpec) { s.CacheRef.Name = "" }, "spec.cacheRef.name"},
+
+		"a schedule is accepted":                    {schedule("0 3 * * MON-FRI", "Europe/Berlin"), ""},
+		"a named schedule is accepted":              {schedule("@daily", "UTC"), ""},
+		"a schedule of six fields is refused":       {schedule("0 0 3 * * *", "UTC"), "cron has five fields"},
+		"a schedule with its own zone is refused":   {schedule("TZ=UTC 0 3 * * *", "UTC"), "cron has five fields"},
+		"the server's own time zone is refused":     {schedule("0 3 * * *", "Local"), "a name of the IANA database"},
+		"a priority and a queue are accepted":       {func(s *buildSpec) { s.Priority, s.Queue = -1000, "team-a" }, ""},
+		"a priority beyond the bounds is refused":   {func(s *buildSpec) { s.Priority = 1001 }, "spec.priority"},
+		"a queue that is no label value is refused": {func(s *buildSpec) { s.Queue = "Team A" }, "spec.queue"},
 
 		"git over https is accepted":         {git("https://git.example.com/a/b.git", "ci/build.hlb"), ""},
 		"git over http is accepted":          {git("http://10.0.0.1:3000/a", ""), ""},

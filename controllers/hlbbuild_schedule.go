@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/cronschedule"
+)
+
+// keepSchedule opens a run when the build's schedule asks for one, notes when it comes next, and returns how long until then, 0 for never. The build
+// has a run already: that of its spec. A run that was opened after a time of the schedule covers it, whatever it was opened for.
+func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
+	spec := b.Spec.Schedule
+	if spec == nil {
+		b.Status.Schedule = nil
+		meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionScheduleAccepted)
+		return 0
+	}
+	if b.Status.Schedule == nil {
+		b.Status.Schedule = &v1alpha1.ScheduleStatus{}
+	}
+	status := b.Status.Schedule
+	status.NextTime = nil
+	schedule, err := cronschedule.Parse(spec.Cron, spec.TimeZone)
+	if err != nil {
+		setScheduleAccepted(b, metav1.ConditionFalse, v1alpha1.ReasonInvalidSchedule, "spec.schedule."+err.Error(), now)
+		return 0
+	}
+	if spec.Suspend {
+		setScheduleAccepted(b, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.schedule.suspend is set: no run is opened by the clock", now)
+		return 0
+	}
+	since := b.Status.Run.QueuedAt.Time
+	if status.LastTime != nil && status.LastTime.After(since) {
+		since = status.LastTime.Time
+	}
+	if due, ok := schedule.Latest(since, now); ok && (spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || buildstatus.IsFinal(b)) {
+		at := metav1.NewTime(due)
+		if isTooLate(spec, due, now) {
+			status.LastTime = &at
+		} else {
+			buildstatus.Open(b, scheduledRun(b, due), now)
+			status.LastTime = &at
+		}
+	}
+	next := metav1.NewTime(schedule.Next(now))
+	status.NextTime = &next
+	setScheduleAccepted(b, metav1.ConditionTrue, v1alpha1.ReasonScheduleKept, fmt.Sprintf("Runs are opened at %q, %s", spec.Cron, spec.TimeZone), now)
+	return next.Sub(now)
+}
+
+func isTooLate(spec *v1alpha1.ScheduleSpec, due, now time.Time) bool {
+	return spec.StartingDeadlineSeconds != nil && now.Sub(due) > time.Duration(*spec.StartingDeadlineSeconds)*time.Second
+}
+
+func setScheduleAccepted(b *v1alpha1.HLBBuild, status metav1.ConditionStatus, reason, message string, now time.Time) {
+	buildstatus.Set(&b.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionScheduleAccepted, Status: status, Reason: reason, Message: message, ObservedGeneration: b.Status.ObservedGeneration,
+	}, now)
+}
+
+// tellSchedule sends the event of a schedule that can't be kept.
+func tellSchedule(recorder events.EventRecorder, before, after *v1alpha1.HLBBuild) {
+	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionScheduleAccepted)
+	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionScheduleAccepted)
+	if is == nil || is.Status != metav1.ConditionFalse || was != nil && was.Message == is.Message {
+		return
+	}
+	recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "KeepSchedule", "%s", buildstatus.Clip(is.Message, noteLimit))
+}
