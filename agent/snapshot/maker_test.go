@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/mountcopy"
+	"github.com/openllb/hlb-operator/agent/registry"
+	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildkittest"
+)
+
+const mount = "ns/go"
+
+var used = []daemon.Mount{{ID: mount, Target: "/c", Sharing: "shared"}}
+
+// world is a registry and a BuildCache whose mounts are snapshotted and primed.
+type world struct {
+	t        *testing.T
+	registry *buildkittest.Registry
+	base     string
+	cache    *v1alpha1.BuildCache
+	program  string
+	clock    time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	r := buildkittest.StartRegistry(t)
+	w := &world{t: t, registry: r, base: r.Busybox(), program: filepath.Join(t.TempDir(), "mountcopy"), clock: time.Now()}
+	if err := os.WriteFile(w.program, buildkittest.Copier(t), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.cache = &v1alpha1.BuildCache{Spec: v1alpha1.BuildCacheSpec{
+		Registry: &v1alpha1.RegistryCacheSpec{Repository: r.Ref("team/cache")},
+		Mounts:   []v1alpha1.MountPolicy{{ID: "go", PrimeTimeoutSeconds: 60, Snapshot: &v1alpha1.MountSnapshotSpec{Keep: 2}}},
+	}}
+	return w
+}
+
+// site is a daemon with its agent's Maker.
+type site struct {
+	*snapshot.Maker
+	w      *world
+	client *client.Client
+}
+
+func (w *world) site(name string) *site {
+	w.t.Helper()
+	bk := buildkittest.Start(w.t, buildkittest.Options{Registries: []string{w.registry.Address}})
+	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { d.Close() })
+	return &site{w: w, client: bk.Client(), Maker: &snapshot.Maker{
+		Namespace: "ns", Daemon: name, Copier: d, State: snapshot.OpenState(filepath.Join(w.t.TempDir(), "state.json"), "epoch"),
+		ProgramPath: w.program, Position: func(string) string { return "epoch/1" },
+		Now:          func() time.Time { w.clock = w.clock.Add(time.Second); return w.clock }, // so that no two tags are equal
+		DockerConfig: func(context.Context, *v1alpha1.BuildCache) ([]byte, error) { return nil, nil },
+	}}
+}
+
+// use does what a build does: it notes the mount, has it primed, runs a script with it and notes the end.
+func (s *site) use(script string) []v1alpha1.PrimeStatus {
+	s.w.t.Helper()
+	records, err := s.client.DiskUsage(s.w.t.Context())
+	if err != nil {
+		s.w.t.Fatal(err)
+	}
+	held := map[string]int64{}
+	if slices.ContainsFunc(records, func(r *client.UsageInfo) bool { return strings.Contains(r.Description, mount) }) {
+		held[mount] = 1
+	}
+	primed, err := s.Begin(s.w.t.Context(), s.w.cache, "epoch", used, held)
+	if err != nil {
+		s.w.t.Fatal(err)
+	}
+	s.run(script)
+	if err := s.State.End(snapshot.Sharing(used), true); err != nil {
+		s.w.t.Fatal(err)
+	}
+	return primed
+}
+
+func (s *site) run(script string) {
+	s.w.t.Helper()
+	state := llb.Image(s.w.base).Run(llb.Args([]string{"/bin/sh", "-ec", script}), llb.AddEnv("SALT", time.Now().String()),
+		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir(mount, llb.CacheMountShared))).Root()
+	def, err := state.Marshal(s.w.t.Context())
+	if err == nil {
+		_, err = s.client.Solve(s.w.t.Context(), def, client.SolveOpt{}, nil)
+	}
+	if err != nil {
+		s.w.t.Fatal(err)
+	}
+}
+
+func (s *site) take(want v1alpha1.SnapshotOutcome) snapshot.Entry {
+	s.w.t.Helper()
+	e, err := s.Take(s.w.t.Context(), s.w.cache, mount)
+	if err != nil || e.Outcome != want {
+		s.w.t.Fatalf("the snapshot is %s: %s (%v), want %s", e.Outcome, e.Message, err, want)
+	}
+	return e
+}
+
+// tags are those of the repository, sorted.
+func (w *world) tags() []string {
+	w.t.Helper()
+	repo, err := registry.Open(w.cache.Spec.Registry.Repository, nil, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tags, err := repo.Tags(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	slices.Sort(tags)
+	return tags
+}
+
+func outcome(t *testing.T, primed []v1alpha1.PrimeStatus, want v1alpha1.PrimeOutcome) {
+	t.Helper()
+	if len(primed) != 1 || primed[0].ID != mount || primed[0].Outcome != want {
+		t.Fatalf("priming came to %+v, want %s", primed, want)
+	}
+}
+
+func TestAMountFollowsItsSnapshots(t *testing.T) {
+	w := newWorld(t)
+	a := w.site("a")
+	outcome(t, a.use("echo 1 > /c/f"), v1alpha1.PrimeNoSnapshot)
+	first := a.take(v1alpha1.SnapshotPushed)
+	a.take(v1alpha1.SnapshotUnchanged) // by the count of uses
+	a.use("cat /c/f")
+	if again := a.take(v1alpha1.SnapshotUnchanged); again.Digest != first.Digest || again.Ref != first.Ref { // by the digest
+		t.Errorf("the unchanged mount is now %s in %s, was %s in %s", again.Digest, again.Ref, first.Digest, first.Ref)
+	}
+	a.use("echo 2 > /c/f; echo more > /c/g")
+	second := a.take(v1alpha1.SnapshotPushed)
+
+	b := w.site("b")
+	primed := b.use(`test "$(cat /c/f)" = 2; test -e /c/g; echo mine > /c/f`)
+	outcome(t, primed, v1alpha1.PrimePrimed)
+	if primed[0].Ref != second.Ref || primed[0].Bytes != second.Bytes {
+		t.Errorf("primed from %+v, want %s of %d bytes", primed[0], second.Ref, second.Bytes)
+	}
+	if again := b.use("test $(cat /c/f) = mine"); len(again) > 0 {
+		t.Errorf("a mount that is held was primed: %+v", again)
+	}
+}
+
+func TestOldSnapshotsGoAndNothingElse(t *testing.T) {
+	w := newWorld(t)
+	image := w.registry.Busybox()
+	foreign := []string{"latest", "mount-other-0123456789abcdef-20200101T000000Z-01234567", "mount-ns", "cache-ns-0123456789abcdef"}
+	a := w.site("a")
+	for _, tag := range foreign {
+		state, err := llb.Image(image).Marshal(t.Context())
+		if err == nil {
+			_, err = a.client.Solve(t.Context(), state, client.SolveOpt{Exports: []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{
+				"name": w.registry.Ref("team/cache:" + tag), "push": "true"}}}}, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var newest string
+	for _, text := range []string{"1", "2", "3", "4"} {
+		a.use("echo " + text + " > /c/f")
+		newest = a.take(v1alpha1.SnapshotPushed).Ref
+	}
+	tags := w.tags()
+	for _, tag := range foreign {
+		if !slices.Contains(tags, tag) {
+			t.Errorf("the foreign tag %s is gone", tag)
+		}
+	}
+	if kept := len(tags) - len(foreign); kept != 2 {
+		t.Errorf("%d snapshots are kept, want 2: %q", kept, tags)
+	}
+	primed := w.site("b").use("test $(cat /c/f) = 4")
+	if outcome(t, primed, v1alpha1.PrimePrimed); primed[0].Ref != newest {
+		t.Errorf("primed from %s, want the newest, %s", primed[0].Ref, newest)
+	}
+}
+
+// disturbing is a daemon on which a build begins while a mount is copied.
+type disturbing struct {
+	snapshot.Copier
+	between func()
+}
+
+func (d *disturbing) Snapshot(ctx context.Context, c *daemon.MountCopy) (mountcopy.Result, string, error) {
+	check := c.Check
+	c.Check = func() error { d.between(); return check() }
+	return d.Copier.Snapshot(ctx, c)
+}
+
+func TestSnapshotsKeepOutOfTheWayOfBuilds(t *testing.T) {
+	w := newWorld(t)
+	a := w.site("a")
+	a.use("echo 1 > /c/f")
+	if _, err := a.State.Begin("epoch", snapshot.Sharing(used), w.clock); err != nil {
+		t.Fatal(err)
+	}
+	a.take(v1alpha1.SnapshotDeferred) // while a build uses it
+	if err := a.State.End(snapshot.Sharing(used), false); err != nil {
+		t.Fatal(err)
+	}
+	a.take(v1alpha1.SnapshotDeferred) // after one that failed
+	a.use("echo 2 > /c/f")
+	a.Copier = &disturbing{a.Copier, func() { a.use("echo 3 > /c/f") }}
+	a.take(v1alpha1.SnapshotDeferred) // disturbed by one
+	if tags := w.tags(); len(tags) > 0 {
+		t.Errorf("snapshots were pushed: %q", tags)
+	}
+}
+
+func TestABuildBeginsWithoutARegistry(t *testing.T) {
+	w := newWorld(t)
+	w.cache.Spec.Mounts[0].PrimeTimeoutSeconds = 1
+	b := w.site("b")
+	b.run("true") // brings the base image
+	if _, err := b.client.Info(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.registry.Stop()
+	primed, err := b.Begin(t.Context(), w.cache, "epoch", used, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(primed) != 1 || primed[0].Outcome != v1alpha1.PrimeFailed && primed[0].Outcome != v1alpha1.PrimeTimedOut || primed[0].Message == "" {
+		t.Errorf("priming came to %+v, want it to fail", primed)
+	}
+}
+
+// counting counts how often a mount is primed, slowly.
+type counting struct {
+	snapshot.Copier
+	begun chan struct{}
+	goOn  chan struct{}
+}
+
+func (c *counting) Prime(ctx context.Context, m *daemon.MountCopy) (mountcopy.Result, error) {
+	select {
+	case c.begun <- struct{}{}:
+	default:
+		return mountcopy.Result{}, errors.New("primed twice")
+	}
+	<-c.goOn
+	return c.Copier.Prime(ctx, m)
+}
+
+func TestTwoBuildsPrimeAMountOnce(t *testing.T) {
+	w := newWorld(t)
+	a := w.site("a")
+	a.use("echo 1 > /c/f")
+	a.take(v1alpha1.SnapshotPushed)
+	b := w.site("b")
+	slow := &counting{b.Copier, make(chan struct{}, 1), make(chan struct{})}
+	b.Copier = slow
+	both := make(chan []v1alpha1.PrimeStatus, 2)
+	for range 2 {
+		go func() {
+			primed, err := b.Begin(t.Context(), w.cache, "epoch", used, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			both <- primed
+		}()
+	}
+	<-slow.begun
+	slow.begun <- struct{}{} // the next one would be an error
+	close(slow.goOn)
+	outcome(t, append(<-both, <-both...), v1alpha1.PrimePrimed)
+	b.run("test $(cat /c/f) = 1")
+}
