@@ -72,3 +72,18 @@ func Owned(namespace, tag string) bool {
 	rest, ok := strings.CutPrefix(found[1], mountPrefix+namespace+"-")
 	return ok && len(rest) == hashDigits+1 && isHash(rest[:hashDigits])
 }
+
+// Subject is what a tag is about, equal for all snapshots of one mount: MountSubject of the mount, or the tag itself for build cache. It is false for
+// tags that the operator does not make for the namespace.
+func Subject(namespace, tag string) (string, bool) {
+	if !Owned(namespace, tag) {
+		return "", false
+	}
+	if found := mountShape.FindStringSubmatch(tag); found != nil {
+		return found[1], true
+	}
+	return tag, true
+}
+
+// MountSubject is the Subject of all snapshots of the mount that programs of the namespace call id. That of a cache key is its Tag.
+func MountSubject(namespace, id string) string { return mountSeries(namespace, id) }

@@ -62,3 +62,18 @@ func TestOwnedTagsAreTheOnesMade(t *testing.T) {
 		}
 	})
 }
+
+func TestSnapshotsOfAMountHaveOneSubject(t *testing.T) {
+	want := MountSubject("ns", "go")
+	for _, tag := range []string{MountTag("ns", "go", noon, "d-0"), MountTag("ns", "go", noon.Add(time.Hour), "d-1")} {
+		if got, ok := Subject("ns", tag); !ok || got != want {
+			t.Errorf("the subject of %s is %s, %v, want %s", tag, got, ok, want)
+		}
+	}
+	if got, ok := Subject("ns", Tag("ns", "app")); !ok || got != Tag("ns", "app") {
+		t.Errorf("the subject of build cache is %s, %v, want its tag", got, ok)
+	}
+	if got, ok := Subject("ns", Tag("other", "app")); ok {
+		t.Errorf("another namespace's tag has the subject %s", got)
+	}
+}

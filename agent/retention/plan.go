@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package retention decides which tags of a registry cache go: build cache and snapshots of mounts that nobody has used for long, or whose BuildCache
+// is deleted. What goes is a pure function of what was found; a file on the daemon's volume remembers since when tags are as they are.
+package retention
+
+import (
+	"slices"
+	"time"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
+)
+
+// Tag is one tag of a repository.
+type Tag struct {
+	Name string
+	// Since is when it came to be as it is, as far as is known: not earlier than that.
+	Since time.Time
+}
+
+// World is what a plan goes by.
+type World struct {
+	// Namespace of the BuildCache. Only tags that the operator makes for it are ever planned.
+	Namespace string
+	Tags      []Tag
+	// Used is when builds last used a key or a mount, by Subject.
+	Used map[string]time.Time
+	// Others are the subjects that builds of other BuildCaches use. They are never planned when a BuildCache is deleted.
+	Others map[string]bool
+	Now    time.Time
+}
+
+// Expired lists the tags that are older than maxAge and whose key or mount no build has used for as long, sorted.
+func Expired(w World, maxAge time.Duration) []string {
+	return w.pick(func(t Tag, subject string) bool {
+		return w.Now.Sub(t.Since) > maxAge && w.Now.Sub(w.Used[subject]) > maxAge
+	})
+}
+
+// Orphaned lists the tags of keys and mounts that builds of the BuildCache are known to have used and builds of no other one are, sorted: what goes
+// when the BuildCache is deleted.
+func Orphaned(w World) []string {
+	return w.pick(func(_ Tag, subject string) bool {
+		_, known := w.Used[subject]
+		return known && !w.Others[subject]
+	})
+}
+
+func (w World) pick(goes func(t Tag, subject string) bool) []string {
+	var out []string
+	for _, t := range w.Tags {
+		if subject, own := cacheref.Subject(w.Namespace, t.Name); own && goes(t, subject) {
+			out = append(out, t.Name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Gather takes from the BuildDaemons of a BuildCache and the builds of its namespace when keys and mounts were last used, now by builds that have not
+// ended. For the builds of other BuildCaches it notes the subjects in Others as well.
+func (w *World) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
+	w.Used, w.Others = map[string]time.Time{}, map[string]bool{}
+	for i := range daemons {
+		for _, k := range daemons[i].Status.Keys {
+			w.use(cacheref.Tag(w.Namespace, k.Key), k.LastUsed.Time)
+		}
+		for _, m := range daemons[i].Status.Mounts {
+			if written, own := mountpolicy.Written(w.Namespace, m.ID); own {
+				var last time.Time
+				if m.LastUsed != nil {
+					last = m.LastUsed.Time
+				}
+				w.use(cacheref.MountSubject(w.Namespace, written), last)
+			}
+		}
+	}
+	for i := range builds {
+		for _, subject := range w.subjects(&builds[i]) {
+			if builds[i].Spec.CacheRef.Name != cache {
+				w.Others[subject] = true
+			}
+			w.use(subject, lastUse(&builds[i], w.Now))
+		}
+	}
+}
+
+func (w *World) use(subject string, at time.Time) {
+	if last, known := w.Used[subject]; !known || at.After(last) {
+		w.Used[subject] = at
+	}
+}
+
+// subjects of a build's current run.
+func (w *World) subjects(b *v1alpha1.HLBBuild) []string {
+	if b.Status.Run == nil || b.Status.Run.Key == "" {
+		return nil
+	}
+	out := []string{cacheref.Tag(w.Namespace, b.Status.Run.Key)}
+	for _, m := range b.Status.Mounts {
+		if written, own := mountpolicy.Written(w.Namespace, m.ID); own {
+			out = append(out, cacheref.MountSubject(w.Namespace, written))
+		}
+	}
+	return out
+}
+
+// lastUse is when a build that has a run last used its caches.
+func lastUse(b *v1alpha1.HLBBuild, now time.Time) time.Time {
+	if end := b.Status.Run.FinishedAt; end != nil {
+		return end.Time
+	}
+	return now
+}
