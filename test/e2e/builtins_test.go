@@ -35,20 +35,20 @@ var builtinPrograms embed.FS
 
 // refusedHere are programs that servers refuse, in one line each. The first word of the name is where in the program the diagnostic is.
 var refusedHere = map[string]string{
-	"dockerLoad":                       `fs default() { scratch; dockerLoad "x"; }`,
-	"download":                         `fs default() { scratch; download "x"; }`,
-	"downloadTarball":                  `fs default() { scratch; downloadTarball "x"; }`,
-	"downloadOCITarball":               `fs default() { scratch; downloadOCITarball "x"; }`,
-	"downloadDockerTarball":            `fs default() { scratch; downloadDockerTarball "x" "y"; }`,
-	"localCwd":                         `fs default() { scratch; mkfile "/f" 0o644 localCwd; }`,
-	"localEnv":                         `fs default() { scratch; mkfile "/f" 0o644 localEnv("HOME"); }`,
-	"localRun":                         `fs default() { scratch; mkfile "/f" 0o644 string { localRun "id" with option { ignoreError; includeStderr; onlyStderr; shlex; }; }; }`,
-	"forward":                          `fs default() { scratch; run "x" with option { forward "tcp://h:1" "/s" with option { uid 1; gid 1; mode 0o600; }; }; }`,
-	"includePatterns of a secret":      `fs default() { scratch; run "x" with option { secret "token" "/s" with includePatterns("a"); }; }`,
-	"excludePatterns of a secret":      `fs default() { scratch; run "x" with option { secret "token" "/s" with excludePatterns("a"); }; }`,
-	"toLocal":                          `fs default() { scratch; cacheContext scratch with toLocal("x"); }`,
-	"git over ssh, with no known host": `fs default() { git "git@example.com:o/r.git" "main"; }`,
-	"local without a context":          `fs default() { local "."; }`,
+	"dockerLoad":                  `fs default() { scratch; dockerLoad "x"; }`,
+	"download":                    `fs default() { scratch; download "x"; }`,
+	"downloadTarball":             `fs default() { scratch; downloadTarball "x"; }`,
+	"downloadOCITarball":          `fs default() { scratch; downloadOCITarball "x"; }`,
+	"downloadDockerTarball":       `fs default() { scratch; downloadDockerTarball "x" "y"; }`,
+	"localCwd":                    `fs default() { scratch; mkfile "/f" 0o644 localCwd; }`,
+	"localEnv":                    `fs default() { scratch; mkfile "/f" 0o644 localEnv("HOME"); }`,
+	"localRun":                    `fs default() { scratch; mkfile "/f" 0o644 string { localRun "id" with option { ignoreError; includeStderr; onlyStderr; shlex; }; }; }`,
+	"forward":                     `fs default() { scratch; run "x" with option { forward "tcp://h:1" "/s" with option { uid 1; gid 1; mode 0o600; }; }; }`,
+	"includePatterns of a secret": `fs default() { scratch; run "x" with option { secret "token" "/s" with includePatterns("a"); }; }`,
+	"excludePatterns of a secret": `fs default() { scratch; run "x" with option { secret "token" "/s" with excludePatterns("a"); }; }`,
+	"toLocal":                     `fs default() { scratch; cacheContext scratch with toLocal("x"); }`,
+	"\"git@example.com:o/r.git\" is over ssh": `fs default() { git "git@example.com:o/r.git" "main"; }`,
+	"local without a context":                 `fs default() { local "."; }`,
 }
 
 // builtinPieces are what the program of testdata/builtins is given, and makes.
@@ -199,7 +199,7 @@ func checkResult(t *testing.T, p *builtinPieces) {
 		"job/web": "from the web", "job/run": "V run /tmp\n", "job/who": "nobody\n440:65534:65534\n660:65534:65534\n", "job/token": absent,
 		"job/repo": "of the repository", "job/local/keep.txt": "kept", "job/local/skip.txt": absent, "job/unpacked/inside": "unpacked",
 		"job/made": "me\n", "job/text": "a:\"b\" hi you linux/amd64 imported", "job/manifest": string(base), "job/config": string(baseConfig),
-		"job/index": p.index, "job/digests": digest.FromString(p.index).String() + "\n" + digested.String() + "\n",
+		"job/index": p.index, "job/digests": digest.FromString(p.index).String() + "\n" + digested.String(),
 		"merged": "merged", "job/new": "new", "job/old": absent,
 	}
 	if diff := cmp.Diff(want, filesOf(t, image, want)); diff != "" {
