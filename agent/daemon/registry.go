@@ -99,7 +99,8 @@ func (r *registry) manifestAt(ctx context.Context, ref name.Reference, platform 
 	if err != nil {
 		return lower.Manifest{}, err
 	}
-	found, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuth(auth), remote.WithPlatform(v1.Platform{
+	transport := &cautious{next: remote.DefaultTransport, plain: r.isPlain(ref.Context().RegistryStr())}
+	found, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(transport), remote.WithPlatform(v1.Platform{
 		OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant, OSVersion: platform.OSVersion,
 	}))
 	if err != nil {
