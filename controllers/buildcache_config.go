@@ -7,6 +7,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/gcrules"
@@ -65,7 +66,7 @@ func desiredConfig(cache *v1alpha1.BuildCache) (string, error) {
 			Snapshotter:    "overlayfs",
 			GC:             true,
 			MaxParallelism: spec.MaxParallelism,
-			GCPolicy:       desiredGCPolicy(cache.Spec.Storage.Size.Value()),
+			GCPolicy:       desiredGCPolicy(ptr.To(volumeSize(cache)).Value()),
 		}},
 	}
 	for _, e := range spec.Entitlements {
@@ -98,6 +99,6 @@ func desiredGCPolicy(sizeBytes int64) []gcPolicy {
 // so that a volume that grows does not cost its running builds. These follow at the next start.
 func restartConfig(cache *v1alpha1.BuildCache) (string, error) {
 	sized := cache.DeepCopy()
-	sized.Spec.Storage.Size = resource.MustParse("1Gi")
+	sized.Spec.Storage.Size, sized.Status.Storage = resource.MustParse("1Gi"), nil
 	return desiredConfig(sized)
 }

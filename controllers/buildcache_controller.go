@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -52,6 +53,7 @@ func (r *BuildCacheReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Owns(&networkingv1.NetworkPolicy{}).
 		Owns(&policyv1.PodDisruptionBudget{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel)).
+		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel)).
 		Watches(&coordinationv1.Lease{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel), ignoreUpdates).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
@@ -66,15 +68,31 @@ func (r *BuildCacheReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bu
 		return ctrl.Result{}, fmt.Errorf("list BuildDaemons: %w", err)
 	}
 	byOrdinal(daemons.Items)
-	failure := r.apply(ctx, cache, daemons.Items)
-	if err := r.report(ctx, cache, daemons.Items, failure); err != nil {
+	storage, grows := desiredStorage(cache, daemons.Items, r.Clock.Now())
+	before := cache.DeepCopy()
+	cache.Status.Storage = &storage
+	volumes, failure := r.growVolumes(ctx, cache)
+	if failure == nil {
+		failure = r.apply(ctx, cache, daemons.Items, volumes)
+	}
+	recreating := errors.Is(failure, errRecreating)
+	if recreating {
+		failure = nil
+	}
+	if err := r.report(ctx, before, cache, daemons.Items, volumes, failure); err != nil {
 		return ctrl.Result{}, errors.Join(err, failure)
+	}
+	if grows != "" {
+		r.Events.Eventf(cache, nil, corev1.EventTypeNormal, v1alpha1.ReasonExpanding, "GrowVolumes", "%s", grows)
+	}
+	if recreating {
+		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
 	return ctrl.Result{}, result(failure)
 }
 
 // apply makes every object that the spec asks for and removes daemons that it no longer does.
-func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon) error {
+func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon, volumes *resize) error {
 	config, err := desiredConfig(cache)
 	if err != nil {
 		return &configError{err}
@@ -97,7 +115,11 @@ func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildC
 		objects = append(objects, d)
 	}
 	// The StatefulSet comes last: its pods need what stands before it.
-	objects = append(objects, desiredStatefulSet(cache, r.Images, restart))
+	sts := desiredStatefulSet(cache, r.Images, restart)
+	if err := r.fitTemplate(ctx, cache, sts, volumes); err != nil {
+		return err
+	}
+	objects = append(objects, sts)
 	for _, o := range objects {
 		if err := applyOwned(ctx, r.Client, cache, o); err != nil {
 			return err
@@ -154,7 +176,7 @@ func (r *BuildCacheReconciler) sleep(ctx context.Context, d *v1alpha1.BuildDaemo
 }
 
 // report writes the status once, if it changed, and then tells what changed.
-func (r *BuildCacheReconciler) report(ctx context.Context, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, failure error) error {
+func (r *BuildCacheReconciler) report(ctx context.Context, before, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, volumes *resize, failure error) error {
 	sts := &appsv1.StatefulSet{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(cache), sts)
 	switch {
@@ -165,8 +187,9 @@ func (r *BuildCacheReconciler) report(ctx context.Context, cache *v1alpha1.Build
 	case !metav1.IsControlledBy(sts, cache):
 		sts = nil
 	}
-	before := cache.DeepCopy()
+	storage := *cache.Status.Storage
 	cache.Status = fleetStatus(cache, sts, daemons, failure, r.Clock.Now())
+	setVolumes(&cache.Status, storage, volumes, r.Clock.Now())
 	if equality.Semantic.DeepEqual(before.Status, cache.Status) {
 		return nil
 	}

@@ -15,6 +15,7 @@ const noteLimit = 1024
 
 // tellCache sends an event when the reason of a BuildCache's Ready condition changed.
 func tellCache(recorder events.EventRecorder, before, after *v1alpha1.BuildCache) {
+	tellVolumes(recorder, before, after)
 	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
 	if is == nil || (was != nil && was.Reason == is.Reason) || is.Reason == reasonRetrying {
@@ -25,4 +26,16 @@ func tellCache(recorder events.EventRecorder, before, after *v1alpha1.BuildCache
 		kind = corev1.EventTypeWarning
 	}
 	recorder.Eventf(after, nil, kind, is.Reason, "ReconcileFleet", "%s", is.Message)
+}
+
+// tellVolumes sends an event when volumes that are to grow can't.
+func tellVolumes(recorder events.EventRecorder, before, after *v1alpha1.BuildCache) {
+	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionVolumesResized)
+	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionVolumesResized)
+	if is == nil || was != nil && was.Message == is.Message {
+		return
+	}
+	if is.Reason == v1alpha1.ReasonExpansionUnsupported || is.Reason == v1alpha1.ReasonExpansionFailed {
+		recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "GrowVolumes", "%s", is.Message)
+	}
 }

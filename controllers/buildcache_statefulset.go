@@ -59,7 +59,7 @@ func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, restart strin
 					AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 					StorageClassName: cache.Spec.Storage.StorageClassName,
 					Resources: corev1.VolumeResourceRequirements{
-						Requests: corev1.ResourceList{corev1.ResourceStorage: cache.Spec.Storage.Size},
+						Requests: corev1.ResourceList{corev1.ResourceStorage: volumeSize(cache)},
 					},
 				},
 			}},

@@ -46,9 +46,10 @@ type BuildCacheSpec struct {
 // StorageSpec describes the volume claim of each daemon.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName can't be changed: existing claims keep their class. Make a new BuildCache and move builds to it by cacheRef"
-// +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) == 0",message="size can't be changed yet: make a new BuildCache of the wanted size and move builds to it by cacheRef"
+// +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",message="size can't shrink: volumes only grow. Make a new BuildCache of the wanted size and move builds to it by cacheRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.autoExpand) || quantity(self.autoExpand.maxSize).compareTo(quantity(self.size)) >= 0",message="autoExpand.maxSize must be at least size"
 type StorageSpec struct {
-	// size of each daemon's volume, at least 1Gi. The daemons' garbage collection is derived from it.
+	// size of each daemon's volume, at least 1Gi. It can be raised where the storage class allows expansion; running builds are not disturbed.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('1Gi')) >= 0",message="size must be at least 1Gi: less holds not even one base image and one cache mount"
 	Size resource.Quantity `json:"size"`
@@ -58,6 +59,10 @@ type StorageSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	StorageClassName *string `json:"storageClassName,omitempty"`
+
+	// autoExpand grows the volumes when they fill up.
+	// +optional
+	AutoExpand *AutoExpandSpec `json:"autoExpand,omitempty"`
 
 	// retention says what becomes of the claims.
 	// +optional
@@ -267,6 +272,11 @@ type RegistryCacheSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Export RegistryExportSpec `json:"export,omitempty"`
+
+	// retention says how long what the operator writes there stays.
+	// +optional
+	// +kubebuilder:default={}
+	Retention RegistryRetentionSpec `json:"retention,omitempty"`
 }
 
 // RegistryExportSpec says when and how the registry cache is written. Exports are best-effort: they never fail a build.
@@ -348,6 +358,9 @@ type BuildCacheStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Daemons []DaemonSummary `json:"daemons,omitempty"`
+	// storage is the size of the volumes.
+	// +optional
+	Storage *StorageStatus `json:"storage,omitempty"`
 	// sizing is advice on storage.size; unset before a build has used a cache mount.
 	// +optional
 	Sizing *SizingStatus `json:"sizing,omitempty"`
@@ -362,7 +375,7 @@ type BuildCacheStatus struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Daemons",type=integer,JSONPath=`.status.readyReplicas`
 // +kubebuilder:printcolumn:name="Wanted",type=integer,JSONPath=`.spec.replicas`
-// +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.spec.storage.size`
+// +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.status.storage.size`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name must be at most 50 characters: daemons are named after it with their ordinal"

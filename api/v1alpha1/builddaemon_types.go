@@ -76,7 +76,7 @@ type BuildDaemonStatus struct {
 	// observedGeneration is the generation that the agent has seen; −1 before it first reported.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Draining, DiskPressure, GCPolicyInForce.
+	// conditions: Ready, Draining, DiskPressure, GCPolicyInForce, RegistryCleaned.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

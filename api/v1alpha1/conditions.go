@@ -23,10 +23,16 @@ const (
 	// ConditionScheduleAccepted is False on an HLBBuild whose spec.schedule can't be kept; absent when it has none.
 	ConditionScheduleAccepted = "ScheduleAccepted"
 
+	// ConditionVolumesResized says whether all volumes of a BuildCache have the wanted size; absent while it has none.
+	ConditionVolumesResized = "VolumesResized"
+
 	// ConditionDraining is True on a BuildDaemon that takes no new builds because its pod is going away.
 	ConditionDraining = "Draining"
 	// ConditionDiskPressure is True on a BuildDaemon whose volume is nearly full.
 	ConditionDiskPressure = "DiskPressure"
+	// ConditionRegistryCleaned says on a BuildDaemon how its agent's last clean-up of the registry went; absent on daemons that have none to do. The
+	// ready daemon with the lowest ordinal does it for all.
+	ConditionRegistryCleaned = "RegistryCleaned"
 	// ConditionGCPolicyInForce is False on a BuildDaemon whose buildkitd collects garbage by other rules than the operator's.
 	ConditionGCPolicyInForce = "GCPolicyInForce"
 )
@@ -77,6 +83,15 @@ const (
 	// ReasonCancelled surfaces when a newer run replaced one in flight.
 	ReasonCancelled = "Cancelled"
 
+	// ReasonVolumesAsWanted surfaces when every volume has the wanted size.
+	ReasonVolumesAsWanted = "VolumesAsWanted"
+	// ReasonExpanding surfaces while volumes grow.
+	ReasonExpanding = "Expanding"
+	// ReasonExpansionUnsupported surfaces when the storage class lets no volume grow.
+	ReasonExpansionUnsupported = "ExpansionUnsupported"
+	// ReasonExpansionFailed surfaces when a claim was not allowed to grow or its driver failed to.
+	ReasonExpansionFailed = "ExpansionFailed"
+
 	// ReasonInvalidSchedule surfaces when spec.schedule has an expression that never comes or a time zone that there is not.
 	ReasonInvalidSchedule = "InvalidSchedule"
 	// ReasonSuspended surfaces when spec.schedule.suspend is set.
@@ -112,6 +127,15 @@ const (
 
 // Reasons of a BuildCache's and a BuildDaemon's conditions.
 const (
+	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAge were looked for, and what was found is gone.
+	ReasonExpiredTagsDeleted = "ExpiredTagsDeleted"
+	// ReasonOrphanedTagsDeleted surfaces when the tags of a BuildCache that is being deleted are gone, so that the deletion may go on.
+	ReasonOrphanedTagsDeleted = "OrphanedTagsDeleted"
+	// ReasonDeletesRefused surfaces when the registry deletes no tags, or none for these credentials. Nothing but another registry or Secret helps.
+	ReasonDeletesRefused = "DeletesRefused"
+	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
+	ReasonCleanUpFailed = "CleanUpFailed"
+
 	// ReasonAllDaemonsReady surfaces when every daemon the spec asks for is Ready.
 	ReasonAllDaemonsReady = "AllDaemonsReady"
 	// ReasonDaemonsNotReady surfaces when some daemons are starting, rolling out or away.

@@ -147,3 +147,34 @@ type PrimeStatus struct {
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
 }
+
+// RegistryDeletePolicy says what becomes of a BuildCache's tags when it is deleted.
+// +kubebuilder:validation:Enum=Retain;Delete
+type RegistryDeletePolicy string
+
+// The policies.
+const (
+	// RegistryRetain leaves the tags in the registry, for a BuildCache of the same name or for somebody to delete.
+	RegistryRetain RegistryDeletePolicy = "Retain"
+	// RegistryDelete deletes the tags of keys and mounts that only builds of this BuildCache are known to have used.
+	RegistryDelete RegistryDeletePolicy = "Delete"
+)
+
+// RegistryRetentionSpec says how long tags stay that the operator has written: registry cache of keys and snapshots of mounts, of the BuildCache's
+// namespace. No other tag is ever deleted. The registry must be one that lets single tags be deleted; the daemons' condition RegistryCleaned says
+// when it is not.
+type RegistryRetentionSpec struct {
+	// maxAge is how long a tag stays after it was last written and its key or mount was last used by a build, in hours, minutes and seconds:
+	// 720h. BuildCaches of one namespace that share a repository should have the same. Unset: for ever.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(h|m|s))+$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="maxAge must be longer than nothing"
+	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
+	// onDelete says what becomes of the tags when the BuildCache is deleted. With Delete, the deletion waits for the daemons to do it, five minutes at
+	// most.
+	// +optional
+	// +kubebuilder:default=Retain
+	OnDelete RegistryDeletePolicy `json:"onDelete,omitempty"`
+}

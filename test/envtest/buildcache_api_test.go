@@ -133,12 +133,18 @@ func TestBuildCacheNames(t *testing.T) {
 func TestBuildCacheStorageIsKept(t *testing.T) {
 	cluster := envtestkit.Get(t)
 	ns := cluster.Namespace(t)
-	const class, size = "make a new BuildCache", "make a new BuildCache of the wanted size"
+	const class = "make a new BuildCache"
+	expand := func(max string) func(*cacheSpec) {
+		return func(s *cacheSpec) { s.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse(max)} }
+	}
 	cases := map[string]struct {
 		before, after func(*cacheSpec)
 		want          string
 	}{
-		"the size can't grow":       {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, size},
+		"the size can grow":         {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, ""},
+		"the size can't shrink":     {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "size can't shrink"},
+		"it may expand by itself":   {nil, expand("10Gi"), ""},
+		"but not to less":           {nil, expand("9Gi"), "autoExpand.maxSize must be at least size"},
 		"the size can be respelled": {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("10240Mi") }, ""},
 		"a class can't be added":    {nil, func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, strings.ToUpper(class[:1]) + class[1:]},
 		"a class can't be removed":  {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, func(s *cacheSpec) { s.Storage.StorageClassName = nil }, "storageClassName can't be changed"},

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// AutoExpandSpec lets the operator grow the volumes of a fleet by itself. All daemons' volumes are of one size.
+type AutoExpandSpec struct {
+	// maxSize is never exceeded.
+	// +required
+	MaxSize resource.Quantity `json:"maxSize"`
+	// thresholdPercent of a volume in use from which the fleet's volumes grow.
+	// +optional
+	// +kubebuilder:default=80
+	// +kubebuilder:validation:Minimum=50
+	// +kubebuilder:validation:Maximum=95
+	ThresholdPercent int32 `json:"thresholdPercent,omitempty"`
+	// stepPercent of the present size is added each time, rounded up to a whole GiB.
+	// +optional
+	// +kubebuilder:default=25
+	// +kubebuilder:validation:Minimum=5
+	// +kubebuilder:validation:Maximum=100
+	StepPercent int32 `json:"stepPercent,omitempty"`
+}
+
+// StorageStatus is the size of the volumes.
+type StorageStatus struct {
+	// size that each volume is to have: spec.storage.size, or more where autoExpand has grown it.
+	// +required
+	Size resource.Quantity `json:"size"`
+	// expandedTime is when autoExpand last grew the size.
+	// +optional
+	ExpandedTime *metav1.Time `json:"expandedTime,omitempty"`
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/test/e2e/harness"
+)
+
+// podUIDs are the UIDs of a fleet's pods by name.
+func podUIDs(t *testing.T, cache string) map[string]string {
+	t.Helper()
+	var pods corev1.PodList
+	must(t, cluster.Client.List(t.Context(), &pods, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelCache: cache}))
+	out := map[string]string{}
+	for i := range pods.Items {
+		out[pods.Items[i].Name] = string(pods.Items[i].UID)
+	}
+	return out
+}
+
+func TestVolumesGrowWithoutARestart(t *testing.T) {
+	grows := newFleet("grows", 1)
+	must(t, cluster.Client.Create(t.Context(), grows))
+	t.Cleanup(func() {
+		if err := cluster.Client.Delete(context.WithoutCancel(t.Context()), grows); client.IgnoreNotFound(err) != nil {
+			t.Error(err)
+		}
+	})
+	must(t, cluster.WaitCache(t.Context(), grows))
+	before, pods := daemon(t, "grows-0"), podUIDs(t, "grows")
+
+	kubectl(t, "patch", "bcache/grows", "--type=merge", "-p", `{"spec":{"storage":{"size":"3Gi"}}}`)
+	must(t, harness.Eventually(t.Context(), patience, "the volume and its daemon's view of it have grown", func(ctx context.Context) (bool, error) {
+		d := &v1alpha1.BuildDaemon{}
+		if err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(before), d); err != nil {
+			return false, err
+		}
+		if err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(grows), grows); err != nil {
+			return false, err
+		}
+		return meta.IsStatusConditionTrue(grows.Status.Conditions, v1alpha1.ConditionVolumesResized) &&
+			d.Status.CapacityBytes > before.Status.CapacityBytes*14/10, nil
+	}))
+	must(t, cluster.WaitCache(t.Context(), grows))
+	for name, uid := range podUIDs(t, "grows") {
+		if pods[name] != uid {
+			t.Errorf("pod %s was replaced", name)
+		}
+	}
+	build := newBuild("on-grown", "fs default() {\n\timage \"IMAGE\"\n\trun \"df -h /\"\n}\n")
+	build.Spec.CacheRef.Name = "grows"
+	run(t, build)
+	succeeded(t, build)
+
+	kubectl(t, "scale", "bcache/grows", "--replicas=2")
+	must(t, cluster.WaitCache(t.Context(), grows))
+	claim := &corev1.PersistentVolumeClaim{}
+	must(t, cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "cache-grows-1"}, claim))
+	if got := claim.Spec.Resources.Requests[corev1.ResourceStorage]; got.Cmp(resource.MustParse("3Gi")) != 0 {
+		t.Errorf("a new daemon's volume is of %s, want 3Gi", got.String())
+	}
+	if after := daemon(t, "grows-0").Status; after.VolumeEpoch != before.Status.VolumeEpoch {
+		t.Error("the daemon lost its volume")
+	}
+}
