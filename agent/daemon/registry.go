@@ -7,24 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/distribution/reference"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/moby/buildkit/session/auth/authprovider"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/lower"
+	hlbregistry "github.com/openllb/hlb-operator/hlb/registry"
 )
-
-// lookUpTimeout bounds one question to a registry, retries included.
-const lookUpTimeout = time.Minute
 
 // registry answers the compiler's questions about manifests, which no call of buildkitd answers. It reaches registries as the daemon does: by
 // the BuildCache's mirrors and schemes, with the build's credentials.
@@ -35,8 +29,6 @@ type registry struct {
 
 // Manifest implements the compiler's Registry.
 func (r *registry) Manifest(ctx context.Context, ref string, platform ocispecs.Platform) (lower.Manifest, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, fmt.Errorf("no answer in %v", lookUpTimeout))
-	defer cancel()
 	places, err := r.places(ref)
 	if err != nil {
 		return lower.Manifest{}, err
@@ -49,7 +41,7 @@ func (r *registry) Manifest(ctx context.Context, ref string, platform ocispecs.P
 		}
 		failed = err // that of the registry itself, which comes last
 	}
-	return lower.Manifest{}, errors.Join(failed, context.Cause(ctx))
+	return lower.Manifest{}, failed
 }
 
 // places are the references under which to look for ref, mirrors first.
@@ -99,31 +91,12 @@ func (r *registry) manifestAt(ctx context.Context, ref name.Reference, platform 
 	if err != nil {
 		return lower.Manifest{}, err
 	}
-	transport := &cautious{next: remote.DefaultTransport, plain: r.isPlain(ref.Context().RegistryStr())}
-	found, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(transport), remote.WithPlatform(v1.Platform{
-		OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant, OSVersion: platform.OSVersion,
-	}))
-	if err != nil {
-		return lower.Manifest{}, err
+	m, err := hlbregistry.Get(ctx, ref, auth, r.isPlain(ref.Context().RegistryStr()), platform)
+	var plain *hlbregistry.PlainError
+	if errors.As(err, &plain) {
+		err = fmt.Errorf("%w: the BuildCache does not say so in spec.buildkit.registries", plain)
 	}
-	m := lower.Manifest{Digest: digest.Digest(found.Digest.String())}
-	if found.MediaType.IsIndex() {
-		m.Index = string(found.Manifest)
-	}
-	image, err := found.Image()
-	if err != nil {
-		return lower.Manifest{}, err
-	}
-	manifest, err := image.RawManifest()
-	if err != nil {
-		return lower.Manifest{}, err
-	}
-	config, err := image.RawConfigFile()
-	if err != nil {
-		return lower.Manifest{}, err
-	}
-	m.Manifest, m.Config = string(manifest), string(config)
-	return m, nil
+	return m, err
 }
 
 // authenticator has the credentials for reading a reference.

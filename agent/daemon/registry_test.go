@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
@@ -40,24 +41,26 @@ fs default() {
 		credentials [][]byte
 		registries  []v1alpha1.RegistryHost
 		ok          bool
+		wantMessage string
 	}{
-		"with credentials":    {registry.Address, credentials, plain, true},
-		"without credentials": {registry.Address, nil, plain, false},
+		"with credentials":                               {registry.Address, credentials, plain, true, ""},
+		"without credentials":                            {registry.Address, nil, plain, false, "app"},
+		"over http, which the BuildCache does not allow": {registry.Address, credentials, nil, false, "spec.buildkit.registries"},
 		"through a mirror": {"registry.example.com", credentials, append([]v1alpha1.RegistryHost{
 			{Host: "registry.example.com", Scheme: "HTTPS", Mirrors: []string{registry.Address}},
-		}, plain...), true},
+		}, plain...), true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			job := inline(program(tc.host))
 			job.Inputs.Registries, job.Registries = tc.credentials, tc.registries
 			job.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: registry.Ref("looked-up:1")}}
-			if tc.credentials == nil {
+			if !tc.ok {
 				job.Spec.Outputs = nil
 			}
 			out, err := d.Build(t.Context(), job)
 			var refused *daemon.CompileError
-			if !tc.ok && !errors.As(err, &refused) {
-				t.Fatalf("got %v, want a diagnostic", err)
+			if !tc.ok && (!errors.As(err, &refused) || !strings.Contains(err.Error(), tc.wantMessage)) {
+				t.Fatalf("got %v, want a diagnostic with %q", err, tc.wantMessage)
 			}
 			if tc.ok && (err != nil || len(out.Outputs) != 1 || out.Outputs[0].Digest == image.Digest) {
 				t.Fatalf("got %+v, %v", out, err)

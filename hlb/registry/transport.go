@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package daemon
+package registry
 
 import (
 	"fmt"
@@ -23,7 +23,7 @@ type cautious struct {
 // RoundTrip implements http.RoundTripper.
 func (c *cautious) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !c.plain {
-		return nil, fmt.Errorf("%s is not asked over http: its BuildCache does not say so in spec.buildkit.registries", r.URL.Host)
+		return nil, &PlainError{r.URL.Host}
 	}
 	answer, err := c.next.RoundTrip(r)
 	if err != nil {
@@ -32,6 +32,14 @@ func (c *cautious) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer.Body = &boundedBody{ReadCloser: answer.Body, host: r.URL.Host, left: answerLimit}
 	return answer, nil
 }
+
+// PlainError says that a registry, or the place it refers to, speaks http where that is not allowed.
+type PlainError struct {
+	// Host with its port.
+	Host string
+}
+
+func (e *PlainError) Error() string { return e.Host + " is not asked over http" }
 
 // boundedBody fails when more than left bytes are read.
 type boundedBody struct {
