@@ -99,6 +99,8 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	}
 	w.mounts = newMounts(w)
 	w.inventory.snapshots = w.mounts.State
+	w.hygiene = newHygiene(w)
+	w.inventory.cleaned = w.hygiene.condition
 	a := &Agent{opts: opts, mgr: mgr, worker: w, log: log, end: end}
 	return a, errors.Join(w.setUp(mgr), a.addProbes())
 }
@@ -153,6 +155,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // everything outlives ctx, to drain
 	defer stop()
 	managed, leased, inventoried, snapshotted := make(chan error, 1), make(chan error, 1), make(chan struct{}), make(chan struct{})
+	cleaned := make(chan struct{})
 	leaseCtx, release := context.WithCancel(working)
 	defer release()
 	go func() { managed <- a.mgr.Start(working) }()
@@ -169,6 +172,12 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.worker.mounts.run(working)
 		}
 	}()
+	go func() {
+		defer close(cleaned)
+		if a.mgr.GetCache().WaitForCacheSync(working) {
+			a.worker.hygiene.run(working)
+		}
+	}()
 	select {
 	case <-ctx.Done():
 	case err := <-managed:
@@ -178,6 +187,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	stop()
 	<-inventoried
 	<-snapshotted
+	<-cleaned
 	return errors.Join(<-managed, <-leased) // the Lease is released last, when nothing of the agent runs any more
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,6 +46,7 @@ type inventory struct {
 	lease     *lease.Keeper
 	load      func() (running int, draining bool)
 	isolation v1alpha1.Isolation
+	cleaned   func() *metav1.Condition // how the last clean-up of the registry went, nil for none
 	events    events.EventRecorder
 	log       logr.Logger
 	now       func() time.Time

@@ -109,6 +109,15 @@ func (r *Repository) Manifest(ctx context.Context, tag string) (Manifest, bool, 
 	return m, true, nil
 }
 
+// Digest is what a tag stands for, as sha256:….
+func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
+	found, err := remote.Head(r.repo.Tag(tag), r.with(ctx)...)
+	if err != nil {
+		return "", err
+	}
+	return found.Digest.String(), nil
+}
+
 // Delete deletes a tag; one that is gone is no error. Other tags of the same manifest stay, which is why no manifest is deleted by its digest.
 func (r *Repository) Delete(ctx context.Context, tag string) error {
 	err := remote.Delete(r.repo.Tag(tag), r.with(ctx)...)

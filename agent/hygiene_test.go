@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+)
+
+// repo is a repository of a real registry.
+type repo struct {
+	t  *testing.T
+	in name.Repository
+}
+
+func newRepo(t *testing.T) *repo {
+	t.Helper()
+	in, err := name.NewRepository(buildkittest.StartRegistry(t).Ref("team/cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &repo{t, in}
+}
+
+// push gives the same small image all the tags, as registries share manifests.
+func (r *repo) push(tags ...string) {
+	r.t.Helper()
+	for _, tag := range tags {
+		if err := remote.Write(r.in.Tag(tag), empty.Image); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// eventually waits until the repository holds just these tags.
+func (r *repo) eventually(want ...string) {
+	r.t.Helper()
+	slices.Sort(want)
+	envtestkit.Eventually(r.t, func() error {
+		got, err := remote.List(r.in)
+		slices.Sort(got)
+		if err == nil && !slices.Equal(got, want) {
+			err = fmt.Errorf("the repository holds %v, want %v", got, want)
+		}
+		return err
+	})
+}
+
+// cleaned waits until the daemon says so of the registry.
+func (w *world) cleaned(reason string) {
+	w.t.Helper()
+	envtestkit.Eventually(w.t, func() error {
+		bd := &v1alpha1.BuildDaemon{}
+		if err := w.Client.Get(w.t.Context(), types.NamespacedName{Namespace: w.ns, Name: "cache-0"}, bd); err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(bd.Status.Conditions, v1alpha1.ConditionRegistryCleaned)
+		if c == nil || c.Reason != reason {
+			return fmt.Errorf("the condition is %+v, want %s", c, reason)
+		}
+		return nil
+	})
+}
+
+func withRetention(repository string, spec v1alpha1.RegistryRetentionSpec) func(*v1alpha1.BuildCache) {
+	return func(c *v1alpha1.BuildCache) {
+		c.Finalizers = []string{"example.com/hold"}
+		c.Spec.Registry = &v1alpha1.RegistryCacheSpec{Repository: repository, Retention: spec}
+	}
+}
+
+func TestTagsOutOfUseAreDeletedFromTheRegistry(t *testing.T) {
+	r := newRepo(t)
+	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{Duration: time.Hour}}))
+	long := time.Now().Add(-48 * time.Hour)
+	gone := cacheref.MountTag(w.ns, "go", long, "cache-0")
+	stay := []string{"latest", cacheref.MountTag("elsewhere", "go", long, "cache-0"), cacheref.Tag(w.ns, "app"), cacheref.MountTag(w.ns, "go", time.Now(), "cache-0")}
+	r.push(append(stay, gone)...)
+	w.start(&fakeBuilder{}, "pod-1")
+	r.eventually(stay...)
+	w.cleaned(v1alpha1.ReasonExpiredTagsDeleted)
+}
+
+func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
+	r := newRepo(t)
+	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryDelete}))
+	stay := []string{"latest", cacheref.Tag("elsewhere", "key-b"), cacheref.Tag(w.ns, "of another BuildCache")}
+	r.push(append(stay, cacheref.Tag(w.ns, "key-b"))...)
+	w.start(&fakeBuilder{}, "pod-1")
+	w.eventually(w.bind("b", "program"), "the build is complete", buildstatus.IsFinal)
+	cache := &v1alpha1.BuildCache{}
+	if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.ns, Name: "cache"}, cache); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Client.Delete(t.Context(), cache); err != nil {
+		t.Fatal(err)
+	}
+	w.cleaned(v1alpha1.ReasonOrphanedTagsDeleted)
+	r.eventually(stay...)
+}
+
+func TestARegistryThatIsAwayIsReported(t *testing.T) {
+	w := newWorld(t, withRetention("localhost:1/team/cache", v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{Duration: time.Hour}}))
+	w.start(&fakeBuilder{}, "pod-1")
+	w.cleaned(v1alpha1.ReasonCleanUpFailed)
+}
