@@ -13,6 +13,6 @@ step go run ./hack/cluster build
 mapfile -t unit < <(go list ./... | grep -v -e /test/contract -e /test/e2e -e /test/envtest -e /test/scale)
 step go test -timeout 20m "${unit[@]}"
 step go test -timeout 20m -p 1 ./test/envtest/... ./test/scale/... ./test/contract/...
-step go test -timeout 20m -p 1 -tags integration ./hlb/solve
+step go test -timeout 20m -p 1 -tags integration ./hlb/solve ./cmd/hlb
 step go test -timeout 40m -p 1 -v ./test/e2e/...
 exit "$status"

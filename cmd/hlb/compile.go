@@ -99,7 +99,7 @@ func (s *streams) compile(ctx context.Context, file string, flags programFlags, 
 			return nil, err
 		}
 		defer c.Close()
-		req, found, err = solve.Compile(ctx, c, prog, flags.options, solve.Options{Session: sessions()})
+		req, found, err = solve.Compile(ctx, c, prog, flags.online(), solve.Options{Session: sessions()})
 		if err != nil {
 			return nil, fmt.Errorf("compile with the daemon at %s: %w", flags.addr, err)
 		}

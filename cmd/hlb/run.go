@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/openllb/hlb-operator/hlb"
+	"github.com/openllb/hlb-operator/hlb/registry"
 	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
@@ -55,6 +56,13 @@ func sessions() []session.Attachable {
 	})}
 }
 
+// online are the options of a compile that may use the network: it looks manifests up as this process's user.
+func (f *programFlags) online() hlb.Options {
+	opts := f.options
+	opts.Registry = registry.User{}
+	return opts
+}
+
 // build compiles and runs a program while display shows both.
 func (s *streams) build(ctx context.Context, c *client.Client, prog hlb.Program, flags programFlags, display progressui.Display) error {
 	status := make(chan *client.SolveStatus)
@@ -77,7 +85,7 @@ func (s *streams) build(ctx context.Context, c *client.Client, prog hlb.Program,
 	})
 	group.Go(func() (err error) {
 		defer close(status)
-		if req, found, err = solve.Compile(ctx, c, prog, flags.options, opts); err != nil || req == nil {
+		if req, found, err = solve.Compile(ctx, c, prog, flags.online(), opts); err != nil || req == nil {
 			return err
 		}
 		result, err = solve.Run(ctx, c, req, opts)
