@@ -61,7 +61,10 @@ func (r *BuildCacheReconciler) SetupWithManager(mgr ctrl.Manager) error {
 // Reconcile brings the fleet a step nearer to the spec and reports. Called twice on the same world, it changes nothing the second time.
 func (r *BuildCacheReconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
 	if !cache.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil // everything is owned, so garbage collection does the rest
+		return r.finish(ctx, cache)
+	}
+	if err := r.keepFinalizer(ctx, cache); err != nil {
+		return ctrl.Result{}, err
 	}
 	var daemons v1alpha1.BuildDaemonList
 	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), client.MatchingLabels{v1alpha1.LabelCache: cache.Name}); err != nil {

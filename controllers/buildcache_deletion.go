@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+const (
+	// finalizerRegistry keeps a BuildCache, and so its daemons, until they have deleted its tags from the registry.
+	finalizerRegistry = "build.openllb.dev/registry"
+	// cleanUpPatience is how long a deletion waits for that.
+	cleanUpPatience = 5 * time.Minute
+)
+
+// cleansRegistry says whether tags are to be deleted with the BuildCache.
+func cleansRegistry(cache *v1alpha1.BuildCache) bool {
+	return cache.Spec.Registry != nil && cache.Spec.Registry.Retention.OnDelete == v1alpha1.RegistryDelete
+}
+
+// keepFinalizer puts the finalizer on while the spec asks for it.
+func (r *BuildCacheReconciler) keepFinalizer(ctx context.Context, cache *v1alpha1.BuildCache) error {
+	before := cache.DeepCopy()
+	changed := false
+	if cleansRegistry(cache) {
+		changed = controllerutil.AddFinalizer(cache, finalizerRegistry)
+	} else {
+		changed = controllerutil.RemoveFinalizer(cache, finalizerRegistry)
+	}
+	if !changed {
+		return nil
+	}
+	if err := r.Client.Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("write finalizer: %w", err)
+	}
+	return nil
+}
+
+// cleanUpVerdict says whether a BuildCache that is being deleted may go, and what to tell of its tags. Its daemons do the work, since only they may
+// read the registry's Secret.
+func cleanUpVerdict(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, now time.Time) (done, ok bool, message string) {
+	if !cleansRegistry(cache) {
+		return true, true, "The registry is left as it is"
+	}
+	ready := false
+	for i := range daemons {
+		conditions := daemons[i].Status.Conditions
+		ready = ready || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady)
+		c := meta.FindStatusCondition(conditions, v1alpha1.ConditionRegistryCleaned)
+		switch {
+		case c == nil || c.LastTransitionTime.Before(cache.DeletionTimestamp) && c.Reason != v1alpha1.ReasonOrphanedTagsDeleted:
+		case c.Reason == v1alpha1.ReasonOrphanedTagsDeleted:
+			return true, true, "Tags that nobody else uses were deleted from the registry"
+		case c.Reason == v1alpha1.ReasonDeletesRefused:
+			return true, false, "Tags stay in the registry: " + c.Message
+		}
+	}
+	switch {
+	case !ready:
+		return true, false, "Tags stay in the registry: no daemon is ready to delete them"
+	case now.Sub(cache.DeletionTimestamp.Time) >= cleanUpPatience:
+		return true, false, fmt.Sprintf("Tags stay in the registry: they were not deleted within %v", cleanUpPatience)
+	}
+	return false, false, ""
+}
+
+// finish lets a BuildCache go when its tags are gone from the registry, or will not go. Everything else is owned, so garbage collection does the rest.
+func (r *BuildCacheReconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(cache, finalizerRegistry) {
+		return ctrl.Result{}, nil
+	}
+	var daemons v1alpha1.BuildDaemonList
+	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), client.MatchingLabels{v1alpha1.LabelCache: cache.Name}); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list BuildDaemons: %w", err)
+	}
+	now := r.Clock.Now()
+	done, ok, message := cleanUpVerdict(cache, daemons.Items, now)
+	if !done {
+		return ctrl.Result{RequeueAfter: max(cleanUpPatience-now.Sub(cache.DeletionTimestamp.Time), time.Second)}, nil
+	}
+	before := cache.DeepCopy()
+	controllerutil.RemoveFinalizer(cache, finalizerRegistry)
+	if err := r.Client.Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("remove finalizer: %w", err)
+	}
+	kind, reason := corev1.EventTypeNormal, v1alpha1.ReasonOrphanedTagsDeleted
+	if !ok {
+		kind, reason = corev1.EventTypeWarning, v1alpha1.ReasonCleanUpFailed
+	}
+	r.Events.Eventf(cache, nil, kind, reason, "CleanRegistry", "%s", message)
+	return ctrl.Result{}, nil
+}
