@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// ImportPolicy says when the registry cache is read.
+// +kubebuilder:validation:Enum=OnFreshDaemon;Never
+type ImportPolicy string
+
+// The import policies.
+const (
+	ImportOnFreshDaemon ImportPolicy = "OnFreshDaemon"
+	ImportNever         ImportPolicy = "Never"
+)
+
+// ExportPolicy says when the registry cache is written.
+// +kubebuilder:validation:Enum=OnFreshDaemon;Always;Never
+type ExportPolicy string
+
+// The export policies.
+const (
+	ExportOnFreshDaemon ExportPolicy = "OnFreshDaemon"
+	ExportAlways        ExportPolicy = "Always"
+	ExportNever         ExportPolicy = "Never"
+)
+
+// RegistryCacheSpec says where the registry cache lives and when it is used.
+type RegistryCacheSpec struct {
+	// repository to keep cache manifests in, without a tag: registry.example.com/team/build-cache. The operator writes only tags
+	// that begin with "cache-", one a namespace and cache key.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && self.contains('/') && !self.substring(self.lastIndexOf('/')).contains(':')",message="repository is host/path without a tag or digest, for example registry.example.com/team/build-cache"
+	Repository string `json:"repository"`
+
+	// secretRef names a Secret of type kubernetes.io/dockerconfigjson with credentials for the repository.
+	// +optional
+	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
+
+	// import says when a build reads the cache.
+	// +optional
+	// +kubebuilder:default=OnFreshDaemon
+	Import ImportPolicy `json:"import,omitempty"`
+
+	// export says when a build writes the cache, and how.
+	// +optional
+	// +kubebuilder:default={}
+	Export RegistryExportSpec `json:"export,omitempty"`
+
+	// retention says how long what the operator writes there stays.
+	// +optional
+	// +kubebuilder:default={}
+	Retention RegistryRetentionSpec `json:"retention,omitempty"`
+}
+
+// RegistryExportSpec says when and how the registry cache is written. Exports are best-effort: they never fail a build.
+type RegistryExportSpec struct {
+	// policy: after builds that landed on a daemon fresh for their key, always, or never.
+	// +optional
+	// +kubebuilder:default=OnFreshDaemon
+	Policy ExportPolicy `json:"policy,omitempty"`
+	// mode max exports every step, min only those of the result.
+	// +optional
+	// +kubebuilder:default=max
+	// +kubebuilder:validation:Enum=max;min
+	Mode string `json:"mode,omitempty"`
+	// compression of the exported layers.
+	// +optional
+	// +kubebuilder:default=zstd
+	// +kubebuilder:validation:Enum=zstd;gzip;estargz;uncompressed
+	Compression string `json:"compression,omitempty"`
+}
