@@ -16,10 +16,17 @@ import (
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
 // prunedShown is the API's limit of the mounts in a BuildDaemon's status.gc.lastPrune.
 const prunedShown = 16
+
+// volumeBytes is the size of the volume that the BuildCache gives each daemon.
+func volumeBytes(cache *v1alpha1.BuildCache) int64 {
+	size := sizing.VolumeSize(cache)
+	return size.Value()
+}
 
 // collect prunes what the BuildCache's policies and the volume ask for, given a look at the daemon, and looks again when something was pruned.
 func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
@@ -28,7 +35,7 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	if cache == nil || err != nil || cache.Spec.Storage.GC == (v1alpha1.GCSpec{}) {
 		return // nothing is pruned by a policy that nobody has stated
 	}
-	budget := gc.BudgetOf(vol, cache.Spec.Storage.Size.Value(), cache.Spec.Storage.GC)
+	budget := gc.BudgetOf(vol, volumeBytes(cache), cache.Spec.Storage.GC)
 	i.mu.Lock()
 	i.budget = budget
 	i.mu.Unlock()

@@ -60,7 +60,7 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 	conditions := daemonConditions(unreached, draining, running)
 	conditions = append(conditions, diskCondition(vol, budget))
 	if seen != nil && cache != nil {
-		conditions = append(conditions, policyCondition(seen, cache.Spec.Storage.Size.Value()))
+		conditions = append(conditions, policyCondition(seen, volumeBytes(cache)))
 	}
 	if c := i.cleaned(); c != nil {
 		conditions = append(conditions, *c)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/gcrules"
+	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
 // daemonConfig is the part of buildkitd.toml that the operator writes; names are BuildKit's own.
@@ -66,7 +67,7 @@ func desiredConfig(cache *v1alpha1.BuildCache) (string, error) {
 			Snapshotter:    "overlayfs",
 			GC:             true,
 			MaxParallelism: spec.MaxParallelism,
-			GCPolicy:       desiredGCPolicy(ptr.To(volumeSize(cache)).Value()),
+			GCPolicy:       desiredGCPolicy(ptr.To(sizing.VolumeSize(cache)).Value()),
 		}},
 	}
 	for _, e := range spec.Entitlements {

@@ -15,5 +15,5 @@ func fleetSizing(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon) *v1
 			reports = append(reports, daemons[i].Status.Sizing)
 		}
 	}
-	return sizing.Advise(reports, cache.Spec.Storage.Size)
+	return sizing.Advise(reports, sizing.VolumeSize(cache))
 }

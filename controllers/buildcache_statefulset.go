@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
 // Images are what the daemon pods run; both non-empty.
@@ -59,7 +60,7 @@ func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, restart strin
 					AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 					StorageClassName: cache.Spec.Storage.StorageClassName,
 					Resources: corev1.VolumeResourceRequirements{
-						Requests: corev1.ResourceList{corev1.ResourceStorage: volumeSize(cache)},
+						Requests: corev1.ResourceList{corev1.ResourceStorage: sizing.VolumeSize(cache)},
 					},
 				},
 			}},

@@ -19,24 +19,17 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
 // expandPause is the least time between two steps of autoExpand: a volume must have grown, and its daemon have reported so, before it can be judged
 // again.
 const expandPause = 10 * time.Minute
 
-// volumeSize is the size that each volume is to have.
-func volumeSize(cache *v1alpha1.BuildCache) resource.Quantity {
-	if s := cache.Status.Storage; s != nil && s.Size.Cmp(cache.Spec.Storage.Size) > 0 && cache.Spec.Storage.AutoExpand != nil {
-		return s.Size
-	}
-	return cache.Spec.Storage.Size
-}
-
 // desiredStorage is what status.storage becomes: the size of the spec, or what autoExpand makes of it. why names the daemon that asks for more, and is
 // empty when nothing grows.
 func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, now time.Time) (storage v1alpha1.StorageStatus, why string) {
-	storage = v1alpha1.StorageStatus{Size: volumeSize(cache)}
+	storage = v1alpha1.StorageStatus{Size: sizing.VolumeSize(cache)}
 	if s := cache.Status.Storage; s != nil {
 		storage.ExpandedTime = s.ExpandedTime
 	}
@@ -68,7 +61,8 @@ func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, 
 	return storage, ""
 }
 
-// resize is how far the fleet's volumes are on their way to the wanted size.
+// resize is how far the volumes of the wanted daemons are on their way to the wanted size. Those of daemons that were scaled away grow when these come
+// back: many drivers enlarge a file system only where it is mounted.
 type resize struct {
 	claims          int
 	growing         int    // asked for more and not there yet
@@ -117,9 +111,14 @@ func (r *BuildCacheReconciler) growVolumes(ctx context.Context, cache *v1alpha1.
 	if err := r.Client.List(ctx, &claims, client.InNamespace(cache.Namespace), client.MatchingLabels(daemonLabels(cache))); err != nil {
 		return nil, fmt.Errorf("list volume claims: %w", err)
 	}
-	out, size := &resize{claims: len(claims.Items)}, volumeSize(cache)
+	awake := claimNames(cache)
+	out, size := &resize{}, sizing.VolumeSize(cache)
 	for i := range claims.Items {
 		claim := &claims.Items[i]
+		if !awake[claim.Name] {
+			continue
+		}
+		out.claims++
 		has := claim.Spec.Resources.Requests[corev1.ResourceStorage]
 		if has.Cmp(size) < 0 && claim.DeletionTimestamp.IsZero() {
 			refused, err := r.refusal(ctx, claim)
@@ -144,6 +143,15 @@ func (r *BuildCacheReconciler) growVolumes(ctx context.Context, cache *v1alpha1.
 		out.see(claim)
 	}
 	return out, nil
+}
+
+// claimNames are the names that the StatefulSet gives the claims of the wanted daemons.
+func claimNames(cache *v1alpha1.BuildCache) map[string]bool {
+	names := map[string]bool{}
+	for ordinal := range wantedReplicas(cache) {
+		names[volumeCache+"-"+daemonName(cache.Name, ordinal)] = true
+	}
+	return names
 }
 
 // refusal says why a claim's storage class lets no volume grow, empty when it does.

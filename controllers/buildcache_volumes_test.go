@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/envtestkit"
@@ -131,6 +132,33 @@ func TestALargerSizeGrowsTheClaims(t *testing.T) {
 	}
 	if c := meta.FindStatusCondition(read(w, cache).Status.Conditions, v1alpha1.ConditionVolumesResized); c == nil || c.Status != metav1.ConditionTrue {
 		t.Errorf("condition is %+v", c)
+	}
+}
+
+func TestAClaimOfADaemonThatWasScaledAwayWaits(t *testing.T) {
+	w := newWorld(t)
+	cache := testbuild.BuildCache(w.ns, "cache", testbuild.WithReplicas(0))
+	w.create(cache)
+	claim := w.claim(w.class(true))
+	size := func() string {
+		_, err := w.caches.Reconcile(t.Context(), read(w, cache))
+		w.must(err)
+		got := read(w, claim).Spec.Resources.Requests[corev1.ResourceStorage]
+		return got.String()
+	}
+	size()
+	read(w, cache).Spec.Storage.Size = resource.MustParse("20Gi")
+	w.must(w.c.Update(t.Context(), cache))
+	if got := size(); got != "10Gi" {
+		t.Errorf("asleep, the claim asks for %s", got)
+	}
+	if c := meta.FindStatusCondition(read(w, cache).Status.Conditions, v1alpha1.ConditionVolumesResized); c != nil {
+		t.Errorf("condition is %+v: nothing that is mounted can grow", c)
+	}
+	cache.Spec.Replicas = ptr.To[int32](1)
+	w.must(w.c.Update(t.Context(), cache))
+	if got := size(); got != "20Gi" {
+		t.Errorf("awake, the claim asks for %s", got)
 	}
 }
 

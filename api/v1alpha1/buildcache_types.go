@@ -48,6 +48,7 @@ type BuildCacheSpec struct {
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName can't be changed: existing claims keep their class. Make a new BuildCache and move builds to it by cacheRef"
 // +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",message="size can't shrink: volumes only grow. Make a new BuildCache of the wanted size and move builds to it by cacheRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.autoExpand) || quantity(self.autoExpand.maxSize).compareTo(quantity(self.size)) >= 0",message="autoExpand.maxSize must be at least size"
+// +kubebuilder:validation:XValidation:rule="!has(self.autoExpand) || !has(self.gc) || self.autoExpand.thresholdPercent + self.gc.freePercent < 100",message="autoExpand.thresholdPercent and gc.freePercent must be less than 100 together: otherwise garbage collection makes room before the threshold is reached"
 type StorageSpec struct {
 	// size of each daemon's volume, at least 1Gi. It can be raised where the storage class allows expansion; running builds are not disturbed.
 	// +required

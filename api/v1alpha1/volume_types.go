@@ -12,11 +12,12 @@ type AutoExpandSpec struct {
 	// maxSize is never exceeded.
 	// +required
 	MaxSize resource.Quantity `json:"maxSize"`
-	// thresholdPercent of a volume in use from which the fleet's volumes grow.
+	// thresholdPercent of a volume in use from which the fleet's volumes grow. Together with gc.freePercent it is below 100: beyond that, garbage
+	// collection makes room first and no volume ever fills up so far.
 	// +optional
-	// +kubebuilder:default=80
-	// +kubebuilder:validation:Minimum=50
-	// +kubebuilder:validation:Maximum=95
+	// +kubebuilder:default=70
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=89
 	ThresholdPercent int32 `json:"thresholdPercent,omitempty"`
 	// stepPercent of the present size is added each time, rounded up to a whole GiB.
 	// +optional

@@ -141,9 +141,13 @@ func TestBuildCacheStorageIsKept(t *testing.T) {
 		before, after func(*cacheSpec)
 		want          string
 	}{
-		"the size can grow":         {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, ""},
-		"the size can't shrink":     {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "size can't shrink"},
-		"it may expand by itself":   {nil, expand("10Gi"), ""},
+		"the size can grow":       {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, ""},
+		"the size can't shrink":   {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "size can't shrink"},
+		"it may expand by itself": {nil, expand("10Gi"), ""},
+		"nor beyond what garbage collection leaves": {nil, func(s *cacheSpec) {
+			expand("20Gi")(s)
+			s.Storage.AutoExpand.ThresholdPercent = 80
+		}, "must be less than 100 together"},
 		"but not to less":           {nil, expand("9Gi"), "autoExpand.maxSize must be at least size"},
 		"the size can be respelled": {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("10240Mi") }, ""},
 		"a class can't be added":    {nil, func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, strings.ToUpper(class[:1]) + class[1:]},
@@ -188,7 +192,8 @@ func TestBuildCacheDefaults(t *testing.T) {
 	want.BuildKit.Registries = []v1alpha1.RegistryHost{{Host: "h", Scheme: "HTTPS"}}
 	want.Registry = &v1alpha1.RegistryCacheSpec{Repository: "h/r", Import: v1alpha1.ImportOnFreshDaemon, Export: v1alpha1.RegistryExportSpec{
 		Policy: v1alpha1.ExportOnFreshDaemon, Mode: "max", Compression: "zstd",
-	}}
+	}, Retention: v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryRetain}}
+	want.Storage.GC = v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20} // the builders leave it out: agents of tests prune nothing
 	if diff := cmp.Diff(want, cache.Spec); diff != "" {
 		t.Errorf("defaults differ (-want +got):\n%s", diff)
 	}
