@@ -51,28 +51,27 @@ func (m *mounts) run(ctx context.Context) {
 	looks := time.NewTicker(snapshotEvery)
 	defer looks.Stop()
 	for {
+		m.look(ctx) // at once: a request is known by a change of what the first look found
 		select {
 		case <-ctx.Done():
 			return
 		case <-looks.C:
-			m.look(ctx)
 		}
 	}
 }
 
 // look makes the snapshots that are due, one after the other.
 func (m *mounts) look(ctx context.Context) {
-	cache := m.inventory.buildCache(ctx)
-	if _, held := m.inventory.lease.Session(); !held || cache == nil || !m.inventory.isServing() {
-		return
-	}
-	m.must(m.State.Keep(m.inventory.mountBytes()))
-	bd := &v1alpha1.BuildDaemon{}
-	if err := m.inventory.client.Get(ctx, m.inventory.name(), bd); err != nil {
+	cache, bd := m.inventory.buildCache(ctx), &v1alpha1.BuildDaemon{}
+	if cache == nil || m.inventory.client.Get(ctx, m.inventory.name(), bd) != nil {
 		return
 	}
 	request := cache.Annotations[v1alpha1.AnnotationSnapshotAt] + "|" + bd.Annotations[v1alpha1.AnnotationSnapshotAt]
 	m.must(m.State.Ask(request, func(string) bool { return true }))
+	if _, held := m.inventory.lease.Session(); !held || !m.inventory.isServing() {
+		return
+	}
+	m.must(m.State.Keep(m.inventory.mountBytes()))
 	for _, id := range m.Due(cache) {
 		m.take(ctx, cache, bd, id)
 	}
