@@ -281,4 +281,9 @@ func TestSilentDaemonIsGivenUp(t *testing.T) {
 	if read(w, l); len(l.OwnerReferences) != 1 || l.Spec.HolderIdentity != nil {
 		t.Errorf("the Lease that was deleted comes back as %+v", l)
 	}
+	w.setDaemon(0, testbuild.Serving) // an agent that dies while its Lease is gone
+	if d, after = look(); after != 0 {
+		t.Errorf("the Lease is waited for %s, after it had run out before", after)
+	}
+	expect(d, metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)
 }

@@ -68,11 +68,17 @@ func (r *BuildDaemonReconciler) Reconcile(ctx context.Context, daemon *v1alpha1.
 		}
 		return ctrl.Result{}, applyOwned(ctx, r.Client, daemon, desiredLease(daemon)) // its creation wakes us again
 	}
-	state, left := r.leases.look(lease, r.Clock.Now())
+	state, left := r.leases.look(lease, wasReported(daemon), r.Clock.Now())
 	if state == alive {
 		return ctrl.Result{RequeueAfter: left}, nil
 	}
 	return ctrl.Result{}, r.giveUp(ctx, daemon, state)
+}
+
+// wasReported says whether an agent has ever reported on the daemon.
+func wasReported(d *v1alpha1.BuildDaemon) bool {
+	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason != v1alpha1.ReasonNotStarted
 }
 
 // giveUp says on the BuildDaemon that nobody answers for it; its builds are given away because of it.

@@ -32,35 +32,44 @@ type leaseWatch struct {
 }
 
 type sighting struct {
-	holder  string
-	renewed time.Time // as the agent wrote it
-	at      time.Time // on this process's clock
+	holder   string
+	renewed  time.Time     // as the agent wrote it
+	at       time.Time     // on this process's clock
+	duration time.Duration // how long the Lease may stay unchanged
 }
+
+// unknownDuration is assumed of a Lease that was deleted before this process saw it. Agents' Leases last no longer.
+const unknownDuration = 15 * time.Second
 
 func newLeaseWatch() *leaseWatch { return &leaseWatch{seen: map[types.NamespacedName]sighting{}} }
 
-// look says how the Lease stands now and, while it is alive, how long it may stay unchanged.
-func (w *leaseWatch) look(lease *coordinationv1.Lease, now time.Time) (liveness, time.Duration) {
+// look says how the Lease stands now and, while it is alive, how long it may stay unchanged. A Lease without a holder, of a daemon that has been
+// reported on, was deleted and made anew: its agent may work on for as long as the old one lasts.
+func (w *leaseWatch) look(lease *coordinationv1.Lease, reported bool, now time.Time) (liveness, time.Duration) {
 	name := types.NamespacedName{Namespace: lease.Namespace, Name: lease.Name}
-	if lease.Spec.RenewTime == nil || lease.Spec.HolderIdentity == nil {
+	blank := lease.Spec.RenewTime == nil || lease.Spec.HolderIdentity == nil
+	switch {
+	case blank && !reported:
+		w.forget(name)
 		return neverSeen, 0
-	}
-	if *lease.Spec.HolderIdentity == "" {
+	case !blank && *lease.Spec.HolderIdentity == "":
 		w.forget(name)
 		return released, 0
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	last, known := w.seen[name]
-	if !known || last.holder != *lease.Spec.HolderIdentity || !last.renewed.Equal(lease.Spec.RenewTime.Time) {
+	switch {
+	case blank && !known:
+		last = sighting{at: now, duration: unknownDuration}
+	case !blank && (!known || last.holder != *lease.Spec.HolderIdentity || !last.renewed.Equal(lease.Spec.RenewTime.Time)):
 		last = sighting{holder: *lease.Spec.HolderIdentity, renewed: lease.Spec.RenewTime.Time, at: now}
-		w.seen[name] = last
+		if seconds := lease.Spec.LeaseDurationSeconds; seconds != nil {
+			last.duration = time.Duration(*seconds) * time.Second
+		}
 	}
-	duration := leaseGrace
-	if lease.Spec.LeaseDurationSeconds != nil {
-		duration += time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second
-	}
-	if left := last.at.Add(duration).Sub(now); left > 0 {
+	w.seen[name] = last
+	if left := last.at.Add(last.duration + leaseGrace).Sub(now); left > 0 {
 		return alive, left
 	}
 	return expired, 0

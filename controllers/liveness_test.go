@@ -27,27 +27,35 @@ func lease(holder string, renewed time.Time) *coordinationv1.Lease {
 func TestLeaseIsJudgedByOwnClock(t *testing.T) {
 	w := newLeaseWatch()
 	now, theirs := envtestkit.Epoch, envtestkit.Epoch.Add(-time.Hour)
+	lost := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c-0"}}
 	steps := []struct {
 		name     string
+		reported bool
 		after    time.Duration
 		lease    *coordinationv1.Lease
 		want     liveness
 		wantLeft time.Duration
 	}{
-		{"without a holder", 0, &coordinationv1.Lease{}, neverSeen, 0},
-		{"first seen", 0, lease("a", theirs), alive, 17 * time.Second},
-		{"unchanged for a while", 16 * time.Second, lease("a", theirs), alive, time.Second},
-		{"renewed in time", 0, lease("a", theirs.Add(time.Second)), alive, 17 * time.Second},
-		{"unchanged for its time and the grace", 17 * time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
-		{"still unchanged", time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
-		{"renewed late", 0, lease("a", theirs.Add(2*time.Second)), alive, 17 * time.Second},
-		{"taken by another with the same time", 16 * time.Second, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
-		{"released", 0, lease("", theirs.Add(2*time.Second)), released, 0},
-		{"taken again", 0, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+		{"without a holder", false, 0, lost, neverSeen, 0},
+		{"first seen", true, 0, lease("a", theirs), alive, 17 * time.Second},
+		{"unchanged for a while", true, 16 * time.Second, lease("a", theirs), alive, time.Second},
+		{"renewed in time", true, 0, lease("a", theirs.Add(time.Second)), alive, 17 * time.Second},
+		{"unchanged for its time and the grace", true, 17 * time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
+		{"still unchanged", true, time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
+		{"renewed late", true, 0, lease("a", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+		{"taken by another with the same time", true, 16 * time.Second, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+		{"released", true, 0, lease("", theirs.Add(2*time.Second)), released, 0},
+		{"taken again", true, 0, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+		{"deleted and made anew", true, 16 * time.Second, lost, alive, time.Second},
+		{"not taken again", true, time.Second, lost, expired, 0},
+		{"taken again after all", true, 0, lease("c", theirs), alive, 17 * time.Second},
+		{"of a new daemon of that name", false, 0, lost, neverSeen, 0},
+		{"deleted before it was seen", true, 0, lost, alive, 17 * time.Second},
+		{"still not taken", true, 17 * time.Second, lost, expired, 0},
 	}
 	for _, s := range steps {
 		now = now.Add(s.after)
-		if got, left := w.look(s.lease, now); got != s.want || left != s.wantLeft {
+		if got, left := w.look(s.lease, s.reported, now); got != s.want || left != s.wantLeft {
 			t.Errorf("%s: %d with %s left, want %d with %s", s.name, got, left, s.want, s.wantLeft)
 		}
 	}
@@ -55,7 +63,7 @@ func TestLeaseIsJudgedByOwnClock(t *testing.T) {
 
 func TestRestartedManagerWaitsAWholeLease(t *testing.T) {
 	old := lease("a", envtestkit.Epoch.Add(-24*time.Hour))
-	if got, left := newLeaseWatch().look(old, envtestkit.Epoch); got != alive || left != 17*time.Second {
+	if got, left := newLeaseWatch().look(old, true, envtestkit.Epoch); got != alive || left != 17*time.Second {
 		t.Errorf("a Lease seen for the first time is %d with %s left: the agent may be well", got, left)
 	}
 }
