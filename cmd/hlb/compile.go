@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/solver/pb"
@@ -105,7 +106,8 @@ func (s *streams) compile(ctx context.Context, file string, flags programFlags, 
 		}
 	}
 	if req == nil && asJSON {
-		if err := diag.WriteJSON(s.out, found); err != nil {
+		refusals := slices.DeleteFunc(slices.Clone(found), func(d *diag.Diagnostic) bool { return d.Severity != diag.Error })
+		if err := diag.WriteJSON(s.out, refusals); err != nil {
 			return nil, err
 		}
 	}

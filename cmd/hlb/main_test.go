@@ -16,13 +16,14 @@ import (
 
 // files are the programs of the tests, by name.
 var files = map[string]string{
-	"good.hlb":  "fs default() {\n\timage \"alpine\"\n\trun \"make\" with cacheMount(\"/root/.cache/go-build\")\n}\n",
-	"bad.hlb":   "fs default() {\n\timag \"alpine\"\n}\n",
-	"old.hlb":   "group default() { parallel scratch }\n",
-	"ugly.hlb":  "fs default() {\nscratch ;dir \"/\"\n}",
-	"lib.hlb":   "export f\nfs f() { scratch }\n",
-	"uses.hlb":  "import lib from \"lib.hlb\"\nfs default() { lib.g; lib.f; }\n",
-	"stage.hlb": "pipeline default() { stage fs { image \"a\"; } fs { image \"b\"; } }\n",
+	"good.hlb":    "fs default() {\n\timage \"alpine\"\n\trun \"make\" with cacheMount(\"/root/.cache/go-build\")\n}\n",
+	"bad.hlb":     "fs default() {\n\timag \"alpine\"\n}\n",
+	"old.hlb":     "group default() { parallel scratch }\n",
+	"ugly.hlb":    "fs default() {\nscratch ;dir \"/\"\n}",
+	"lib.hlb":     "export f\nfs f() { scratch }\n",
+	"uses.hlb":    "import lib from \"lib.hlb\"\nfs default() { lib.g; lib.f; }\n",
+	"usesbad.hlb": "import bad from \"bad.hlb\"\nfs default() { bad.f }\n",
+	"stage.hlb":   "pipeline default() { stage fs { image \"a\"; } fs { image \"b\"; } }\n",
 }
 
 // command runs a command line in a directory with files, and returns what it did.
@@ -70,6 +71,8 @@ func TestCommands(t *testing.T) {
 		"standard input can't be written":              {args: "fmt -w -", stdin: "fs  a()", code: 2, stderr: "leave out -w"},
 		"a target is compiled offline":                 {args: "compile --offline stage.hlb", stdout: "# 1: single\n1: source docker-image://docker.io/library/a:latest\nresult %1\n# 2: single\n1: source docker-image://docker.io/library/b:latest\nresult %1\n"},
 		"a program that doesn't check isn't compiled":  {args: "compile --offline bad.hlb", code: 1, stderr: "error[UNDEFINED]"},
+		"tools are told why":                           {args: "compile --offline --json bad.hlb", code: 1, stdout: "[\n  {\n    \"file\": \"bad.hlb\",\n    \"line\": 2,\n    \"column\": 2,\n    \"code\": \"UNDEFINED\",\n    \"message\": \"`imag` is not defined\",\n    \"hint\": \"did you mean `image`?\"\n  }\n]\n", stderr: "error[UNDEFINED]"},
+		"a line of a module that is refused is shown":  {args: "compile --offline usesbad.hlb", code: 1, stderr: "--> bad.hlb:2:2\n2 |     imag \"alpine\""},
 		"a target that isn't there":                    {args: "compile --offline --target x good.hlb", code: 1, stderr: "error[NO-TARGET]"},
 		"one definition has to be chosen":              {args: "compile --offline --pb stage.hlb", code: 2, stderr: "there are 2 definitions"},
 		"a daemon that isn't there":                    {args: "compile --addr unix:///nonexistent/sock good.hlb", code: 2, stderr: "nonexistent"},
