@@ -112,10 +112,19 @@ func (c *Cluster) plug(i, pid int) error {
 
 // unplug removes the node's cable; the kernel does so too once the node's namespaces are gone, but later.
 func unplug(i int) error {
-	if _, err := os.Stat("/sys/class/net/" + port(i)); err != nil {
+	if !isPlugged(i) {
 		return nil
 	}
-	return ip("link del " + port(i))
+	err := ip("link del " + port(i))
+	if err != nil && !isPlugged(i) {
+		return nil // the kernel was faster
+	}
+	return err
+}
+
+func isPlugged(i int) bool {
+	_, err := os.Stat("/sys/class/net/" + port(i))
+	return err == nil
 }
 
 // ip runs the ip command; arguments must hold no spaces.
