@@ -160,7 +160,7 @@ fs other() {
 		Repository: repository, Import: v1alpha1.ImportOnFreshDaemon,
 		Export: v1alpha1.RegistryExportSpec{Policy: v1alpha1.ExportOnFreshDaemon, Mode: "max", Compression: "zstd"},
 	}
-	job.Plan = cacheplan.Decide(job.Registry, false, "key", "ns")
+	job.Plan = cacheplan.Decide(job.Registry, true, "key", "ns")
 
 	cold := build(t, first, job)
 	if cold.ImportErrors[job.Plan.Imports[0]] == "" {
