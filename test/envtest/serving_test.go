@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
@@ -154,7 +155,7 @@ func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cache.Status.ReadyReplicas = 2
+	cache.Status.ReadyReplicas, cache.Status.Storage = 2, &v1alpha1.StorageStatus{Size: resource.MustParse("10Gi")}
 	buildstatus.Set(&cache.Status.Conditions, metav1.Condition{Type: "Ready", Status: "False", Reason: "DaemonsNotReady"}, time.Now())
 	testbuild.Serving(daemon)
 	daemon.Status.NodeName, daemon.Status.RunningBuilds, daemon.Status.Version = "n1", 2, "v0.34.2"
