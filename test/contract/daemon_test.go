@@ -65,10 +65,20 @@ func TestSIGTERMLetsRunningSolvesFinishAndRefusesNewOnes(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("the daemon has not ended although its last solve has")
 	}
-	w.daemon.Restart()
+	w.restart()
 	if got := w.show("a"); got != "f: begun\nended" {
 		t.Errorf("the mount holds %q, want all that the step wrote", got)
 	}
+}
+
+// restart starts the daemon again and waits until the client, which backs off after refused calls, reaches it.
+func (w *world) restart() {
+	w.t.Helper()
+	w.daemon.Restart()
+	eventually(w.t, "the client reaches the daemon again", func() bool {
+		_, err := w.client.ListWorkers(w.t.Context())
+		return err == nil
+	})
 }
 
 // openGate makes the file that the gated step waits for, in the mount's folder on the host, since the daemon takes no calls.
@@ -95,7 +105,7 @@ func TestKilledDaemonKeepsWhatTheStepHadWritten(t *testing.T) {
 	if err := <-running; status.Code(err) != codes.Unavailable && !strings.Contains(err.Error(), "Unavailable") {
 		t.Errorf("the solve's error is %v, want Unavailable", err)
 	}
-	w.daemon.Restart()
+	w.restart()
 	if got := w.show("a"); got != "f: begun" {
 		t.Errorf("the mount holds %q, want what was written before the kill", got)
 	}
