@@ -39,7 +39,7 @@ func TestDocsCommands(t *testing.T) {
 	})
 	serveDockerHub(t)
 	done := map[string]bool{}
-	for _, page := range []string{"README.md", "docs/install.md", "docs/first-build.md", "docs/operate.md", "docs/size-volumes.md", "docs/troubleshoot.md", "docs/hlb.md"} {
+	for _, page := range []string{"README.md", "docs/install.md", "docs/first-build.md", "docs/operate.md", "docs/size-volumes.md", "docs/snapshots.md", "docs/troubleshoot.md", "docs/hlb.md"} {
 		text, err := os.ReadFile(filepath.Join(root, page))
 		must(t, err)
 		for _, b := range shellBlock.FindAllStringSubmatch(string(text), -1) {
