@@ -45,12 +45,10 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 	}
 	if due, ok := schedule.Latest(since, now); ok && (spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || buildstatus.IsFinal(b)) {
 		at := metav1.NewTime(due)
-		if isTooLate(spec, due, now) {
-			status.LastTime = &at
-		} else {
+		if !isTooLate(spec, due, now) {
 			buildstatus.Open(b, scheduledRun(b, due), now)
-			status.LastTime = &at
 		}
+		status.LastTime = &at
 	}
 	next := metav1.NewTime(schedule.Next(now))
 	status.NextTime = &next

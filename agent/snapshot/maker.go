@@ -191,14 +191,22 @@ func (m *Maker) cleanUp(ctx context.Context, repo *registry.Repository, tags []s
 	return nil
 }
 
+// policyOf is the BuildCache's policy of a mount, nil when it has none or the mount is another namespace's.
+func (m *Maker) policyOf(cache *v1alpha1.BuildCache, id string) *v1alpha1.MountPolicy {
+	written, own := mountpolicy.Written(m.Namespace, id)
+	if !own {
+		return nil
+	}
+	return mountpolicy.For(cache.Spec.Mounts, written)
+}
+
 // Due lists the mounts whose snapshots are due, sorted. A schedule that can't be read is noted at its mounts.
 func (m *Maker) Due(cache *v1alpha1.BuildCache) []string {
 	var out []string
 	for _, id := range m.State.ids() {
 		e, _ := m.State.Entry(id)
-		written, own := mountpolicy.Written(m.Namespace, id)
-		p := mountpolicy.For(cache.Spec.Mounts, written)
-		if !own || p == nil || p.Snapshot == nil {
+		p := m.policyOf(cache, id)
+		if p == nil || p.Snapshot == nil {
 			continue
 		}
 		due, err := isDue(p.Snapshot, e, m.Now(), m.Daemon+"/"+strconv.Quote(id))
@@ -219,9 +227,7 @@ func (m *Maker) Hot(cache *v1alpha1.BuildCache) []string {
 	var out []string
 	for _, id := range m.State.ids() {
 		e, _ := m.State.Entry(id)
-		written, own := mountpolicy.Written(m.Namespace, id)
-		p := mountpolicy.For(cache.Spec.Mounts, written)
-		if own && p != nil && p.Snapshot != nil && (p.Snapshot.OnDrain == nil || *p.Snapshot.OnDrain) && (e.Ref == "" || e.SnapshotUse != e.Uses) {
+		if p := m.policyOf(cache, id); p != nil && p.Snapshot != nil && (p.Snapshot.OnDrain == nil || *p.Snapshot.OnDrain) && (e.Ref == "" || e.SnapshotUse != e.Uses) {
 			out = append(out, id)
 		}
 	}
