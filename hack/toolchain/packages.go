@@ -28,6 +28,7 @@ var needs = []struct{ file, pkg string }{
 	{"/usr/include/seccomp.h", "libseccomp-dev"},
 	{"/usr/include/stdlib.h", "libc6-dev"},
 	{"busybox", "busybox-static"},
+	{"zstd", "zstd"},
 	{"git", "git"},
 	{"ssh", "openssh-client"},
 	{"/etc/ssl/certs/ca-certificates.crt", "ca-certificates"},

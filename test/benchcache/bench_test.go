@@ -23,6 +23,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/internal/sizing/replay"
 )
 
 // rounds is how often the copies are measured; the median counts.
@@ -130,6 +131,7 @@ func TestBenchCache(t *testing.T) {
 	out := map[string]float64{}
 	b.measureCopies(out)
 	b.measureBuilds(out)
+	out["sizingMaxErrorPoints"] = replay.MaxErrorPoints(1)
 	text, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +144,7 @@ func TestBenchCache(t *testing.T) {
 	}
 	for name, limit := range map[string]float64{
 		"primedOfCold": 0.35, "snapshotOfTarZstd": 2, "primeOfTarZstd": 2, "unchangedSeconds": 0.3, "changedBytesFraction": 0.05,
+		"sizingMaxErrorPoints": 2,
 	} {
 		if out[name] > limit {
 			t.Errorf("%s is %.3f, want at most %v", name, out[name], limit)
