@@ -44,7 +44,7 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 	want := v1alpha1.HLBBuildStatus{
 		Cache:  &v1alpha1.CacheUseStatus{Fresh: true, Imports: []string{ref}, Export: ref},
 		Steps:  &v1alpha1.StepsStatus{Total: 3, Cached: 2, Display: "2/3"},
-		Mounts: []v1alpha1.BuildMount{{ID: "ns/m", Target: "/m", Hit: true, Bytes: 7}},
+		Mounts: []v1alpha1.BuildMount{{ID: "ns/m", Target: "/m", Sharing: v1alpha1.MountShared, Hit: true, Bytes: 7}},
 	}
 	got := v1alpha1.HLBBuildStatus{Cache: b.Status.Cache, Steps: b.Status.Steps, Mounts: b.Status.Mounts}
 	if diff := cmp.Diff(want, got); diff != "" {

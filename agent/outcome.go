@@ -40,7 +40,7 @@ func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
 		}
 		bytes, held := t.held[m.ID]
 		b.Status.Mounts = append(b.Status.Mounts, v1alpha1.BuildMount{
-			ID: m.ID, Target: buildstatus.Clip(m.Target, 1024), Hit: held, Bytes: bytes,
+			ID: m.ID, Target: buildstatus.Clip(m.Target, 1024), Sharing: v1alpha1.MountSharing(m.Sharing), Hit: held, Bytes: bytes,
 		})
 	}
 	b.Status.Outputs = t.out.Outputs[:min(len(t.out.Outputs), listLimit)]

@@ -48,7 +48,7 @@ func (f *fakeBuilder) Build(ctx context.Context, job *daemon.Job) (*daemon.Outco
 	if do != nil {
 		return do(ctx, job)
 	}
-	return &daemon.Outcome{Total: 3, Cached: 2, Mounts: []daemon.Mount{{ID: "ns/m", Target: "/m"}}}, nil
+	return &daemon.Outcome{Total: 3, Cached: 2, Mounts: []daemon.Mount{{ID: "ns/m", Target: "/m", Sharing: "shared"}}}, nil
 }
 
 func (f *fakeBuilder) ExportCache(_ context.Context, job *daemon.Job, _ *daemon.Outcome) error {

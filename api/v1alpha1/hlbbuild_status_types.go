@@ -146,6 +146,9 @@ type BuildMount struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Target string `json:"target,omitempty"`
+	// sharing mode that the build had it with; unset before it was known.
+	// +optional
+	Sharing MountSharing `json:"sharing,omitempty"`
 	// hit says whether the daemon held the mount before the build.
 	// +optional
 	Hit bool `json:"hit,omitempty"`
