@@ -3,7 +3,6 @@
 package controllers
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,7 +19,7 @@ import (
 // ExplainPath is where the manager serves recent rounds of placement, and below it each round by number.
 const ExplainPath = "/debug/placements"
 
-// Bounds of what is kept: a round of a hundred daemons and a hundred builds takes about 100 kB.
+// Bounds of what is kept. Rounds are kept as they were decided and written as JSON only when somebody asks.
 const (
 	keptRounds     = 256
 	keptRoundBytes = 32 << 20
@@ -35,14 +34,16 @@ type Explanations struct {
 	rounds []explained // oldest first
 }
 
-// explained is one round that was kept.
+// explained is one round that was kept. Nothing in it is written again.
 type explained struct {
 	Round  int64            `json:"round"`
 	Time   time.Time        `json:"time"`
 	Cache  string           `json:"cache"` // namespace/name
 	Builds []explainedBuild `json:"builds"`
 
-	record []byte // a scheduler.Record as JSON
+	names  []string // of the builds, in the record's order
+	record *scheduler.Record
+	bytes  int
 }
 
 // explainedBuild is one build's decision in short.
@@ -53,30 +54,51 @@ type explainedBuild struct {
 	Decision string `json:"decision"`
 }
 
-// add keeps a round. names are those of the record's queue.
-func (e *Explanations) add(cache types.NamespacedName, now time.Time, names []string, record *scheduler.Record) error {
-	var data bytes.Buffer
-	if err := record.Write(&data); err != nil {
-		return err
+// add keeps a round of a cache. waiting is its queue.
+func (e *Explanations) add(cache types.NamespacedName, now time.Time, waiting []inLine, record *scheduler.Record) {
+	r := explained{Time: now, Cache: cache.String(), names: make([]string, len(waiting)), record: record}
+	for i := range waiting {
+		r.names[i] = waiting[i].build.Name
 	}
-	r := explained{Time: now, Cache: cache.String(), record: data.Bytes()}
-	for i := range record.Decisions {
-		d := &record.Decisions[i]
-		r.Builds = append(r.Builds, explainedBuild{Name: names[i], Action: d.Action.String(), Daemon: d.Chosen.Name, Decision: d.String()})
-	}
+	r.bytes = sizeOf(r.record)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.next++
 	r.Round = e.next
 	e.rounds = append(e.rounds, r)
-	e.bytes += len(r.record)
+	e.bytes += r.bytes
 	drop := 0
 	for drop < len(e.rounds) && (len(e.rounds)-drop > keptRounds || e.bytes > keptRoundBytes) {
-		e.bytes -= len(e.rounds[drop].record)
+		e.bytes -= e.rounds[drop].bytes
 		drop++
 	}
 	e.rounds = append([]explained(nil), e.rounds[drop:]...)
-	return nil
+}
+
+// sizeOf is about how much memory a record takes, in bytes: its parts' sizes by unsafe.Sizeof on 64 bits, with what they point to as a rule.
+func sizeOf(r *scheduler.Record) int {
+	size := 300*len(r.Daemons) + 500*len(r.Queue) + 450*len(r.Decisions) + 80*len(r.Keys)
+	for i := range r.Daemons {
+		size += 16 * len(r.Daemons[i].Busy)
+	}
+	for i := range r.Queue {
+		size += 64 * len(r.Queue[i].Keys)
+	}
+	for i := range r.Keys {
+		size += 80 * len(r.Keys[i].Copies)
+	}
+	return size
+}
+
+// short lists the decisions of the builds of this name, of all builds for the empty one.
+func (r *explained) short(build string) []explainedBuild {
+	var out []explainedBuild
+	for i, name := range r.names {
+		if d := &r.record.Decisions[i]; build == "" || build == name {
+			out = append(out, explainedBuild{Name: name, Action: d.Action.String(), Daemon: d.Chosen.Name, Decision: d.String()})
+		}
+	}
+	return out
 }
 
 // ServeHTTP lists the rounds, newest first, those of ?cache=NAMESPACE/NAME and ?build=NAME where these are given; below the list's path, a round's
@@ -97,10 +119,10 @@ func (e *Explanations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("round %q is not kept (any more)", number), http.StatusNotFound)
 		return
 	}
-	w.Write(record) //nolint:errcheck // the client went away
+	record.Write(w) //nolint:errcheck // the client went away
 }
 
-func (e *Explanations) record(number string) []byte {
+func (e *Explanations) record(number string) *scheduler.Record {
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil {
 		return nil
@@ -118,23 +140,16 @@ func (e *Explanations) record(number string) []byte {
 // list returns the rounds that are asked for, newest first, with the builds that are asked for.
 func (e *Explanations) list(cache, build string) []explained {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	rounds := e.rounds // a slice that is replaced, never written
+	e.mu.Unlock()
 	out := []explained{}
-	for i := len(e.rounds) - 1; i >= 0; i-- {
-		r := e.rounds[i]
+	for i := len(rounds) - 1; i >= 0; i-- {
+		r := rounds[i]
 		if cache != "" && r.Cache != cache {
 			continue
 		}
-		if build != "" {
-			var only []explainedBuild
-			for _, b := range r.Builds {
-				if b.Name == build {
-					only = append(only, b)
-				}
-			}
-			if r.Builds = only; only == nil {
-				continue
-			}
+		if r.Builds = r.short(build); build != "" && r.Builds == nil {
+			continue
 		}
 		out = append(out, r)
 	}

@@ -91,23 +91,21 @@ func TestRoundsAreExplainedAndDecidedAgain(t *testing.T) {
 
 func TestOldRoundsGo(t *testing.T) {
 	e := &Explanations{}
-	large := &scheduler.Record{Daemons: make([]scheduler.Daemon, 20_000)}
+	add := func(r *scheduler.Record) {
+		e.add(types.NamespacedName{}, envtestkit.Epoch, nil, r)
+	}
 	for range keptRounds + 10 {
-		if err := e.add(types.NamespacedName{}, envtestkit.Epoch, nil, &scheduler.Record{}); err != nil {
-			t.Fatal(err)
-		}
+		add(&scheduler.Record{})
 	}
 	if len(e.rounds) != keptRounds || e.rounds[0].Round != 11 {
 		t.Errorf("%d rounds are kept, from %d on", len(e.rounds), e.rounds[0].Round)
 	}
 	for range 40 {
-		if err := e.add(types.NamespacedName{}, envtestkit.Epoch, nil, large); err != nil {
-			t.Fatal(err)
-		}
+		add(&scheduler.Record{Daemons: make([]scheduler.Daemon, 20_000)})
 	}
 	held := 0
 	for _, r := range e.rounds {
-		held += len(r.record)
+		held += r.bytes
 	}
 	if held > keptRoundBytes || held != e.bytes || len(e.rounds) == 0 {
 		t.Errorf("%d rounds hold %d bytes, counted as %d", len(e.rounds), held, e.bytes)

@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -17,36 +18,35 @@ import (
 // sweepEvery is how often keys are counted that are hot enough for another copy.
 const sweepEvery = time.Minute
 
-// keptCandidates bounds the remembered orders of daemons, each of about 300 bytes.
-const keptCandidates = 20_000
-
 // memory is what the loop of one BuildCache learns from one round to the next. All of it makes placement better and none of it makes it right: a
 // new memory is filled from the API, and what can't be read there is learned again. It is used by one goroutine at a time.
 type memory struct {
+	table
 	params     *scheduler.Params
 	estimates  *scheduler.Estimates
 	hot        *scheduler.HotKeys
 	candidates *scheduler.Candidates
 	shares     *scheduler.Shares
-	builds     map[types.UID]seenBuild
 	freshness  map[scheduler.KeyID]*freshness
-	made       []madeCopy
+	mounts     map[string]*mountFacts // by id as BuildKit knows it
+	pull       pullRate               // of the whole fleet
+	made       []madeCopy             // of all daemons, oldest first
 	sweptAt    time.Time
 	filled     bool
-}
-
-// seenBuild is what was learned of a build's run.
-type seenBuild struct {
-	run     string
-	charged float64 // slot-seconds that its queue was charged with, 0 before it was bound
-	ended   bool
+	tells      tells
+	restUntil  time.Time // when the next round may begin
+	lookedAt   time.Time // when every waiting build was last looked at
 }
 
 // freshness counts the successful builds of a key, and says which of them each daemon's copy has seen and which cache mounts the latest had.
 type freshness struct {
-	version uint32
-	seen    map[string]uint32 // by daemon's name
-	mounts  []v1alpha1.BuildMount
+	version  uint32
+	seen     map[string]uint32 // by daemon's name
+	mounts   []v1alpha1.BuildMount
+	mountsAt time.Time
+	// exported says that the registry has the key's cache, written by the build of this version.
+	exported   bool
+	exportedAt uint32
 }
 
 // madeCopy is a copy that a build has just made or used, which its daemon may not have reported yet.
@@ -63,53 +63,100 @@ const reportWithin = time.Minute
 func newMemory(p *scheduler.Params) *memory {
 	return &memory{
 		params: p, estimates: scheduler.NewEstimates(), hot: scheduler.NewHotKeys(), candidates: scheduler.NewCandidates(), shares: scheduler.NewShares(),
-		builds: map[types.UID]seenBuild{}, freshness: map[scheduler.KeyID]*freshness{},
+		freshness: map[scheduler.KeyID]*freshness{}, mounts: map[string]*mountFacts{},
 	}
 }
 
 // scopes are the wider circles whose lengths are priors for a build's.
 func scopes(queue string) []string { return []string{"queue " + queue, "fleet"} }
 
-// learn takes in what has happened since the last round.
-func (m *memory) learn(f *fleet) {
+// learn takes in what has happened since the last round, and returns the builds that wait.
+func (m *memory) learn(f *fleet) []inLine {
+	m.begin(f)
 	first := !m.filled
 	if first {
 		m.fill(f)
 	}
-	now := map[types.UID]seenBuild{}
+	for i := range f.daemons {
+		if d := &f.daemons[i]; m.daemons[d.Name].dirty {
+			m.snapshots(d)
+		}
+	}
+	var line []inLine
 	for i := range f.builds {
 		b := &f.builds[i]
-		seen := m.builds[b.UID]
-		if b.Status.Run == nil {
-			continue
+		k := m.builds[b.UID]
+		if k == nil {
+			k = &knownBuild{}
+			m.builds[b.UID] = k
 		}
-		if seen.run != b.Status.Run.ID {
-			seen = seenBuild{run: b.Status.Run.ID}
-			m.arrived(f, b)
+		k.round = m.round
+		if k.version == "" || k.version != b.ResourceVersion {
+			k.version = b.ResourceVersion
+			m.takeIn(f, b, k, first)
 		}
-		if buildstatus.IsFinal(b) && len(b.Status.Mounts) > 0 {
-			m.freshnessOf(f.keyOf(b.Status.Run.Key)).mounts = b.Status.Mounts
+		if k.waits {
+			line = append(line, inLine{b, k})
 		}
-		if buildstatus.IsFinal(b) && !seen.ended {
-			seen.ended = true
-			if !first { // what ended before is in the daemons' ledgers
-				m.ended(f, b, seen)
-			}
-		} else if buildstatus.IsBound(b) && seen.charged == 0 {
-			seen.charged = m.expected(f, b)
-			m.shares.Begin(b.Spec.Queue, seen.charged)
-		}
-		now[b.UID] = seen
 	}
-	m.builds = now
+	if len(m.builds) > len(f.builds) {
+		m.forgetBuilds()
+	}
+	m.forgetReported(f.now)
 	if f.now.Sub(m.sweptAt) >= sweepEvery {
 		m.sweep(f)
 	}
+	return line
 }
 
-// fill begins with what the daemons report of their keys.
+// takeIn learns from a build that is new or has changed, and notes where it stands.
+func (m *memory) takeIn(f *fleet, b *v1alpha1.HLBBuild, k *knownBuild, first bool) {
+	run := b.Status.Run
+	if run == nil {
+		m.stand(f, b, k)
+		return
+	}
+	if k.run != run.ID {
+		k.run, k.charged, k.ended = run.ID, 0, false
+		m.arrived(f, b)
+	}
+	if buildstatus.IsFinal(b) && !k.ended {
+		k.ended = true
+		m.used(f, b)
+		if !first { // how long it took is in the daemons' ledgers
+			m.ended(f, b, k)
+		}
+	}
+	m.stand(f, b, k)
+}
+
+// forgetBuilds drops builds that were deleted.
+func (m *memory) forgetBuilds() {
+	for uid, k := range m.builds {
+		if k.round == m.round {
+			continue
+		}
+		if k.daemon != "" {
+			m.release(uid, k)
+		}
+		delete(m.builds, uid)
+	}
+}
+
+// forgetReported drops copies that were made so long ago that their daemons have reported them or never will.
+func (m *memory) forgetReported(now time.Time) {
+	for len(m.made) > 0 && now.Sub(m.made[0].at) > reportWithin {
+		if d := m.daemons[m.made[0].daemon]; d != nil && len(d.made) > 0 {
+			d.made, d.dirty = d.made[1:], true
+		}
+		m.made = m.made[1:]
+	}
+}
+
+// fill begins with what the daemons report of their keys, and with the builds in the order in which they ended.
 func (m *memory) fill(f *fleet) {
 	m.filled = true
+	slices.SortStableFunc(f.builds, func(a, b v1alpha1.HLBBuild) int { return cmp.Compare(endOf(&a), endOf(&b)) })
 	type use struct {
 		daemon string
 		v1alpha1.KeyUse
@@ -133,6 +180,14 @@ func (m *memory) fill(f *fleet) {
 	}
 }
 
+// endOf is when a build's run ended, in Unix seconds, 0 for one that has not.
+func endOf(b *v1alpha1.HLBBuild) float64 {
+	if b.Status.Run == nil || b.Status.Run.FinishedAt == nil {
+		return 0
+	}
+	return seconds(b.Status.Run.FinishedAt.Time)
+}
+
 func (m *memory) freshnessOf(key scheduler.KeyID) *freshness {
 	fresh := m.freshness[key]
 	if fresh == nil {
@@ -150,14 +205,14 @@ func (m *memory) arrived(f *fleet, b *v1alpha1.HLBBuild) {
 }
 
 // ended learns from a run that is over.
-func (m *memory) ended(f *fleet, b *v1alpha1.HLBBuild, seen seenBuild) {
+func (m *memory) ended(f *fleet, b *v1alpha1.HLBBuild, k *knownBuild) {
 	run := b.Status.Run
 	if run.StartedAt == nil || run.FinishedAt == nil {
 		return
 	}
 	took := run.FinishedAt.Sub(run.StartedAt.Time).Seconds()
-	if seen.charged > 0 {
-		m.shares.End(b.Spec.Queue, seen.charged, took)
+	if k.charged > 0 {
+		m.shares.End(b.Spec.Queue, k.charged, took)
 	}
 	if b.Status.Failure != nil || b.Status.Placement == nil || b.Status.Cache == nil {
 		return // it says nothing about how long a whole build takes
@@ -170,73 +225,35 @@ func (m *memory) ended(f *fleet, b *v1alpha1.HLBBuild, seen seenBuild) {
 			mode = scheduler.Primed
 		}
 	}
+	daemon := b.Status.Placement.Daemon
 	fresh := m.freshnessOf(key)
-	if behind := fresh.version - fresh.seen[b.Status.Placement.Daemon]; mode == scheduler.Warm && behind > 0 {
+	if behind := fresh.version - fresh.seen[daemon]; mode == scheduler.Warm && behind > 0 {
 		warm, cold := m.estimates.Expect(key, scopes(b.Spec.Queue), m.params)
 		m.estimates.ObserveStale(behind, took, warm, cold)
 	} else {
 		m.estimates.Observe(key, scopes(b.Spec.Queue), mode, took, m.params)
 	}
 	fresh.version++
-	fresh.seen[b.Status.Placement.Daemon] = fresh.version
-	for i := range f.daemons {
-		if d := &f.daemons[i]; d.Name == b.Status.Placement.Daemon {
-			m.made = append(m.made, madeCopy{key, d.Name, d.Status.VolumeEpoch, run.FinishedAt.Time})
-		}
+	fresh.seen[daemon] = fresh.version
+	if d := m.daemons[daemon]; d != nil && d.at >= 0 {
+		made := madeCopy{key, daemon, f.daemons[d.at].Status.VolumeEpoch, run.FinishedAt.Time}
+		m.made, d.made, d.dirty = append(m.made, made), append(d.made, made), true
 	}
-}
-
-// mountsOf are the cache mounts that the latest build of a key had.
-func (m *memory) mountsOf(key scheduler.KeyID) []v1alpha1.BuildMount {
-	if fresh := m.freshness[key]; fresh != nil {
-		return fresh.mounts
-	}
-	return nil
-}
-
-// unreported are the copies on a daemon that builds have made lately.
-func (m *memory) unreported(d *v1alpha1.BuildDaemon, now time.Time) []madeCopy {
-	m.made = slices.DeleteFunc(m.made, func(c madeCopy) bool { return now.Sub(c.at) > reportWithin })
-	var out []madeCopy
-	for _, c := range m.made {
-		if c.daemon == d.Name && c.epoch == d.Status.VolumeEpoch {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// imported says whether a build on a fresh daemon had caches brought in.
-func imported(b *v1alpha1.HLBBuild) bool {
-	for _, c := range b.Status.Conditions {
-		if c.Type == v1alpha1.ConditionCacheImported {
-			return c.Reason == v1alpha1.ReasonImported
-		}
-	}
-	return false
-}
-
-// expected is how long a bound build should hold its slot.
-func (m *memory) expected(f *fleet, b *v1alpha1.HLBBuild) float64 {
-	warm, cold := m.estimates.Expect(f.keyOf(b.Status.Run.Key), scopes(b.Spec.Queue), m.params)
-	if b.Status.Placement != nil && b.Status.Placement.Warm {
-		return warm
-	}
-	return cold
 }
 
 // sweep does the minute's housekeeping: it counts hot keys, and forgets keys that no daemon holds and no build asks for.
 func (m *memory) sweep(f *fleet) {
 	m.sweptAt = f.now
-	m.hot.Sweep(scheduler.NewLedger(), seconds(f.now), f.cache.Spec.BuildKit.MaxConcurrentBuilds)
+	m.hot.Sweep(m.ledger, seconds(f.now), f.cache.Spec.BuildKit.MaxConcurrentBuilds)
 	m.shares.Trim()
-	if m.candidates.Len() > keptCandidates {
-		m.candidates = scheduler.NewCandidates()
-	}
-	wanted := map[scheduler.KeyID]bool{}
+	m.ledger.Trim()
+	wanted, mounts := map[scheduler.KeyID]bool{}, map[string]bool{}
 	for i := range f.daemons {
 		for _, u := range f.daemons[i].Status.Keys {
 			wanted[f.keyOf(u.Key)] = true
+		}
+		for _, u := range f.daemons[i].Status.Mounts {
+			mounts[u.ID] = true
 		}
 	}
 	for i := range f.builds {
@@ -251,6 +268,12 @@ func (m *memory) sweep(f *fleet) {
 			m.candidates.Forget(key)
 		}
 	}
+	for id := range m.mounts {
+		if !mounts[id] {
+			delete(m.mounts, id)
+		}
+	}
+	m.forgetDemands(f)
 }
 
 // versionOf is how many builds of the key the daemon's copy has seen.
@@ -261,16 +284,14 @@ func (m *memory) versionOf(key scheduler.KeyID, daemon string) uint32 {
 	return 0
 }
 
-// attach lends the view what is remembered. The keys of the queue have their orders remembered from now on.
-func (m *memory) attach(v *scheduler.View, queue []scheduler.Request) {
-	v.Shares = m.shares
-	m.hot.Want(v.Ledger)
-	m.candidates.Follow(v)
-	for i := range queue {
-		if len(queue[i].Keys) > 0 {
-			m.candidates.Learn(v, queue[i].Keys[0].ID)
+// imported says whether a build on a fresh daemon had caches brought in.
+func imported(b *v1alpha1.HLBBuild) bool {
+	for _, c := range b.Status.Conditions {
+		if c.Type == v1alpha1.ConditionCacheImported {
+			return c.Reason == v1alpha1.ReasonImported
 		}
 	}
+	return false
 }
 
 // memories holds a memory for each BuildCache. It is safe for concurrent use; one cache's memory is used by one round at a time.

@@ -135,8 +135,8 @@ func TestQueuesAreChargedForTheirBuilds(t *testing.T) {
 	view.Recount()
 	decisions := scheduler.Round(view, queue, f.memory.params)
 	for i := range decisions {
-		if runs := decisions[i].Action == scheduler.Run; runs != (waiting[i].Name == "modest") {
-			t.Errorf("the build of queue %s: %s", waiting[i].Name, decisions[i].String())
+		if runs := decisions[i].Action == scheduler.Run; runs != (waiting[i].build.Name == "modest") {
+			t.Errorf("the build of queue %s: %s", waiting[i].build.Name, decisions[i].String())
 		}
 	}
 }

@@ -9,29 +9,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// fleet is all that placement looks at for one BuildCache, read at one instant.
+// fleet is all that placement looks at for one BuildCache, read at one instant. Daemons and builds are the manager's cache's own: they are not to be changed.
 type fleet struct {
 	cache   *v1alpha1.BuildCache
 	daemons []v1alpha1.BuildDaemon
 	builds  []v1alpha1.HLBBuild // every HLBBuild of the cache
-	assumed map[attemptID]string
 	memory  *memory
 	now     time.Time
-}
-
-// attemptID names one attempt of one build.
-type attemptID struct {
-	uid     string
-	run     string
-	attempt int32
-}
-
-func attemptOf(b *v1alpha1.HLBBuild) attemptID {
-	return attemptID{uid: string(b.UID), run: b.Status.Run.ID, attempt: b.Status.Run.Attempt}
 }
 
 // seconds puts an instant on the scheduler's clock: Unix seconds.
@@ -49,70 +36,48 @@ func (f *fleet) daemonOf(d *v1alpha1.BuildDaemon) scheduler.DaemonID {
 func (f *fleet) keyOf(key string) scheduler.KeyID { return scheduler.KeyOf(f.cache.Namespace, key) }
 
 // view is the fleet as the scheduler sees it, and the queue of builds that want a daemon, in no particular order. queue[i] is about
-// waiting[i].
-func (f *fleet) view() (view *scheduler.View, queue []scheduler.Request, waiting []*v1alpha1.HLBBuild, err error) {
-	f.memory.learn(f)
-	ledger := f.ledger()
-	bound := map[string][]*v1alpha1.HLBBuild{}
-	for i := range f.builds {
-		b := &f.builds[i]
-		if buildstatus.NeedsRun(b) {
-			continue // its next run is about to be opened; the old one no longer counts
-		}
-		switch {
-		case buildstatus.IsBound(b):
-			bound[b.Status.Placement.Daemon] = append(bound[b.Status.Placement.Daemon], b)
-		case buildstatus.IsWaiting(b):
-			if name, assumed := f.assumed[attemptOf(b)]; assumed {
-				bound[name] = append(bound[name], b)
-				continue
-			}
-			waiting = append(waiting, b)
-			queue = append(queue, f.request(b))
-		}
+// waiting[i]. The view is the memory's own: the next round changes it.
+func (f *fleet) view() (view *scheduler.View, queue []scheduler.Request, waiting []inLine, err error) {
+	m := f.memory
+	waiting = m.learn(f)
+	queue = make([]scheduler.Request, len(waiting))
+	for i := range waiting {
+		queue[i] = f.request(waiting[i].build, waiting[i].known)
 	}
-	daemons := make([]scheduler.Daemon, 0, len(f.daemons))
-	for i := range f.daemons {
-		daemons = append(daemons, f.daemon(&f.daemons[i], bound[f.daemons[i].Name], ledger))
-	}
-	if view, err = scheduler.NewView(daemons, ledger, seconds(f.now)); err != nil {
+	if err := m.refresh(f); err != nil {
 		return nil, nil, nil, err
 	}
-	f.memory.attach(view, queue)
-	return view, queue, waiting, nil
+	m.learnOrders(waiting)
+	return m.view, queue, waiting, nil
 }
 
-// ledger is what the daemons report of the keys they hold.
-func (f *fleet) ledger() *scheduler.Ledger {
-	ledger := scheduler.NewLedger()
-	for i := range f.daemons {
-		d := &f.daemons[i]
-		for _, made := range f.memory.unreported(d, f.now) {
-			ledger.Restore(made.key, scheduler.Copy{
-				Daemon: f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Confirmed,
-				Version: f.memory.versionOf(made.key, d.Name), UsedAtSeconds: seconds(made.at),
-			})
-		}
-		for _, use := range d.Status.Keys {
-			key := f.keyOf(use.Key)
-			ledger.Restore(key, scheduler.Copy{
-				Daemon: f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Confirmed,
-				Version: f.memory.versionOf(key, d.Name), UsedAtSeconds: seconds(use.LastUsed.Time),
-			})
-		}
-		for _, m := range d.Status.Mounts {
-			c := scheduler.Copy{Daemon: f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Confirmed, Bytes: m.Bytes}
-			if m.LastUsed != nil {
-				c.UsedAtSeconds = seconds(m.LastUsed.Time)
-			}
-			ledger.Restore(f.mountKey(m.ID), c)
+// eachCopy tells of the copies that a daemon reports, and of those that builds have made there lately.
+func (f *fleet) eachCopy(d *v1alpha1.BuildDaemon, made []madeCopy, tell func(scheduler.KeyID, scheduler.Copy)) {
+	daemon, epoch := f.daemonOf(d), scheduler.EpochOf(d.Status.VolumeEpoch)
+	for _, c := range made {
+		if c.epoch == d.Status.VolumeEpoch {
+			tell(c.key, scheduler.Copy{Daemon: daemon, Epoch: epoch, State: scheduler.Confirmed, Version: f.memory.versionOf(c.key, d.Name), UsedAtSeconds: seconds(c.at)})
 		}
 	}
-	return ledger
+	for i := range d.Status.Keys {
+		use := &d.Status.Keys[i]
+		key := f.keyOf(use.Key)
+		tell(key, scheduler.Copy{
+			Daemon: daemon, Epoch: epoch, State: scheduler.Confirmed, Version: f.memory.versionOf(key, d.Name), UsedAtSeconds: seconds(use.LastUsed.Time),
+		})
+	}
+	for i := range d.Status.Mounts {
+		use := &d.Status.Mounts[i]
+		c := scheduler.Copy{Daemon: daemon, Epoch: epoch, State: scheduler.Confirmed, Bytes: use.Bytes}
+		if use.LastUsed != nil {
+			c.UsedAtSeconds = seconds(use.LastUsed.Time)
+		}
+		tell(f.mountKey(use.ID), c)
+	}
 }
 
-// daemon describes one daemon and notes in the ledger what its bound builds are making.
-func (f *fleet) daemon(d *v1alpha1.BuildDaemon, bound []*v1alpha1.HLBBuild, ledger *scheduler.Ledger) scheduler.Daemon {
+// daemon describes one daemon without the builds it has.
+func (f *fleet) daemon(d *v1alpha1.BuildDaemon) scheduler.Daemon {
 	out := scheduler.Daemon{
 		ID:          f.daemonOf(d),
 		Name:        d.Name,
@@ -124,19 +89,6 @@ func (f *fleet) daemon(d *v1alpha1.BuildDaemon, bound []*v1alpha1.HLBBuild, ledg
 	}
 	if d.Status.Platform != "" {
 		out.Platforms = []string{d.Status.Platform}
-	}
-	for _, b := range bound {
-		began := f.now
-		if b.Status.Run.StartedAt != nil {
-			out.Running++
-			began = b.Status.Run.StartedAt.Time
-		} else {
-			out.Reserved++
-		}
-		expected := f.memory.expected(f, b)
-		ends := seconds(began) + expected
-		out.Busy = append(out.Busy, scheduler.Busy{EndsAtSeconds: ends, ExpectedSeconds: expected})
-		ledger.Begin(f.keyOf(b.Status.Run.Key), out.ID, out.Epoch, seconds(began), ends, seconds(began)+float64(b.Spec.TimeoutSeconds))
 	}
 	return out
 }
@@ -166,35 +118,26 @@ func (f *fleet) mountKey(id string) scheduler.KeyID {
 	return scheduler.KeyOf(f.cache.Namespace+"\x00mount", id)
 }
 
-// keysOf are what a build would profit from: its cache key, and half as much its cache mounts, as far as a build of the key has told of them.
-func (f *fleet) keysOf(b *v1alpha1.HLBBuild) []scheduler.KeyUse {
-	keys := []scheduler.KeyUse{{ID: f.keyOf(b.Status.Run.Key), Gain: 1}}
-	mounts := f.memory.mountsOf(keys[0].ID)
-	mounts = mounts[:min(len(mounts), requestMounts)]
-	for _, m := range mounts {
-		keys = append(keys, scheduler.KeyUse{ID: f.mountKey(m.ID), Gain: 0.5 / float64(len(mounts)), Bytes: m.Bytes})
-	}
-	return keys
-}
-
-// requestMounts bounds the cache mounts that placement weighs: a request has eight keys at most.
-const requestMounts = 7
-
 // request describes one waiting build.
-func (f *fleet) request(b *v1alpha1.HLBBuild) scheduler.Request {
-	r := scheduler.Request{
-		UID:        string(b.UID),
-		Queue:      b.Spec.Queue,
-		Priority:   b.Spec.Priority,
-		Keys:       f.keysOf(b),
-		AgeSeconds: f.now.Sub(b.Status.Run.QueuedAt.Time).Seconds(),
+func (f *fleet) request(b *v1alpha1.HLBBuild, k *knownBuild) scheduler.Request {
+	m := f.memory
+	if k.demand == nil || k.demand.usedAt.IsZero() {
+		k.demand = m.demandOf(f, b)
+	} else {
+		m.renew(f, k.demand)
 	}
-	r.WarmSeconds, r.ColdSeconds = f.memory.estimates.Expect(r.Keys[0].ID, scopes(b.Spec.Queue), f.memory.params)
+	r := scheduler.Request{
+		UID:         string(b.UID),
+		Queue:       b.Spec.Queue,
+		Priority:    b.Spec.Priority,
+		Keys:        k.demand.keys,
+		AgeSeconds:  f.now.Sub(b.Status.Run.QueuedAt.Time).Seconds(),
+		WarmSeconds: k.demand.warm,
+		ColdSeconds: k.demand.cold,
+	}
 	if lost := b.Status.Run.Lost; lost != nil {
-		for i := range f.daemons {
-			if f.daemons[i].Name == lost.Daemon {
-				r.FailedOn = append(r.FailedOn, f.daemonOf(&f.daemons[i]))
-			}
+		if d := m.daemons[lost.Daemon]; d != nil && d.at >= 0 {
+			r.FailedOn = append(r.FailedOn, f.daemonOf(&f.daemons[d.at]))
 		}
 	}
 	return r

@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -53,8 +54,8 @@ func snapshot(t *testing.T, f *fleet) (*scheduler.View, []scheduler.Request, []s
 		t.Fatal(err)
 	}
 	names := []string{}
-	for _, b := range waiting {
-		names = append(names, b.Name)
+	for _, w := range waiting {
+		names = append(names, w.build.Name)
 	}
 	return view, queue, names
 }
@@ -82,7 +83,9 @@ func TestSnapshotCountsSlots(t *testing.T) {
 	buildstatus.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
 	f := &fleet{daemons: twoDaemons(), builds: []v1alpha1.HLBBuild{
 		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, edited, done, lost, opened("waits", "k"), *testbuild.HLBBuild("ns", "new"),
-	}, assumed: map[attemptID]string{attemptOf(&assumed): "c-1"}}
+	}}
+	snapshot(t, f)
+	f.memory.assume(assumed.UID, assumption{daemon: "c-1"})
 	view, queue, waiting := snapshot(t, f)
 	for name, want := range map[string][3]int32{"c-0": {4, 1, 1}, "c-1": {4, 0, 1}} {
 		d := daemonIn(t, view, name)
@@ -196,20 +199,54 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	cases := map[string]struct {
 		build    *v1alpha1.HLBBuild
 		decision scheduler.Decision
+		told     time.Duration // ago, never if 0
 		want     bool
 	}{
-		"the first answer":                      {&fresh, noFit, true},
-		"no daemon, as before":                  {told(&noFit), noFit, false},
-		"waiting, as before":                    {told(&wait), wait, false},
-		"waiting for some seconds more":         {told(&wait), later, false},
-		"waiting after there was none":          {told(&noFit), wait, true},
-		"no daemon for another count of causes": {told(&noFit), busy, true},
+		"the first answer":                          {&fresh, noFit, 0, true},
+		"the first of this manager, as before":      {told(&noFit), noFit, 0, false},
+		"no daemon, as before":                      {told(&noFit), noFit, time.Hour, false},
+		"waiting, as before":                        {told(&wait), wait, time.Hour, false},
+		"waiting for some seconds more":             {told(&wait), later, time.Hour, false},
+		"waiting after there was none":              {told(&noFit), wait, retellReason, true},
+		"waiting when none was told a moment ago":   {told(&noFit), wait, retellReason - 1, false},
+		"no daemon for another count of causes":     {told(&noFit), busy, retellCount, true},
+		"another count of causes soon after":        {told(&noFit), busy, retellCount - 1, false},
+		"another count, told by an earlier manager": {told(&noFit), busy, 0, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := worthTelling(tc.build, &tc.decision); got != tc.want {
-				t.Errorf("worth telling is %v, want %v", got, tc.want)
+			f := remembering()
+			k := &knownBuild{}
+			if tc.told > 0 {
+				k.toldAt = f.now.Add(-tc.told)
+			}
+			todo := f.plan([]inLine{{tc.build, k}}, []scheduler.Decision{tc.decision})
+			if got := len(todo) == 1; got != tc.want {
+				t.Errorf("worth a write is %v, want %v", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestManyBuildsWithNewsAreToldInTurn(t *testing.T) {
+	f := remembering()
+	line := make([]inLine, 10*tellsAtOnce)
+	decisions := make([]scheduler.Decision, len(line))
+	for i := range line {
+		b := opened(fmt.Sprint(i), "k")
+		line[i] = inLine{&b, &knownBuild{}}
+	}
+	decisions[len(decisions)-1].Action = scheduler.Run
+	if todo := f.plan(line, decisions); len(todo) != tellsAtOnce+1 || todo[0].decision.Action != scheduler.Run {
+		t.Errorf("%d writes, the first to %s, want a placement and %d tellings", len(todo), todo[0].decision.Action, tellsAtOnce)
+	}
+	for range (len(line) - 1 - tellsAtOnce + tellsPerSecond - 1) / tellsPerSecond { // nobody is told twice before
+		f.now = f.now.Add(time.Second)
+		f.plan(line[:len(line)-1], decisions[:len(line)-1])
+	}
+	for i := range line[:len(line)-1] {
+		if line[i].known.toldAt.IsZero() {
+			t.Fatalf("build %d has not been told anything", i)
+		}
 	}
 }

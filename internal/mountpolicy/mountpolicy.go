@@ -66,6 +66,11 @@ func Written(namespace, id string) (string, bool) {
 // Unbased is an id as BuildKit knows it without the state that the mount began with. Several mounts may have it.
 func Unbased(id string) string { return base.ReplaceAllString(id, "") }
 
+// Primes says whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a policy they are not.
+func Primes(p *v1alpha1.MountPolicy) bool {
+	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)
+}
+
 // Sharing returns the mode that policies give to mounts of a namespace that a program names no mode for, false where they say nothing. The
 // function takes ids as BuildKit knows them.
 func Sharing(namespace string, policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// withMounts is a run that tells of cache mounts.
+func withMounts(b v1alpha1.HLBBuild, mounts ...v1alpha1.BuildMount) v1alpha1.HLBBuild {
+	b.Status.Mounts = mounts
+	return b
+}
+
+// withSnapshot has a daemon tell of a mount's snapshot.
+func withSnapshot(d *v1alpha1.BuildDaemon, mount string, outcome v1alpha1.SnapshotOutcome, at time.Time, bytes int64) {
+	d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{
+		ID: mount, Bytes: bytes, Snapshot: &v1alpha1.MountSnapshotStatus{Outcome: outcome, Time: metav1.NewTime(at), Ref: "r/x@sha256:1", Bytes: bytes},
+	})
+}
+
+func TestRequestsKnowSharingAndSnapshotsOfMounts(t *testing.T) {
+	f := remembering()
+	f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "primed", Prime: v1alpha1.PrimeOnFreshDaemon}}
+	f.builds = []v1alpha1.HLBBuild{
+		withMounts(done("a", "k", "c-0", time.Second, true),
+			v1alpha1.BuildMount{ID: "ns/primed", Bytes: 70}, v1alpha1.BuildMount{ID: "ns/other", Sharing: v1alpha1.MountLocked},
+			v1alpha1.BuildMount{ID: "ns/own", Sharing: v1alpha1.MountPrivate}),
+		opened("waits", "k"),
+	}
+	for _, id := range []string{"ns/primed", "ns/other"} { // the other has snapshots, and no policy to be primed from them
+		withSnapshot(&f.daemons[0], id, v1alpha1.SnapshotPushed, envtestkit.Epoch.Add(-time.Hour), 50)
+		withSnapshot(&f.daemons[1], id, v1alpha1.SnapshotUnchanged, envtestkit.Epoch.Add(time.Second), 60)
+	}
+	want := []scheduler.KeyUse{
+		{ID: f.keyOf("k"), Gain: 1},
+		{ID: f.mountKey("ns/primed"), Gain: 0.5 / 3, Bytes: 70, SnapshotBytes: 60, SnapshotFresh: 1},
+		{ID: f.mountKey("ns/other"), Gain: 0.5 / 3, Sharing: scheduler.Locked},
+		{ID: f.mountKey("ns/own"), Gain: 0.5 / 3, Sharing: scheduler.Private},
+	}
+	ask := func() []scheduler.KeyUse {
+		t.Helper()
+		f.now = f.now.Add(demandsLast)
+		_, queue, _, err := f.view()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return queue[0].Keys
+	}
+	if diff := cmp.Diff(want, ask(), cmpopts.EquateApprox(0.001, 0)); diff != "" {
+		t.Errorf("keys differ (-want +got):\n%s", diff)
+	}
+	for i := range 5 { // each build that has the mount makes the snapshot older
+		f.builds = append(f.builds, withMounts(done(fmt.Sprint("again", i), "k", "c-0", 3*time.Second, false), v1alpha1.BuildMount{ID: "ns/primed", Bytes: 70}))
+	}
+	if got := ask()[1].SnapshotFresh; !near(got, 0.9) {
+		t.Errorf("a snapshot that has missed 5 builds is worth %.2f, want 0.90", got)
+	}
+}
+
+func TestAKeyInTheRegistryCanBeBroughtIn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		registry *v1alpha1.RegistryCacheSpec
+		export   string
+		want     bool
+	}{
+		"one that was exported":               {&v1alpha1.RegistryCacheSpec{}, "r/x:cache", true},
+		"one that was not":                    {&v1alpha1.RegistryCacheSpec{}, "", false},
+		"one that is never imported":          {&v1alpha1.RegistryCacheSpec{Import: v1alpha1.ImportNever}, "r/x:cache", false},
+		"one of a cache that has no registry": {nil, "r/x:cache", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			exported := done("a", "k", "c-0", time.Second, true)
+			exported.Status.Cache.Export = tc.export
+			f := remembering(exported, opened("waits", "k"))
+			f.cache.Spec.Registry = tc.registry
+			_, queue, _, err := f.view()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := queue[0].Keys[0].SnapshotBytes > 0; got != tc.want {
+				t.Errorf("can be brought in: %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestACheapSnapshotMakesABuildSpill has a warm daemon that is busy for long, and a build whose mounts can be primed within seconds elsewhere.
+func TestACheapSnapshotMakesABuildSpill(t *testing.T) {
+	for name, tc := range map[string]struct {
+		snapshot int64
+		want     scheduler.Action
+	}{"without a snapshot it waits": {0, scheduler.Wait}, "with one it is primed elsewhere": {1 << 20, scheduler.Run}} {
+		t.Run(name, func(t *testing.T) {
+			f := remembering()
+			f.cache.Spec.BuildKit.MaxConcurrentBuilds = 1
+			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "m", Prime: v1alpha1.PrimeOnFreshDaemon}}
+			f.cache.Spec.Registry = &v1alpha1.RegistryCacheSpec{}
+			if tc.snapshot > 0 {
+				withSnapshot(&f.daemons[0], "ns/m", v1alpha1.SnapshotPushed, envtestkit.Epoch, tc.snapshot)
+			}
+			f.memory.learn(f)
+			cold := withMounts(done("cold", "k", "c-0", 400*time.Second, true), v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot})
+			if tc.snapshot > 0 {
+				cold.Status.Cache.Export = "r/x:cache"
+			}
+			f.builds = []v1alpha1.HLBBuild{
+				cold, withMounts(done("warm", "k", "c-0", 80*time.Second, false), v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot}),
+				placed("busy", "k", "c-0", true), opened("waits", "k"),
+			}
+			f.builds[2].Status.Placement.Warm = true
+			view, queue, _, err := f.view()
+			if err != nil {
+				t.Fatal(err)
+			}
+			params := f.memory.paramsNow()
+			d, _ := scheduler.Place(view, &queue[0], &params)
+			if d.Action != tc.want || tc.want == scheduler.Run && d.Chosen.Mode != scheduler.Primed {
+				t.Errorf("%s", d.String())
+			}
+		})
+	}
+}
+
+func TestPrimingTellsHowFastCachesComeIn(t *testing.T) {
+	f := remembering()
+	f.memory.learn(f)
+	small := v1alpha1.PrimeStatus{ID: "ns/small", Outcome: v1alpha1.PrimePrimed, Bytes: 1000, Seconds: 3}
+	large := v1alpha1.PrimeStatus{ID: "ns/large", Outcome: v1alpha1.PrimePrimed, Bytes: 4_000_000_000, Seconds: 43} // 2.5 s and 40 s
+	failed := v1alpha1.PrimeStatus{ID: "ns/gone", Outcome: v1alpha1.PrimeFailed, Bytes: 4_000_000_000, Seconds: 900}
+	b := done("a", "k", "c-0", time.Minute, true)
+	b.Status.Prime = []v1alpha1.PrimeStatus{small, large, failed}
+	f.builds = []v1alpha1.HLBBuild{b}
+	view, _, _ := snapshot(t, f)
+	if got := daemonIn(t, view, "c-0").PullBytesPerSecond; !near(got, 1e8) {
+		t.Errorf("c-0 brings in %.0f bytes a second, want 100 MB", got)
+	}
+	if got := daemonIn(t, view, "c-1").PullBytesPerSecond; got != 0 {
+		t.Errorf("c-1, of which nothing is known, brings in %.0f bytes a second", got)
+	}
+	p := f.memory.paramsNow()
+	if !near(p.PullBytesPerSecond, 1e8) || !near(p.PrimeFixedSeconds, 2.5) {
+		t.Errorf("a daemon is expected to need %.1f s and to bring in %.0f bytes a second", p.PrimeFixedSeconds, p.PullBytesPerSecond)
+	}
+	// After a restart the same is known from the API.
+	again := remembering(b)
+	snapshot(t, again)
+	if got := again.memory.paramsNow(); got.PullBytesPerSecond != p.PullBytesPerSecond || got.PrimeFixedSeconds != p.PrimeFixedSeconds {
+		t.Errorf("after a restart: %+v", got)
+	}
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+// Trim forgets keys that nobody holds and of which no more than one copy is wanted, to bound memory where one ledger is kept for long.
+func (l *Ledger) Trim() {
+	for key, h := range l.keys {
+		if len(h.copies) == 0 && h.replicas <= 1 {
+			delete(l.keys, key)
+		}
+	}
+}
