@@ -42,11 +42,12 @@ func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, 
 	}
 	for i := range daemons {
 		d := &daemons[i].Status
-		if d.CapacityBytes == 0 || d.UsedBytes*100 < d.CapacityBytes*int64(spec.ThresholdPercent) {
-			continue
+		if daemons[i].Spec.Ordinal >= wantedReplicas(cache) || d.CapacityBytes < storage.Size.Value()/10*9 {
+			continue // it is asleep, or has yet to become as large as it is meant to be
 		}
-		if d.CapacityBytes < storage.Size.Value()/10*9 {
-			continue // it has yet to become as large as it is meant to be
+		needs := fullness(d, spec.ThresholdPercent, cache.Spec.Storage.GC.FreePercent)
+		if needs == "" {
+			continue
 		}
 		const gib = 1 << 30
 		grown := storage.Size.Value() + storage.Size.Value()*int64(spec.StepPercent)/100
@@ -56,9 +57,29 @@ func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, 
 		}
 		at := metav1.NewTime(now)
 		return v1alpha1.StorageStatus{Size: *size, ExpandedTime: &at},
-			fmt.Sprintf("%s uses %d%% of its volume: volumes grow from %s to %s", daemons[i].Name, d.UsedBytes*100/d.CapacityBytes, storage.Size.String(), size.String())
+			fmt.Sprintf("%s uses %s: volumes grow from %s to %s", daemons[i].Name, needs, storage.Size.String(), size.String())
 	}
 	return storage, ""
+}
+
+// fullness says what of a daemon's volume is in use from the threshold on, empty for nothing: all of it, or the share of cache mounts. That share is
+// pruned long before the volume is full when little else is there, so it counts as a volume does in which everything had grown alike: of what may be
+// in use, which is all but freePercent. Layers have no say of their own: what is pruned of them comes back from registries.
+func fullness(d *v1alpha1.BuildDaemonStatus, thresholdPercent, freePercent int32) string {
+	if d.CapacityBytes <= 0 {
+		return ""
+	}
+	if used := d.UsedBytes * 100 / d.CapacityBytes; used >= int64(thresholdPercent) {
+		return fmt.Sprintf("%d%% of its volume", used)
+	}
+	if d.GC == nil || d.GC.MountsBudgetBytes <= 0 {
+		return ""
+	}
+	used := d.GC.MountsBytes * 100 / d.GC.MountsBudgetBytes
+	if used*int64(100-freePercent) < int64(thresholdPercent)*100 {
+		return ""
+	}
+	return fmt.Sprintf("%d%% of its volume's share for cache mounts", used)
 }
 
 // resize is how far the volumes of the wanted daemons are on their way to the wanted size. Those of daemons that were scaled away grow when these come

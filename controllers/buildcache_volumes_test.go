@@ -23,6 +23,42 @@ import (
 
 const gib = int64(1) << 30
 
+func TestADaemonAsleepDoesNotMakeTheFleetGrow(t *testing.T) {
+	cache := testbuild.BuildCache("ns", "c")
+	cache.Spec.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse("20Gi"), ThresholdPercent: 70, StepPercent: 25}
+	full := func(d *v1alpha1.BuildDaemon) { d.Status.UsedBytes = 9 * gib }
+	daemons := []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving), *testbuild.BuildDaemon("ns", "c", 1, testbuild.Serving, full)}
+	if got, why := desiredStorage(cache, daemons, envtestkit.Epoch); got.Size.String() != "10Gi" {
+		t.Errorf("size is %s: %s", got.Size.String(), why)
+	}
+	cache.Spec.Replicas = ptr.To[int32](2)
+	if got, why := desiredStorage(cache, daemons, envtestkit.Epoch); got.Size.String() != "13Gi" || !strings.Contains(why, "c-1 uses 90% of its volume:") {
+		t.Errorf("size is %s: %s", got.Size.String(), why)
+	}
+}
+
+func TestTheShareOfMountsMakesTheFleetGrow(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mounts   int64 // GiB of a budget of 50
+		free     int32
+		capacity int64
+		want     string
+	}{
+		"mounts at their share of the threshold":   {44, 20, 100, "88% of its volume's share for cache mounts"}, // 70 of 80 is 87.5 %
+		"mounts a little below it":                 {43, 20, 100, ""},
+		"more that is kept free lowers the bound":  {40, 12, 100, "80% of its volume's share for cache mounts"}, // 70 of 88 is 79.5 %
+		"pinned mounts beyond their share":         {60, 20, 100, "120% of its volume's share for cache mounts"},
+		"a daemon that has not looked at a volume": {60, 20, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &v1alpha1.BuildDaemonStatus{CapacityBytes: tc.capacity * gib, UsedBytes: 60 * gib, GC: &v1alpha1.GCStatus{MountsBytes: tc.mounts * gib, MountsBudgetBytes: 50 * gib}}
+			if got := fullness(d, 70, tc.free); got != tc.want {
+				t.Errorf("in use: %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestFullVolumesMakeTheFleetGrow(t *testing.T) {
 	ago := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: envtestkit.Epoch.Add(-d)} }
 	for name, tc := range map[string]struct {

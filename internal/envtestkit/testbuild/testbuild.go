@@ -28,6 +28,7 @@ func BuildCache(namespace, name string, options ...func(*v1alpha1.BuildCache)) *
 			Storage: v1alpha1.StorageSpec{
 				Size:      resource.MustParse("10Gi"),
 				Retention: v1alpha1.RetentionSpec{WhenScaled: v1alpha1.RetentionRetain, WhenDeleted: v1alpha1.RetentionDelete},
+				GC:        v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20},
 			},
 			BuildKit: v1alpha1.BuildKitSpec{
 				Isolation: v1alpha1.IsolationUserNamespace, MaxConcurrentBuilds: 4, DrainTimeoutSeconds: 3600,
