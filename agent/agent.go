@@ -200,6 +200,7 @@ func (a *Agent) drain() {
 	waiting, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
 	defer cancel()
 	w.inventory.write(waiting) // so that the manager places what was not taken up elsewhere at once
+	w.mounts.drain(waiting)    // what no build uses, so that a build that takes too long costs only the snapshots of its own mounts
 	if w.attempts.wait(waiting) {
 		w.mounts.drain(waiting)
 		return

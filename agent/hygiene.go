@@ -200,6 +200,9 @@ func (h *hygiene) note(cache *v1alpha1.BuildCache, reason string, gone []string,
 	switch {
 	case errors.Is(err, registry.ErrNoDeletes):
 		c.Status, c.Reason, c.Message, pause = metav1.ConditionFalse, v1alpha1.ReasonDeletesRefused, err.Error(), hygienePause
+		if h.deleting { // news to the manager, which waits for it, also where deletes were refused before
+			c.Reason = v1alpha1.ReasonOrphanedTagsRefused
+		}
 	case err != nil:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed, err.Error()
 	case cache.Spec.Registry.Retention.MaxAge != nil:

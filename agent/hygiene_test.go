@@ -4,7 +4,12 @@ package agent_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +117,45 @@ func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
 	}
 	w.cleaned(v1alpha1.ReasonOrphanedTagsDeleted)
 	r.eventually(stay...)
+}
+
+// refusing makes a repository behind a proxy that lets nothing be deleted.
+func refusing(t *testing.T) *repo {
+	t.Helper()
+	host := buildkittest.StartRegistry(t).Address
+	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: host})
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(proxy.Close)
+	in, err := name.NewRepository(strings.TrimPrefix(proxy.URL, "http://") + "/team/cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &repo{t, in}
+}
+
+func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
+	r := refusing(t)
+	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{Duration: time.Hour}, OnDelete: v1alpha1.RegistryDelete}))
+	tags := []string{cacheref.MountTag(w.ns, "go", time.Now().Add(-48*time.Hour), "cache-0"), cacheref.Tag(w.ns, "key-b")}
+	r.push(tags...)
+	w.start(&fakeBuilder{}, "pod-1")
+	w.eventually(w.bind("b", "program"), "the build is complete", buildstatus.IsFinal)
+	w.cleaned(v1alpha1.ReasonDeletesRefused)
+	cache := &v1alpha1.BuildCache{}
+	if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.ns, Name: "cache"}, cache); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Client.Delete(t.Context(), cache); err != nil {
+		t.Fatal(err)
+	}
+	w.cleaned(v1alpha1.ReasonOrphanedTagsRefused)
+	r.eventually(tags...)
 }
 
 func TestARegistryThatIsAwayIsReported(t *testing.T) {

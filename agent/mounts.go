@@ -105,6 +105,8 @@ func (m *mounts) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alp
 		if after.Message != "" {
 			m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
 		}
+	case after.Overdue && !before.Overdue:
+		m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotOverdue, fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message))
 	case after.Outcome == before.Outcome && after.Message == before.Message:
 	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
 		m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotFailed, fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message))

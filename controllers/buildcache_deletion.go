@@ -58,10 +58,10 @@ func cleanUpVerdict(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, 
 		ready = ready || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady)
 		c := meta.FindStatusCondition(conditions, v1alpha1.ConditionRegistryCleaned)
 		switch {
-		case c == nil || c.LastTransitionTime.Before(cache.DeletionTimestamp) && c.Reason != v1alpha1.ReasonOrphanedTagsDeleted:
+		case c == nil: // as with all other reasons, it is not about the deletion
 		case c.Reason == v1alpha1.ReasonOrphanedTagsDeleted:
 			return true, true, "Tags that nobody else uses were deleted from the registry"
-		case c.Reason == v1alpha1.ReasonDeletesRefused:
+		case c.Reason == v1alpha1.ReasonOrphanedTagsRefused:
 			return true, false, "Tags stay in the registry: " + c.Message
 		}
 	}

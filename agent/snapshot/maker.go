@@ -113,12 +113,29 @@ func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string)
 		changed.Message = err.Error()
 	}
 	changed.Tried, changed.Took = began.UTC(), m.Now().Sub(began)
+	changed.putOff(errors.Is(err, errDisturbed))
 	err = m.State.note(id, func(e *Entry) {
 		e.Outcome, e.Message, e.Tried, e.Took = changed.Outcome, changed.Message, changed.Tried, changed.Took
+		e.Deferred, e.Overdue, e.Disturbed = changed.Deferred, changed.Overdue, changed.Disturbed
 		e.Ref, e.Digest, e.Bytes, e.SnapshotUse = changed.Ref, changed.Digest, changed.Bytes, changed.SnapshotUse
 		e.Requested = e.Requested && outcome == v1alpha1.SnapshotDeferred
 	})
 	return changed, err
+}
+
+// putOff notes for how long tries have been put off, given the last one.
+func (e *Entry) putOff(disturbed bool) {
+	if e.Outcome != v1alpha1.SnapshotDeferred {
+		e.Deferred, e.Overdue, e.Disturbed = time.Time{}, false, false
+		return
+	}
+	if e.Deferred.IsZero() {
+		e.Deferred = e.Tried
+	}
+	e.Disturbed = disturbed
+	if e.Overdue = e.Tried.Sub(e.Deferred) >= overdueAfter; e.Overdue {
+		e.Message += "; put off since " + e.Deferred.Format(time.RFC3339)
+	}
 }
 
 // take decides, copies and cleans up; e gets what is new about the newest snapshot. An error with Pushed is about the clean-up.
@@ -126,7 +143,7 @@ func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 	quiet, begun := m.State.quiet(id)
 	switch {
 	case !quiet:
-		return v1alpha1.SnapshotDeferred, errors.New("a build uses the mount, or the last one that did failed")
+		return v1alpha1.SnapshotDeferred, m.State.whyNotQuiet(id)
 	case e.Ref != "" && e.SnapshotUse == e.Uses && e.Outcome != v1alpha1.SnapshotFailed:
 		return v1alpha1.SnapshotUnchanged, nil // no build has used it since
 	}
@@ -209,7 +226,8 @@ func (m *Maker) Due(cache *v1alpha1.BuildCache) []string {
 		if p == nil || p.Snapshot == nil {
 			continue
 		}
-		due, err := isDue(p.Snapshot, e, m.Now(), m.Daemon+"/"+strconv.Quote(id))
+		quiet, _ := m.State.quiet(id)
+		due, err := isDue(p.Snapshot, e, quiet, m.Now(), m.Daemon+"/"+strconv.Quote(id))
 		if err != nil && e.Message != err.Error() {
 			m.State.note(id, func(e *Entry) { //nolint:errcheck // noted again at the next look
 				e.Outcome, e.Message, e.Tried = v1alpha1.SnapshotFailed, err.Error(), m.Now().UTC()

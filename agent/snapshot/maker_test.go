@@ -227,7 +227,7 @@ func TestSnapshotsKeepOutOfTheWayOfBuilds(t *testing.T) {
 	a.Copier = &disturbing{a.Copier, func() { a.use("echo 3 > /c/f") }}
 	a.take(v1alpha1.SnapshotDeferred) // disturbed by one
 	if tags := w.tags(); len(tags) > 0 {
-		t.Errorf("snapshots were pushed: %q", tags)
+		t.Errorf("snapshots got tags: %q", tags)
 	}
 }
 
@@ -246,6 +246,30 @@ func TestABuildBeginsWithoutARegistry(t *testing.T) {
 	}
 	if len(primed) != 1 || primed[0].Outcome != v1alpha1.PrimeFailed && primed[0].Outcome != v1alpha1.PrimeTimedOut || primed[0].Message == "" {
 		t.Errorf("priming came to %+v, want it to fail", primed)
+	}
+}
+
+func TestASnapshotThatIsPutOffForLongIsOverdue(t *testing.T) {
+	w := newWorld(t)
+	a := w.site("a")
+	a.use("echo 1 > /c/f")
+	if _, err := a.State.Begin("epoch", snapshot.Sharing(used), w.clock); err != nil {
+		t.Fatal(err)
+	}
+	first := a.take(v1alpha1.SnapshotDeferred)
+	if w.clock = w.clock.Add(50 * time.Minute); a.take(v1alpha1.SnapshotDeferred).Overdue || first.Overdue {
+		t.Error("it is overdue within the hour")
+	}
+	w.clock = w.clock.Add(10 * time.Minute)
+	late := a.take(v1alpha1.SnapshotDeferred)
+	if want := "a build uses the mount; put off since " + first.Tried.Format(time.RFC3339); !late.Overdue || late.Message != want {
+		t.Errorf("after an hour it is overdue %v, %q; want %q", late.Overdue, late.Message, want)
+	}
+	if err := a.State.End(snapshot.Sharing(used), true); err != nil {
+		t.Fatal(err)
+	}
+	if e := a.take(v1alpha1.SnapshotPushed); e.Overdue || !e.Deferred.IsZero() {
+		t.Errorf("one that was made is remembered as put off since %v", e.Deferred)
 	}
 }
 

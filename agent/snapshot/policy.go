@@ -20,8 +20,10 @@ const (
 	maxLayers = 10
 	// spread is over how much time the daemons of a fleet begin what one schedule asks for.
 	spread = time.Minute
-	// pauseAfterDefer is how soon a deferred snapshot is tried again.
+	// pauseAfterDefer is how soon a deferred snapshot is tried again at least. One that waits for a build to end is tried as soon as it has.
 	pauseAfterDefer = 20 * time.Second
+	// overdueAfter is how long a snapshot is put off before that is told: longer than builds take, and no more than the pause of most schedules.
+	overdueAfter = time.Hour
 )
 
 // Annotations of a snapshot's manifest; package daemon adds two.
@@ -67,9 +69,9 @@ func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (ti
 	return next.Add(jitter), !next.IsZero(), nil
 }
 
-// isDue says whether a mount's snapshot is to be made now.
-func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, now time.Time, seed string) (bool, error) {
-	if e.Outcome == v1alpha1.SnapshotDeferred && now.Sub(e.Tried) < pauseAfterDefer {
+// isDue says whether a mount's snapshot is to be tried now. quiet says that no build uses the mount and the last one that did succeeded.
+func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, quiet bool, now time.Time, seed string) (bool, error) {
+	if e.Outcome == v1alpha1.SnapshotDeferred && now.Sub(e.Tried) < pauseAfterDefer && (e.Disturbed || !quiet) {
 		return false, nil
 	}
 	if e.Requested || e.Outcome == v1alpha1.SnapshotDeferred {

@@ -37,6 +37,7 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 	cases := map[string]struct {
 		spec    *v1alpha1.MountSnapshotSpec
 		entry   Entry
+		busy    bool
 		now     time.Time
 		want    bool
 		wantErr string
@@ -47,8 +48,10 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 		"one that was missed":                 {spec: hourly, entry: Entry{Tried: noon.Add(-72 * time.Hour)}, now: noon, want: true},
 		"never without a schedule":            {spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Seen: noon}, now: noon.Add(9999 * time.Hour)},
 		"on request":                          {spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Requested: true}, now: noon, want: true},
-		"a deferred one not at once":          {spec: hourly, entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(time.Second)},
-		"a deferred one after a pause":        {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(pauseAfterDefer), want: true},
+		"a deferred one not at once":          {spec: hourly, entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, busy: true, now: noon.Add(time.Second)},
+		"a deferred one after a pause":        {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, busy: true, now: noon.Add(pauseAfterDefer), want: true},
+		"as soon as the mount is idle":        {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(time.Second), want: true},
+		"a disturbed one not at once":         {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true}, now: noon.Add(time.Second)},
 		"midnight of the zone":                {spec: &v1alpha1.MountSnapshotSpec{Schedule: "0 0 * * *", TimeZone: "Asia/Tokyo"}, entry: Entry{Tried: noon}, now: noon.Add(3*time.Hour + spread), want: true},
 		"a schedule that can't be read":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "soon"}, now: noon, wantErr: "snapshot.schedule"},
 		"a time zone that there is not":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@daily", TimeZone: "Mars/Base"}, now: noon, wantErr: "snapshot.timeZone"},
@@ -56,7 +59,7 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := isDue(tc.spec, tc.entry, tc.now, "cache-0/m")
+			got, err := isDue(tc.spec, tc.entry, !tc.busy, tc.now, "cache-0/m")
 			if got != tc.want || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("due: %v, %v; want %v, %q", got, err, tc.want, tc.wantErr)
 			}

@@ -28,6 +28,11 @@ type Entry struct {
 	Tried time.Time `json:"tried,omitzero"`
 	// Requested: a snapshot was asked for and not yet made.
 	Requested bool `json:"requested,omitempty"`
+	// Deferred is since when every try was put off, Overdue that this was told; zero after one that was not.
+	Deferred time.Time `json:"deferred,omitzero"`
+	Overdue  bool      `json:"overdue,omitempty"`
+	// Disturbed: the last try was put off because a build began to use the mount while it was copied.
+	Disturbed bool `json:"disturbed,omitempty"`
 	// Outcome and Message of the last try, Took how long it was.
 	Outcome v1alpha1.SnapshotOutcome `json:"outcome,omitempty"`
 	Message string                   `json:"message,omitempty"`
@@ -124,6 +129,25 @@ func (s *State) quiet(id string) (ok bool, begun int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.running[id] == 0 && !s.content.Mounts[id].Dirty, s.begun[id]
+}
+
+// Why a mount is not quiet.
+var (
+	errInUse = errors.New("a build uses the mount")
+	errDirty = errors.New("the last build that used the mount did not succeed")
+)
+
+// whyNotQuiet says why a mount is not quiet, nil when it is by now.
+func (s *State) whyNotQuiet(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.running[id] > 0:
+		return errInUse
+	case s.content.Mounts[id].Dirty:
+		return errDirty
+	}
+	return nil
 }
 
 // note changes a mount's entry.

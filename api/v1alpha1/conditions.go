@@ -121,6 +121,8 @@ const (
 	ReasonSnapshotPushed = "SnapshotPushed"
 	// ReasonSnapshotFailed surfaces when a snapshot was due and could not be made.
 	ReasonSnapshotFailed = "SnapshotFailed"
+	// ReasonSnapshotOverdue surfaces when a snapshot that is due was put off for an hour, since builds use the mount all the time or fail.
+	ReasonSnapshotOverdue = "SnapshotOverdue"
 	// ReasonSnapshotCleanUpFailed surfaces when an old snapshot could not be deleted, as with registries that refuse to.
 	ReasonSnapshotCleanUpFailed = "SnapshotCleanUpFailed"
 )
@@ -133,6 +135,8 @@ const (
 	ReasonOrphanedTagsDeleted = "OrphanedTagsDeleted"
 	// ReasonDeletesRefused surfaces when the registry deletes no tags, or none for these credentials. Nothing but another registry or Secret helps.
 	ReasonDeletesRefused = "DeletesRefused"
+	// ReasonOrphanedTagsRefused surfaces when the registry deletes none of the tags of a BuildCache that is being deleted. The deletion goes on without.
+	ReasonOrphanedTagsRefused = "OrphanedTagsRefused"
 	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
 	ReasonCleanUpFailed = "CleanUpFailed"
 
