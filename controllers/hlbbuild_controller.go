@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -41,6 +42,7 @@ func (r *HLBBuildReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.HLBBuild{}).
 		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(indexDaemon))).
 		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(indexCache)), ignoreUpdates).
+		WithOptions(controller.Options{MaxConcurrentReconciles: writers}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
@@ -48,7 +50,8 @@ func (r *HLBBuildReconciler) SetupWithManager(mgr ctrl.Manager) error {
 func (r *HLBBuildReconciler) buildsBy(index string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		var builds v1alpha1.HLBBuildList
-		if err := r.Client.List(ctx, &builds, client.InNamespace(o.GetNamespace()), client.MatchingFields{index: o.GetName()}); err != nil {
+		if err := r.Client.List(ctx, &builds, client.InNamespace(o.GetNamespace()), client.MatchingFields{index: o.GetName()},
+			client.UnsafeDisableDeepCopy); err != nil {
 			return nil // the list comes from memory; it fails only while the manager stops
 		}
 		requests := make([]reconcile.Request, len(builds.Items))
@@ -109,7 +112,8 @@ func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBui
 // checkBound looks whether the daemon of a bound attempt still answers for it.
 func (r *HLBBuildReconciler) checkBound(ctx context.Context, build *v1alpha1.HLBBuild) error {
 	daemon := &v1alpha1.BuildDaemon{}
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: build.Namespace, Name: build.Status.Placement.Daemon}, daemon)
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: build.Namespace, Name: build.Status.Placement.Daemon}, daemon,
+		client.UnsafeDisableDeepCopy) // it may tell of hundreds of keys, and is only read
 	switch {
 	case apierrors.IsNotFound(err):
 		daemon = nil

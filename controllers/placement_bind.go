@@ -27,8 +27,8 @@ const (
 	tellsPerSecond = 50
 	tellsAtOnce    = 200
 	// retellReason and retellCount are how long a build has what it was told before it is told another reason, or another count of refusals.
-	retellReason = 2 * time.Second
-	retellCount  = 30 * time.Second
+	retellReason = 10 * time.Second
+	retellCount  = time.Minute
 )
 
 // tells is how many builds may be told now.

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -65,15 +66,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	return nil
 }
 
-// addIndexes lets the controllers find builds by daemon and by cache without going through all of them.
+// addIndexes lets the controllers find bound builds by daemon and builds by cache without going through all of them.
 func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]client.IndexerFunc{
 		indexCache: func(o client.Object) []string { return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name} },
 		indexDaemon: func(o client.Object) []string {
-			if p := o.(*v1alpha1.HLBBuild).Status.Placement; p != nil {
-				return []string{p.Daemon}
+			if b := o.(*v1alpha1.HLBBuild); buildstatus.IsBound(b) {
+				return []string{b.Status.Placement.Daemon}
 			}
-			return nil
+			return nil // what has ended on a daemon has nothing to do with what becomes of the daemon
 		},
 	}
 	for field, index := range indexes {
