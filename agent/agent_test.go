@@ -136,8 +136,8 @@ func TestSlotsAreGivenInTheOrderOfPlacement(t *testing.T) {
 	w.start(builder, "pod")
 	w.bind("z", "first")
 	await(t, first, "the first build")
-	last := w.bind("y", "second")
-	last = w.bind("x", "third")
+	w.bind("y", "second")
+	last := w.bind("x", "third")
 	close(release)
 	w.WaitCondition(t, last, v1alpha1.ConditionReady, metav1.ConditionTrue, "")
 	if diff := cmp.Diff([]string{"first", "second", "third"}, builder.began()); diff != "" {

@@ -101,7 +101,7 @@ func TestSSHKeysSignAndCantBeChanged(t *testing.T) {
 	}
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	go agent.ServeAgent(keys, ours)
+	go func() { _ = agent.ServeAgent(keys, ours) }() // ends with the pipe
 	step := agent.NewClient(theirs)
 	list, err := step.List()
 	if err != nil || len(list) != 1 {

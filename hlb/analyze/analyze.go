@@ -73,7 +73,7 @@ type Target struct {
 	CacheMounts []CacheMount `json:"cacheMounts"`
 	Images      []Ref        `json:"images"`
 	Gits        []Git        `json:"gits"`
-	HTTPs       []Ref        `json:"https"`
+	HTTPS       []Ref        `json:"https"`
 	Locals      []Ref        `json:"locals"`
 	Exports     []Export     `json:"exports"`
 	Imports     []Ref        `json:"imports"` // modules it uses that weren't resolved; the ref is unknown if it is a filesystem
@@ -113,7 +113,7 @@ func Module(info *check.Info, opts Options) ([]Target, diag.List) {
 			errs = append(errs, diag.Errorf(diag.NoTarget, diag.Span{}, "the module has no target `%s`", name))
 			continue
 		}
-		targets = append(targets, analyze(info, obj, opts))
+		targets = append(targets, analyze(obj, opts))
 	}
 	return targets, errs
 }
@@ -143,11 +143,11 @@ func defaultTargets(info *check.Info) []string {
 	return names
 }
 
-func analyze(info *check.Info, obj *check.Object, opts Options) Target {
+func analyze(obj *check.Object, opts Options) Target {
 	r := newRun(opts)
 	r.out = Target{
 		Name: obj.Name, Complete: true,
-		CacheMounts: []CacheMount{}, Images: []Ref{}, Gits: []Git{}, HTTPs: []Ref{}, Locals: []Ref{}, Exports: []Export{}, Imports: []Ref{},
+		CacheMounts: []CacheMount{}, Images: []Ref{}, Gits: []Git{}, HTTPS: []Ref{}, Locals: []Ref{}, Exports: []Export{}, Imports: []Ref{},
 	}
 	r.call(obj, r.targetArgs(obj), value{}, 0)
 	return r.out

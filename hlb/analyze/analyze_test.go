@@ -42,7 +42,7 @@ func summary(t analyze.Target) []string {
 	for _, g := range t.Gits {
 		out = append(out, fmt.Sprintf("git %s %s", g.Remote, g.Ref))
 	}
-	for _, r := range t.HTTPs {
+	for _, r := range t.HTTPS {
 		out = append(out, "http "+r.Ref.String())
 	}
 	for _, r := range t.Locals {

@@ -44,7 +44,7 @@ func (r *run) filesystem(name string, args []value, with []option, at diag.Span)
 	case "git":
 		r.addGit(arg(args, 0), arg(args, 1), at)
 	case "http":
-		r.out.HTTPs = r.addRef(r.out.HTTPs, arg(args, 0), at)
+		r.out.HTTPS = r.addRef(r.out.HTTPS, arg(args, 0), at)
 	case "local":
 		r.out.Locals = r.addRef(r.out.Locals, arg(args, 0), at)
 	case "dockerPush", "dockerLoad", "download", "downloadTarball", "downloadOCITarball", "downloadDockerTarball":

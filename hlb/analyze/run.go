@@ -116,7 +116,7 @@ func (r *run) call(obj *check.Object, args []value, cur value, depth int) value 
 
 func (r *run) listed() int {
 	o := &r.out
-	return len(o.CacheMounts) + len(o.Images) + len(o.Gits) + len(o.HTTPs) + len(o.Locals) + len(o.Exports) + len(o.Imports)
+	return len(o.CacheMounts) + len(o.Images) + len(o.Gits) + len(o.HTTPS) + len(o.Locals) + len(o.Exports) + len(o.Imports)
 }
 
 // bind gives each parameter of f its values.

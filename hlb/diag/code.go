@@ -69,7 +69,7 @@ const (
 
 // Classes found by the linter.
 const (
-	// Deprecated: an old form the linter can rewrite.
+	// Deprecated marks an old form that the linter can rewrite.
 	Deprecated Code = "DEPRECATED"
 	// NotPortable: a builtin that other implementations of the language don't have.
 	NotPortable Code = "NOT-PORTABLE"

@@ -121,7 +121,7 @@ func (a *activation) effect(e *evaluator, alias *check.Object, at diag.Span) (va
 		e.seeking = alias
 		n := 0
 		for i, s := range a.fn.Body.Stmts {
-			if s == ast.Stmt(alias.Alias.Stmt) {
+			if s == alias.Alias.Stmt {
 				n = i + 1
 			}
 		}

@@ -207,28 +207,24 @@ func (e *evaluator) args(s callSite, params []builtin.Param) ([]arg, error) {
 			}
 		}
 		for _, v := range values {
-			v, err := e.convert(v, p.Kind, x.Span())
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, arg{v, x.Span()})
+			out = append(out, arg{e.convert(v, p.Kind, x.Span()), x.Span()})
 		}
 	}
 	return out, nil
 }
 
 // convert adapts a value to a parameter: where a pipeline is wanted, a filesystem means its solve and other values nothing.
-func (e *evaluator) convert(v value, want ast.Kind, at diag.Span) (value, error) {
+func (e *evaluator) convert(v value, want ast.Kind, at diag.Span) value {
 	if want != ast.Pipeline {
-		return v, nil
+		return v
 	}
 	switch v := v.(type) {
 	case *pipe:
-		return v, nil
+		return v
 	case *filesystem:
-		return e.solving(v, at), nil
+		return e.solving(v, at)
 	}
-	return e.nothing, nil
+	return e.nothing
 }
 
 // paramAt returns the parameter that argument i is for, nil if there is none.

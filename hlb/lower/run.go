@@ -37,7 +37,6 @@ type execution struct {
 	inputs  []*filesystem
 	needs   request.Needs
 	mounts  []*mountOption // in the order written, secrets included
-	readRts bool           // read-only root
 	hasUser bool
 	shlex   bool
 	binds   []boundMount

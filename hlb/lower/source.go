@@ -3,7 +3,6 @@
 package lower
 
 import (
-	"fmt"
 	"net/url"
 	"os"
 
@@ -211,9 +210,9 @@ func (e *evaluator) needsDaemon(c *call, what string) error {
 }
 
 // refuse reports a builtin that would touch the compiling machine.
-func (e *evaluator) refuse(c *call, instead string, args ...any) error {
+func (e *evaluator) refuse(c *call, instead string) error {
 	return diag.Errorf(NotHere, c.span, "%s reaches the machine that compiles, which is not yours here", c.name).
-		WithHint("%s", fmt.Sprintf(instead, args...))
+		WithHint("%s", instead)
 }
 
 func (e *evaluator) server() bool { return e.opts.Profile == ProfileServer }

@@ -31,7 +31,7 @@ func dockerEngine(t *testing.T, status int, answer string) (got *string) {
 		w.WriteHeader(status)
 		fmt.Fprint(w, answer)
 	})}
-	go srv.Serve(l)
+	go func() { _ = srv.Serve(l) }() // until it is closed
 	t.Cleanup(func() { srv.Close() })
 	t.Setenv("DOCKER_HOST", "unix://"+sock)
 	return got

@@ -100,7 +100,7 @@ func echoServer(t *testing.T, network, addr string) string {
 			if err != nil {
 				return
 			}
-			go func() { io.Copy(c, c); c.Close() }()
+			go func() { _, _ = io.Copy(c, c); c.Close() }()
 		}
 	}()
 	return l.Addr().String()

@@ -139,7 +139,7 @@ func (e *LayoutError) Unwrap() error { return e.Err }
 func (s *layoutStore) Info(ctx context.Context, dgst digest.Digest) (content.Info, error) {
 	st, err := s.ref.StatFile(ctx, gateway.StatRequest{Path: blobPath(dgst)})
 	if err != nil {
-		return content.Info{}, fmt.Errorf("blob %s: %v: %w", dgst, err, cerrdefs.ErrNotFound)
+		return content.Info{}, fmt.Errorf("blob %s: %w: %w", dgst, err, cerrdefs.ErrNotFound)
 	}
 	return content.Info{Digest: dgst, Size: st.Size}, nil
 }

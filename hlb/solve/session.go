@@ -141,9 +141,9 @@ func proxy(conn net.Conn, addr string) {
 	defer up.Close()
 	done := make(chan struct{}, 2)
 	pipe := func(dst, src net.Conn) {
-		io.Copy(dst, src)
+		_, _ = io.Copy(dst, src) // either end may hang up; both sides see it
 		if w, ok := dst.(interface{ CloseWrite() error }); ok {
-			w.CloseWrite()
+			_ = w.CloseWrite()
 		}
 		done <- struct{}{}
 	}

@@ -124,12 +124,10 @@ func (p *parser) next() token {
 }
 
 // accept consumes the next token if it is of kind k.
-func (p *parser) accept(k tokenKind) bool {
-	if p.peek(0).kind != k {
-		return false
+func (p *parser) accept(k tokenKind) {
+	if p.peek(0).kind == k {
+		p.next()
 	}
-	p.next()
-	return true
 }
 
 // isWord reports whether the token n places ahead is the identifier word. Words like "from" have a meaning only by position.

@@ -122,7 +122,9 @@ func TestKilledDaemonTakesItsStepsAlong(t *testing.T) {
 	}
 	eventually(t, "the step runs", sleeping)
 	w.daemon.Kill()
-	<-running
+	if err := <-running; err == nil {
+		t.Error("the solve ended well, although its daemon was killed")
+	}
 	eventually(t, "the step is gone", func() bool { return !sleeping() })
 }
 

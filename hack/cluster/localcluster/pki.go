@@ -193,6 +193,6 @@ func (c *Cluster) savePEM(file, kind string, der []byte) error {
 
 func serial() *big.Int {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails, says its documentation
+	rand.Read(b[:])
 	return new(big.Int).SetBytes(b[:])
 }

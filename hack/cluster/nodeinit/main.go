@@ -16,12 +16,11 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "nodeinit:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "nodeinit:", run())
+	os.Exit(1)
 }
 
+// run is the node's whole life: it returns only with the reason why it can't go on.
 func run() error {
 	if len(os.Args) != 2 {
 		return fmt.Errorf("usage: nodeinit CONFIG.json")
@@ -48,7 +47,7 @@ func awaitParent() error {
 	pipe := os.NewFile(3, "parent")
 	defer pipe.Close()
 	if n, err := pipe.Read(make([]byte, 1)); n != 1 {
-		return fmt.Errorf("the parent left before the network was there: %v", err)
+		return fmt.Errorf("the parent left before the network was there: %w", err)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func Eventually(ctx context.Context, timeout time.Duration, what string, conditi
 		return ok && err == nil, nil
 	})
 	if err != nil && last != nil {
-		return fmt.Errorf("waiting until %s: %w (last error: %v)", what, err, last)
+		return fmt.Errorf("waiting until %s: %w (last error: %w)", what, err, last)
 	}
 	if err != nil {
 		return fmt.Errorf("waiting until %s: %w", what, err)
