@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,18 +44,7 @@ func (d *demo) fleet(ctx context.Context) error {
 	if err := d.cluster.Namespace(ctx, namespace); err != nil {
 		return err
 	}
-	replicas := int32(3)
-	d.cache = &v1alpha1.BuildCache{
-		ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: namespace},
-		Spec: v1alpha1.BuildCacheSpec{
-			Replicas: &replicas,
-			Storage:  v1alpha1.StorageSpec{Size: resource.MustParse("10Gi")},
-			Registry: &v1alpha1.RegistryCacheSpec{Repository: d.cluster.Info.Registry + "/demo-cache-" + suffix()},
-		},
-	}
-	if d.cluster.PlainHTTP {
-		d.cache.Spec.BuildKit.Registries = []v1alpha1.RegistryHost{{Host: host(d.cluster.Info.Registry), Scheme: "HTTP"}}
-	}
+	d.cache = d.cluster.BuildCache(namespace, "demo", 3, "10Gi", fmt.Sprintf("demo-cache-%d", time.Now().Unix()))
 	started := time.Now()
 	if err := d.cluster.Client.Create(ctx, d.cache); err != nil {
 		return err
@@ -66,15 +54,6 @@ func (d *demo) fleet(ctx context.Context) error {
 	}
 	d.report.FleetSeconds = time.Since(started).Seconds()
 	return nil
-}
-
-// suffix makes the cache repository of each demo a new one, so that nothing of an earlier demo makes the first build warm.
-func suffix() string { return fmt.Sprint(time.Now().Unix()) }
-
-// host is the registry without a path.
-func host(registry string) string {
-	name, _, _ := strings.Cut(registry, "/")
-	return name
 }
 
 func (d *demo) cold(ctx context.Context) error {

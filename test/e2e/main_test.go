@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
@@ -81,22 +80,23 @@ func setUp(ctx context.Context) error {
 	return cluster.WaitCache(ctx, fleet)
 }
 
+// newFleet is a fleet of small volumes whose daemons run three builds each.
 func newFleet(name string, replicas int32) *v1alpha1.BuildCache {
-	return &v1alpha1.BuildCache{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec: v1alpha1.BuildCacheSpec{
-			Replicas: &replicas,
-			Storage:  v1alpha1.StorageSpec{Size: resource.MustParse("2Gi")},
-			BuildKit: v1alpha1.BuildKitSpec{
-				MaxConcurrentBuilds: 3,
-				DrainTimeoutSeconds: 120,
-				Registries: []v1alpha1.RegistryHost{
-					{Host: cluster.Info.Registry, Scheme: "HTTP"}, {Host: cluster.Info.RegistryAuth, Scheme: "HTTP"},
-				},
-			},
-			Registry: &v1alpha1.RegistryCacheSpec{Repository: cluster.Info.Registry + "/e2e-cache-" + stamp},
-		},
-	}
+	cache := cluster.BuildCache(namespace, name, replicas, "2Gi", "e2e-cache-"+stamp)
+	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.BuildKit.DrainTimeoutSeconds = 3, 120
+	return cache
+}
+
+// makeFleet creates the fleet, waits until it is Ready, and deletes it when the test ends.
+func makeFleet(t *testing.T, cache *v1alpha1.BuildCache) {
+	t.Helper()
+	must(t, cluster.Client.Create(t.Context(), cache))
+	t.Cleanup(func() {
+		if err := cluster.Client.Delete(contextFor(t), cache); client.IgnoreNotFound(err) != nil {
+			t.Error(err)
+		}
+	})
+	must(t, cluster.WaitCache(t.Context(), cache))
 }
 
 // newBuild is a build of an inline program on the fleet. IMAGE in the program stands for the busybox image.

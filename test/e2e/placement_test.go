@@ -51,13 +51,7 @@ func onSpill(name, key, program string) *v1alpha1.HLBBuild {
 func TestAFullDaemonIsWaitedForOrNot(t *testing.T) {
 	spill := newFleet("spill", 2)
 	spill.Spec.BuildKit.MaxConcurrentBuilds, spill.Spec.Registry = 1, nil
-	must(t, cluster.Client.Create(t.Context(), spill))
-	t.Cleanup(func() {
-		if err := cluster.Client.Delete(context.WithoutCancel(t.Context()), spill); client.IgnoreNotFound(err) != nil {
-			t.Error(err)
-		}
-	})
-	must(t, cluster.WaitCache(t.Context(), spill))
+	makeFleet(t, spill)
 
 	again := 0
 	costlyBuild := func() *v1alpha1.HLBBuild {

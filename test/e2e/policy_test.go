@@ -39,13 +39,7 @@ func TestMountPoliciesAreKept(t *testing.T) {
 	cache.Spec.Mounts = []v1alpha1.MountPolicy{
 		{ID: "keep", Pinned: true}, {ID: "big*", MaxSize: ptr.To(resource.MustParse("3Mi"))},
 	}
-	must(t, cluster.Client.Create(t.Context(), cache))
-	t.Cleanup(func() {
-		if err := cluster.Client.Delete(contextFor(t), cache); client.IgnoreNotFound(err) != nil {
-			t.Error(err)
-		}
-	})
-	must(t, cluster.WaitCache(t.Context(), cache))
+	makeFleet(t, cache)
 	pins, bulky := policed("pins", "keep", 30), policed("bulky", "big-one", 4)
 	run(t, pins)
 	succeeded(t, pins)

@@ -29,13 +29,7 @@ func podUIDs(t *testing.T, cache string) map[string]string {
 
 func TestVolumesGrowWithoutARestart(t *testing.T) {
 	grows := newFleet("grows", 1)
-	must(t, cluster.Client.Create(t.Context(), grows))
-	t.Cleanup(func() {
-		if err := cluster.Client.Delete(context.WithoutCancel(t.Context()), grows); client.IgnoreNotFound(err) != nil {
-			t.Error(err)
-		}
-	})
-	must(t, cluster.WaitCache(t.Context(), grows))
+	makeFleet(t, grows)
 	before, pods := daemon(t, "grows-0"), podUIDs(t, "grows")
 
 	kubectl(t, "patch", "bcache/grows", "--type=merge", "-p", `{"spec":{"storage":{"size":"3Gi"}}}`)
