@@ -143,11 +143,13 @@ func TestFailuresSayWhereAndWhy(t *testing.T) {
 func TestAFreshDaemonImports(t *testing.T) {
 	registry := buildkittest.StartRegistry(t)
 	options := buildkittest.Options{Registries: []string{registry.Address}}
-	first, second := dial(t, buildkittest.Start(t, options)), dial(t, buildkittest.Start(t, options))
+	first, second, third := dial(t, buildkittest.Start(t, options)), dial(t, buildkittest.Start(t, options)), dial(t, buildkittest.Start(t, options))
 	repository := registry.Ref("build-cache")
 	job := inline(fmt.Sprintf(`fs default() {
 	image %[1]q
-	run "echo one > /one"
+	run "echo one > /one" with option {
+		cacheMount "/cache"
+	}
 }
 
 fs other() {
@@ -175,6 +177,15 @@ fs other() {
 	}
 	if len(fresh.ImportErrors) != 0 {
 		t.Errorf("the import failed: %v", fresh.ImportErrors)
+	}
+	if err := second.ExportCache(t.Context(), job, fresh); err != nil {
+		t.Fatalf("export what was imported: %v", err)
+	}
+	if seen, err := second.Observe(t.Context()); err != nil || len(seen.MountBytes) > 0 {
+		t.Errorf("the daemon holds the cache mounts %v (%v): the export ran the steps that were imported", seen.MountBytes, err)
+	}
+	if got := cached(build(t, third, job)); got != "2/2" {
+		t.Errorf("after an export of what was imported %s steps are cached", got)
 	}
 
 	registry.Stop()

@@ -23,7 +23,8 @@ const writtenManifest = "cache.manifest"
 var ErrNothingToExport = errors.New("no step of the build has a result that a registry cache holds")
 
 // ExportCache writes the registry cache of a job that Build has just done to job.Plan.Export. Its steps are in the daemon's cache, so that only the
-// export itself takes time. All targets go into one manifest. It returns ErrNothingToExport when there is none to be written.
+// export itself takes time; those that Build has imported are imported again, or they would be run now. All targets go into one manifest. It returns
+// ErrNothingToExport when there is none to be written.
 func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error {
 	if out.request == nil {
 		return errors.New("there is no build to export the cache of")
@@ -49,7 +50,9 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 		CacheExports:        []client.CacheOptionsEntry{cacheExport(job)},
 		AllowedEntitlements: job.Entitlements,
 		Internal:            true,
-	}, "", out.solveTargets, ch)
+	}, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		return out.solveTargets(ctx, gw, job.Plan.Imports)
+	}, ch)
 	<-drained
 	switch {
 	case err != nil && failure != "":
@@ -62,16 +65,20 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 	return nil
 }
 
-// solveTargets solves the filesystems of all targets again, as parts of one result. BuildKit takes several parts for platforms of one image, and
+// solveTargets solves the filesystems of all targets again with the same imports, as parts of one result. BuildKit takes several parts for platforms of one image, and
 // wants to be told which; without an image among the exports, the names mean nothing.
-func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client, imports []string) (*gateway.Result, error) {
 	res := gateway.NewResult()
 	var parts exptypes.Platforms
+	var again []gateway.CacheOptionsEntry
+	for _, entry := range cacheImports(imports) {
+		again = append(again, gateway.CacheOptionsEntry(entry))
+	}
 	for i, target := range o.request.Targets {
 		if target.Final.Empty() {
 			continue
 		}
-		solved, err := gw.Solve(ctx, gateway.SolveRequest{Definition: target.Final.Definition.ToPB(), Evaluate: true})
+		solved, err := gw.Solve(ctx, gateway.SolveRequest{Definition: target.Final.Definition.ToPB(), Evaluate: true, CacheImports: again})
 		if err != nil {
 			return nil, fmt.Errorf("solve target %s again: %w", target.Name, err)
 		}
