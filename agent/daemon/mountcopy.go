@@ -3,25 +3,22 @@
 package daemon
 
 import (
+	"bytes"
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"runtime"
+	"slices"
 	"time"
 
-	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/client/llb"
-	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	gateway "github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/mountcopy"
+	cacherepo "github.com/openllb/hlb-operator/agent/registry"
 )
 
 // MountCopy is a copy of a cache mount into an image or back.
@@ -31,23 +28,22 @@ type MountCopy struct {
 	// Sharing that builds use the mount with: shared, private or locked. With another mode, BuildKit would give the copy or a build that begins
 	// meanwhile a second, empty mount of the same id.
 	Sharing string
-	// Ref is the image: written by Snapshot, read by Prime.
-	Ref string
-	// Repository and DockerConfig are the credentials of the registry cache, nil for none.
-	Repository   string
-	DockerConfig []byte
+	// Repository holds the images.
+	Repository *cacherepo.Repository
 	// Program is cmd/mountcopy, for the machine's architecture.
 	Program []byte
+	// Image is the newest snapshot: what Prime copies, and what Snapshot puts layers on; zero for none.
+	Image cacherepo.Manifest
 
-	// Base is the image that the snapshot is an increment of, by digest; empty for a whole one.
-	Base string
+	// Tag is what Snapshot gives the new image.
+	Tag string
+	// Whole makes a snapshot of one layer instead of one on top of Image, unless nothing has changed since.
+	Whole bool
 	// MaxBytes bounds the mount's content, 0 for no bound.
 	MaxBytes int64
 	// Annotations of the image's manifest. Snapshot adds DigestAnnotation and BytesAnnotation.
 	Annotations map[string]string
-	// KnownDigest is the digest of content that is in the registry already and need not be pushed again, even where Base is empty; empty for none.
-	KnownDigest string
-	// Check is called when the mount is copied, before anything is pushed; its error ends the snapshot. Nil means no check.
+	// Check is called when the mount is copied, before the image gets its tag; its error ends the snapshot. Nil means no check.
 	Check func() error
 
 	// Timeout bounds the copying of Prime, 0 for no bound.
@@ -62,152 +58,197 @@ const (
 	BytesAnnotation = "dev.openllb.build.mount.bytes"
 )
 
-// errNoImage ends a job that has nothing to export.
-var errNoImage = errors.New("there is nothing to push")
-
-// Where things are in the step that copies.
+// Annotations of a snapshot's layers.
 const (
-	atMount, atImage, atResult = "/mount", "/image", "/result"
-	programPath                = "/mountcopy"
+	// diffIDAnnotation is the digest of a layer before compression, under the name that BuildKit gives it.
+	diffIDAnnotation = "containerd.io/uncompressed"
+	// layerAnnotation says what a layer is.
+	layerAnnotation = "dev.openllb.build.mount.layer"
+	contentLayer    = "content"
+	indexLayer      = "index"
 )
 
-// Snapshot copies a mount into an image and pushes it. With an outcome other than Copied nothing was pushed. The digest is that of the manifest.
-func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Result, digest string, err error) {
-	base := llb.Scratch()
-	if c.Base != "" {
-		base = llb.Image(c.Base, llb.WithCustomName("[snapshot] "+c.Base))
-	}
-	step := c.step("[snapshot] "+c.ID, []string{"-max-bytes", fmt.Sprint(c.MaxBytes), "snapshot", atMount, atImage},
-		c.mount(llb.Readonly))
-	image, result := step.AddMount(atImage, base), step.AddMount(atResult, llb.Scratch())
-	var refused error
-	done, err := d.copyMount(ctx, c, []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{
-		"name": c.Ref, "push": "true", "store": "false", "compression": "zstd", "compression-level": "1", "oci-mediatypes": "true",
-	}}}, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		if res, err = readResult(ctx, gw, result); err != nil {
-			return nil, err
-		}
-		if res.Outcome == mountcopy.Copied && res.Digest == c.KnownDigest {
-			res.Outcome = mountcopy.Unchanged
-		}
-		if c.Check != nil {
-			if refused = c.Check(); refused != nil {
-				return nil, refused
-			}
-		}
-		if res.Outcome != mountcopy.Copied {
-			return nil, errNoImage
-		}
-		return c.image(ctx, gw, image, res)
+// IsSnapshot says whether an image is a mount's that this version can read: layers of content below one with an index.
+func IsSnapshot(m cacherepo.Manifest) bool {
+	n := len(m.Layers)
+	return n > 0 && m.Layers[n-1].Annotations[layerAnnotation] == indexLayer && !slices.ContainsFunc(m.Layers[:n-1], func(l ocispecs.Descriptor) bool {
+		return l.Annotations[layerAnnotation] != contentLayer
 	})
-	if refused != nil {
-		return res, "", refused // the job's own error is only its text
+}
+
+// ContentLayers are the bytes of each layer of a snapshot that holds content, compressed, the bottom one first.
+func ContentLayers(m cacherepo.Manifest) []int64 {
+	var out []int64
+	for _, l := range m.Layers[:max(len(m.Layers)-1, 0)] {
+		out = append(out, l.Size)
 	}
-	if err != nil && res.Outcome != "" && res.Outcome != mountcopy.Copied {
-		return res, "", nil // the job ended with errNoImage
+	return out
+}
+
+// Snapshot copies a mount into an image in the registry. With an outcome other than Copied nothing was pushed. The digest is that of the manifest.
+func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Result, dgst string, err error) {
+	args := []string{"-max-bytes", fmt.Sprint(c.MaxBytes)}
+	if c.Whole {
+		args = append(args, "-whole")
 	}
+	var pushed []ocispecs.Descriptor
+	err = d.copyMount(ctx, c, mountcopy.ModeSnapshot, args, func(ctx context.Context, step *mountcopy.Peer) error {
+		base, err := c.index(ctx)
+		if err != nil {
+			return err
+		}
+		res, err = step.Snapshot(base, func(layer io.Reader) error {
+			l, err := c.Repository.PushBlob(ctx, ocispecs.MediaTypeImageLayerZstd, layer)
+			pushed = append(pushed, l)
+			return err
+		})
+		return err
+	})
+	if c.Check != nil {
+		// A mount that changes while it is read is an error too, so this comes first.
+		if refused := c.Check(); refused != nil {
+			return res, "", refused
+		}
+	}
+	if err != nil || res.Outcome != mountcopy.Copied {
+		return res, "", err
+	}
+	layers, err := c.layers(res, pushed)
 	if err != nil {
 		return res, "", err
 	}
-	return res, done.ExporterResponse[exptypes.ExporterImageDigestKey], nil
+	dgst, err = c.pushImage(ctx, res, layers)
+	return res, dgst, err
+}
+
+// index reads the index layer of the newest snapshot, nil for none.
+func (c *MountCopy) index(ctx context.Context) (io.Reader, error) {
+	n := len(c.Image.Layers)
+	if n == 0 {
+		return nil, nil
+	}
+	blob, err := c.Repository.Blob(ctx, c.Image.Layers[n-1].Digest)
+	if err != nil {
+		return nil, fmt.Errorf("read the index of the newest snapshot: %w", err)
+	}
+	defer blob.Close()
+	text, err := io.ReadAll(blob)
+	if err != nil {
+		return nil, fmt.Errorf("read the index of the newest snapshot: %w", err)
+	}
+	return bytes.NewReader(text), nil
+}
+
+// layers are those of the new image: the ones that it is put on, and those pushed.
+func (c *MountCopy) layers(res mountcopy.Result, pushed []ocispecs.Descriptor) ([]ocispecs.Descriptor, error) {
+	var out []ocispecs.Descriptor
+	if n := len(c.Image.Layers); n > 0 && !c.Whole {
+		out = append(out, c.Image.Layers[:n-1]...)
+	}
+	add := func(kind, diffID string) error {
+		if len(pushed) == 0 {
+			return errors.New("the step has sent fewer layers than it says")
+		}
+		l := pushed[0]
+		l.Annotations = map[string]string{diffIDAnnotation: diffID, layerAnnotation: kind}
+		out, pushed = append(out, l), pushed[1:]
+		return nil
+	}
+	if res.ContentDiffID != "" {
+		if err := add(contentLayer, res.ContentDiffID); err != nil {
+			return nil, err
+		}
+	}
+	if err := add(indexLayer, res.IndexDiffID); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// pushImage gives the layers a tag, as an image that says where it comes from.
+func (c *MountCopy) pushImage(ctx context.Context, res mountcopy.Result, layers []ocispecs.Descriptor) (string, error) {
+	notes := map[string]string{DigestAnnotation: res.Digest, BytesAnnotation: fmt.Sprint(res.Bytes)}
+	maps.Copy(notes, c.Annotations)
+	config := ocispecs.Image{
+		Platform: ocispecs.Platform{OS: "linux", Architecture: runtime.GOARCH}, Config: ocispecs.ImageConfig{Labels: notes},
+		RootFS: ocispecs.RootFS{Type: "layers"},
+	}
+	for _, l := range layers {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.Digest(l.Annotations[diffIDAnnotation]))
+		config.History = append(config.History, ocispecs.History{CreatedBy: "mountcopy " + l.Annotations[layerAnnotation]})
+	}
+	return c.Repository.PushImage(ctx, c.Tag, config, layers, notes)
 }
 
 // Prime fills a mount from a snapshot, unless the mount holds something.
 func (d *Daemon) Prime(ctx context.Context, c *MountCopy) (res mountcopy.Result, err error) {
-	step := c.step("[prime] "+c.ID, []string{"-timeout", c.Timeout.String(), "prime", atImage, atMount}, c.mount(),
-		llb.AddMount(atImage, llb.Image(c.Ref, llb.WithCustomName("[prime] "+c.Ref)), llb.Readonly))
-	result := step.AddMount(atResult, llb.Scratch())
-	_, err = d.copyMount(ctx, c, nil, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		if res, err = readResult(ctx, gw, result); err != nil {
-			return nil, err
+	if !IsSnapshot(c.Image) {
+		return res, errors.New("the image is no snapshot of a mount")
+	}
+	err = d.copyMount(ctx, c, mountcopy.ModePrime, []string{"-timeout", c.Timeout.String()}, func(ctx context.Context, step *mountcopy.Peer) error {
+		index, err := c.index(ctx)
+		if err != nil {
+			return err
 		}
-		return gateway.NewResult(), nil
+		layers := c.contentLayers(ctx)
+		defer layers.close()
+		res, err = step.Prime(index, layers.next)
+		return err
 	})
 	return res, err
+}
+
+// openLayers are the content layers of a snapshot, one at a time, the top one first.
+type openLayers struct {
+	ctx  context.Context
+	c    *MountCopy
+	rest []ocispecs.Descriptor
+	open io.ReadCloser // nil for none
+}
+
+func (c *MountCopy) contentLayers(ctx context.Context) *openLayers {
+	return &openLayers{ctx: ctx, c: c, rest: c.Image.Layers[:len(c.Image.Layers)-1]}
+}
+
+// next is mountcopy.Layers.
+func (o *openLayers) next() (io.Reader, error) {
+	n := len(o.rest)
+	if n == 0 {
+		return nil, io.EOF
+	}
+	o.close()
+	layer, err := o.c.Repository.Blob(o.ctx, o.rest[n-1].Digest)
+	if err != nil {
+		return nil, fmt.Errorf("read a layer of the snapshot: %w", err)
+	}
+	o.rest, o.open = o.rest[:n-1], layer
+	return layer, nil
+}
+
+func (o *openLayers) close() {
+	if o.open != nil {
+		o.open.Close()
+		o.open = nil
+	}
 }
 
 // DigestMount names the tree that a mount holds.
 func (d *Daemon) DigestMount(ctx context.Context, c *MountCopy) (res mountcopy.Result, err error) {
-	step := c.step("[digest] "+c.ID, []string{"digest", atMount}, c.mount(llb.Readonly))
-	result := step.AddMount(atResult, llb.Scratch())
-	_, err = d.copyMount(ctx, c, nil, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		if res, err = readResult(ctx, gw, result); err != nil {
-			return nil, err
-		}
-		return gateway.NewResult(), nil
+	err = d.copyMount(ctx, c, mountcopy.ModeDigest, nil, func(_ context.Context, step *mountcopy.Peer) error {
+		res, err = step.Digest()
+		return err
 	})
 	return res, err
 }
 
-// step runs the program, and nothing else, on a filesystem that holds nothing else. The salt makes it run every time: to ignore the cache instead
-// would wipe the mount.
-func (c *MountCopy) step(name string, args []string, mounts ...llb.RunOption) llb.ExecState {
-	root := llb.Scratch().File(llb.Mkfile(programPath, 0o755, c.Program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),
-		llb.WithCustomName("[copier] put the program in place"))
-	argv := append([]string{programPath, "-result", atResult + "/result.json"}, args...)
-	return root.Run(append(mounts, llb.Args(argv), llb.AddEnv("SALT", rand.Text()), llb.ReadonlyRootFS(), llb.Network(llb.NetModeNone),
-		llb.WithCustomName(name))...)
-}
-
-func (c *MountCopy) mount(opts ...llb.MountOption) llb.RunOption {
-	mode := map[string]llb.CacheMountSharingMode{"private": llb.CacheMountPrivate, "locked": llb.CacheMountLocked}[c.Sharing] // else shared
-	return llb.AddMount(atMount, llb.Scratch(), append(opts, llb.AsPersistentCacheDir(c.ID, mode))...)
-}
-
-// copyMount runs a job with the registry cache's credentials.
-func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, exports []client.ExportEntry, build gateway.BuildFunc) (*client.SolveResponse, error) {
-	creds, err := newCredentials(&inputs.Inputs{CacheRegistry: c.DockerConfig}, c.Repository)
-	if err != nil {
-		return nil, err
+// explain prefers what the step has said to what BuildKit says about the step, and the connection's end to neither.
+func explain(talk, step error) error {
+	var said *mountcopy.RemoteError
+	if talk == nil || errors.As(talk, &said) || step == nil {
+		return talk
 	}
-	auth := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: creds.lookUp})
-	return d.client.Build(ctx, client.SolveOpt{Session: []session.Attachable{auth}, Exports: exports, Internal: true}, "", build, nil)
-}
-
-// readResult runs the step whose output state is, and reads what the program says.
-func readResult(ctx context.Context, gw gateway.Client, state llb.State) (res mountcopy.Result, err error) {
-	ref, err := solveState(ctx, gw, state)
-	if err != nil {
-		return res, err
+	if errors.Is(talk, io.ErrUnexpectedEOF) || errors.Is(talk, errNoStep) {
+		return step
 	}
-	text, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: "result.json"})
-	if err != nil {
-		return res, err
-	}
-	return res, json.Unmarshal(text, &res)
-}
-
-func solveState(ctx context.Context, gw gateway.Client, state llb.State) (gateway.Reference, error) {
-	def, err := state.Marshal(ctx)
-	if err != nil {
-		return nil, err
-	}
-	solved, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
-	if err != nil {
-		return nil, err
-	}
-	return solved.SingleRef()
-}
-
-// image is the job's result: the image with its configuration and annotations.
-func (c *MountCopy) image(ctx context.Context, gw gateway.Client, state llb.State, did mountcopy.Result) (*gateway.Result, error) {
-	ref, err := solveState(ctx, gw, state)
-	if err != nil {
-		return nil, err
-	}
-	out := gateway.NewResult()
-	out.SetRef(ref)
-	notes := map[string]string{DigestAnnotation: did.Digest, BytesAnnotation: fmt.Sprint(did.Bytes)}
-	maps.Copy(notes, c.Annotations)
-	config, err := json.Marshal(ocispecs.Image{
-		Platform: ocispecs.Platform{OS: "linux", Architecture: runtime.GOARCH}, Config: ocispecs.ImageConfig{Labels: notes},
-	})
-	if err != nil {
-		return nil, err
-	}
-	out.AddMeta(exptypes.ExporterImageConfigKey, config)
-	for name, value := range notes {
-		out.AddMeta(exptypes.AnnotationManifestKey(nil, name), []byte(value))
-	}
-	return out, nil
+	return cmp.Or(talk, step)
 }

@@ -3,12 +3,21 @@
 package daemon_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/mountcopy"
@@ -50,11 +59,33 @@ func (m *mounts) run(bk *buildkittest.Daemon, script string, mode llb.CacheMount
 	}
 }
 
+// look runs a script with an image of the repository at /image.
+func (m *mounts) look(bk *buildkittest.Daemon, tag, script string) {
+	m.t.Helper()
+	def, err := llb.Image(m.base).Run(llb.Args([]string{"/bin/sh", "-ec", script}),
+		llb.AddMount("/image", llb.Image(m.registry.Ref("cache:"+tag)), llb.Readonly)).Root().Marshal(m.t.Context())
+	if err == nil {
+		_, err = bk.Client().Solve(m.t.Context(), def, client.SolveOpt{}, nil)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
 func (m *mounts) copy(sharing, tag string) *daemon.MountCopy {
 	return &daemon.MountCopy{
-		ID: "ns/a", Sharing: sharing, Ref: m.registry.Ref("cache:" + tag), Repository: m.registry.Ref("cache"), Program: m.program,
+		ID: "ns/a", Sharing: sharing, Tag: tag, Repository: m.repository(), Program: m.program,
 		Annotations: map[string]string{"example.note": "kept"}, Timeout: time.Minute,
 	}
+}
+
+func (m *mounts) repository() *registry.Repository {
+	m.t.Helper()
+	repo, err := registry.Open(m.registry.Ref("cache"), nil, nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return repo
 }
 
 func (m *mounts) snapshot(d *daemon.Daemon, c *daemon.MountCopy) (mountcopy.Result, string) {
@@ -68,11 +99,7 @@ func (m *mounts) snapshot(d *daemon.Daemon, c *daemon.MountCopy) (mountcopy.Resu
 
 func (m *mounts) manifest(tag string) (registry.Manifest, bool) {
 	m.t.Helper()
-	repo, err := registry.Open(m.registry.Ref("cache"), nil, nil)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	man, found, err := repo.Manifest(m.t.Context(), tag)
+	man, found, err := m.repository().Manifest(m.t.Context(), tag)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -92,7 +119,7 @@ func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
 			}
 
 			again := m.copy(sharing, "2")
-			again.Base = m.registry.Ref("cache@" + digest)
+			again.Image = man
 			if res, _ := m.snapshot(d, again); res.Outcome != mountcopy.Unchanged {
 				t.Errorf("the second snapshot is %+v, want it unchanged", res)
 			}
@@ -102,14 +129,17 @@ func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
 
 			m.run(bk, "echo small > /c/new; rm /c/l", mode)
 			next := m.copy(sharing, "3")
-			next.Base = again.Base
+			next.Image = man
 			changed, _ := m.snapshot(d, next)
 			man, _ = m.manifest("3")
-			if len(man.Layers) != 2 || man.Layers[1] > man.Layers[0]/20 {
-				t.Errorf("after a small change the layers have %v bytes, want a second one of at most a twentieth", man.Layers)
+			if bytes := daemon.ContentLayers(man); len(bytes) != 2 || bytes[1] > bytes[0]/20 {
+				t.Errorf("after a small change the layers have %v bytes, want a second one of at most a twentieth", bytes)
 			}
 
 			other, otherBK := m.daemon()
+			// Others can use it as an image, too.
+			m.look(otherBK, "3", `test "$(stat -c '%u:%g %s' /image/d/big)" = "7:8 3000000"; test -e /image/new; test ! -e /image/l`)
+			next.Image = man
 			if res, err := other.Prime(t.Context(), next); err != nil || res.Outcome != mountcopy.Copied {
 				t.Fatalf("prime: %+v, %v", res, err)
 			}
@@ -125,10 +155,60 @@ func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
 	}
 }
 
-func TestPrimingFromNothingFails(t *testing.T) {
+func TestPrimingFromWhatIsNoSnapshotFails(t *testing.T) {
 	m := newMounts(t)
-	d, _ := m.daemon()
-	if res, err := d.Prime(t.Context(), m.copy("shared", "none")); err == nil {
-		t.Errorf("priming from an image that is not there: %+v, want an error", res)
+	d, bk := m.daemon()
+	m.run(bk, "echo 1 > /c/f", llb.CacheMountShared)
+	c := m.copy("shared", "1")
+	m.snapshot(d, c)
+	whole, _ := m.manifest("1")
+	noIndex, lost := whole, whole
+	noIndex.Layers = whole.Layers[:1]
+	lost.Layers = slices.Clone(whole.Layers)
+	lost.Layers[0].Digest = digest.FromString("nowhere")
+	cases := map[string]struct {
+		image registry.Manifest
+		want  string
+	}{
+		"nothing":                      {registry.Manifest{}, "no snapshot of a mount"},
+		"an image without an index":    {noIndex, "no snapshot of a mount"},
+		"one whose layer is not there": {lost, "MANIFEST_UNKNOWN|BLOB_UNKNOWN|NOT_FOUND|404"},
 	}
+	other, otherBK := m.daemon()
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c.Image = tc.image
+			if res, err := other.Prime(t.Context(), c); err == nil || !regexp.MustCompile(tc.want).MatchString(err.Error()) {
+				t.Errorf("priming: %+v, %v, want an error with %q", res, err, tc.want)
+			}
+		})
+	}
+	m.run(otherBK, `test -z "$(ls -A /c)"`, llb.CacheMountShared)
+}
+
+func TestACopyThatIsGivenUpLeavesNothing(t *testing.T) {
+	m := newMounts(t)
+	d, bk := m.daemon()
+	m.run(bk, "head -c 30000000 /dev/urandom > /c/f", llb.CacheMountShared)
+	m.snapshot(d, m.copy("shared", "1"))
+	c := m.copy("shared", "")
+	c.Image, _ = m.manifest("1")
+	other, otherBK := m.daemon()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/cache/blobs/"+c.Image.Layers[0].Digest.String() {
+			cancel(enough) // in the middle of it
+		}
+		(&httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", m.registry.Address }}).ServeHTTP(w, r)
+	}))
+	defer slow.Close()
+	var err error
+	if c.Repository, err = registry.Open(strings.TrimPrefix(slow.URL, "http://")+"/cache", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := other.Prime(ctx, c); !errors.Is(err, enough) {
+		t.Errorf("priming: %+v, %v, want %v", res, err, enough)
+	}
+	m.run(otherBK, `test -z "$(ls -A /c)"`, llb.CacheMountShared)
 }

@@ -1,34 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mountcopy copies the content of a cache mount into an image and back. It runs inside build steps on an empty filesystem, as the program
-// cmd/mountcopy, so it uses the standard library and system calls only.
+// Package mountcopy copies the content of a cache mount into the layers of an image and back. One half runs inside build steps on an empty filesystem,
+// as the program cmd/mountcopy, so it needs nothing there but system calls. The other half is the agent's, which moves the layers to and from a
+// registry; the two talk over a connection, and no byte is written to a disk on the way.
 //
-// An image made by it holds the mount's tree at its root and an index in one file. Layers of images keep no fractions of a second, no hard links over
-// several layers and no devices without privileges, so the tree's files give their bytes and the index gives everything else.
+// An image made by it holds the mount's tree at its root and, in its last layer, an index. Layers of images keep no fractions of a second, no hard
+// links over several layers and no devices without privileges, so the tree's files give their bytes and the index gives everything else.
 package mountcopy
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // Names at the root of a mount or an image that belong to this package. They are never part of a mount's content.
 const (
 	indexName   = ".hlb-mount-index"
+	stampsName  = ".hlb-mount-stamps"
 	copyingName = ".hlb-mount-copying" // holds an unfinished copy
 	copiedName  = ".hlb-mount-copied"  // holds a whole copy that is being moved into place
 )
 
 // isReserved says whether a name at the root is one of this package's.
 func isReserved(name string) bool {
-	return name == indexName || name == copyingName || name == copiedName
+	return name == indexName || name == stampsName || name == copyingName || name == copiedName
 }
 
 // kind of an entry.
@@ -99,17 +105,95 @@ func decode(r io.Reader) (index, error) {
 	}
 }
 
-// readIndex reads the index of the image at root, nil when it has none.
-func readIndex(root string) (index, error) {
-	f, err := os.Open(filepath.Join(root, indexName))
-	if os.IsNotExist(err) {
-		return nil, nil
+// clockStep is more than what passes between two times of a file system's clock.
+const clockStep = 100 * time.Millisecond
+
+// stamp tells whether an inode was changed: no program can set either of it. The zero stamp tells nothing. Stamps are of one daemon's disk, so they are
+// not part of the content that an index describes.
+type stamp struct {
+	Changed int64 // in nanoseconds since 1970
+	Inode   uint64
+}
+
+// encodeStamps returns stamps as they are written: a line each, in the index's order.
+func encodeStamps(stamps []stamp) []byte {
+	var out bytes.Buffer
+	for _, s := range stamps {
+		fmt.Fprintln(&out, s.Changed, s.Inode)
 	}
+	return out.Bytes()
+}
+
+// decodeStamps reads what encodeStamps has written. Stamps that can't be read tell nothing.
+func decodeStamps(r io.Reader) []stamp {
+	var out []stamp
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		changed, inode, _ := strings.Cut(lines.Text(), " ")
+		var s stamp
+		var errs [2]error
+		s.Changed, errs[0] = strconv.ParseInt(changed, 10, 64)
+		s.Inode, errs[1] = strconv.ParseUint(inode, 10, 64)
+		if errs != [2]error{} {
+			s = stamp{}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// writeIndexLayer writes the layer that holds an index, which is encoded, and stamps.
+func writeIndexLayer(out io.WriteCloser, encoded []byte, stamps []stamp) (diffID string, err error) {
+	w, err := newLayerWriter(out)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	defer f.Close()
-	return decode(f)
+	for _, f := range []struct {
+		name string
+		text []byte
+	}{{indexName, encoded}, {stampsName, encodeStamps(stamps)}} {
+		if err == nil {
+			err = w.tar.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.text)), Typeflag: tar.TypeReg})
+		}
+		if err == nil {
+			_, err = w.tar.Write(f.text)
+		}
+	}
+	diffID, closeErr := w.Close()
+	return diffID, errors.Join(err, closeErr)
+}
+
+// readIndexLayer reads what writeIndexLayer has written. There is a stamp for each entry.
+func readIndexLayer(r io.Reader) (ix index, stamps []stamp, err error) {
+	layer, done, err := readLayer(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	for {
+		h, err := layer.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the index: %w", err)
+		}
+		switch h.Name {
+		case indexName:
+			ix, err = decode(layer)
+		case stampsName:
+			stamps = decodeStamps(layer)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(ix) == 0 {
+		return nil, nil, errors.New("the image is no snapshot of a mount: it has no index")
+	}
+	if len(stamps) != len(ix) {
+		stamps = make([]stamp, len(ix))
+	}
+	return ix, stamps, nil
 }
 
 // digestOf names a tree: equal for trees that no program can tell apart, but for times of access and of change of the inode.

@@ -3,9 +3,14 @@
 package mountcopy
 
 import (
+	"archive/tar"
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,14 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Prime fills the mount at mount with the content of the image at image, unless it holds something already. The copy is made aside and moved into
-// place when it is whole: a mount never shows a part of it as if it were all. What an earlier Prime left that was cut off is taken up or thrown away.
-// When ctx ends first, nothing of the copy stays.
-func Prime(ctx context.Context, image, mount string) (Result, error) {
-	ix, err := readIndex(image)
-	if err == nil && len(ix) == 0 {
-		err = errors.New("the image is no snapshot of a mount: it has no index")
-	}
+// Layers are those of an image that hold files, the top one first. The end of them is io.EOF.
+type Layers func() (io.Reader, error)
+
+// Prime fills a mount with the content that an index layer describes and layers hold, unless the mount holds something already; then no layer is asked
+// for. Files whose bytes are not what the index says are an error. The copy is made aside and moved into place when it is whole: a mount never shows a
+// part of it as if it were all. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends first, nothing of the copy stays.
+func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layers) (Result, error) {
+	ix, _, err := readIndexLayer(indexLayer)
 	if err != nil {
 		return Result{}, err
 	}
@@ -45,7 +50,7 @@ func Prime(ctx context.Context, image, mount string) (Result, error) {
 		res.Outcome = Held
 		return res, nil
 	}
-	p := &priming{image: image, to: copying, ix: ix}
+	p := &priming{to: copying, ix: ix, layers: layers}
 	if err := p.write(ctx); err != nil {
 		return res, errors.Join(err, os.RemoveAll(copying))
 	}
@@ -76,7 +81,7 @@ func finish(mount, copied string, ix index) error {
 	}
 	for i := range ix { // moving changed the times of directories that hold others, and of the root
 		if e := &ix[i]; e.Kind == dir && (e.Path == "." || filepath.Dir(e.Path) == ".") {
-			if err := setMetadata(filepath.Join(mount, e.Path), e, true); err != nil && !os.IsNotExist(err) {
+			if err := setMetadata(filepath.Join(mount, e.Path), e); err != nil && !os.IsNotExist(err) {
 				return err
 			}
 		}
@@ -85,14 +90,15 @@ func finish(mount, copied string, ix index) error {
 	if root < 0 {
 		return nil
 	}
-	return setMetadata(mount, &ix[root], true)
+	return setMetadata(mount, &ix[root])
 }
 
 // priming is one run of Prime.
 type priming struct {
-	image, to string
-	ix        index
-	written   atomic.Int64
+	to      string
+	ix      index
+	layers  Layers
+	written atomic.Int64
 }
 
 // write copies the tree: directories, then files, then other names for them, then what the directories are.
@@ -104,19 +110,17 @@ func (p *priming) write(ctx context.Context) error {
 			}
 		}
 	}
-	if err := each(ctx, len(p.ix), p.writeEntry); err != nil {
+	if err := p.writeFiles(ctx); err != nil {
 		return err
 	}
 	for i := range p.ix {
-		if e := &p.ix[i]; e.Kind == hardlink {
-			if err := os.Link(filepath.Join(p.to, e.Link), filepath.Join(p.to, e.Path)); err != nil {
-				return err
-			}
+		if err := p.writeOther(&p.ix[i]); err != nil {
+			return err
 		}
 	}
 	for _, e := range slices.Backward(p.ix) {
 		if e.Kind == dir {
-			if err := setMetadata(filepath.Join(p.to, e.Path), &e, true); err != nil {
+			if err := setMetadata(filepath.Join(p.to, e.Path), &e); err != nil {
 				return err
 			}
 		}
@@ -124,15 +128,110 @@ func (p *priming) write(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// writeEntry writes what is neither a directory nor another name of a file.
-func (p *priming) writeEntry(i int, _ []byte) (err error) {
-	e := &p.ix[i]
+// writeFiles takes the files out of the layers. The first layer that has one has its newest bytes.
+func (p *priming) writeFiles(ctx context.Context) error {
+	wanted := map[string]*entry{}
+	for i := range p.ix {
+		if e := &p.ix[i]; e.Kind == file {
+			wanted[e.Path] = e
+		}
+	}
+	pool := newWriters(ctx, p.writeFile)
+	err := p.eachLayer(ctx, func(layer *tar.Reader) error {
+		for {
+			h, err := layer.Next()
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("read a layer: %w", err)
+			}
+			e := wanted[h.Name]
+			if e == nil || h.Typeflag != tar.TypeReg {
+				continue
+			}
+			delete(wanted, h.Name)
+			if err := p.take(pool, e, h, layer); err != nil {
+				return err
+			}
+		}
+	})
+	if err := errors.Join(err, pool.wait()); err != nil {
+		return err
+	}
+	for path := range wanted {
+		return fmt.Errorf("%s is in the index and in no layer", path)
+	}
+	return nil
+}
+
+// eachLayer opens one layer after the other.
+func (p *priming) eachLayer(ctx context.Context, read func(*tar.Reader) error) error {
+	for {
+		next, err := p.layers()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		layer, done, err := readLayer(next)
+		if err != nil {
+			return err
+		}
+		err = read(layer)
+		done()
+		if err == nil {
+			_, err = io.Copy(io.Discard, next) // what follows the archive's end
+		}
+		if err = cmp.Or(ctx.Err(), err); err != nil {
+			return err
+		}
+	}
+}
+
+// take takes a file out of a layer: a small one into memory, for others to write.
+func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
+	if h.Size != e.Size {
+		return fmt.Errorf("%s has %d bytes in the image, and %d in its index", e.Path, h.Size, e.Size)
+	}
+	if e.Size > smallFile {
+		return p.writeFile(e, layer)
+	}
+	text := make([]byte, e.Size)
+	if _, err := io.ReadFull(layer, text); err != nil {
+		return fmt.Errorf("read %s in a layer: %w", e.Path, err)
+	}
+	return pool.add(e, text)
+}
+
+// writeFile writes a file and compares its sum.
+func (p *priming) writeFile(e *entry, text io.Reader) error {
+	path := filepath.Join(p.to, e.Path)
+	to, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(to, sum), text)
+	if err = errors.Join(err, to.Close()); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != e.Sum {
+		return fmt.Errorf("%s has the sum %s in the image, and %s in its index", e.Path, got, e.Sum)
+	}
+	p.written.Add(n)
+	return setMetadata(path, e)
+}
+
+// writeOther writes what is neither a directory nor a file with bytes of its own.
+func (p *priming) writeOther(e *entry) (err error) {
 	path := filepath.Join(p.to, e.Path)
 	switch e.Kind {
-	case dir, hardlink:
+	case dir, file:
 		return nil
-	case file:
-		err = p.copyFile(path, e)
+	case hardlink:
+		return os.Link(filepath.Join(p.to, e.Link), path)
 	case symlink:
 		err = os.Symlink(e.Link, path)
 	case fifo:
@@ -147,7 +246,7 @@ func (p *priming) writeEntry(i int, _ []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	return setMetadata(path, e, true)
+	return setMetadata(path, e)
 }
 
 func mknod(path string, format uint32, device uint64) error {
@@ -157,24 +256,24 @@ func mknod(path string, format uint32, device uint64) error {
 	return nil
 }
 
-// copyFile copies inside the kernel, without bytes where the filesystem can share them.
-func (p *priming) copyFile(path string, e *entry) error {
-	from, err := os.Open(filepath.Join(p.image, e.Path))
-	if err != nil {
+// setMetadata gives a name its owner, mode, attributes and time.
+func setMetadata(path string, e *entry) error {
+	if err := os.Lchown(path, int(e.UID), int(e.GID)); err != nil {
 		return err
 	}
-	defer from.Close()
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+	if e.Kind != symlink {
+		if err := unix.Fchmodat(unix.AT_FDCWD, path, e.Mode, 0); err != nil {
+			return &os.PathError{Op: "chmod", Path: path, Err: err}
+		}
 	}
-	n, err := to.ReadFrom(from)
-	if err = errors.Join(err, to.Close()); err != nil {
-		return err
+	for name, value := range e.Xattrs {
+		if err := unix.Lsetxattr(path, name, value, 0); err != nil {
+			return &os.PathError{Op: "lsetxattr " + name, Path: path, Err: err}
+		}
 	}
-	if n != e.Size {
-		return fmt.Errorf("%s has %d bytes in the image, and %d in its index", e.Path, n, e.Size)
+	when := unix.NsecToTimespec(e.Modified)
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "utimensat", Path: path, Err: err}
 	}
-	p.written.Add(n)
 	return nil
 }

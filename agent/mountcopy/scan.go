@@ -3,7 +3,6 @@
 package mountcopy
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,11 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
+	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,9 +22,12 @@ import (
 // whiteout begins the names that mean deletions in layers of images, so that no file can be called so in one.
 const whiteout = ".wh."
 
-// scan lists the tree at root without reading its files: sums are empty. Sockets are left out, as they mean nothing once their process is gone.
-func scan(root string) (index, error) {
+// scan lists the tree at root without reading its files: sums are empty. Sockets are left out, as they mean nothing once their process is gone. It
+// returns the stamps of all entries too.
+func scan(root string) (index, []stamp, error) {
 	var ix index
+	var stamps []stamp
+	recent := time.Now().Add(-clockStep).UnixNano()
 	first := map[[2]uint64]string{} // path by device and inode, of files with several names
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -42,24 +43,31 @@ func scan(root string) (index, error) {
 			}
 			return nil
 		}
+		if !utf8.ValidString(rel) {
+			return fmt.Errorf("%q can't be held in an index: the name is not UTF-8", rel)
+		}
 		if strings.HasPrefix(d.Name(), whiteout) {
 			return fmt.Errorf("%q can't be held in an image: names that begin with %q mean deletions there", rel, whiteout)
 		}
-		e, ok, err := entryAt(path, rel, first)
-		if ok {
-			ix = append(ix, e)
+		e, at, err := entryAt(path, rel, first)
+		if e.Kind != "" {
+			if at.Changed >= recent {
+				at = stamp{} // a later change could have the same time
+			}
+			ix, stamps = append(ix, e), append(stamps, at)
 		}
 		return err
 	})
-	return ix, err
+	return ix, stamps, err
 }
 
-// entryAt describes one name, false for a socket.
-func entryAt(path, rel string, first map[[2]uint64]string) (e entry, ok bool, err error) {
+// entryAt describes one name, with no kind for a socket.
+func entryAt(path, rel string, first map[[2]uint64]string) (e entry, at stamp, err error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
-		return e, false, &fs.PathError{Op: "lstat", Path: rel, Err: err}
+		return e, at, &fs.PathError{Op: "lstat", Path: rel, Err: err}
 	}
+	at = stamp{Changed: st.Ctim.Nano(), Inode: st.Ino}
 	e = entry{Path: rel, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Modified: st.Mtim.Nano()}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -76,20 +84,20 @@ func entryAt(path, rel string, first map[[2]uint64]string) (e entry, ok bool, er
 	case unix.S_IFBLK:
 		e.Kind, e.Device = block, st.Rdev
 	default:
-		return e, false, nil
+		return entry{}, at, nil
 	}
 	if err != nil {
-		return e, false, err
+		return entry{}, at, err
 	}
 	if st.Nlink > 1 && e.Kind != dir {
 		id := [2]uint64{st.Dev, st.Ino}
 		if other, seen := first[id]; seen {
-			return entry{Path: rel, Kind: hardlink, Link: other}, true, nil
+			return entry{Path: rel, Kind: hardlink, Link: other}, at, nil
 		}
 		first[id] = rel
 	}
 	e.Xattrs, err = xattrsOf(path)
-	return e, err == nil, err
+	return e, at, err
 }
 
 // xattrsOf reads the extended attributes of a name, nil when it has none.
@@ -124,68 +132,56 @@ func xattrsOf(path string) (map[string][]byte, error) {
 	return out, nil
 }
 
-// each calls do for the numbers below n, several at a time, and returns the first error. After one, or once ctx is done, no more are begun.
-func each(ctx context.Context, n int, do func(i int, buf []byte) error) error {
-	var next atomic.Int64
-	var failed error
-	var once sync.Once
-	var stop atomic.Bool
-	var workers sync.WaitGroup
-	for range min(n, 2*runtime.GOMAXPROCS(0)) { // half of them wait for the disk
-		workers.Go(func() {
-			buf := make([]byte, 1<<18)
-			for !stop.Load() {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				err := ctx.Err()
-				if err == nil {
-					err = do(i, buf)
-				}
-				if err != nil {
-					once.Do(func() { failed = err })
-					stop.Store(true)
-				}
-			}
-		})
-	}
-	workers.Wait()
-	return failed
-}
-
 // sumFile reads a file and returns the sum of its bytes. A size other than the expected one means that somebody writes to it.
 func sumFile(path string, size int64, buf []byte) (string, error) {
-	return readThrough(path, size, buf, nil)
+	return readThrough(path, size, buf, io.Discard)
 }
 
-// readThrough reads a file, writes its bytes to w unless that is nil, and returns their sum.
+// readThrough reads a file, writes its bytes to w, and returns their sum.
 func readThrough(path string, size int64, buf []byte, w io.Writer) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	f, err := openFile(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	hash := sha256.New()
-	var read int64
-	for {
-		n, err := f.Read(buf)
-		hash.Write(buf[:n]) //nolint:errcheck // a hash takes everything
-		read += int64(n)
-		if w != nil && n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return "", err
-			}
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return "", err
-		}
+	n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(hash, w)}, onlyReader{io.LimitReader(f, size+1)}, buf)
+	if err != nil {
+		return "", err
 	}
-	if read != size {
-		return "", fmt.Errorf("%s changed while it was read", path)
+	if n != size {
+		return "", changedWhileRead(path)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
+
+// readWhole reads a file into memory, with the sum of its bytes.
+func readWhole(path string, into []byte) (sum string, err error) {
+	f, err := openFile(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if _, err := io.ReadFull(f, into); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return "", changedWhileRead(path)
+	} else if err != nil {
+		return "", err
+	}
+	if n, err := f.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		return "", errors.Join(err, changedWhileRead(path))
+	}
+	hash := sha256.Sum256(into)
+	return hex.EncodeToString(hash[:]), nil
+}
+
+func openFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+}
+
+func changedWhileRead(path string) error { return fmt.Errorf("%s changed while it was read", path) }
+
+// onlyReader and onlyWriter have no shortcuts past a buffer.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)

@@ -3,16 +3,11 @@
 package mountcopy
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"slices"
-	"strings"
-	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 )
 
 // Outcome says what a copy came to.
@@ -42,15 +37,16 @@ type Result struct {
 	Files int64 `json:"files"`
 	// Written are the bytes of files that were written, the index apart.
 	Written int64 `json:"written"`
+	// ContentDiffID and IndexDiffID name the new layers of a snapshot before compression. The first is empty when no layer but the index is new.
+	ContentDiffID string `json:"contentDiffID,omitempty"`
+	IndexDiffID   string `json:"indexDiffID,omitempty"`
 }
 
-// Digest names the tree of a mount, or of the mount that the image at root was made of.
+// Digest names the tree of a mount.
 func Digest(ctx context.Context, root string) (Result, error) {
-	ix, err := readIndex(root)
-	if err == nil && ix == nil {
-		if ix, err = scan(root); err == nil {
-			err = ix.sum(ctx, root)
-		}
+	ix, _, err := scan(root)
+	if err == nil {
+		err = each(ctx, len(ix), func(i int, buf []byte) error { return ix.sum(i, root, buf) })
 	}
 	if err != nil {
 		return Result{}, err
@@ -59,20 +55,29 @@ func Digest(ctx context.Context, root string) (Result, error) {
 	return Result{Outcome: Unchanged, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files()}, err
 }
 
-// sum fills in the sums of files.
-func (ix index) sum(ctx context.Context, root string) error {
-	return each(ctx, len(ix), func(i int, buf []byte) (err error) {
-		if ix[i].Kind == file {
-			ix[i].Sum, err = sumFile(filepath.Join(root, ix[i].Path), ix[i].Size, buf)
-		}
-		return err
-	})
+// sum fills in the sum of a file that has none.
+func (ix index) sum(i int, root string, buf []byte) (err error) {
+	if e := &ix[i]; e.Kind == file && e.Sum == "" {
+		e.Sum, err = sumFile(filepath.Join(root, e.Path), e.Size, buf)
+	}
+	return err
 }
 
-// Snapshot brings the image at image up to date with the mount at mount. Files whose bytes the image holds under their name already are not written
-// again, so that a small change makes a small layer. limit is the most bytes that the mount may hold, 0 for no limit.
-func Snapshot(ctx context.Context, mount, image string, limit int64) (Result, error) {
-	now, err := scan(mount)
+// Options shape a snapshot.
+type Options struct {
+	// Base is the index layer of the newest snapshot, nil for none.
+	Base io.Reader
+	// Whole writes everything into one layer, instead of what differs from Base, unless nothing does.
+	Whole bool
+	// MaxBytes is the most that the mount may hold, 0 for no limit.
+	MaxBytes int64
+}
+
+// Snapshot writes the layers to put on top of those of the base: one with files, unless none has changed, and one with the index. layer begins the
+// next one. Files are read only if their inodes were changed since the base, and written only if their bytes differ too, so that a small change costs
+// little.
+func Snapshot(ctx context.Context, mount string, o Options, layer func() io.WriteCloser) (Result, error) {
+	now, stamps, err := scan(mount)
 	if err != nil {
 		return Result{}, err
 	}
@@ -81,43 +86,50 @@ func Snapshot(ctx context.Context, mount, image string, limit int64) (Result, er
 	case len(now) <= 1:
 		res.Outcome = Empty
 		return res, nil
-	case limit > 0 && res.Bytes > limit:
+	case o.MaxBytes > 0 && res.Bytes > o.MaxBytes:
 		res.Outcome = TooLarge
 		return res, nil
 	}
-	before, err := readIndex(image)
-	if err != nil {
-		return res, err
-	}
-	s := &snapshot{mount: mount, image: image, now: now, before: byPath(before)}
-	if len(before) > 0 {
-		// All sums first: only they can tell that nothing has changed.
-		if err := now.sum(ctx, mount); err != nil {
+	s := &snapshot{mount: mount, now: now, whole: o.Whole || o.Base == nil, layer: layer}
+	if o.Base != nil {
+		before, beforeStamps, err := readIndexLayer(o.Base)
+		if err != nil {
 			return res, err
 		}
-		if slices.EqualFunc(before, now, equal) {
+		s.before = byPath(before)
+		s.reuseSums(stamps, stampsByPath(before, beforeStamps))
+		same, err := s.isSame(ctx, before)
+		if err != nil {
+			return res, err
+		}
+		if same {
 			encoded, err := before.encode()
 			res.Outcome, res.Digest = Unchanged, digestOf(encoded)
 			return res, err
 		}
 	}
-	if err := s.write(ctx); err != nil {
+	if res.ContentDiffID, err = s.write(ctx); err != nil {
 		return res, err
 	}
 	encoded, err := now.encode()
 	if err != nil {
 		return res, err
 	}
-	res.Digest, res.Written = digestOf(encoded), s.written.Load()
-	return res, os.WriteFile(filepath.Join(image, indexName), encoded, 0o644)
+	res.Digest, res.Written = digestOf(encoded), s.written
+	res.IndexDiffID, err = writeIndexLayer(layer(), encoded, stamps)
+	return res, err
 }
 
 // snapshot is one run of Snapshot.
 type snapshot struct {
-	mount, image string
-	now          index
-	before       map[string]*entry
-	written      atomic.Int64
+	mount   string
+	now     index
+	before  map[string]*entry // of the base, empty for none
+	whole   bool
+	layer   func() io.WriteCloser
+	out     *layerWriter // nil before there is something to write
+	buf     []byte       // for files that are too large for memory
+	written int64
 }
 
 func byPath(ix index) map[string]*entry {
@@ -126,6 +138,42 @@ func byPath(ix index) map[string]*entry {
 		out[ix[i].Path] = &ix[i]
 	}
 	return out
+}
+
+func stampsByPath(ix index, stamps []stamp) map[string]stamp {
+	out := make(map[string]stamp, len(ix))
+	for i := range ix {
+		out[ix[i].Path] = stamps[i]
+	}
+	return out
+}
+
+// reuseSums takes the sums of files whose inodes were not changed since the base.
+func (s *snapshot) reuseSums(stamps []stamp, before map[string]stamp) {
+	for i := range s.now {
+		e := &s.now[i]
+		old := s.before[e.Path]
+		if e.Kind == file && old != nil && old.Kind == file && old.Size == e.Size && stamps[i] != (stamp{}) && stamps[i] == before[e.Path] {
+			e.Sum = old.Sum
+		}
+	}
+}
+
+// isSame says whether the mount holds what the base does. Sums that can't be compared are worked out only where everything else is equal.
+func (s *snapshot) isSame(ctx context.Context, before index) (bool, error) {
+	butSums := func(a, b entry) bool {
+		if b.Sum == "" {
+			a.Sum = ""
+		}
+		return equal(a, b)
+	}
+	if !slices.EqualFunc(before, s.now, butSums) {
+		return false, nil
+	}
+	if err := each(ctx, len(s.now), func(i int, buf []byte) error { return s.now.sum(i, s.mount, buf) }); err != nil {
+		return false, err
+	}
+	return slices.EqualFunc(before, s.now, equal), nil
 }
 
 func equal(a, b entry) bool {
@@ -142,105 +190,109 @@ func equal(a, b entry) bool {
 // inImage says whether an entry has a name in the image itself. The others are in the index only.
 func (e *entry) inImage() bool { return e.Kind == dir || e.Kind == file || e.Kind == symlink }
 
-// write makes the image's tree that of the mount: what is gone or of another kind goes first, then directories come, then the rest.
-func (s *snapshot) write(ctx context.Context) error {
+// write writes the layer with the files, and all sums into the index. Without one, the diff id is empty.
+func (s *snapshot) write(ctx context.Context) (diffID string, err error) {
+	if !s.whole {
+		err = s.writeWhiteouts()
+	}
+	if err == nil {
+		err = inOrder(ctx, len(s.now), s.load, s.writeEntry)
+	}
+	if s.out == nil {
+		return "", err
+	}
+	diffID, closeErr := s.out.Close()
+	return diffID, cmp.Or(err, closeErr)
+}
+
+// writeWhiteouts marks what the base has and the mount has not. What was in a directory that is none any more went with it.
+func (s *snapshot) writeWhiteouts() error {
 	current := byPath(s.now)
+	var gone []string
 	for path, old := range s.before {
-		if e := current[path]; path != "." && old.inImage() && (e == nil || e.Kind != old.Kind) {
-			if err := os.RemoveAll(filepath.Join(s.image, path)); err != nil {
-				return err
-			}
+		e, parent := current[path], current[filepath.Dir(path)]
+		if old.inImage() && (e == nil || !e.inImage()) && parent != nil && parent.Kind == dir {
+			gone = append(gone, path)
 		}
 	}
-	for i := range s.now {
-		e := &s.now[i]
-		if e.Kind != dir || e.Path == "." {
-			continue
-		}
-		if err := os.Mkdir(filepath.Join(s.image, e.Path), 0o755); err != nil && !os.IsExist(err) {
+	slices.Sort(gone)
+	for _, path := range gone {
+		e := &entry{Path: filepath.Join(filepath.Dir(path), whiteout+filepath.Base(path)), Kind: file}
+		if err := s.begin(e); err != nil {
 			return err
-		}
-	}
-	if err := each(ctx, len(s.now), s.writeEntry); err != nil {
-		return err
-	}
-	for _, e := range slices.Backward(s.now) {
-		if old := s.before[e.Path]; e.Kind == dir && (old == nil || !equal(*old, e)) {
-			if err := setMetadata(filepath.Join(s.image, e.Path), &e, false); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
-// writeEntry writes what is no directory, and fills in the sum.
-func (s *snapshot) writeEntry(i int, buf []byte) error {
-	e := &s.now[i]
-	if !e.inImage() || e.Kind == dir {
-		return nil
-	}
-	path, old := filepath.Join(s.image, e.Path), s.before[e.Path]
-	switch {
-	case old != nil && equal(*old, *e):
-		return nil
-	case e.Kind == symlink:
-		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-		if err := os.Symlink(e.Link, path); err != nil {
-			return err
-		}
-	case old != nil && old.Kind == file && old.Sum == e.Sum && old.Mode == e.Mode && old.UID == e.UID && old.GID == e.GID:
-		return nil // times are in the index; setting them would put the whole file into a layer again
-	default:
-		if err := s.writeFile(path, e, buf); err != nil {
+// begin writes an entry's header.
+func (s *snapshot) begin(e *entry) (err error) {
+	if s.out == nil {
+		if s.out, err = newLayerWriter(s.layer()); err != nil {
 			return err
 		}
 	}
-	return setMetadata(path, e, false)
+	return s.out.tar.WriteHeader(e.header())
 }
 
-func (s *snapshot) writeFile(path string, e *entry, buf []byte) error {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+// loaded is what load found out about an entry.
+type loaded struct {
+	skip bool   // the base has it
+	text []byte // of a file that is small, nil for one that is to be read while it is written
+}
+
+// smallFile is up to which size files are held in memory while they wait for their place in a layer, in bytes.
+const smallFile = 1 << 20
+
+// load decides whether an entry is written, and reads files as far as that takes it.
+func (s *snapshot) load(i int, buf []byte) (l loaded, err error) {
+	e := &s.now[i]
+	old := s.before[e.Path]
+	if s.whole {
+		old = nil
+	}
+	if !e.inImage() || e.Path == "." || old != nil && e.Kind != file && equal(*old, *e) {
+		return loaded{skip: true}, nil
+	}
+	if e.Kind != file {
+		return l, nil
+	}
+	// Times are in the index; writing the file for their sake would put all of it into a layer again.
+	mayHave := old != nil && old.Kind == file && old.Size == e.Size && old.Mode == e.Mode && old.UID == e.UID && old.GID == e.GID
+	path := filepath.Join(s.mount, e.Path)
+	switch {
+	case mayHave && e.Sum != "" && e.Sum == old.Sum:
+		return loaded{skip: true}, nil
+	case e.Size <= smallFile:
+		l.text = make([]byte, e.Size)
+		e.Sum, err = readWhole(path, l.text)
+	case mayHave && e.Sum == "":
+		e.Sum, err = sumFile(path, e.Size, buf)
+	}
+	return loaded{skip: mayHave && e.Sum == old.Sum, text: l.text}, err
+}
+
+// writeEntry writes what load has not found in the base.
+func (s *snapshot) writeEntry(i int, l loaded) error {
+	if l.skip {
+		return nil
+	}
+	e := &s.now[i]
+	if err := s.begin(e); err != nil || e.Kind != file {
 		return err
 	}
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
+	s.written += e.Size
+	if l.text != nil {
+		_, err := s.out.tar.Write(l.text)
 		return err
 	}
-	sum, err := readThrough(filepath.Join(s.mount, e.Path), e.Size, buf, to)
-	if err = errors.Join(err, to.Close()); err != nil {
-		return err
+	if s.buf == nil {
+		s.buf = make([]byte, 1<<18)
 	}
-	if e.Sum != "" && e.Sum != sum {
-		return fmt.Errorf("%s changed while it was read", e.Path)
+	sum, err := readThrough(filepath.Join(s.mount, e.Path), e.Size, s.buf, s.out.tar)
+	if err == nil && e.Sum != "" && e.Sum != sum {
+		err = changedWhileRead(e.Path)
 	}
 	e.Sum = sum
-	s.written.Add(e.Size)
-	return nil
+	return err
 }
-
-// setMetadata gives a name its owner, mode, attributes and time. With all, attributes that can't be set are an error; else they are in the index.
-func setMetadata(path string, e *entry, all bool) error {
-	if err := os.Lchown(path, int(e.UID), int(e.GID)); err != nil {
-		return err
-	}
-	if e.Kind != symlink {
-		if err := unix.Fchmodat(unix.AT_FDCWD, path, e.Mode, 0); err != nil {
-			return &os.PathError{Op: "chmod", Path: path, Err: err}
-		}
-	}
-	for name, value := range e.Xattrs {
-		if err := unix.Lsetxattr(path, name, value, 0); err != nil && (all || !isPrivileged(name)) {
-			return &os.PathError{Op: "lsetxattr " + name, Path: path, Err: err}
-		}
-	}
-	when := unix.NsecToTimespec(e.Modified)
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "utimensat", Path: path, Err: err}
-	}
-	return nil
-}
-
-func isPrivileged(xattr string) bool { return !strings.HasPrefix(xattr, "user.") }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package registry looks into the repository that holds the registry cache and the snapshots of mounts, and deletes tags there. Content is moved by
-// buildkitd, never by this package.
+// Package registry looks into the repository that holds the registry cache and the snapshots of mounts, deletes tags there, and moves the content of
+// snapshots. That of the registry cache is moved by buildkitd.
 package registry
 
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
@@ -76,35 +78,25 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	return tags, err
 }
 
-// Manifest is what an image's manifest says.
+// Manifest is an image's manifest.
 type Manifest struct {
-	// Digest of the manifest, as sha256:….
-	Digest      string
-	Annotations map[string]string
-	// Layers are the bytes of each, compressed, the bottom one first.
-	Layers []int64
+	// Digest of it, as sha256:….
+	Digest string
+	ocispecs.Manifest
 }
 
-// Manifest reads that of a tag, false when there is none.
+// Manifest reads that of a tag, false when there is none. An index for several platforms has no layers.
 func (r *Repository) Manifest(ctx context.Context, tag string) (Manifest, bool, error) {
-	image, err := remote.Image(r.repo.Tag(tag), r.with(ctx)...)
+	found, err := remote.Get(r.repo.Tag(tag), r.with(ctx)...)
 	if isMissing(err) {
 		return Manifest{}, false, nil
 	}
 	if err != nil {
 		return Manifest{}, false, err
 	}
-	manifest, err := image.Manifest()
-	if err != nil {
-		return Manifest{}, false, err
-	}
-	sum, err := image.Digest()
-	if err != nil {
-		return Manifest{}, false, err
-	}
-	m := Manifest{Digest: sum.String(), Annotations: manifest.Annotations}
-	for _, l := range manifest.Layers {
-		m.Layers = append(m.Layers, l.Size)
+	m := Manifest{Digest: found.Digest.String()}
+	if err := json.Unmarshal(found.Manifest, &m.Manifest); err != nil {
+		return Manifest{}, false, fmt.Errorf("the manifest of %s: %w", r.Ref(tag), err)
 	}
 	return m, true, nil
 }
@@ -133,8 +125,15 @@ func (r *Repository) Delete(ctx context.Context, tag string) error {
 }
 
 func (r *Repository) with(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuth(r.auth)}
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuth(r.auth), remote.WithTransport(connections)}
 }
+
+// connections are those that all repositories share, with buffers for large blobs.
+var connections = func() http.RoundTripper {
+	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t.WriteBufferSize, t.ReadBufferSize = 1<<16, 1<<16
+	return t
+}()
 
 func isMissing(err error) bool {
 	var answer *transport.Error

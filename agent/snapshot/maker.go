@@ -48,26 +48,26 @@ type Maker struct {
 	priming map[string]chan struct{} // closed when the mount's priming has ended
 }
 
-// copyOf is a copy of a mount to or from a repository.
-func (m *Maker) copyOf(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, id, sharing string) (*daemon.MountCopy, *registry.Repository, error) {
+// copyOf is a copy of a mount to or from a repository, and the name of that.
+func (m *Maker) copyOf(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, id, sharing string) (c *daemon.MountCopy, where string, err error) {
 	m.once.Do(func() { m.program = sync.OnceValues(func() ([]byte, error) { return os.ReadFile(m.ProgramPath) }) })
 	program, err := m.program()
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the program that copies mounts: %w", err)
+		return nil, "", fmt.Errorf("read the program that copies mounts: %w", err)
 	}
-	where := repositoryOf(p, cache.Spec.Registry)
+	where = repositoryOf(p, cache.Spec.Registry)
 	if where == "" {
-		return nil, nil, errors.New("there is no repository: set spec.registry of the BuildCache, or snapshot.repository of the mount")
+		return nil, "", errors.New("there is no repository: set spec.registry of the BuildCache, or snapshot.repository of the mount")
 	}
 	config, err := m.DockerConfig(ctx, cache)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", err
 	}
 	repo, err := registry.Open(where, config, cache.Spec.BuildKit.Registries)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", err
 	}
-	return &daemon.MountCopy{ID: id, Sharing: sharing, Repository: where, DockerConfig: config, Program: program}, repo, nil
+	return &daemon.MountCopy{ID: id, Sharing: sharing, Repository: repo, Program: program}, where, nil
 }
 
 // newest is a mount's latest snapshot that fits this machine.
@@ -83,7 +83,7 @@ func (m *Maker) newest(ctx context.Context, repo *registry.Repository, id string
 			return "", man, tags, err
 		}
 		a := man.Annotations
-		if found && a[annotationMount] == id && a[annotationNamespace] == m.Namespace && a[annotationPlatform] == platform() {
+		if found && daemon.IsSnapshot(man) && a[annotationMount] == id && a[annotationNamespace] == m.Namespace && a[annotationPlatform] == platform() {
 			return tag, man, tags, nil
 		}
 	}
@@ -147,19 +147,16 @@ func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 	case e.Ref != "" && e.SnapshotUse == e.Uses && e.Outcome != v1alpha1.SnapshotFailed:
 		return v1alpha1.SnapshotUnchanged, nil // no build has used it since
 	}
-	c, repo, err := m.copyOf(ctx, cache, p, id, e.Sharing)
+	c, where, err := m.copyOf(ctx, cache, p, id, e.Sharing)
 	if err != nil {
 		return v1alpha1.SnapshotFailed, err
 	}
-	_, man, tags, err := m.newest(ctx, repo, written)
+	_, man, tags, err := m.newest(ctx, c.Repository, written)
 	if err != nil {
 		return v1alpha1.SnapshotFailed, fmt.Errorf("look for earlier snapshots: %w", err)
 	}
-	if !needsWhole(man.Layers) {
-		c.Base = byDigest(c.Repository, man.Digest)
-	}
-	tag := cacheref.MountTag(m.Namespace, written, m.Now(), m.Daemon)
-	c.Ref = c.Repository + ":" + tag
+	c.Image, c.Whole = man, needsWhole(daemon.ContentLayers(man))
+	c.Tag = cacheref.MountTag(m.Namespace, written, m.Now(), m.Daemon)
 	c.Annotations = map[string]string{
 		annotationMount: written, annotationNamespace: m.Namespace, annotationDaemon: m.Daemon, annotationPlatform: platform(),
 		annotationLedger: m.Position(id),
@@ -167,7 +164,6 @@ func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 	if p.Snapshot.MaxSize != nil {
 		c.MaxBytes = p.Snapshot.MaxSize.Value()
 	}
-	c.KnownDigest = man.Annotations[daemon.DigestAnnotation]
 	if e.Sharing != "locked" { // builds wait for a locked mount, so none can disturb it
 		c.Check = func() error {
 			if quiet, now := m.State.quiet(id); !quiet || now != begun {
@@ -191,11 +187,11 @@ func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 	case mountcopy.Unchanged:
 		digest = man.Digest
 	}
-	e.Ref, e.Digest, e.Bytes, e.SnapshotUse = byDigest(c.Repository, digest), res.Digest, res.Bytes, e.Uses
+	e.Ref, e.Digest, e.Bytes, e.SnapshotUse = byDigest(where, digest), res.Digest, res.Bytes, e.Uses
 	if res.Outcome == mountcopy.Unchanged {
 		return v1alpha1.SnapshotUnchanged, nil
 	}
-	return v1alpha1.SnapshotPushed, m.cleanUp(ctx, repo, tags, int(p.Snapshot.Keep)-1)
+	return v1alpha1.SnapshotPushed, m.cleanUp(ctx, c.Repository, tags, int(p.Snapshot.Keep)-1)
 }
 
 // cleanUp deletes all but the first keep of a mount's older tags, which come newest first.

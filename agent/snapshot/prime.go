@@ -105,11 +105,11 @@ func (m *Maker) primeOne(ctx context.Context, cache *v1alpha1.BuildCache, p *v1a
 // fill finds the newest snapshot and copies it into the mount.
 func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, mount daemon.Mount, written string, limit time.Duration, status *v1alpha1.PrimeStatus) error {
 	began := m.Now()
-	c, repo, err := m.copyOf(ctx, cache, p, mount.ID, mount.Sharing)
+	c, where, err := m.copyOf(ctx, cache, p, mount.ID, mount.Sharing)
 	if err != nil {
 		return err
 	}
-	tag, man, _, err := m.newest(ctx, repo, written)
+	tag, man, _, err := m.newest(ctx, c.Repository, written)
 	if err != nil {
 		return fmt.Errorf("look for snapshots: %w", err)
 	}
@@ -117,9 +117,9 @@ func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 		status.Outcome = v1alpha1.PrimeNoSnapshot
 		return nil
 	}
-	c.Ref = byDigest(c.Repository, man.Digest)
+	c.Image = man
 	c.Timeout = max(limit-m.Now().Sub(began), time.Second)
-	status.Ref = c.Ref
+	status.Ref = byDigest(where, man.Digest)
 	res, err := m.Copier.Prime(ctx, c)
 	if err != nil {
 		return err

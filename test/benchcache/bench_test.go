@@ -222,7 +222,7 @@ func (b *bench) tarZstd(s *site, image, id string) time.Duration {
 	return time.Since(began)
 }
 
-// pushedFraction is the share of a snapshot's top layer in all its bytes.
+// pushedFraction is the share of a snapshot's new layers, the top one and the index, in all its bytes.
 func (b *bench) pushedFraction(ref string) float64 {
 	b.t.Helper()
 	repo, err := registry.Open(b.registry.Ref("cache"), nil, nil)
@@ -230,14 +230,15 @@ func (b *bench) pushedFraction(ref string) float64 {
 		b.t.Fatal(err)
 	}
 	man, found, err := repo.Manifest(b.t.Context(), ref[len(b.registry.Ref("cache"))+1:])
-	if err != nil || !found || len(man.Layers) < 2 {
+	n := len(man.Layers)
+	if err != nil || !found || n < 3 {
 		b.t.Fatalf("the snapshot %s has layers %v (%v)", ref, man.Layers, err)
 	}
 	var all int64
-	for _, bytes := range man.Layers {
-		all += bytes
+	for _, l := range man.Layers {
+		all += l.Size
 	}
-	return float64(man.Layers[len(man.Layers)-1]) / float64(all)
+	return float64(man.Layers[n-1].Size+man.Layers[n-2].Size) / float64(all)
 }
 
 func median(of []time.Duration) float64 {

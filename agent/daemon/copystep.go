@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+
+	"github.com/openllb/hlb-operator/agent/mountcopy"
+)
+
+// Where things are in the step that copies.
+const (
+	atMount, atResult = "/mount", "/result"
+	programPath       = "/mountcopy"
+)
+
+const (
+	// helloTimeout is how long a connection may take to say whose it is.
+	helloTimeout = 5 * time.Second
+	// tidyTimeout is how long a step may take to clean up after its copy was given up.
+	tidyTimeout = 10 * time.Second
+)
+
+// errNoStep says that the step ended before it reached the agent.
+var errNoStep = errors.New("the step that copies the mount has not reached the agent")
+
+// copyMount runs the half of a copy that is a build step, and talk as the other half. The two talk over loopback, which the step shares with its daemon
+// and the daemon with the agent: what the step has to say through buildkitd passes at a tenth of the speed.
+func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mode, flags []string, talk func(context.Context, *mountcopy.Peer) error) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for the step that copies the mount: %w", err)
+	}
+	defer l.Close()
+	token := rand.Text()
+	args := append(append([]string{programPath, "-agent", l.Addr().String()}, flags...), string(mode), atMount)
+	def, err := c.step(mode, args, token).Marshal(ctx)
+	if err != nil {
+		return err
+	}
+	// The step outlives ctx, to clean up.
+	jobCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	job := make(chan error, 1)
+	ended, end := context.WithCancel(ctx) // when ctx does, or the step
+	defer end()
+	go func() {
+		_, err := d.client.Solve(jobCtx, def, client.SolveOpt{Internal: true}, nil)
+		job <- err
+		end()
+	}()
+	reached, talkErr := converse(ctx, ended, l, token, talk)
+	if ctx.Err() != nil && !reached {
+		cancel() // it waits for the mount, or for its turn
+	}
+	select {
+	case err = <-job:
+	case <-time.After(tidyTimeout):
+		cancel()
+		err = <-job
+	}
+	if ctx.Err() != nil && talkErr != nil {
+		return context.Cause(ctx)
+	}
+	return explain(talkErr, err)
+}
+
+// converse waits for the step and talks to it. It ends with ended before the step has come, and with ctx after it; reached says whether it came.
+func converse(ctx, ended context.Context, l net.Listener, token string, talk func(context.Context, *mountcopy.Peer) error) (reached bool, err error) {
+	defer context.AfterFunc(ended, func() { l.Close() })()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return false, errNoStep
+		}
+		conn.SetDeadline(time.Now().Add(helloTimeout)) //nolint:errcheck // of no use on a connection that is broken
+		step, err := mountcopy.Accept(conn, token)
+		if err != nil {
+			conn.Close() // some build's: every step of the daemon can come here
+			continue
+		}
+		conn.SetDeadline(time.Time{}) //nolint:errcheck // see above
+		defer conn.Close()
+		defer context.AfterFunc(ctx, func() { conn.Close() })()
+		return true, talk(ctx, step)
+	}
+}
+
+// step runs the program, and nothing else, on a filesystem that holds nothing else. The token makes it run every time: to ignore the cache instead would
+// wipe the mount.
+func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.State {
+	mount := []llb.MountOption{llb.AsPersistentCacheDir(c.ID, sharingModes[c.Sharing])}
+	if mode != mountcopy.ModePrime {
+		mount = append(mount, llb.Readonly)
+	}
+	root := llb.Scratch().File(llb.Mkfile(programPath, 0o755, c.Program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),
+		llb.WithCustomName("[copier] put the program in place"))
+	return root.Run(llb.AddMount(atMount, llb.Scratch(), mount...), llb.Args(argv), llb.AddEnv("MOUNTCOPY_TOKEN", token), llb.ReadonlyRootFS(),
+		llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, c.ID))).AddMount(atResult, llb.Scratch()) // a solve needs a result
+}
+
+// sharingModes are those of BuildKit; it takes the zero one for shared.
+var sharingModes = map[string]llb.CacheMountSharingMode{"private": llb.CacheMountPrivate, "locked": llb.CacheMountLocked}

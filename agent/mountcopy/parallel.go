@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mountcopy
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// each calls do for the numbers below n, several at a time, and returns the first error. After one, or once ctx is done, no more are begun.
+func each(ctx context.Context, n int, do func(i int, buf []byte) error) error {
+	var next atomic.Int64
+	var failed error
+	var once sync.Once
+	var stop atomic.Bool
+	var workers sync.WaitGroup
+	for range min(n, 2*runtime.GOMAXPROCS(0)) { // half of them wait for the disk
+		workers.Go(func() {
+			buf := make([]byte, 1<<18)
+			for !stop.Load() {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				err := ctx.Err()
+				if err == nil {
+					err = do(i, buf)
+				}
+				if err != nil {
+					once.Do(func() { failed = err })
+					stop.Store(true)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return failed
+}
+
+// inOrder calls do for the numbers below n, several at a time, and use with what it returned, one at a time and in order. It returns the first error.
+func inOrder[T any](ctx context.Context, n int, do func(i int, buf []byte) (T, error), use func(i int, done T) error) error {
+	type answer struct {
+		done T
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	workers := 2 * runtime.GOMAXPROCS(0) // half of them wait for the disk
+	answers := make([]chan answer, 2*workers)
+	for i := range answers {
+		answers[i] = make(chan answer, 1)
+	}
+	tasks, ahead := make(chan int), make(chan struct{}, len(answers)) // no more are done ahead than there is room for answers
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	all.Go(func() {
+		defer close(tasks)
+		for i := range n {
+			select {
+			case ahead <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			tasks <- i
+		}
+	})
+	for range workers {
+		all.Go(func() {
+			buf := make([]byte, 1<<18)
+			for i := range tasks {
+				var a answer
+				if a.err = ctx.Err(); a.err == nil {
+					a.done, a.err = do(i, buf)
+				}
+				answers[i%len(answers)] <- a
+			}
+		})
+	}
+	for i := range n {
+		var a answer
+		select {
+		case a = <-answers[i%len(answers)]:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		<-ahead
+		if a.err == nil {
+			a.err = use(i, a.done)
+		}
+		if a.err != nil {
+			return a.err
+		}
+	}
+	return nil
+}
+
+// writers write small files, several at a time.
+type writers struct {
+	tasks  chan task
+	all    sync.WaitGroup
+	failed chan struct{} // closed after err is set
+	once   sync.Once
+	err    error
+}
+
+type task struct {
+	e    *entry
+	text []byte
+}
+
+// newWriters starts them; wait must follow.
+func newWriters(ctx context.Context, write func(e *entry, text io.Reader) error) *writers {
+	w := &writers{tasks: make(chan task), failed: make(chan struct{})}
+	for range 2 * runtime.GOMAXPROCS(0) { // half of them wait for the disk
+		w.all.Go(func() {
+			for t := range w.tasks {
+				err := ctx.Err()
+				if err == nil {
+					err = write(t.e, bytes.NewReader(t.text))
+				}
+				if err != nil {
+					w.once.Do(func() { w.err = err; close(w.failed) })
+				}
+			}
+		})
+	}
+	return w
+}
+
+// add has a file written. After a failure, it may return it.
+func (w *writers) add(e *entry, text []byte) error {
+	select {
+	case <-w.failed:
+		return w.err
+	case w.tasks <- task{e, text}:
+		return nil
+	}
+}
+
+// wait returns when all is written, or the first error.
+func (w *writers) wait() error {
+	close(w.tasks)
+	w.all.Wait()
+	return w.err
+}

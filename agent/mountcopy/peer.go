@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mountcopy
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// Peer is the agent's half of a copy: it talks to the step. Its methods end when the connection is closed.
+type Peer struct {
+	l    *link
+	conn net.Conn
+}
+
+// Accept takes up a connection, which must be a step's with the token. It should have a deadline.
+func Accept(conn net.Conn, token string) (*Peer, error) {
+	l := &link{conn}
+	m, n, err := l.next()
+	if err != nil {
+		return nil, err
+	}
+	if m != hello || n > tokenLimit {
+		return nil, errors.New("the connection is no step's")
+	}
+	got, err := l.payload(n)
+	if err == nil && subtle.ConstantTimeCompare(got, []byte(token)) != 1 {
+		err = errors.New("the step has another token")
+	}
+	return &Peer{l: l, conn: conn}, err
+}
+
+// Snapshot sends the base's index layer, nil for none, and calls push with each new layer, the lowest first. The result says which those were.
+func (p *Peer) Snapshot(base io.Reader, push func(layer io.Reader) error) (res Result, err error) {
+	if base == nil {
+		base = bytes.NewReader(nil)
+	}
+	if err := p.stream(base); err != nil {
+		return res, err
+	}
+	for {
+		m, n, err := p.l.next()
+		switch {
+		case err != nil:
+			return res, err
+		case m == result:
+			err := p.result(n, &res)
+			return res, err
+		case m != data:
+			return res, fmt.Errorf("the step says %q where a layer or a result comes", m)
+		}
+		layer := &remembering{r: &streamReader{l: p.l, left: n}}
+		err = push(layer)
+		if err = cmp.Or(layer.err, err); err != nil {
+			return res, err
+		}
+		if _, err := io.Copy(io.Discard, layer); err != nil {
+			return res, err
+		}
+	}
+}
+
+// remembering keeps the error that reading ended with, which others wrap or hide.
+type remembering struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (r *remembering) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+// Prime sends the index layer, and the layers if the mount needs them.
+func (p *Peer) Prime(index io.Reader, layers Layers) (res Result, err error) {
+	if err := p.stream(index); err != nil {
+		return res, err
+	}
+	m, n, err := p.l.next()
+	switch {
+	case err != nil:
+		return res, err
+	case m == result:
+		err := p.result(n, &res)
+		return res, err
+	case m != ready:
+		return res, fmt.Errorf("the step says %q to an index", m)
+	}
+	answer := make(chan error, 1)
+	go func() { // the step may fail while it is sent layers
+		text, err := p.l.expect(result)
+		if err == nil {
+			err = json.Unmarshal(text, &res)
+		} else {
+			p.conn.Close()
+		}
+		answer <- err
+	}()
+	if err := p.sendLayers(layers); err != nil {
+		p.conn.Close()
+		var said *RemoteError
+		if failure := <-answer; errors.As(failure, &said) {
+			return Result{}, failure
+		}
+		return Result{}, err
+	}
+	err = <-answer
+	return res, err
+}
+
+func (p *Peer) sendLayers(layers Layers) error {
+	for {
+		next, err := layers()
+		if err == io.EOF {
+			return p.l.send(ready, nil) // that was all
+		}
+		if err == nil {
+			err = p.stream(next)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Digest waits for the digest.
+func (p *Peer) Digest() (res Result, err error) {
+	text, err := p.l.expect(result)
+	if err != nil {
+		return res, err
+	}
+	err = json.Unmarshal(text, &res)
+	return res, err
+}
+
+// stream sends all of r.
+func (p *Peer) stream(r io.Reader) error {
+	w := streamWriter{p.l}
+	if _, err := io.CopyBuffer(onlyWriter{w}, onlyReader{r}, make([]byte, 1<<18)); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func (p *Peer) result(n int, res *Result) error {
+	text, err := p.l.payload(n)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, res)
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/stream"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Blob opens a blob of the repository, as it is stored. Reading to the end fails when its bytes are not those that the digest names.
+func (r *Repository) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
+	layer, err := remote.Layer(r.repo.Digest(d.String()), r.with(ctx)...)
+	if err != nil {
+		return nil, err
+	}
+	return layer.Compressed()
+}
+
+// PushBlob uploads all of content as a blob that no tag needs yet, without keeping it, and describes it. An upload that breaks off can't be tried again.
+func (r *Repository) PushBlob(ctx context.Context, mediaType string, content io.Reader) (ocispecs.Descriptor, error) {
+	up := &upload{content: content, hash: sha256.New(), mediaType: types.MediaType(mediaType)}
+	if err := remote.WriteLayer(r.repo, up, r.with(ctx)...); err != nil {
+		return ocispecs.Descriptor{}, err
+	}
+	return ocispecs.Descriptor{MediaType: mediaType, Digest: digest.NewDigest(digest.SHA256, up.hash), Size: up.size}, nil
+}
+
+// PushImage makes an image of layers that the repository has, gives it a tag, and returns the digest of its manifest.
+func (r *Repository) PushImage(ctx context.Context, tag string, config ocispecs.Image, layers []ocispecs.Descriptor, annotations map[string]string) (string, error) {
+	text, err := json.Marshal(config)
+	if err != nil {
+		return "", err
+	}
+	if err := remote.WriteLayer(r.repo, static.NewLayer(text, ocispecs.MediaTypeImageConfig), r.with(ctx)...); err != nil {
+		return "", err
+	}
+	m := ocispecs.Manifest{
+		MediaType: ocispecs.MediaTypeImageManifest, Layers: layers, Annotations: annotations,
+		Config: ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(text), Size: int64(len(text))},
+	}
+	m.SchemaVersion = 2
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return "", err
+	}
+	return digest.FromBytes(raw).String(), remote.Put(r.repo.Tag(tag), rawManifest(raw), r.with(ctx)...)
+}
+
+// rawManifest is an image's manifest, ready to be sent.
+type rawManifest []byte
+
+// RawManifest implements remote.Taggable.
+func (m rawManifest) RawManifest() ([]byte, error) { return m, nil }
+
+// MediaType says which kind of manifest it is.
+func (m rawManifest) MediaType() (types.MediaType, error) {
+	return ocispecs.MediaTypeImageManifest, nil
+}
+
+// upload is a layer whose digest is known once it has been sent.
+type upload struct {
+	content   io.Reader
+	mediaType types.MediaType
+	hash      hash.Hash
+	size      int64
+	begun     bool
+	done      bool
+}
+
+var errBrokeOff = errors.New("the upload broke off")
+
+// Digest implements v1.Layer.
+func (u *upload) Digest() (v1.Hash, error) {
+	if !u.done {
+		return v1.Hash{}, stream.ErrNotComputed
+	}
+	return v1.NewHash(fmt.Sprintf("sha256:%x", u.hash.Sum(nil)))
+}
+
+// DiffID implements v1.Layer.
+func (u *upload) DiffID() (v1.Hash, error) { return v1.Hash{}, stream.ErrNotComputed }
+
+// Size implements v1.Layer.
+func (u *upload) Size() (int64, error) {
+	if !u.done {
+		return 0, stream.ErrNotComputed
+	}
+	return u.size, nil
+}
+
+// MediaType implements v1.Layer.
+func (u *upload) MediaType() (types.MediaType, error) { return u.mediaType, nil }
+
+// Uncompressed implements v1.Layer.
+func (u *upload) Uncompressed() (io.ReadCloser, error) { return nil, stream.ErrNotComputed }
+
+// Compressed implements v1.Layer. It can be called once.
+func (u *upload) Compressed() (io.ReadCloser, error) {
+	if u.begun {
+		return nil, errBrokeOff
+	}
+	u.begun = true
+	return body{u}, nil
+}
+
+// body is what is sent.
+type body struct{ u *upload }
+
+// Read implements io.Reader.
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.u.content.Read(p)
+	b.u.hash.Write(p[:n]) //nolint:errcheck // a hash takes everything
+	b.u.size += int64(n)
+	if err == io.EOF {
+		b.u.done = true
+	}
+	return n, err
+}
+
+// WriteTo implements io.WriterTo: the large pieces of it cost a connection less than the small ones of io.Copy.
+func (b body) WriteTo(w io.Writer) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b}, make([]byte, 1<<18))
+}
+
+// Close implements io.Closer.
+func (b body) Close() error { return nil }
