@@ -64,6 +64,9 @@ func setUp(ctx context.Context) error {
 	if cluster, err = harness.Open(ctx, os.Stderr); err != nil {
 		return err
 	}
+	if _, err := cluster.Kubectl(ctx, "", "uncordon", "--selector=kubernetes.io/os=linux"); err != nil { // nodes that a run which was broken off has drained
+		return err
+	}
 	if err := cluster.Install(ctx); err != nil {
 		return err
 	}

@@ -185,6 +185,9 @@ type nodeObject struct {
 	}
 }
 
+// cordoned is the taint of a node that somebody has cordoned, which says nothing about its health.
+const cordoned = "node.kubernetes.io/unschedulable"
+
 // readySince returns nil when the kubelet reported Ready after t; times in the API have whole seconds.
 func (n nodeObject) readySince(t time.Time) error {
 	for _, cond := range n.Status.Conditions {
@@ -198,7 +201,7 @@ func (n nodeObject) readySince(t time.Time) error {
 			return errors.New("no sign of life since its start")
 		}
 		for _, taint := range n.Spec.Taints {
-			if taint.Effect == "NoSchedule" || taint.Effect == "NoExecute" {
+			if taint.Key != cordoned && (taint.Effect == "NoSchedule" || taint.Effect == "NoExecute") {
 				return fmt.Errorf("taint %s still stands", taint.Key)
 			}
 		}
