@@ -42,9 +42,14 @@ func TestVolumesGrowWithoutARestart(t *testing.T) {
 			return false, err
 		}
 		return meta.IsStatusConditionTrue(grows.Status.Conditions, v1alpha1.ConditionVolumesResized) &&
-			d.Status.CapacityBytes > before.Status.CapacityBytes*14/10, nil
+			d.Status.CapacityBytes > before.Status.CapacityBytes*14/10 && d.Status.GC.CapacityBytes == d.Status.CapacityBytes, nil
 	}))
 	must(t, cluster.WaitCache(t.Context(), grows))
+	after := daemon(t, "grows-0").Status
+	if now, then := after.GC, before.Status.GC; now.MountsBudgetBytes <= then.MountsBudgetBytes*14/10 || now.FreeBytes <= then.FreeBytes*14/10 ||
+		!meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionGCPolicyInForce) {
+		t.Errorf("on a volume of %d bytes garbage collection keeps to %+v, kept to %+v; conditions %+v", after.CapacityBytes, now, then, after.Conditions)
+	}
 	for name, uid := range podUIDs(t, "grows") {
 		if pods[name] != uid {
 			t.Errorf("pod %s was replaced", name)
@@ -62,7 +67,7 @@ func TestVolumesGrowWithoutARestart(t *testing.T) {
 	if got := claim.Spec.Resources.Requests[corev1.ResourceStorage]; got.Cmp(resource.MustParse("3Gi")) != 0 {
 		t.Errorf("a new daemon's volume is of %s, want 3Gi", got.String())
 	}
-	if after := daemon(t, "grows-0").Status; after.VolumeEpoch != before.Status.VolumeEpoch {
+	if daemon(t, "grows-0").Status.VolumeEpoch != before.Status.VolumeEpoch {
 		t.Error("the daemon lost its volume")
 	}
 }
