@@ -80,7 +80,7 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 			return err
 		}
 		s := bd.Status
-		if len(s.Keys) != 2 || s.Slots != 4 || s.NodeName != "node-a" || s.VolumeEpoch == "" || s.CapacityBytes == 0 || len(s.Mounts) != 1 || s.Mounts[0].LastUsed == nil {
+		if len(s.Keys) != 2 || s.Slots != 4 || s.NodeName != "node-a" || s.VolumeEpoch == "" || s.CapacityBytes == 0 || len(s.Mounts) != 1 || s.Mounts[0].LastUsed == nil || len(s.Platforms) != 32 {
 			return fmt.Errorf("the daemon's status is %+v", s)
 		}
 		return nil

@@ -24,6 +24,9 @@ import (
 // mountLimit is the API's limit of a BuildDaemon's status.mounts.
 const mountLimit = 256
 
+// platformLimit is the API's limit of status.platforms.
+const platformLimit = 32
+
 // usedStep is what usedBytes is rounded up to, so that the status does not change with every file.
 const usedStep = 16 << 20
 
@@ -50,7 +53,7 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 	s.VolumeEpoch, s.Keys = i.ledger.Epoch(), i.ledger.Keys()
 	if seen != nil {
 		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
-		s.GCPolicy = gcLines(seen.GCPolicy)
+		s.Platforms, s.GCPolicy = seen.Platforms[:min(len(seen.Platforms), platformLimit)], gcLines(seen.GCPolicy)
 		s.Sizing = i.sizing.report(budget.MountsBytes, i.now().Truncate(24*time.Hour)) // by the day, so that fading alone writes no status
 		if gcStatus != nil && gcStatus.LastPrune == nil && s.GC != nil {
 			gcStatus.LastPrune = s.GC.LastPrune // of an earlier agent of this daemon

@@ -67,7 +67,7 @@ func (f *fakeBuilder) Ping(context.Context) error {
 func (f *fakeBuilder) Observe(context.Context) (*daemon.Observation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Records: 1 + f.records, MountBytes: map[string]int64{"ns/m": 7}}, f.pingErr
+	return &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Platforms: make([]string, 40), Records: 1 + f.records, MountBytes: map[string]int64{"ns/m": 7}}, f.pingErr
 }
 
 func (f *fakeBuilder) Prune(_ context.Context, ids []string) (map[string]int64, error) {

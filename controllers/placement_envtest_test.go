@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -220,6 +221,25 @@ func TestNobodyFits(t *testing.T) {
 	w.place(cache)
 	if read(w, b).Status.Placement == nil {
 		t.Error("the build was not placed when its daemon came up")
+	}
+}
+
+func TestAPlatformThatNobodyBuildsForIsNamed(t *testing.T) {
+	w := newWorld(t)
+	cache := w.fleet(3, 1)
+	for i := range int32(3) {
+		w.setDaemon(i, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/amd64", "linux/386"} })
+	}
+	b := w.open("b", func(b *v1alpha1.HLBBuild) { b.Spec.Platform = "linux/arm64" })
+	w.place(cache)
+	c := meta.FindStatusCondition(read(w, b).Status.Conditions, v1alpha1.ConditionScheduled)
+	if c == nil || c.Reason != v1alpha1.ReasonNoDaemonFits || c.Message != "0/3 daemons fit: 3 WrongPlatform" {
+		t.Errorf("the build is told %+v", c)
+	}
+	w.setDaemon(2, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/arm64"} })
+	w.place(cache)
+	if p := read(w, b).Status.Placement; p == nil || p.Daemon != "cache-2" {
+		t.Errorf("placement is %+v, want cache-2", p)
 	}
 }
 

@@ -87,10 +87,25 @@ func (f *fleet) daemon(d *v1alpha1.BuildDaemon) scheduler.Daemon {
 		VolumeBytes: d.Status.CapacityBytes,
 		FreeBytes:   max(d.Status.CapacityBytes-d.Status.UsedBytes, 0),
 	}
-	if d.Status.Platform != "" {
-		out.Platforms = []string{d.Status.Platform}
+	for _, p := range d.Status.Platforms {
+		out.Platforms = append(out.Platforms, plainPlatform(p))
+	}
+	if len(out.Platforms) == 0 && d.Status.Platform != "" {
+		out.Platforms = []string{plainPlatform(d.Status.Platform)} // as agents of earlier versions report it
 	}
 	return out
+}
+
+// plainPlatform writes a platform as it is most often written: the variant that an architecture has anyway is left out, and an arm without one is v7.
+func plainPlatform(p string) string {
+	switch p {
+	case "linux/amd64/v1", "linux/arm64/v8":
+		return p[:len(p)-len("/v1")]
+	case "linux/arm":
+		return "linux/arm/v7"
+	default:
+		return p
+	}
 }
 
 // phase translates a BuildDaemon's conditions.
@@ -130,6 +145,7 @@ func (f *fleet) request(b *v1alpha1.HLBBuild, k *knownBuild) scheduler.Request {
 		UID:         string(b.UID),
 		Queue:       b.Spec.Queue,
 		Priority:    b.Spec.Priority,
+		Platform:    plainPlatform(b.Spec.Platform),
 		Keys:        k.demand.keys,
 		AgeSeconds:  f.now.Sub(b.Status.Run.QueuedAt.Time).Seconds(),
 		WarmSeconds: k.demand.warm,

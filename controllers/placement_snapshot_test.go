@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,19 +158,51 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	b := placed("b", "k", "c-1", true)
 	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
 	buildstatus.Retry(&b, envtestkit.Epoch)
-	b.Spec.Priority, b.Spec.Queue = 5, "team"
+	b.Spec.Priority, b.Spec.Queue, b.Spec.Platform = 5, "team", "linux/arm64/v8"
 	earlier := placed("earlier", "k", "c-0", true)
 	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
 	buildstatus.Succeed(&earlier, envtestkit.Epoch)
 	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{earlier, b}}
 	_, queue, _ := snapshot(t, f)
 	want := []scheduler.Request{{
-		UID: "b", Queue: "team", Priority: 5, AgeSeconds: 10,
+		UID: "b", Queue: "team", Priority: 5, Platform: "linux/arm64", AgeSeconds: 10,
 		Keys:        []scheduler.KeyUse{{ID: f.keyOf("k"), Gain: 1}, {ID: f.mountKey("ns/m"), Gain: 0.25, Bytes: 7}, {ID: f.mountKey("ns/n"), Gain: 0.25}},
 		WarmSeconds: 3, ColdSeconds: 40, FailedOn: []scheduler.DaemonID{f.daemonOf(&daemons[1])},
 	}}
 	if diff := cmp.Diff(want, queue, cmpopts.EquateApprox(0.01, 0)); diff != "" {
 		t.Errorf("queue differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestBuildsGoWhereTheirPlatformIs(t *testing.T) {
+	cases := map[string]struct {
+		platform string
+		daemons  [2][]string
+		want     string
+	}{
+		"a build without one goes anywhere":                 {"", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "Run"},
+		"one for a platform goes there":                     {"linux/arm64", [2][]string{{"linux/amd64"}, {"linux/amd64", "linux/arm64/v8"}}, "c-1"},
+		"one that nobody builds for waits":                  {"linux/riscv64", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "0/2 daemons fit: 2 WrongPlatform"},
+		"one that a daemon may build for that has not said": {"linux/riscv64", [2][]string{{"linux/amd64"}, nil}, "c-1"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := opened("b", "k")
+			b.Spec.Platform = tc.platform
+			f := &fleet{daemons: twoDaemons(), builds: []v1alpha1.HLBBuild{b}}
+			for i := range f.daemons {
+				f.daemons[i].Status.Platforms = tc.daemons[i]
+			}
+			view, queue, _ := snapshot(t, f)
+			d := scheduler.Round(view, queue, f.memory.params)[0]
+			got := d.String()
+			if d.Action == scheduler.Run {
+				got = d.Action.String() + " " + d.Chosen.Name
+			}
+			if !strings.Contains(got, tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
 	}
 }
 

@@ -23,14 +23,14 @@ const (
 	DaemonDraining                 // phase Draining
 	DaemonDormant                  // phase Dormant
 	DaemonGone                     // phase Gone
-	PlatformMismatch               // cannot build for the platform
+	WrongPlatform               // cannot build for the platform
 	InsufficientDisk               // its whole volume is too small for what the build needs
 	FailedHereBefore               // an earlier attempt of this build ended badly there
 	reasonCount      = iota
 )
 
 var reasonNames = [reasonCount]string{"Fits", "AtCapacity", "NotReady", "Suspect", "Cordoned", "Draining", "Dormant", "Gone",
-	"PlatformMismatch", "InsufficientDisk", "FailedHereBefore"}
+	"WrongPlatform", "InsufficientDisk", "FailedHereBefore"}
 
 // String is the reason's name.
 func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r)) }
@@ -114,7 +114,7 @@ func standing(d *Daemon, r *Request) Reason {
 	}
 	switch {
 	case !d.builds(r.Platform):
-		return PlatformMismatch
+		return WrongPlatform
 	case d.VolumeBytes > 0 && d.VolumeBytes < r.DiskBytes:
 		return InsufficientDisk
 	case slices.Contains(r.FailedOn, d.ID):

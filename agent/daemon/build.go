@@ -75,6 +75,7 @@ func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attacha
 	}
 	req, found := hlb.Compile(ctx, prog, hlb.Options{
 		Targets:             job.Spec.Targets,
+		Platform:            platformOf(job.Spec),
 		Args:                job.Spec.Args,
 		Profile:             hlb.ProfileServer,
 		Resolver:            gw,

@@ -6,7 +6,9 @@ package daemon
 import (
 	"context"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/openllb/hlb-operator/agent/cacheplan"
 	"github.com/openllb/hlb-operator/agent/inputs"
@@ -53,6 +55,15 @@ type Outcome struct {
 // Mount is a cache mount that a build used. Sharing is shared, private or locked.
 type Mount struct {
 	ID, Target, Sharing string
+}
+
+// platformOf is the platform that a build asks for, nil for the daemon's own. The API has checked how it is written.
+func platformOf(spec *v1alpha1.HLBBuildSpec) *ocispecs.Platform {
+	p, err := platforms.Parse(spec.Platform)
+	if spec.Platform == "" || err != nil {
+		return nil
+	}
+	return &p
 }
 
 // CompileError says that the program has errors; at least one diagnostic is one.

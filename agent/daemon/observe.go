@@ -20,6 +20,8 @@ import (
 
 // Observation is a buildkitd's state at one moment.
 type Observation struct {
+	// Platforms are all that it builds for, its own first.
+	Platforms []string
 	// Version of buildkitd, Platform that it builds for by default, as os/arch.
 	Version, Platform string
 	// GCPolicy in force, one line a rule.
@@ -51,8 +53,11 @@ func (d *Daemon) Observe(ctx context.Context) (*Observation, error) {
 	}
 	w := workers[0]
 	o := &Observation{Version: w.BuildkitVersion.Version, MountBytes: map[string]int64{}}
-	if len(w.Platforms) > 0 {
-		o.Platform = platforms.Format(w.Platforms[0])
+	for _, p := range w.Platforms {
+		o.Platforms = append(o.Platforms, platforms.Format(p))
+	}
+	if len(o.Platforms) > 0 {
+		o.Platform = o.Platforms[0]
 	}
 	for _, rule := range w.GCPolicy {
 		o.GCPolicy = append(o.GCPolicy, ruleLine(rule))

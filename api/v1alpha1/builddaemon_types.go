@@ -90,6 +90,12 @@ type BuildDaemonStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Platform string `json:"platform,omitempty"`
+	// platforms the daemon can build for, its own first, at most 32. More than its own are reported where the machine runs or emulates them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=64
+	Platforms []string `json:"platforms,omitempty"`
 	// version of buildkitd.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128

@@ -46,6 +46,13 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:MaxProperties=64
 	Args map[string]string `json:"args,omitempty"`
 
+	// platform that filesystems are built for where the program names none, as os/architecture or os/architecture/variant. The build goes to a
+	// daemon that builds for it, and has caches apart from those of other platforms unless cacheKey is given. Unset: the daemon's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^linux/[a-z0-9]+(/v[0-9]+)?$`
+	Platform string `json:"platform,omitempty"`
+
 	// cacheKey overrides the derived cache key. Builds of one key go to the same daemon.
 	// +optional
 	// +kubebuilder:validation:MinLength=1

@@ -247,6 +247,11 @@ func (in *BuildDaemonStatus) DeepCopyInto(out *BuildDaemonStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.Platforms != nil {
+		in, out := &in.Platforms, &out.Platforms
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.GCPolicy != nil {
 		in, out := &in.GCPolicy, &out.GCPolicy
 		*out = make([]string, len(*in))

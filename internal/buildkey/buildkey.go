@@ -18,16 +18,26 @@ import (
 const defaultProgram = "build.hlb"
 
 // Derive is the cache key of a build. It is the spec's own cacheKey where that is given; else it names the source without what doesn't
-// matter to caches (credentials, ref, spelling of the URL) and the targets; else, for an inline program, the cache mounts it uses, since
+// matter to caches (credentials, ref, spelling of the URL), the targets and the platform; else, for an inline program, the cache mounts it uses, since
 // those are what a daemon can be warm with; else the object's own name.
 //
 // mounts are the ids of cache mounts that static analysis found in an inline program, in any order; nil for other sources. The key is at
 // most 512 bytes long.
 func Derive(b *v1alpha1.HLBBuild, mounts []string) string {
 	spec := &b.Spec
-	switch {
-	case spec.CacheKey != "":
+	if spec.CacheKey != "" {
 		return spec.CacheKey
+	}
+	if spec.Platform != "" {
+		return derive(b, mounts) + " " + spec.Platform
+	}
+	return derive(b, mounts)
+}
+
+// derive is the key without the platform, at most 256 characters.
+func derive(b *v1alpha1.HLBBuild, mounts []string) string {
+	spec := &b.Spec
+	switch {
 	case spec.Git != nil:
 		return bounded("git:"+Repository(spec.Git.URL)+"//"+program(spec.Git.Path), spec.Targets)
 	case spec.ConfigMapRef != nil:

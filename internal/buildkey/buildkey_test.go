@@ -27,6 +27,11 @@ func TestDerive(t *testing.T) {
 			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Git: &v1alpha1.GitSource{URL: "https://h/r"}}, want: "mine"},
 		"a repository's key is its path without scheme and suffix": {
 			spec: git("https://Git.Example.com/Org/app.git", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
+		"a platform has caches of its own": {
+			spec: v1alpha1.HLBBuildSpec{Git: &v1alpha1.GitSource{URL: "http://h/r"}, Targets: []string{"default"}, Platform: "linux/arm64"},
+			want: "git:h/r//build.hlb@default linux/arm64"},
+		"an explicit key is of all platforms": {
+			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Platform: "linux/arm64"}, want: "mine"},
 		"default ports and a trailing slash don't matter": {
 			spec: git("https://git.example.com:443/Org/app/", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
 		"the program's path matters": {

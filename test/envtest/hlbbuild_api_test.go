@@ -61,6 +61,11 @@ func TestHLBBuildIsValidated(t *testing.T) {
 		"a priority beyond the bounds is refused":   {func(s *buildSpec) { s.Priority = 1001 }, "spec.priority"},
 		"a queue that is no label value is refused": {func(s *buildSpec) { s.Queue = "Team A" }, "spec.queue"},
 
+		"a platform is accepted":                      {func(s *buildSpec) { s.Platform = "linux/arm64" }, ""},
+		"a platform with a variant is accepted":       {func(s *buildSpec) { s.Platform = "linux/arm/v7" }, ""},
+		"a platform of another system is refused":     {func(s *buildSpec) { s.Platform = "windows/amd64" }, "spec.platform"},
+		"an architecture without a system is refused": {func(s *buildSpec) { s.Platform = "arm64" }, "spec.platform"},
+
 		"git over https is accepted":         {git("https://git.example.com/a/b.git", "ci/build.hlb"), ""},
 		"git over http is accepted":          {git("http://10.0.0.1:3000/a", ""), ""},
 		"a URL with a password is refused":   {git("https://user:pass@h/r", ""), plainURL},
