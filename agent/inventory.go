@@ -33,6 +33,10 @@ const pingTimeout = 10 * time.Second
 // settleTime is how long changes are gathered before they are written: a build begins and ends, and others do, and all of it is one write.
 const settleTime = time.Second
 
+// restTime is the least time between two writes of gathered changes. A daemon whose builds take a second would write every second otherwise, and a hundred
+// of them keep an API server busy; the manager knows from the builds themselves what they have made.
+const restTime = 5 * time.Second
+
 // inventory keeps the BuildDaemon's status in step with the daemon.
 type inventory struct {
 	opts      Options
@@ -70,6 +74,7 @@ func (i *inventory) run(ctx context.Context) {
 	defer looks.Stop()
 	defer settled.Stop()
 	i.refresh(ctx)
+	var gathered time.Time // when changes were last gathered and written
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,13 +84,14 @@ func (i *inventory) run(ctx context.Context) {
 		case <-pings.C:
 			i.update(ctx)
 		case <-i.kicks:
-			settled.Reset(settleTime)
+			settled.Reset(max(settleTime, time.Until(gathered.Add(restTime))))
 			select { // the kicks of this time are one
 			case <-ctx.Done():
 				return
 			case <-settled.C:
 			}
 			i.update(ctx)
+			gathered = time.Now()
 		}
 	}
 }
