@@ -163,9 +163,9 @@ func (f *fleet) ran() int        { return int(f.built.Load()) }
 func (f *fleet) mostAtOnce() int { return int(f.busiest.Load()) }
 
 // written are requests that changed objects since the server began.
-type written struct{ builds, daemons, leases int }
+type written struct{ builds, daemons, leases, events int }
 
-// writes counts changes of HLBBuilds and BuildDaemons, and of Leases, by the server's own metrics.
+// writes counts changes of HLBBuilds and BuildDaemons, of Leases and events, by the server's own metrics.
 func (f *fleet) writes() written {
 	f.t.Helper()
 	set, err := kubernetes.NewForConfig(f.Config)
@@ -181,7 +181,8 @@ func (f *fleet) writes() written {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		if !strings.HasPrefix(line, "apiserver_request_total{") || !strings.Contains(line, `verb="PATCH"`) &&
+		created := strings.Contains(line, `verb="POST"`) && strings.Contains(line, `resource="events"`)
+		if !strings.HasPrefix(line, "apiserver_request_total{") || !created && !strings.Contains(line, `verb="PATCH"`) &&
 			!strings.Contains(line, `verb="PUT"`) && !strings.Contains(line, `verb="APPLY"`) {
 			continue
 		}
@@ -196,6 +197,8 @@ func (f *fleet) writes() written {
 			w.daemons += int(n)
 		case strings.Contains(line, `resource="leases"`):
 			w.leases += int(n)
+		case strings.Contains(line, `resource="events"`):
+			w.events += int(n)
 		}
 	}
 	return w
@@ -306,26 +309,20 @@ func (m *manager) tail() string {
 	return string(data[max(0, len(data)-4096):])
 }
 
-// usage is the manager's peak resident memory in MiB and the processor time it has used in seconds.
-func (m *manager) usage() (peakMiB, cpuSeconds float64) {
+// peakMiB is the manager's peak resident memory.
+func (m *manager) peakMiB() float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.cmd.Process.Pid))
 	if err != nil {
-		return 0, 0
+		return 0
 	}
 	for line := range strings.SplitSeq(string(status), "\n") {
 		if kb, found := strings.CutPrefix(line, "VmHWM:"); found {
-			n, _ := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(kb, "kB")), 64)
-			peakMiB = n / 1024
+			n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(kb, "kB")), 64)
+			if err != nil {
+				return 0
+			}
+			return n / 1024
 		}
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid))
-	if err != nil {
-		return peakMiB, 0
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	for _, at := range []int{11, 12} { // user and system time in hundredths, counted from the third field
-		n, _ := strconv.ParseFloat(fields[at], 64)
-		cpuSeconds += n / 100
-	}
-	return peakMiB, cpuSeconds
+	return 0
 }

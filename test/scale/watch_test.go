@@ -27,7 +27,9 @@ type watch struct {
 // followed is what was seen of one build.
 type followed struct {
 	created, placed time.Time // placed is the manager's own note
+	took            float64   // seconds from when the agent took it up
 	ready, ended    bool
+	attempt         int32
 	warm            bool
 }
 
@@ -71,8 +73,23 @@ func (w *watch) see(b *v1alpha1.HLBBuild) {
 	}
 	if run := b.Status.Run; run != nil && run.FinishedAt != nil && !s.ended {
 		s.ended, s.ready = true, meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionReady)
+		s.attempt = run.Attempt
+		if run.StartedAt != nil {
+			s.took = run.FinishedAt.Sub(run.StartedAt.Time).Seconds()
+		}
 		w.done++
 	}
+}
+
+// buildSeconds is how long all builds that have ended had their slots, together.
+func (w *watch) buildSeconds() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sum := 0.0
+	for _, s := range w.seen {
+		sum += s.took
+	}
+	return sum
 }
 
 // awaitDone waits until so many builds have ended.
@@ -126,6 +143,19 @@ func (w *watch) warmShare(prefix string) float64 {
 		}
 	}
 	return float64(warm) / float64(all)
+}
+
+// lost counts the attempts that were followed by another one.
+func (w *watch) lost() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, s := range w.seen {
+		if s.ended {
+			n += int(s.attempt) - 1
+		}
+	}
+	return n
 }
 
 // failed names the builds that ended without success.
