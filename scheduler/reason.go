@@ -23,7 +23,7 @@ const (
 	DaemonDraining                 // phase Draining
 	DaemonDormant                  // phase Dormant
 	DaemonGone                     // phase Gone
-	WrongPlatform               // cannot build for the platform
+	WrongPlatform                  // cannot build for the platform
 	InsufficientDisk               // its whole volume is too small for what the build needs
 	FailedHereBefore               // an earlier attempt of this build ended badly there
 	reasonCount      = iota
