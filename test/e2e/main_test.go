@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -63,6 +64,9 @@ func setUp(ctx context.Context) error {
 	var err error
 	if cluster, err = harness.Open(ctx, os.Stderr); err != nil {
 		return err
+	}
+	if cluster.Local == nil {
+		return errors.New("these tests kill nodes and registries, so they need the local cluster: unset CLUSTER")
 	}
 	if _, err := cluster.Kubectl(ctx, "", "uncordon", "--selector=kubernetes.io/os=linux"); err != nil { // nodes that a run which was broken off has drained
 		return err
