@@ -5,14 +5,12 @@
 package snapshot
 
 import (
-	"cmp"
 	"fmt"
 	"hash/fnv"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/cronschedule"
 )
 
 const (
@@ -20,8 +18,10 @@ const (
 	maxLayers = 10
 	// spread is over how much time the daemons of a fleet begin what one schedule asks for.
 	spread = time.Minute
-	// pauseAfterDefer is how soon a deferred snapshot is tried again at least. One that waits for a build to end is tried as soon as it has.
-	pauseAfterDefer = 20 * time.Second
+	// pauseAfterDisturbance is how soon a snapshot is tried again that a build has disturbed.
+	pauseAfterDisturbance = 20 * time.Second
+	// pauseWhileBusy is how often it is said that a snapshot waits for its mount. It is made as soon as the mount is idle, so this only costs writes.
+	pauseWhileBusy = 5 * time.Minute
 	// overdueAfter is how long a snapshot is put off before that is told: longer than builds take, and no more than the pause of most schedules.
 	overdueAfter = time.Hour
 )
@@ -48,30 +48,33 @@ func needsWhole(layers []int64) bool {
 	return top > layers[0]
 }
 
-// nextRun is when a schedule comes next after a moment, with the daemon's share of the spread; false when there is no schedule. The error names the
-// field that is wrong.
+// nextRun is when a schedule comes next after a moment, with the daemon's share of the spread; false when there is no schedule. The error says
+// what is wrong with it.
 func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (time.Time, bool, error) {
 	if spec.Schedule == "" {
 		return time.Time{}, false, nil
 	}
-	zone, err := time.LoadLocation(cmp.Or(spec.TimeZone, "UTC"))
-	if err != nil {
-		return time.Time{}, false, fmt.Errorf("snapshot.timeZone: %w", err)
-	}
-	schedule, err := cron.ParseStandard(spec.Schedule)
+	schedule, err := cronschedule.Parse(spec.Schedule, spec.TimeZone)
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("snapshot.schedule: %w", err)
 	}
 	hash := fnv.New32a()
 	hash.Write([]byte(seed)) //nolint:errcheck // a hash takes everything
 	jitter := time.Duration(hash.Sum32()%uint32(spread/time.Second)) * time.Second
-	next := schedule.Next(after.Add(-jitter).In(zone))
+	next := schedule.Next(after.Add(-jitter))
 	return next.Add(jitter), !next.IsZero(), nil
 }
 
 // isDue says whether a mount's snapshot is to be tried now. quiet says that no build uses the mount and the last one that did succeeded.
 func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, quiet bool, now time.Time, seed string) (bool, error) {
-	if e.Outcome == v1alpha1.SnapshotDeferred && now.Sub(e.Tried) < pauseAfterDefer && (e.Disturbed || !quiet) {
+	var pause time.Duration
+	switch {
+	case !quiet:
+		pause = pauseWhileBusy
+	case e.Disturbed:
+		pause = pauseAfterDisturbance
+	}
+	if e.Outcome == v1alpha1.SnapshotDeferred && now.Sub(e.Tried) < pause {
 		return false, nil
 	}
 	if e.Requested || e.Outcome == v1alpha1.SnapshotDeferred {
