@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,6 +66,34 @@ type inventory struct {
 	volume     gc.Volume
 	budget     gc.Budget // of the volume at the last look; zero before it, or while the BuildCache can't be read
 	lastPrune  *v1alpha1.PruneStatus
+
+	writing sync.Mutex // one write at a time
+	mine    ownWrites
+}
+
+// ownWrites are the latest versions of the BuildDaemon that were read and written here. The cache may still show one of those before the last: an API server
+// that is busy sends watch events late, and a patch on top of such a version would be refused.
+type ownWrites struct {
+	last  *v1alpha1.BuildDaemon // as the last write left it
+	stale []string              // versions that the last write replaced, oldest first
+}
+
+// keptStale bounds ownWrites.stale: writes are seconds apart, and no cache is minutes late.
+const keptStale = 16
+
+// wrote notes a write on top of a version.
+func (o *ownWrites) wrote(before string, after *v1alpha1.BuildDaemon) {
+	o.stale = append(o.stale, before)
+	o.stale = o.stale[max(0, len(o.stale)-keptStale):]
+	o.last = after.DeepCopy()
+}
+
+// newer is bd, or what was written after it here.
+func (o *ownWrites) newer(bd *v1alpha1.BuildDaemon) *v1alpha1.BuildDaemon {
+	if o.last != nil && o.last.UID == bd.UID && slices.Contains(o.stale, bd.ResourceVersion) {
+		return o.last.DeepCopy()
+	}
+	return bd
 }
 
 // run keeps the status until ctx is done.
@@ -208,6 +237,8 @@ func (i *inventory) write(ctx context.Context) {
 	if _, held := i.lease.Session(); !held {
 		return
 	}
+	i.writing.Lock()
+	defer i.writing.Unlock()
 	bd := &v1alpha1.BuildDaemon{}
 	reader := client.Reader(i.client)
 	for {
@@ -217,6 +248,7 @@ func (i *inventory) write(ctx context.Context) {
 			}
 			return
 		}
+		bd = i.mine.newer(bd)
 		before := bd.DeepCopy()
 		i.describe(bd, i.buildCache(ctx))
 		if equality.Semantic.DeepEqual(before.Status, bd.Status) {
@@ -224,6 +256,7 @@ func (i *inventory) write(ctx context.Context) {
 		}
 		err := i.client.Status().Patch(ctx, bd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 		if err == nil {
+			i.mine.wrote(before.ResourceVersion, bd)
 			i.tellPolicy(before, bd)
 		}
 		if err == nil || ctx.Err() != nil {
