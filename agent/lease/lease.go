@@ -141,10 +141,7 @@ func (k *Keeper) renew(ctx context.Context, now time.Time) error {
 	lease := k.lease.DeepCopy()
 	k.sign(lease, now)
 	if err := k.client.Update(ctx, lease); err != nil {
-		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("write Lease %s: %w", k.name, err)
-		}
-		k.lease = nil // somebody else wrote it: look who, next time
+		k.lease = nil // somebody else wrote it, or this write may have been done although no answer came: look, next time
 		return fmt.Errorf("write Lease %s: %w", k.name, err)
 	}
 	k.lease = lease
@@ -233,13 +230,28 @@ func (k *Keeper) release(ctx context.Context) error {
 	k.drop()
 	ctx, cancel := context.WithTimeout(ctx, k.timing.RenewEvery)
 	defer cancel()
-	lease := k.lease.DeepCopy()
-	nobody := ""
-	lease.Spec.HolderIdentity = &nobody
-	if err := k.client.Update(ctx, lease); err != nil {
-		return fmt.Errorf("release Lease %s: %w", k.name, err)
+	for {
+		lease := k.lease.DeepCopy()
+		if lease == nil { // the last renewal met another version, its own perhaps, whose answer never came
+			lease = &coordinationv1.Lease{}
+			if err := k.client.Get(ctx, k.name, lease); err != nil {
+				return fmt.Errorf("read Lease %s: %w", k.name, err)
+			}
+			if value(lease.Spec.HolderIdentity) != k.holder {
+				return nil
+			}
+		}
+		nobody := ""
+		lease.Spec.HolderIdentity = &nobody
+		err := k.client.Update(ctx, lease)
+		if err == nil {
+			return nil
+		}
+		if !apierrors.IsConflict(err) {
+			return fmt.Errorf("release Lease %s: %w", k.name, err)
+		}
+		k.lease = nil
 	}
-	return nil
 }
 
 func podOf(holder string) string {

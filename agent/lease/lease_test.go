@@ -108,6 +108,36 @@ func TestALeaseIsHeldAndReleased(t *testing.T) {
 	}
 }
 
+// TestAChangedLeaseIsReleasedToo has a Lease change behind the keeper's back, as it does when the answer to a renewal is lost.
+func TestAChangedLeaseIsReleasedToo(t *testing.T) {
+	for _, tc := range []struct{ holder, want string }{{"pod/a", ""}, {"other/b", "other/b"}} {
+		s := newServer("")
+		k := lease.New(s, name, "pod/a", lease.Timing{RenewEvery: patience, FenceAfter: 2 * patience, Duration: 3 * patience}, testr.New(t))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- k.Run(ctx) }()
+		if err := k.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l := &coordinationv1.Lease{}
+		if err := s.Get(t.Context(), name, l); err != nil {
+			t.Fatal(err)
+		}
+		l.Spec.HolderIdentity = &tc.holder
+		l.Labels = map[string]string{"changed": "yes"}
+		if err := s.Update(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got := s.holder(t); got != tc.want {
+			t.Errorf("after %s wrote the Lease and the keeper ended, %q holds it, want %q", tc.holder, got, tc.want)
+		}
+	}
+}
+
 func TestAnAgentThatIsCutOffFencesItselfAndComesBack(t *testing.T) {
 	s := newServer("")
 	k, _ := run(t, s, "pod/a")
