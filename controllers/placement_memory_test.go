@@ -112,6 +112,15 @@ func TestAHotKeyIsWantedTwice(t *testing.T) {
 	if len(record.Keys) != 1 || record.Keys[0].Replicas < 2 {
 		t.Errorf("the hot key's entry is %+v, want two copies or more", record.Keys)
 	}
+	newReplica := 0
+	for _, d := range scheduler.Round(view, queue, f.memory.params) {
+		if d.Action == scheduler.Run && d.Why == scheduler.NewReplica {
+			newReplica++
+		}
+	}
+	if newReplica == 0 {
+		t.Error("no build is placed to make the second copy")
+	}
 }
 
 func TestQueuesAreChargedForTheirBuilds(t *testing.T) {
