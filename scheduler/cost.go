@@ -19,6 +19,7 @@ type weighing struct {
 	keys       int
 	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
 	held       [maxKeys]*holding
+	ahead      outlook
 	bare       float64 // least cost on a daemon that holds none of the keys and pulls at Params' rate; 0 if not worked out
 }
 
@@ -42,6 +43,7 @@ func (w *weighing) weigh(v *View, r *Request, p *Params) {
 		}
 		w.gain[k] = part * (w.cold - w.warm)
 	}
+	w.foresee()
 	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
 }
 
@@ -63,6 +65,7 @@ func (w *weighing) bareCost() {
 	if !w.waived {
 		w.bare += w.price * extra
 	}
+	w.bare = 0
 }
 
 // small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys lead.
@@ -139,6 +142,8 @@ func (w *weighing) find(k int, d *Daemon) found {
 		if pending {
 			f.fresh = 1
 		}
+	case pending && w.p.JoinLoses*(1+w.price) < 1:
+		f.fresh = 1 - min(w.p.JoinLoses*release/max(w.gain[k], 1e-9), 1)
 	case pending && release < w.gain[k]*(1+w.price):
 		f.readySeconds, f.fresh = release, 1 // single flight: let the first build make it
 	}
@@ -198,6 +203,10 @@ func (w *weighing) option(at, rank int32, o *Option) {
 	}
 	if over := newBytes - d.FreeBytes; over > 0 && newBytes > 0 {
 		c.EvictSeconds = float64(over) / 1e9 * d.EvictSecondsPerGB
+	}
+	if w.keys > 0 {
+		extra := c.SetupSeconds + c.ServiceSeconds - w.warm
+		c.FutureSeconds = w.future(at, d, .98*(extra+c.PriceSeconds+c.EvictSeconds))
 	}
 	c.RankSeconds = w.p.RankSeconds * float64(rank-1)
 	if rank == 0 {

@@ -55,6 +55,10 @@ type Daemon struct {
 	Reserved int32 `json:"reserved,omitempty"`
 	// Busy has an entry for each running or reserved build, in any order. Missing entries count as builds of unknown length.
 	Busy []Busy `json:"busy,omitempty"`
+	// Utilisation is the part of its slots that was taken lately, 0..1; see Usage.
+	Utilisation float64 `json:"utilisation,omitempty"`
+	// TypicalSeconds is how long the builds are, in the mean over its slots' taken time, so that long ones count for more; 0: unknown.
+	TypicalSeconds float64 `json:"typicalSeconds,omitempty"`
 	// VolumeBytes is what its volume can hold for caches (0: unknown), FreeBytes what can be filled before something must go.
 	VolumeBytes int64 `json:"volumeBytes,omitempty"`
 	FreeBytes   int64 `json:"freeBytes,omitempty"`

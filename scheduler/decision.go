@@ -96,12 +96,13 @@ type Cost struct {
 	ServiceSeconds float64 `json:"serviceSeconds"` // the build itself, with the caches it finds
 	PriceSeconds   float64 `json:"priceSeconds"`   // what others lose by its taking longer than a warm build
 	EvictSeconds   float64 `json:"evictSeconds"`   // what later builds lose by what it evicts
+	FutureSeconds  float64 `json:"futureSeconds"`  // what later builds of the key lose, or gain, by the copy that this one makes
 	RankSeconds    float64 `json:"rankSeconds"`    // ties fall towards home
 }
 
 // Total is the sum that is compared.
 func (c *Cost) Total() float64 {
-	return c.WaitSeconds + c.SetupSeconds + c.ServiceSeconds + c.PriceSeconds + c.EvictSeconds + c.RankSeconds
+	return c.WaitSeconds + c.SetupSeconds + c.ServiceSeconds + c.PriceSeconds + c.EvictSeconds + c.FutureSeconds + c.RankSeconds
 }
 
 // Option is one way of running a build.

@@ -6,14 +6,16 @@ import "math"
 
 // Estimates learns how long builds take, warm and cold, from builds that ended well. Lengths are close to lognormal, so it keeps
 // exponentially weighted means of logarithms: for each key, and for each wider scope (say its repository, its namespace, the fleet) as a prior
-// for keys seen little or never. Keys seen in one mode only borrow the ratio of cold to warm from the narrowest scope that knows it.
+// for keys seen little or never. The ratio of cold to warm is drawn towards that of the narrowest scope that knows one, the more the less sure the key's own is.
 type Estimates struct {
 	byKey   map[KeyID]*lengths
 	byScope map[string]*lengths
 	stale   mean // of the part of the gain lost per version
+	noise   mean // of how far warm builds are from their key's mean, as logarithms
 }
 
-// lengths are the running means of one key or scope.
+// lengths are the running means of one key or scope, all of logarithms. The ratio is of pairs: a cold build beside the warm ones around it, because
+// programs grow and shrink, and a cold length from last month says little beside today's warm ones.
 type lengths struct {
 	warm, cold, ratio mean
 }
@@ -24,23 +26,28 @@ type mean struct {
 	value float64
 }
 
-// estimateAlpha weighs the newest build. The recorded builds' median coefficient of variation is 0.2, so a short memory is exact
-// enough, and follows a program that changes.
-const estimateAlpha = 0.3
+const (
+	// estimateAlpha weighs a key's newest build. The recorded builds' median coefficient of variation is 0.2, so a short memory is exact
+	// enough, and follows a program that changes.
+	estimateAlpha = 0.3
+	// scopeAlpha weighs a scope's newest build: a scope is many programs, and none of them should sway it.
+	scopeAlpha = 0.02
+	// priorBuilds is how many builds a wider scope's mean counts for beside a key's own: the variance within a key over that between keys, both
+	// of logarithms, 0.2² and 1² in the recorded builds.
+	priorBuilds = 0.04
+	// ratioVariance is that of the ratio of cold to warm between keys, of logarithms.
+	ratioVariance = 0.36
+)
 
-// priorBuilds is how many builds a wider scope's mean counts for beside a key's own: the variance within a key over that between keys, both
-// of logarithms, 0.2² and 1² in the recorded builds.
-const priorBuilds = 0.04
-
-func (m *mean) add(x float64) {
+func (m *mean) add(x, alpha float64) {
 	m.n++
-	m.value += max(1/float64(m.n), estimateAlpha) * (x - m.value)
+	m.value += max(1/float64(m.n), alpha) * (x - m.value)
 }
 
-// toward mixes the mean with a prior.
-func (m *mean) toward(prior float64) float64 {
+// toward mixes a key's mean with a prior that counts for so many builds.
+func (m *mean) toward(prior, builds float64) float64 {
 	weight := min(float64(m.n), 1/estimateAlpha)
-	return (weight*m.value + priorBuilds*prior) / (weight + priorBuilds)
+	return (weight*m.value + builds*prior) / (weight + builds)
 }
 
 // NewEstimates knows nothing: until builds end it answers with the priors of Params.
@@ -63,9 +70,13 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 	if mode == Primed {
 		x -= math.Log(p.PrimedFactor)
 	}
-	own.add(mode, x)
-	if own.warm.n > 0 && own.cold.n > 0 {
-		own.ratio = mean{n: 1, value: max(0, own.cold.value-own.warm.value)}
+	if mode != Cold && own.warm.n > 0 {
+		e.noise.add(math.Abs(x-own.warm.value), scopeAlpha)
+	}
+	ratio, paired := own.pair(mode, x)
+	own.add(mode, x, estimateAlpha)
+	if paired {
+		own.ratio.add(ratio, estimateAlpha)
 	}
 	for _, name := range scopes {
 		s := e.byScope[name]
@@ -73,18 +84,30 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 			s = &lengths{}
 			e.byScope[name] = s
 		}
-		s.add(mode, x)
-		if own.ratio.n > 0 {
-			s.ratio.add(own.ratio.value)
+		s.add(mode, x, scopeAlpha)
+		if paired {
+			s.ratio.add(ratio, scopeAlpha)
 		}
 	}
 }
 
-func (l *lengths) add(mode Mode, x float64) {
+// pair is the ratio that the newest build shows, before it is added: a cold one beside the warm ones so far, or the first warm one beside the cold.
+func (l *lengths) pair(mode Mode, x float64) (ratio float64, paired bool) {
+	switch {
+	case mode == Cold && l.warm.n > 0:
+		return x - l.warm.value, true
+	case mode != Cold && l.warm.n == 0 && l.cold.n > 0:
+		return l.cold.value - x, true
+	default:
+		return 0, false
+	}
+}
+
+func (l *lengths) add(mode Mode, x, alpha float64) {
 	if mode == Cold {
-		l.cold.add(x)
+		l.cold.add(x, alpha)
 	} else {
-		l.warm.add(x)
+		l.warm.add(x, alpha)
 	}
 }
 
@@ -92,35 +115,39 @@ func (l *lengths) add(mode Mode, x float64) {
 func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, coldSeconds float64) {
 	ratio := math.Log(p.PriorColdRatio)
 	cold := math.Log(p.PriorColdSeconds)
-	warm := cold - ratio
 	for i := len(scopes) - 1; i >= 0; i-- {
 		if s := e.byScope[scopes[i]]; s != nil {
-			warm, cold, ratio = s.refine(warm, cold, ratio)
+			if s.ratio.n > 0 {
+				ratio = max(s.ratio.toward(ratio, priorBuilds), 0)
+			}
+			if s.cold.n > 0 {
+				cold = s.cold.toward(cold, priorBuilds)
+			} else if s.warm.n > 0 {
+				cold = s.warm.toward(cold-ratio, priorBuilds) + ratio
+			}
 		}
 	}
-	if own := e.byKey[key]; own != nil {
-		warm, cold, _ = own.refine(warm, cold, ratio)
+	own := e.byKey[key]
+	if own == nil {
+		return math.Exp(cold - ratio), math.Exp(cold)
 	}
-	return math.Exp(warm), math.Exp(max(cold, warm))
+	if own.ratio.n > 0 {
+		ratio = max(own.ratio.toward(ratio, e.pairNoise()/ratioVariance), 0)
+	}
+	if own.warm.n > 0 {
+		warm := own.warm.toward(cold-ratio, priorBuilds)
+		return math.Exp(warm), math.Exp(warm + ratio)
+	}
+	cold = own.cold.toward(cold, priorBuilds)
+	return math.Exp(cold - ratio), math.Exp(cold)
 }
 
-// refine improves wider expectations, all logarithms, by what l knows.
-func (l *lengths) refine(warm, cold, ratio float64) (float64, float64, float64) {
-	if l.ratio.n > 0 {
-		ratio = l.ratio.toward(ratio)
-	}
-	switch {
-	case l.warm.n > 0 && l.cold.n > 0:
-		return l.warm.toward(warm), l.cold.toward(cold), ratio
-	case l.warm.n > 0:
-		warm = l.warm.toward(warm)
-		return warm, warm + ratio, ratio
-	case l.cold.n > 0:
-		cold = l.cold.toward(cold)
-		return cold - ratio, cold, ratio
-	default:
-		return warm, cold, ratio
-	}
+// pairNoise is the variance of one pair's ratio: that of a warm build around its key's mean, from the mean of its amount, as if normal.
+func (e *Estimates) pairNoise() float64 {
+	const trust, prior = 20, 0.16 // the amount for a deviation of 0.2
+	n := float64(min(e.noise.n, 1000))
+	amount := (n*e.noise.value + trust*prior) / (n + trust)
+	return 2 * amount * amount * math.Pi / 2
 }
 
 // ObserveStale learns from a build on a copy that was behind versions old: what part of the gain each version cost.
@@ -129,7 +156,7 @@ func (e *Estimates) ObserveStale(behind uint32, seconds, warmSeconds, coldSecond
 		return
 	}
 	lost := (seconds - warmSeconds) / (coldSeconds - warmSeconds)
-	e.stale.add(min(max(lost, 0), 1) / float64(behind))
+	e.stale.add(min(max(lost, 0), 1)/float64(behind), scopeAlpha)
 }
 
 // StalePerVersion is what was learned by ObserveStale, or the prior. It takes tens of builds to outweigh the prior, because lengths vary

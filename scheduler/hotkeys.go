@@ -16,18 +16,22 @@ type HotKeys struct {
 
 // rate is a decaying count of one key's arrivals.
 type rate struct {
-	count       float64
-	atSeconds   float64 // of the last decay
-	warmSeconds float64 // expected length, as of the last arrival
-	replicas    int32
-	asked       bool // the last sweep would have grown
+	count        float64
+	slow         float64 // the same with the long half-life
+	firstSeconds float64 // when it was first seen
+	atSeconds    float64 // of the last decay
+	warmSeconds  float64 // expected length, as of the last arrival
+	replicas     int32
+	asked        bool // the last sweep would have grown
 }
 
 const (
-	hotHalfLifeSeconds = 1800 // half an hour: longer than a push's burst, shorter than a working day's swing
-	hotUtilisation     = 0.7  // of a daemon's slots by one key; queueing delay grows steeply beyond
-	hotMaxReplicas     = 16
-	hotForgetCount     = 0.01 // arrivals left after 6 to 7 half-lives of one
+	hotHalfLifeSeconds  = 1800     // half an hour: longer than a push's burst, shorter than a working day's swing
+	longHalfLifeSeconds = 8 * 3600 // a working day: what a key's copies are worth
+	youngSeconds        = 1800     // a key is not rated as if it had been seen for less
+	hotUtilisation      = 0.7      // of a daemon's slots by one key; queueing delay grows steeply beyond
+	hotMaxReplicas      = 16
+	hotForgetCount      = 0.01 // arrivals left after 6 to 7 half-lives of one
 )
 
 // NewHotKeys has seen nothing.
@@ -37,26 +41,28 @@ func NewHotKeys() *HotKeys { return &HotKeys{rates: map[KeyID]*rate{}} }
 func (h *HotKeys) Observe(key KeyID, nowSeconds, warmSeconds float64) {
 	r := h.rates[key]
 	if r == nil {
-		r = &rate{atSeconds: nowSeconds, replicas: 1}
+		r = &rate{atSeconds: nowSeconds, firstSeconds: nowSeconds, replicas: 1}
 		h.rates[key] = r
 	}
 	r.decay(nowSeconds)
 	r.count++
+	r.slow++
 	r.warmSeconds = warmSeconds
 }
 
-// PerSecond is the key's present arrival rate.
+// PerSecond is how many builds of key came a second over the last hours.
 func (h *HotKeys) PerSecond(key KeyID, nowSeconds float64) float64 {
 	r := h.rates[key]
 	if r == nil {
 		return 0
 	}
 	r.decay(nowSeconds)
-	return r.count * math.Ln2 / hotHalfLifeSeconds
+	return r.perSecond()
 }
 
 func (r *rate) decay(nowSeconds float64) {
 	r.count *= math.Exp2(-(nowSeconds - r.atSeconds) / hotHalfLifeSeconds)
+	r.slow *= math.Exp2(-(nowSeconds - r.atSeconds) / longHalfLifeSeconds)
 	r.atSeconds = nowSeconds
 }
 
@@ -66,8 +72,8 @@ func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 	for key, r := range h.rates {
 		r.decay(nowSeconds)
 		r.settle(max(slots, 1))
-		l.WantReplicas(key, r.replicas)
-		if r.count < hotForgetCount {
+		r.tell(l, key)
+		if r.slow < hotForgetCount {
 			delete(h.rates, key)
 		}
 	}
@@ -76,8 +82,20 @@ func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 // Want writes the copies that the last sweep found worth having into a ledger, for callers that make a new one for each round.
 func (h *HotKeys) Want(l *Ledger) {
 	for key, r := range h.rates {
-		l.WantReplicas(key, r.replicas)
+		r.tell(l, key)
 	}
+}
+
+// tell writes what is known of a key into a ledger.
+func (r *rate) tell(l *Ledger, key KeyID) {
+	l.WantReplicas(key, r.replicas)
+	l.SetRate(key, r.perSecond())
+}
+
+// perSecond is the long-run rate, as of the last decay.
+func (r *rate) perSecond() float64 {
+	seen := max(r.atSeconds-r.firstSeconds, youngSeconds)
+	return r.slow * math.Ln2 / longHalfLifeSeconds / (1 - math.Exp2(-seen/longHalfLifeSeconds))
 }
 
 // settle moves replicas one step of hysteresis towards what the count asks for.

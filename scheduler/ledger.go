@@ -53,9 +53,10 @@ type Ledger struct {
 
 // holding is all that is known of one key; copies are sorted by daemon.
 type holding struct {
-	version  uint32
-	replicas int32 // wanted copies, 0 until HotKeys says more than one
-	copies   []Copy
+	version   uint32
+	replicas  int32   // wanted copies, 0 until HotKeys says more than one
+	perSecond float64 // rate of builds, 0 until HotKeys says
+	copies    []Copy
 }
 
 // NewLedger is a ledger that knows nothing.
@@ -168,6 +169,13 @@ func (l *Ledger) Expire(nowSeconds float64) {
 func (l *Ledger) WantReplicas(key KeyID, replicas int32) {
 	if h := l.keys[key]; h != nil || replicas > 1 {
 		l.hold(key).replicas = replicas
+	}
+}
+
+// SetRate sets how many builds of key are expected a second; 0 means that it is not known. It is what a copy is worth to later builds.
+func (l *Ledger) SetRate(key KeyID, perSecond float64) {
+	if h := l.keys[key]; h != nil {
+		h.perSecond = perSecond
 	}
 }
 

@@ -16,11 +16,21 @@ type Params struct {
 	PriceSteep float64 `json:"priceSteep"`
 	PriceFull  float64 `json:"priceFull"`
 
+	// Later builds of a key are thought of for HorizonSeconds, UnknownBuilds of them where the key's rate is not known. Crowding scales what a
+	// build is expected to wait for a daemon of some utilisation; see crowd.
+	HorizonSeconds float64 `json:"horizonSeconds"`
+	UnknownBuilds  float64 `json:"unknownBuilds"`
+	Crowding       float64 `json:"crowding"`
+
 	// Priming takes PrimeFixedSeconds and the bytes at the daemon's pull rate, PullBytesPerSecond where that is unknown; a
 	// build on a primed daemon takes PrimedFactor times as long as a warm one.
 	PrimeFixedSeconds  float64 `json:"primeFixedSeconds"`
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond"`
 	PrimedFactor       float64 `json:"primedFactor"`
+
+	// JoinLoses is what a build loses that runs beside the one that makes its copy, as a part of what that one still takes: 1 if it finds the copy
+	// only when that ends, 0 if they share all work.
+	JoinLoses float64 `json:"joinLoses"`
 
 	// StalePerVersion is the part of the gain that a copy loses for each build of its key that it has not seen, and
 	// UnverifiedFresh what an unverified copy is trusted for.
@@ -48,9 +58,13 @@ func DefaultParams() Params {
 
 		PriceSlope: 1, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
 
+		HorizonSeconds: 4 * 3600, UnknownBuilds: 2, Crowding: 1,
+
 		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
 		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured
 		PrimedFactor:       1.1, // what an imported cache misses of a real one
+
+		JoinLoses: 1, // careful: BuildKit shares the steps under way, but builds differ
 
 		StalePerVersion: 0.02, // until learned
 		UnverifiedFresh: 0.5,  // as likely as not
@@ -69,12 +83,16 @@ func (p *Params) Validate() error {
 	switch {
 	case p.RankSeconds < 0, p.PriceSlope < 0, p.PriceSteep < 0, p.PriceFull < 0, p.PrimeFixedSeconds < 0, p.StalePerVersion < 0:
 		return fmt.Errorf("a cost is negative: every cost and price must be at least 0")
+	case p.HorizonSeconds < 0, p.UnknownBuilds < 0, p.Crowding < 0:
+		return fmt.Errorf("a look ahead is negative: horizonSeconds, unknownBuilds and crowding must be at least 0")
 	case p.PriceKnee <= 0 || p.PriceKnee >= 1:
 		return fmt.Errorf("priceKnee is %g, want between 0 and 1", p.PriceKnee)
 	case p.PullBytesPerSecond <= 0:
 		return fmt.Errorf("pullBytesPerSecond is %g, want more than 0", p.PullBytesPerSecond)
 	case p.PrimedFactor < 1:
 		return fmt.Errorf("primedFactor is %g, want at least 1", p.PrimedFactor)
+	case p.JoinLoses < 0 || p.JoinLoses > 1:
+		return fmt.Errorf("joinLoses is %g, want 0 to 1", p.JoinLoses)
 	case p.UnverifiedFresh < 0 || p.UnverifiedFresh > 1:
 		return fmt.Errorf("unverifiedFresh is %g, want 0 to 1", p.UnverifiedFresh)
 	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0:

@@ -23,10 +23,11 @@ type Record struct {
 
 // KeyEntry is what the ledger held of one key.
 type KeyEntry struct {
-	Key      KeyID  `json:"key,string"`
-	Version  uint32 `json:"version"`
-	Replicas int32  `json:"replicas,omitempty"`
-	Copies   []Copy `json:"copies,omitempty"`
+	Key       KeyID   `json:"key,string"`
+	Version   uint32  `json:"version"`
+	Replicas  int32   `json:"replicas,omitempty"`
+	PerSecond float64 `json:"perSecond,omitempty"`
+	Copies    []Copy  `json:"copies,omitempty"`
 }
 
 // ShareState is what Shares held.
@@ -52,7 +53,7 @@ func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Recor
 			key := q.Keys[k].ID
 			if h := v.Ledger.keys[key]; h != nil && !seen[key] {
 				seen[key] = true
-				r.Keys = append(r.Keys, KeyEntry{Key: key, Version: h.version, Replicas: h.replicas, Copies: slices.Clone(h.copies)})
+				r.Keys = append(r.Keys, KeyEntry{Key: key, Version: h.version, Replicas: h.replicas, PerSecond: h.perSecond, Copies: slices.Clone(h.copies)})
 			}
 		}
 		if v.Shares != nil {
@@ -107,7 +108,7 @@ func (r *Record) Replay() ([]Decision, error) {
 	l := NewLedger()
 	for _, k := range r.Keys {
 		h := l.hold(k.Key)
-		h.version, h.replicas = k.Version, k.Replicas
+		h.version, h.replicas, h.perSecond = k.Version, k.Replicas, k.PerSecond
 		for _, c := range k.Copies {
 			*h.at(c.Daemon) = c
 		}

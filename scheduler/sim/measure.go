@@ -28,6 +28,7 @@ type Result struct {
 	Unstable       bool               `json:"unstable"`
 	Builds         int                `json:"builds"`
 	MeanWait       float64            `json:"meanWaitSeconds"`
+	Lost           Lost               `json:"lost"`
 	P999Wait       float64            `json:"p999WaitSeconds"`
 	MaxWait        float64            `json:"maxWaitSeconds"`
 	MaxQueue       int                `json:"maxQueue"`
@@ -36,12 +37,22 @@ type Result struct {
 	ByQueue        map[string]float64 `json:"meanSecondsByQueue,omitempty"`
 }
 
+// Lost is where a mean build's seconds went beyond its least possible length, by cause.
+type Lost struct {
+	WaitSeconds    float64 `json:"waitSeconds"`    // in the queue
+	SetupSeconds   float64 `json:"setupSeconds"`   // priming, and what a primed daemon lacks of a warm one
+	StaleSeconds   float64 `json:"staleSeconds"`   // work done again because the copy was behind
+	MissingSeconds float64 `json:"missingSeconds"` // because there was none, first builds of programs aside
+	LockSeconds    float64 `json:"lockSeconds"`
+}
+
 // measures collects a run's numbers.
 type measures struct {
 	wl          *Workload
 	completions []float64
 	waits       []float64
 	modes       [3]int
+	lost        Lost // sums
 	maxQueue    int
 	queue       []int
 	byQueue     map[string][2]float64 // sum, count
@@ -68,7 +79,13 @@ func (m *measures) start(waited float64, b *Build, r *run, first bool) {
 		return
 	}
 	m.waits = append(m.waits, waited)
+	l := &m.lost
+	l.WaitSeconds += waited
+	l.SetupSeconds += r.setupSeconds + r.serviceSeconds - b.WarmSeconds - r.staleSeconds - r.missingSeconds - r.lockSeconds
+	l.StaleSeconds += r.staleSeconds
+	l.LockSeconds += r.lockSeconds
 	if !first {
+		l.MissingSeconds += r.missingSeconds
 		m.modes[r.mode]++
 	}
 }
@@ -101,6 +118,8 @@ func (m *measures) result(policy string, primed int64) *Result {
 	r.MeanWait, r.P999Wait, r.MaxWait = meanOf(m.waits), quantile(m.waits, .999), quantile(m.waits, 1)
 	lb0 := LB0(m.wl)
 	r.OverBound, r.OverTightest = r.MeanSeconds/lb0, r.MeanSeconds/max(lb0, LB0Flight(m.wl), LB1(m.wl))
+	n := float64(max(r.Builds, 1))
+	r.Lost = Lost{m.lost.WaitSeconds / n, m.lost.SetupSeconds / n, m.lost.StaleSeconds / n, m.lost.MissingSeconds / n, m.lost.LockSeconds / n}
 	if total := float64(m.modes[0] + m.modes[1] + m.modes[2]); total > 0 {
 		r.Warm, r.Primed, r.Cold = float64(m.modes[scheduler.Warm])/total, float64(m.modes[scheduler.Primed])/total, float64(m.modes[scheduler.Cold])/total
 	}

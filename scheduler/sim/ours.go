@@ -19,6 +19,7 @@ type Ours struct {
 	estimates  *scheduler.Estimates
 	hot        *scheduler.HotKeys
 	candidates *scheduler.Candidates
+	usage      *scheduler.Usage
 	queue      []scheduler.Request
 	build      []int // of each queued request
 	nextSweep  float64
@@ -31,9 +32,14 @@ const sweepSeconds = 300
 // NewOurs is the policy with these parameters.
 func NewOurs(p scheduler.Params) *Ours { return &Ours{Params: p} }
 
-// setUp gives the policy an empty memory.
+// setUp gives the policy an empty memory. Of the physics it knows what an operator can measure: what primed and joining builds lose.
 func (o *Ours) setUp(w *World) {
+	o.Params.PrimedFactor, o.Params.JoinLoses = w.Workload.PrimedFactor, 1
+	if w.Workload.Merging {
+		o.Params.JoinLoses = 0
+	}
 	o.estimates, o.hot, o.candidates = scheduler.NewEstimates(), scheduler.NewHotKeys(), scheduler.NewCandidates()
+	o.usage = scheduler.NewUsage()
 	w.View.Ledger = scheduler.NewLedger()
 	w.View.Shares = scheduler.NewShares()
 	o.candidates.Follow(w.View)
@@ -102,6 +108,7 @@ func (o *Ours) Starts(w *World) []Start {
 		o.forgotten = true
 		o.setUp(w)
 	}
+	o.usage.Note(w.View)
 	if w.Now >= o.nextSweep {
 		o.sweep(w)
 	}

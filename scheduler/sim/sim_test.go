@@ -62,14 +62,19 @@ func TestEveryPolicyKeepsTheRules(t *testing.T) {
 func TestOursBeatsTheRest(t *testing.T) {
 	for name, priming := range map[string]bool{"without priming": false, "with priming": true} {
 		t.Run(name, func(t *testing.T) {
-			w := small(func(g *Generated) { g.Priming = priming })
-			best := finish(t, w, ours())
-			for _, p := range Policies(scheduler.DefaultParams()) {
-				if strings.HasPrefix(p.Name, "ours") {
-					continue
+			means := map[string]float64{} // over seeds, because one half day on six daemons is a matter of luck
+			unstable := map[string]bool{}
+			for seed := range uint64(4) {
+				w := small(func(g *Generated) { g.Priming, g.Seed = priming, seed+1 })
+				for _, p := range Policies(scheduler.DefaultParams()) {
+					r := finish(t, w, p.New())
+					means[p.Name] += r.MeanSeconds / 4
+					unstable[p.Name] = unstable[p.Name] || r.Unstable
 				}
-				if r := finish(t, w, p.New()); !r.Unstable && r.MeanSeconds < best.MeanSeconds {
-					t.Errorf("%s is better:\n%s\n%s", p.Name, r, best)
+			}
+			for policy, mean := range means {
+				if policy != "ours-foresight" && !unstable[policy] && mean < means["ours"] {
+					t.Errorf("%s is better: %.1fs in the mean, ours %.1fs", policy, mean, means["ours"])
 				}
 			}
 		})
@@ -109,7 +114,7 @@ func TestNobodyStarves(t *testing.T) {
 }
 
 func TestStampedeBuildsColdOnlyWhereItPays(t *testing.T) {
-	w := &Workload{Name: "stampede", Daemons: 12, Slots: 4, DiskBytes: 150e9, PullBytesPerSecond: 2e8, EstimateBias: 1, EndSeconds: 10}
+	w := &Workload{Name: "stampede", Daemons: 12, Slots: 4, DiskBytes: 150e9, PullBytesPerSecond: 2e8, EstimateBias: 1, PrimedFactor: 1.1, EndSeconds: 10}
 	w.Programs = []Program{{Keys: []scheduler.KeyUse{{ID: 1, Gain: 1, Bytes: 1e9}}, WarmSeconds: 10, ColdSeconds: 300}}
 	w.Stampede(0, 100, 0, 1)
 	r := finish(t, w, &Ours{Params: scheduler.DefaultParams(), Foresight: true})

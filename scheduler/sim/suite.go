@@ -61,7 +61,10 @@ func Suite(days float64, trace Trace) []Case {
 	small := func(g *Generated) { g.Daemons, g.Programs = 12, 500 }
 	priming := func(g *Generated) { g.Priming = true }
 	churn := func(w *Workload) { w.Churn(36, 1) }
+	stated := func(w *Workload) { w.Stated() }
 	cases := []Case{
+		gen("stated-a", func(*Generated) {}, stated),
+		gen("stated-b-priming", priming, stated),
 		gen("u35", func(*Generated) {}),
 		gen("u35-priming", priming),
 		gen("u25-churn", func(g *Generated) { g.Utilisation = .25 }, churn),
@@ -104,7 +107,10 @@ func recordedCases(trace Trace) []Case {
 		}}
 	}
 	churn := func(w *Workload) { w.Churn(36, 1) }
+	stated := func(w *Workload) { w.Stated() }
 	return []Case{
+		recorded("stated-d-trace", 30, false, stated),
+		recorded("stated-e-trace-priming-churn", 30, true, churn, stated),
 		recorded("trace", 30, false),
 		recorded("trace-churn", 30, false, churn),
 		recorded("trace-priming", 30, true),

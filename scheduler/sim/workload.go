@@ -58,6 +58,10 @@ type Workload struct {
 	// Priming says whether snapshots exist, at PullBytesPerSecond.
 	Priming            bool
 	PullBytesPerSecond float64
+	// PrimedFactor is how much longer a build takes on a primed copy than on a warm one. With Merging, a build beside the one that makes its
+	// copy finds it at once; without, when that build ends.
+	PrimedFactor float64
+	Merging      bool
 	// EstimateBias multiplies the estimates of every other program and divides the rest; 1 is none.
 	EstimateBias float64
 	Utilisation  float64 // warm work offered over slots, for plots; 0 if recorded
@@ -94,7 +98,7 @@ type Generated struct {
 // warm-up arrivals grow from a tenth, because a whole fleet that starts empty under full load is another experiment.
 func Generate(g Generated) *Workload {
 	rng := rand.New(rand.NewPCG(g.Seed, 0x5eed))
-	w := &Workload{Name: g.Name, Daemons: g.Daemons, Slots: g.Slots, DiskBytes: 150e9, Priming: g.Priming, PullBytesPerSecond: 2e8, EstimateBias: 1,
+	w := &Workload{Name: g.Name, Daemons: g.Daemons, Slots: g.Slots, DiskBytes: 150e9, Priming: g.Priming, PullBytesPerSecond: 2e8, EstimateBias: 1, PrimedFactor: 1.1,
 		WarmUpSeconds: g.WarmUpDays * day, EndSeconds: g.Days * day, Utilisation: g.Utilisation}
 	for i := range g.Programs {
 		w.Programs = append(w.Programs, g.program(i, rng))
@@ -179,6 +183,13 @@ func (w *Workload) add(program int, at float64, rng *rand.Rand) {
 func (w *Workload) sort() {
 	slices.SortStableFunc(w.Builds, func(a, b Build) int { return cmp.Compare(a.ArriveSeconds, b.ArriveSeconds) })
 	slices.SortStableFunc(w.Changes, func(a, b Change) int { return cmp.Compare(a.AtSeconds, b.AtSeconds) })
+}
+
+// Stated makes the physics those of the model that the targets were stated for: priming takes 5 s and the bytes and leaves nothing to do again, and a build
+// beside the first of its program counts as warm. The other workloads are harsher in both.
+func (w *Workload) Stated() *Workload {
+	w.PrimedFactor, w.Merging = 1, true
+	return w
 }
 
 // Churn adds ten-minute drains at random, perDay of them, every sixth of which loses the volume, and lets the last third of the fleet sleep from midnight

@@ -39,6 +39,9 @@ type run struct {
 	startSeconds   float64
 	setupSeconds   float64
 	serviceSeconds float64 // waiting for locks and the build itself
+	staleSeconds   float64 // of the service: what was done again because the copies were behind,
+	missingSeconds float64 // and because there were none
+	lockSeconds    float64 // and waiting for locks
 	mode           scheduler.Mode
 	behind         uint32 // versions that the primary copy was behind
 	joined         bool   // it shared the work of another build that was making a copy
@@ -164,8 +167,8 @@ func (w *World) change(c Change) {
 
 // begin starts a build. The physics: with every key fresh the build takes its warm length; each key that is missing adds its part of
 // cold-warm, one that is stale the stale part of it. A key that another build is making on the daemon is ready when that build ends, or is made
-// again if that is sooner. A locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the copy's bytes at
-// the pull rate, and leaves the key's part of the warm length a tenth longer.
+// again if that is sooner; with Merging it is ready at once. A locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the copy's bytes at
+// the pull rate, and leaves the key's part of the warm length longer by PrimedFactor.
 func (w *World) begin(s Start) error {
 	d := &w.View.Daemons[s.At]
 	if d.Phase != scheduler.Ready || d.Running >= d.Slots {
@@ -181,6 +184,7 @@ func (w *World) begin(s Start) error {
 	for k := range p.Keys {
 		lock = max(lock, w.meet(r, b, p, k))
 	}
+	r.lockSeconds = lock
 	r.serviceSeconds += lock
 	ends := w.Now + r.setupSeconds + r.serviceSeconds
 	for k := range p.Keys {
@@ -226,6 +230,8 @@ func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) 
 			if x.making {
 				fresh, missing = 1, 0
 			}
+		case x.making && w.Workload.Merging:
+			fresh, missing = 1, 0
 		case x.making:
 			missing = min(gain, rest)
 		}
@@ -234,11 +240,11 @@ func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) 
 	prime := r.Prime&(1<<k) != 0
 	if r.OwnJudgement {
 		part := use.Gain * (p.ColdSeconds - p.WarmSeconds) * (1 - fresh)
-		prime = pull+0.1*p.WarmSeconds*use.Gain < part
+		prime = pull+(w.Workload.PrimedFactor-1)*p.WarmSeconds*use.Gain < part
 	}
 	if prime && w.Workload.Priming && c.built && fresh < 1 && (x == nil || !x.making) {
 		r.setupSeconds += pull
-		r.serviceSeconds += 0.1 * b.WarmSeconds / float64(len(p.Keys))
+		r.serviceSeconds += (w.Workload.PrimedFactor - 1) * b.WarmSeconds / float64(len(p.Keys))
 		w.primeSum += use.Bytes
 		if k == 0 {
 			r.mode = scheduler.Primed
@@ -247,10 +253,17 @@ func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) 
 	}
 	if k == 0 && fresh > 0 {
 		r.mode = scheduler.Warm
-		r.behind = c.version - min(c.version, x.version)
+		if !x.making {
+			r.behind = c.version - min(c.version, x.version)
+		}
 	}
 	r.joined = r.joined || x != nil && x.making
 	r.serviceSeconds += missing
+	if fresh > 0 {
+		r.staleSeconds += missing
+	} else {
+		r.missingSeconds += missing
+	}
 	return lockSeconds
 }
 

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import "math"
+
+// Usage remembers what part of each daemon's slots was taken lately, with a half-life of an hour, for Daemon.Utilisation.
+type Usage struct {
+	of   map[DaemonID]*usage
+	last float64 // instant of the last note
+}
+
+// usage is one daemon's.
+type usage struct {
+	taken         float64 // decayed mean
+	now           float64 // since the last note
+	long, longNow float64 // the same of taken slots times the length of their build
+}
+
+// usageHalfLifeSeconds is long enough to see through a push's burst and short enough to follow the hours of the day.
+const usageHalfLifeSeconds = 3600
+
+// NewUsage has seen nothing.
+func NewUsage() *Usage { return &Usage{of: map[DaemonID]*usage{}} }
+
+// Note takes in v, which is as it has been since the last note, and sets the Utilisation of its daemons. Call it before each round. A daemon
+// that takes no builds keeps what it had, so that it is not thought idle when it comes back.
+func (u *Usage) Note(v *View) {
+	keep := math.Exp2(-max(v.NowSeconds-u.last, 0) / usageHalfLifeSeconds)
+	u.last = v.NowSeconds
+	for i := range v.Daemons {
+		d := &v.Daemons[i]
+		x := u.of[d.ID]
+		if x == nil {
+			x = &usage{}
+			u.of[d.ID] = x
+		}
+		if d.Phase == Ready || d.Running > 0 {
+			x.taken = keep*x.taken + (1-keep)*x.now
+			x.long = keep*x.long + (1-keep)*x.longNow
+		}
+		x.longNow = 0
+		for j := range d.Busy {
+			x.longNow += d.Busy[j].ExpectedSeconds / float64(max(d.Slots, 1))
+		}
+		if x.taken > 0 {
+			d.TypicalSeconds = x.long / x.taken
+		}
+		x.now = min(float64(d.Running+d.Reserved)/float64(max(d.Slots, 1)), 1)
+		d.Utilisation = x.taken
+	}
+}
