@@ -36,13 +36,15 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 		return out, err
 	}
 	out.request, out.Mounts = req, mountsOf(req)
-	if job.Prepare != nil {
-		job.Prepare(ctx, out.Mounts)
-	}
 	watch := &watcher{forward: job.Progress, importErrors: out.ImportErrors}
 	res, err := solve.Run(ctx, d.client, req, solve.Options{
 		Session:      attach,
 		CacheImports: cacheImports(job.Plan.Imports),
+		Before: func(ctx context.Context) {
+			if job.Prepare != nil {
+				job.Prepare(ctx, out.Mounts)
+			}
+		},
 		Outputs:      outputs(job.Spec.Outputs),
 		Status:       watch.see,
 		Entitlements: append([]string{}, job.Entitlements...), // never nil: nil would grant all

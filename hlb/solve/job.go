@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/openllb/hlb-operator/hlb/request"
@@ -66,12 +67,40 @@ func (j *job) run(ctx context.Context, opt client.SolveOpt, build gateway.BuildF
 		opt.CacheImports = append(append([]client.CacheOptionsEntry(nil), opt.CacheImports...), plainImports(j.imports)...)
 	}
 	ch, wait := j.r.track.channel()
-	resp, err := j.r.client.Build(ctx, opt, "", build, ch)
+	resp, err := j.r.client.Build(ctx, opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		j.prepare(ctx, gw)
+		return build(ctx, gw)
+	}, ch)
 	wait()
 	if resp != nil {
 		j.response = resp.ExporterResponse
 	}
 	return err
+}
+
+// prepare calls Options.Before in the first job, and meanwhile has the daemon fetch the build cache that the job imports. Jobs that begin meanwhile wait.
+func (j *job) prepare(ctx context.Context, gw gateway.Client) {
+	if j.r.opts.Before == nil {
+		return
+	}
+	j.r.before.Do(func() {
+		if len(j.r.opts.CacheImports) > 0 {
+			j.fetchImports(ctx, gw)
+		}
+		j.r.opts.Before(ctx)
+	})
+}
+
+// fetchImports begins to fetch the job's imports and returns at once. The daemon fetches them when a solve first names them, and keeps them for the job.
+// A step of that solve would have to wait for them, and with it, as BuildKit decides about all steps in one place, every other step of the daemon. So
+// what is solved has no step: the daemon refuses it, after it has begun to fetch.
+func (j *job) fetchImports(ctx context.Context, gw gateway.Client) {
+	imports, err := j.cacheImports(ctx, gw)
+	if err != nil {
+		return // the job's own solves say so
+	}
+	nothing := &pb.Definition{Def: [][]byte{{}}}
+	gw.Solve(ctx, gateway.SolveRequest{Evaluate: true, Definition: nothing, CacheImports: imports}) //nolint:errcheck // it always fails
 }
 
 // solve solves s inside the job. With evaluate it returns when the filesystem is there, else the exporters see to it.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
@@ -27,6 +28,8 @@ type Options struct {
 	Session []session.Attachable
 	// CacheImports are added to every solve.
 	CacheImports []client.CacheOptionsEntry
+	// Before is called once, before the first step, while the daemon fetches what CacheImports have. Nil means there is nothing to do.
+	Before func(ctx context.Context)
 	// CacheExports are added to the final solve of each target of kind fs.
 	CacheExports []client.CacheOptionsEntry
 	// Outputs are pushes of targets' filesystems besides what the program pushes.
@@ -100,6 +103,7 @@ type runner struct {
 	pushed pushes
 	caches cacheResults
 	scopes scopeSet
+	before sync.Once
 }
 
 func (r *runner) run(ctx context.Context) error {
