@@ -88,11 +88,6 @@ func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, quiet bool, now time.Time,
 	return scheduled && err == nil && !now.Before(next), err
 }
 
-// primes says whether the mounts of a policy are filled from snapshots.
-func primes(p *v1alpha1.MountPolicy) bool {
-	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)
-}
-
 // repositoryOf is where a policy's snapshots are, empty for nowhere.
 func repositoryOf(p *v1alpha1.MountPolicy, registry *v1alpha1.RegistryCacheSpec) string {
 	if p.Snapshot != nil && p.Snapshot.Repository != "" {

@@ -27,7 +27,7 @@ func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch str
 		_, has := held[mount.ID]
 		written, own := mountpolicy.Written(m.Namespace, mount.ID)
 		p := mountpolicy.For(cache.Spec.Mounts, written)
-		if has || !own || !primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
+		if has || !own || !mountpolicy.Primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
 			continue
 		}
 		limit := time.Duration(max(p.PrimeTimeoutSeconds, 1)) * time.Second
