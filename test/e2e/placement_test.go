@@ -110,7 +110,10 @@ func TestAFullDaemonIsWaitedForOrNot(t *testing.T) {
 }
 
 // homeOf is the first daemon of a key's order in a fleet.
-func homeOf(cache *v1alpha1.BuildCache, key string) string {
+func homeOf(cache *v1alpha1.BuildCache, key string) string { return ranksOf(cache, key)[0] }
+
+// ranksOf is a key's order of daemons in a fleet.
+func ranksOf(cache *v1alpha1.BuildCache, key string) []string {
 	pool := cache.Namespace + "/" + cache.Name
 	var daemons []scheduler.Daemon
 	for i := range int(*cache.Spec.Replicas) {
@@ -118,9 +121,13 @@ func homeOf(cache *v1alpha1.BuildCache, key string) string {
 	}
 	view, err := scheduler.NewView(daemons, nil, 0)
 	if err != nil {
-		return ""
+		return []string{"", ""} // never: the names above are all different
 	}
-	return view.Daemons[scheduler.Ranks(view, scheduler.KeyOf(cache.Namespace, key), 1)[0]].Name
+	var names []string
+	for _, at := range scheduler.Ranks(view, scheduler.KeyOf(cache.Namespace, key), len(daemons)) {
+		names = append(names, view.Daemons[at].Name)
+	}
+	return names
 }
 
 func TestDecisionsAreServedAndReplayed(t *testing.T) {
