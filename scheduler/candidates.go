@@ -46,7 +46,7 @@ func (c *Candidates) Follow(v *View) {
 			r.insert(x, maxRanks)
 		}
 		for i := range r.n {
-			r.of[i].at = v.at[r.of[i].id]
+			r.of[i].at = v.must(r.of[i].id)
 		}
 	}
 	c.members = make(map[DaemonID]uint32, len(v.Daemons))
@@ -60,7 +60,7 @@ func (c *Candidates) Follow(v *View) {
 func (c *Candidates) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
 	lost = map[DaemonID]bool{}
 	for id, weight := range c.members {
-		if at, still := v.at[id]; !still || v.Daemons[at].Weight != weight {
+		if at, still := v.position(id); !still || v.Daemons[at].Weight != weight {
 			lost[id] = true
 		}
 	}

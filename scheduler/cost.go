@@ -65,7 +65,7 @@ func (w *weighing) bareCost() {
 	if !w.waived {
 		w.bare += w.price * extra
 	}
-	w.bare = 0
+	w.bare -= w.hope(.98 * (w.bare - w.warm))
 }
 
 // small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys lead.
@@ -86,7 +86,7 @@ func (w *weighing) copiesInReach() int32 {
 	n := int32(0)
 	for i := range w.held[0].copies {
 		c := &w.held[0].copies[i]
-		if at, known := w.v.at[c.Daemon]; known && c.Epoch == w.v.Daemons[at].Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
+		if at, known := w.v.position(c.Daemon); known && c.Epoch == w.v.Daemons[at].Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
 			n++
 		}
 	}

@@ -11,6 +11,9 @@ const crowdLimit = 0.95
 // crowd is how long a build is expected to wait for a daemon. Its form is that of a queue with a few servers: the typical rest of a build, over the
 // slots, times u²/(1-u).
 func (p *Params) crowd(d *Daemon) float64 {
+	if d.Utilisation <= 0 {
+		return 0
+	}
 	u := min(d.Utilisation, crowdLimit)
 	typical := d.TypicalSeconds
 	if typical <= 0 {
@@ -61,7 +64,7 @@ func (w *weighing) foresee() {
 	if h != nil {
 		for i := range h.copies {
 			c := &h.copies[i]
-			if at, known := w.v.at[c.Daemon]; known && w.v.Daemons[at].Epoch == c.Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
+			if at, known := w.v.position(c.Daemon); known && w.v.Daemons[at].Epoch == c.Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
 				o.joins(w.lookAt(at, &w.v.Daemons[at]))
 			}
 		}
@@ -71,7 +74,7 @@ func (w *weighing) foresee() {
 		return
 	}
 	for i := a.head[w.r.Keys[0].ID]; i != 0; i = a.item[i-1].next {
-		if at := w.v.at[a.item[i-1].daemon]; !o.has(at) {
+		if at := w.v.must(a.item[i-1].daemon); !o.has(at) {
 			o.joins(w.lookAt(at, &w.v.Daemons[at]))
 		}
 	}
@@ -137,14 +140,26 @@ func (w *weighing) future(at int32, d *Daemon, most float64) float64 {
 	if o.builds <= 0 {
 		return 0
 	}
-	here := w.lookAt(at, d)
 	if o.n == 0 {
-		return o.builds * here.wait
+		return o.builds * min(w.p.crowd(d), o.spill)
 	}
 	if w.load >= w.p.PriceKnee || most <= 0 || o.n == 1 && o.holder[0].at == at {
 		return 0
 	}
-	gain := o.loss(at, nil) - o.loss(at, &here)
+	before := o.loss(at, nil)
+	if before <= 0 {
+		return 0
+	}
+	here := w.lookAt(at, d)
+	gain := before - o.loss(at, &here)
 	gain *= o.builds * (1 - w.load/w.p.PriceKnee)
 	return -max(min(gain, most), 0)
+}
+
+// hope is the most that a further copy can gain, whichever daemon makes it.
+func (w *weighing) hope(most float64) float64 {
+	if w.ahead.n == 0 || w.load >= w.p.PriceKnee {
+		return 0
+	}
+	return max(min(w.ahead.builds*w.ahead.loss(-1, nil)*(1-w.load/w.p.PriceKnee), most), 0)
 }

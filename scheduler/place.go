@@ -124,7 +124,7 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 			continue
 		}
 		for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
-			seen |= w.offerHolder(w.v.at[a.item[i-1].daemon], k, head, c)
+			seen |= w.offerHolder(w.v.must(a.item[i-1].daemon), k, head, c)
 		}
 	}
 	return seen
@@ -132,7 +132,7 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 
 // holder offers the daemon of a copy of key k, if it is in the fleet with the copy's volume.
 func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uint16) {
-	at, known := w.v.at[copied.Daemon]
+	at, known := w.v.position(copied.Daemon)
 	if !known || w.v.Daemons[at].Epoch != copied.Epoch {
 		return 0
 	}

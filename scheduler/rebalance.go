@@ -107,7 +107,7 @@ func containsDaemon(v *View, positions []int32, daemon *Daemon) bool {
 // reachable reports whether a daemon that takes builds holds key.
 func (v *View) reachable(key KeyID) bool {
 	for _, c := range v.Ledger.Copies(key) {
-		if at, known := v.at[c.Daemon]; known && v.Daemons[at].Phase == Ready && v.Daemons[at].Epoch == c.Epoch {
+		if at, known := v.position(c.Daemon); known && v.Daemons[at].Phase == Ready && v.Daemons[at].Epoch == c.Epoch {
 			return true
 		}
 	}

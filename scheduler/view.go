@@ -5,6 +5,7 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 )
 
@@ -25,7 +26,7 @@ type View struct {
 	Queued int
 
 	ranking ranking
-	at      map[DaemonID]int32
+	ids     []DaemonID // of Daemons, side by side for finding
 	assumed assumptions
 	slots   int64 // of daemons that take builds
 	busy    int64 // running and reserved there
@@ -38,7 +39,7 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 	if ledger == nil {
 		ledger = NewLedger()
 	}
-	v := &View{Daemons: slices.Clone(daemons), Ledger: ledger, NowSeconds: nowSeconds, at: make(map[DaemonID]int32, len(daemons))}
+	v := &View{Daemons: slices.Clone(daemons), Ledger: ledger, NowSeconds: nowSeconds, ids: make([]DaemonID, 0, len(daemons))}
 	slices.SortFunc(v.Daemons, func(a, b Daemon) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name)) })
 	names := make(map[string]bool, len(daemons))
 	for i := range v.Daemons {
@@ -46,13 +47,14 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 		if d.Weight == 0 {
 			d.Weight = unitWeight
 		}
-		if _, twice := v.at[d.ID]; twice || names[d.Name] {
+		if i > 0 && v.Daemons[i-1].ID == d.ID || names[d.Name] {
 			return nil, fmt.Errorf("daemon %q is in the fleet twice, by name or identity", d.Name)
 		}
 		if d.Slots < 0 || d.Running < 0 || d.Reserved < 0 {
 			return nil, fmt.Errorf("daemon %q has %d slots, %d running and %d reserved; none may be negative", d.Name, d.Slots, d.Running, d.Reserved)
 		}
-		v.at[d.ID], names[d.Name] = int32(i), true
+		names[d.Name] = true
+		v.ids = append(v.ids, d.ID)
 	}
 	v.ranking = newRanking(v.Daemons)
 	v.Recount()
@@ -78,8 +80,39 @@ func (v *View) Recount() {
 
 // Position is the place of a daemon in Daemons, or false if it is not in the fleet.
 func (v *View) Position(id DaemonID) (int, bool) {
-	at, found := v.at[id]
+	at, found := v.position(id)
 	return int(at), found
+}
+
+// position is Position for one who looks often. Identities are hashes, so that their size tells where they are: it starts there and goes step by
+// step, and cuts the fleet in halves should that lead nowhere.
+func (v *View) position(id DaemonID) (int32, bool) {
+	n := len(v.ids)
+	if n == 0 {
+		return 0, false
+	}
+	guess, _ := bits.Mul64(uint64(id), uint64(n))
+	i := int(guess)
+	for range 32 {
+		switch at := v.ids[i]; {
+		case at == id:
+			return int32(i), true
+		case at < id && i+1 < n && v.ids[i+1] <= id:
+			i++
+		case at > id && i > 0 && v.ids[i-1] >= id:
+			i--
+		default:
+			return 0, false
+		}
+	}
+	at, found := slices.BinarySearch(v.ids, id)
+	return int32(at), found
+}
+
+// must is the position of a daemon that is known to be in the fleet.
+func (v *View) must(id DaemonID) int32 {
+	at, _ := v.position(id)
+	return at
 }
 
 // Load is the demand for slots over their number: those that are taken, and the builds that are queued as far as they are queued for want of a

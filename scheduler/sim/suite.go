@@ -65,6 +65,7 @@ func Suite(days float64, trace Trace) []Case {
 	cases := []Case{
 		gen("stated-a", func(*Generated) {}, stated),
 		gen("stated-b-priming", priming, stated),
+		gen("stated-a-twice", func(g *Generated) { g.Utilisation = .70 }, stated), // the load at which the ring and least loaded fail is A's own
 		gen("u35", func(*Generated) {}),
 		gen("u35-priming", priming),
 		gen("u25-churn", func(g *Generated) { g.Utilisation = .25 }, churn),
