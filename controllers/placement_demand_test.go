@@ -159,3 +159,23 @@ func TestPrimingTellsHowFastCachesComeIn(t *testing.T) {
 		t.Errorf("after a restart: %+v", got)
 	}
 }
+
+// TestALockedMountIsWaitedFor has a daemon with free slots, one of whose builds has the mount that another build of the key wants.
+func TestALockedMountIsWaitedFor(t *testing.T) {
+	for sharing, runs := range map[v1alpha1.MountSharing]bool{v1alpha1.MountShared: true, v1alpha1.MountLocked: false} {
+		f := remembering()
+		f.memory.learn(f)
+		mount := v1alpha1.BuildMount{ID: "ns/m", Sharing: sharing}
+		f.builds = []v1alpha1.HLBBuild{
+			withMounts(done("cold", "k", "c-0", 400*time.Second, true), mount), withMounts(done("warm", "k", "c-0", 60*time.Second, false), mount),
+			placed("busy", "k", "c-0", true), opened("waits", "k"),
+		}
+		f.builds[2].Status.Placement.Warm = true
+		f.daemons[0].Status.Mounts = []v1alpha1.MountUse{{ID: "ns/m"}}
+		view, queue, _ := snapshot(t, f)
+		d := scheduler.Round(view, queue, f.memory.params)[0]
+		if got := d.Action == scheduler.Run && d.Chosen.Name == "c-0" && d.Chosen.Cost.WaitSeconds == 0; got != runs || d.Chosen.Name != "c-0" {
+			t.Errorf("with a %s mount: %s", sharing, d.String())
+		}
+	}
+}
