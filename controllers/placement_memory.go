@@ -27,6 +27,7 @@ type memory struct {
 	hot        *scheduler.HotKeys
 	candidates *scheduler.Candidates
 	shares     *scheduler.Shares
+	usage      *scheduler.Usage
 	freshness  map[scheduler.KeyID]*freshness
 	mounts     map[string]*mountFacts // by id as BuildKit knows it
 	pull       pullRate               // of the whole fleet
@@ -63,6 +64,7 @@ const reportWithin = time.Minute
 func newMemory(p *scheduler.Params) *memory {
 	return &memory{
 		params: p, estimates: scheduler.NewEstimates(), hot: scheduler.NewHotKeys(), candidates: scheduler.NewCandidates(), shares: scheduler.NewShares(),
+		usage:     scheduler.NewUsage(),
 		freshness: map[scheduler.KeyID]*freshness{}, mounts: map[string]*mountFacts{},
 	}
 }

@@ -240,6 +240,7 @@ func (m *memory) refresh(f *fleet) error {
 		m.view = view
 	}
 	m.view.NowSeconds = seconds(f.now)
+	m.usage.Note(m.view)
 	return nil
 }
 
