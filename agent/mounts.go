@@ -71,7 +71,7 @@ func (m *mounts) look(ctx context.Context) {
 	if _, held := m.inventory.lease.Session(); !held || !m.inventory.isServing() {
 		return
 	}
-	m.must(m.State.Keep(m.inventory.mountBytes()))
+	m.must(m.State.Keep(m.inventory.mountBytes))
 	for _, id := range m.Due(cache) {
 		m.take(ctx, cache, bd, id)
 	}

@@ -85,8 +85,8 @@ func (w *worker) run(a *attempt, b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCach
 	log.Info("Took up a build", "key", b.Status.Run.Key)
 	t := &task{worker: w, attempt: a, build: b, cache: cache, log: log, began: w.now()}
 	ended := t.do()
-	t.letGoOfMounts(ended == ending{})
 	t.record(ended == ending{}) // before anyone hears of it: the next build of the key may begin at that moment
+	t.letGoOfMounts(ended == ending{})
 	t.report(ended)
 	w.attempts.end(name, a, true)
 	t.afterwards(ended)

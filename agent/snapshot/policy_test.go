@@ -3,10 +3,14 @@
 package snapshot
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
@@ -144,5 +148,48 @@ func TestRequestsAreForWhatIsThere(t *testing.T) {
 	}
 	if !ask("new") {
 		t.Error("a new request does not count")
+	}
+}
+
+func TestMountsThatAreGoneAreForgotten(t *testing.T) {
+	s := openState(t)
+	for _, id := range []string{"held", "gone", "busy", "new"} {
+		uses := begin(t, s, id)
+		if id != "busy" {
+			end(t, s, uses, true)
+		}
+	}
+	look := func() map[string]int64 {
+		end(t, s, begin(t, s, "new"), true) // a whole build after the daemon was looked at
+		return map[string]int64{"held": 1}
+	}
+	if err := s.Keep(look); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"busy", "held", "new"}, s.ids()); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
+	}
+}
+
+// TestStateIsForSeveral is one for the race detector, and for what is left when builds and looks come at the same time.
+func TestStateIsForSeveral(t *testing.T) {
+	s := openState(t)
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			id := fmt.Sprint("m", i)
+			for range 20 {
+				end(t, s, begin(t, s, id), true)
+				if err := s.Keep(func() map[string]int64 { return map[string]int64{"m0": 1, "m1": 1, "m2": 1, "m3": 1} }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range 4 {
+		if e, known := s.Entry(fmt.Sprint("m", i)); !known || e.Uses != 20 || e.Dirty {
+			t.Errorf("m%d is remembered as %+v, %v, want 20 uses", i, e, known)
+		}
 	}
 }

@@ -194,13 +194,15 @@ func (s *State) ids() []string {
 	return out
 }
 
-// Keep forgets mounts that the daemon no longer holds, unless a build uses them.
-func (s *State) Keep(held map[string]int64) error {
+// Keep forgets mounts that the daemon no longer holds, as look says, unless builds use them or have begun to since it was called.
+func (s *State) Keep(look func() map[string]int64) error {
+	before := s.idle()
+	held := look()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changed := false
-	for id := range s.content.Mounts {
-		if _, found := held[id]; !found && s.running[id] == 0 {
+	for id, begun := range before {
+		if _, found := held[id]; !found && s.running[id] == 0 && s.begun[id] == begun {
 			delete(s.content.Mounts, id)
 			changed = true
 		}
@@ -209,6 +211,19 @@ func (s *State) Keep(held map[string]int64) error {
 		return nil
 	}
 	return s.save()
+}
+
+// idle are the mounts that no build uses, with how many have begun to so far.
+func (s *State) idle() map[string]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]int64{}
+	for id := range s.content.Mounts {
+		if s.running[id] == 0 {
+			out[id] = s.begun[id]
+		}
+	}
+	return out
 }
 
 // save replaces the file whole. s.mu is held.
