@@ -15,6 +15,7 @@ import (
 	"github.com/moby/buildkit/session/auth/authprovider"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	cacherepo "github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/lower"
 	hlbregistry "github.com/openllb/hlb-operator/hlb/registry"
@@ -56,7 +57,7 @@ func (r *registry) places(ref string) ([]name.Reference, error) {
 	for _, at := range append(r.mirrors(host), host) {
 		server, _, _ := strings.Cut(at, "/")
 		var opts []name.Option
-		if r.isPlain(server) {
+		if cacherepo.IsPlain(server, r.hosts) {
 			opts = append(opts, name.Insecure)
 		}
 		place, err := name.ParseReference(at+rest, opts...)
@@ -77,21 +78,12 @@ func (r *registry) mirrors(host string) []string {
 	return nil
 }
 
-func (r *registry) isPlain(host string) bool {
-	for _, h := range r.hosts {
-		if h.Host == host {
-			return h.Scheme == "HTTP"
-		}
-	}
-	return false
-}
-
 func (r *registry) manifestAt(ctx context.Context, ref name.Reference, platform ocispecs.Platform) (lower.Manifest, error) {
 	auth, err := r.credentials.authenticator(ctx, ref)
 	if err != nil {
 		return lower.Manifest{}, err
 	}
-	m, err := hlbregistry.Get(ctx, ref, auth, r.isPlain(ref.Context().RegistryStr()), platform)
+	m, err := hlbregistry.Get(ctx, ref, auth, cacherepo.IsPlain(ref.Context().RegistryStr(), r.hosts), platform)
 	var plain *hlbregistry.PlainError
 	if errors.As(err, &plain) {
 		err = fmt.Errorf("%w: the BuildCache does not say so in spec.buildkit.registries", plain)
@@ -109,8 +101,5 @@ func (c *credentials) authenticator(ctx context.Context, ref name.Reference) (au
 	if err != nil || found == (types.AuthConfig{}) {
 		return authn.Anonymous, err
 	}
-	return authn.FromConfig(authn.AuthConfig{
-		Username: found.Username, Password: found.Password, Auth: found.Auth,
-		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
-	}), nil
+	return cacherepo.Authenticator(found), nil
 }

@@ -3,7 +3,6 @@
 package daemon
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -16,6 +15,7 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 
 	"github.com/openllb/hlb-operator/agent/inputs"
+	cacherepo "github.com/openllb/hlb-operator/agent/registry"
 )
 
 // attachables are what the daemon may ask of the agent during a job: registry credentials, which are returned by themselves too, secrets, ssh
@@ -79,13 +79,10 @@ func newCredentials(in *inputs.Inputs, repository string) (*credentials, error) 
 }
 
 func parseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
-	config := configfile.New("")
-	if err := config.LoadFromReader(bytes.NewReader(data)); err != nil {
-		// The parser's own error may quote the content.
+	config, err := cacherepo.ParseDockerConfig(data)
+	if err != nil {
 		return nil, &CredentialError{"A Secret of type kubernetes.io/dockerconfigjson does not hold a docker config"}
 	}
-	// Helpers are programs on this machine; a Secret must not be able to name one.
-	config.CredentialsStore, config.CredentialHelpers = "", nil
 	return config, nil
 }
 

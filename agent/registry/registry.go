@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -37,10 +39,8 @@ type Repository struct {
 func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost) (*Repository, error) {
 	host, _, _ := strings.Cut(repository, "/")
 	var opts []name.Option
-	for _, h := range hosts {
-		if h.Host == host && h.Scheme == "HTTP" {
-			opts = append(opts, name.Insecure)
-		}
+	if IsPlain(host, hosts) {
+		opts = append(opts, name.Insecure)
 	}
 	repo, err := name.NewRepository(repository, opts...)
 	if err != nil {
@@ -50,20 +50,40 @@ func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost)
 	if dockerConfig == nil {
 		return r, nil
 	}
-	config := configfile.New("")
-	if err := config.LoadFromReader(bytes.NewReader(dockerConfig)); err != nil {
-		return nil, errors.New("the registry's Secret does not hold a docker config") // the parser's error may quote it
+	config, err := ParseDockerConfig(dockerConfig)
+	if err != nil {
+		return nil, err
 	}
-	config.CredentialsStore, config.CredentialHelpers = "", nil // programs of this machine, which a Secret must not name
 	found, err := config.GetAuthConfig(host)
 	if err != nil {
 		return nil, err
 	}
-	r.auth = authn.FromConfig(authn.AuthConfig{
+	r.auth = Authenticator(found)
+	return r, nil
+}
+
+// IsPlain says whether hosts has a registry, with its port if any, speak plain http.
+func IsPlain(host string, hosts []v1alpha1.RegistryHost) bool {
+	return slices.ContainsFunc(hosts, func(h v1alpha1.RegistryHost) bool { return h.Host == host && h.Scheme == "HTTP" })
+}
+
+// ParseDockerConfig reads a docker configuration out of a Secret. Programs that it names as helpers are left out: they would be programs of this machine,
+// which a Secret must not name. The error does not quote the content.
+func ParseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
+	config := configfile.New("")
+	if err := config.LoadFromReader(bytes.NewReader(data)); err != nil {
+		return nil, errors.New("the registry's Secret does not hold a docker config")
+	}
+	config.CredentialsStore, config.CredentialHelpers = "", nil
+	return config, nil
+}
+
+// Authenticator has credentials as a docker configuration holds them.
+func Authenticator(found types.AuthConfig) authn.Authenticator {
+	return authn.FromConfig(authn.AuthConfig{
 		Username: found.Username, Password: found.Password, Auth: found.Auth,
 		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
 	})
-	return r, nil
 }
 
 // Ref is the reference of a tag.
