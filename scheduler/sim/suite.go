@@ -65,7 +65,8 @@ func Suite(days float64, trace Trace) []Case {
 	cases := []Case{
 		gen("stated-a", func(*Generated) {}, stated),
 		gen("stated-b-priming", priming, stated),
-		gen("stated-a-twice", func(g *Generated) { g.Utilisation = .70 }, stated), // the load at which the ring and least loaded fail is A's own
+		gen("stated-n12", small, stated), // the ring and least loaded fail at this load; the next has twice as much
+		gen("stated-n12-twice", func(g *Generated) { small(g); g.Utilisation = .70 }, stated),
 		gen("u35", func(*Generated) {}),
 		gen("u35-priming", priming),
 		gen("u25-churn", func(g *Generated) { g.Utilisation = .25 }, churn),
