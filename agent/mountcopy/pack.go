@@ -26,7 +26,8 @@ type layerWriter struct {
 	out     io.WriteCloser
 	zstd    *zstd.Encoder
 	chunk   []byte
-	chunks  sync.Pool
+	chunks  sync.Pool // of []byte, as is packs: new memory costs more than what is done with it
+	packs   sync.Pool
 	order   chan *piece // in the order of the layer
 	sums    chan *piece
 	diff    hash.Hash
@@ -55,6 +56,7 @@ func newLayerWriter(out io.WriteCloser) (*layerWriter, error) {
 		order: make(chan *piece, cores+2), sums: make(chan *piece, cores+2),
 	}
 	w.chunks.New = func() any { return make([]byte, 0, chunkSize) }
+	w.packs.New = func() any { return make([]byte, 0, chunkSize+1024) }
 	w.tar = tar.NewWriter(writerFunc(w.add))
 	w.workers.Go(w.sum)
 	w.workers.Go(w.send)
@@ -96,7 +98,7 @@ func (w *layerWriter) flush() error {
 	w.sums <- p
 	w.order <- p
 	go func() {
-		p.packed <- w.zstd.EncodeAll(p.raw, make([]byte, 0, len(p.raw)+1024))
+		p.packed <- w.zstd.EncodeAll(p.raw, w.packs.Get().([]byte))
 		p.shared.Done()
 	}()
 	return nil
@@ -120,6 +122,7 @@ func (w *layerWriter) send() {
 				close(w.failed)
 			}
 		}
+		w.packs.Put(packed[:0]) //nolint:staticcheck // a slice's header is small beside what is in it
 		p.shared.Wait()
 		w.chunks.Put(p.raw[:0]) //nolint:staticcheck // a slice's header is small beside what is in it
 		<-w.slots
