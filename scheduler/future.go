@@ -3,7 +3,7 @@
 package scheduler
 
 // Where a copy is made the next builds of its key will want to run. So an option that makes one, or brings an old one up to date, is paid for what
-// they will wait less; and a key that nobody holds starts where its next builds will not wait.
+// they will wait less; and a key that nobody holds passes over daemons that are busy most of the time.
 
 // crowdLimit is the utilisation beyond which expected waits are not believed to grow: the formula has a pole at 1.
 const crowdLimit = 0.95
@@ -21,6 +21,10 @@ func (p *Params) crowd(d *Daemon) float64 {
 	}
 	return p.Crowding * typical / float64(max(d.Slots, 1)) * u * u / (1 - u)
 }
+
+// busyHome is the utilisation from which on a daemon is passed over for the first copy of a key. Below, expected waits are small beside the noise of
+// what is known of the next builds, and a key's home should not depend on it.
+const busyHome = 0.5
 
 // maxLooked is how many daemons that hold the primary key are thought of; few keys have more than three.
 const maxLooked = 8
@@ -141,6 +145,9 @@ func (w *weighing) future(at int32, d *Daemon, most float64) float64 {
 		return 0
 	}
 	if o.n == 0 {
+		if d.Utilisation < busyHome {
+			return 0 // keys start at home, where every scheduler with the same fleet looks first
+		}
 		return o.builds * min(w.p.crowd(d), o.spill)
 	}
 	if w.load >= w.p.PriceKnee || most <= 0 || o.n == 1 && o.holder[0].at == at {
