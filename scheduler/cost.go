@@ -20,7 +20,7 @@ type weighing struct {
 	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
 	held       [maxKeys]*holding
 	ahead      outlook
-	bare       float64 // least cost on a daemon that holds none of the keys and pulls at Params' rate; 0 if not worked out
+	bare       float64 // cost on a daemon that holds none of the keys and pulls at Params' rate, apart from its rank and what it gains later builds; 0 if unknown
 }
 
 // weigh prepares r.
@@ -43,7 +43,6 @@ func (w *weighing) weigh(v *View, r *Request, p *Params) {
 		}
 		w.gain[k] = part * (w.cold - w.warm)
 	}
-	w.foresee()
 	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
 }
 
@@ -65,7 +64,6 @@ func (w *weighing) bareCost() {
 	if !w.waived {
 		w.bare += w.price * extra
 	}
-	w.bare -= w.hope(.98 * (w.bare - w.warm))
 }
 
 // small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys lead.
@@ -77,8 +75,10 @@ func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
 	if w.bare <= 0 || d.PullBytesPerSecond > w.p.PullBytesPerSecond || !c.run.exists || !c.second.exists {
 		return false
 	}
-	least := w.bare + w.p.RankSeconds*float64(rank-1)
-	return least > c.run.total && least > c.second.total
+	beyond := max(c.run.total, c.second.total)
+	ranked := w.bare + w.p.RankSeconds*float64(rank-1)
+	most := paidShare * (w.bare - w.warm)
+	return ranked > beyond && (ranked-most > beyond || ranked-w.hope(most) > beyond)
 }
 
 // copiesInReach counts the primary key's copies on daemons that take builds, those being made included.
@@ -206,7 +206,7 @@ func (w *weighing) option(at, rank int32, o *Option) {
 	}
 	if w.keys > 0 {
 		extra := c.SetupSeconds + c.ServiceSeconds - w.warm
-		c.FutureSeconds = w.future(at, d, .98*(extra+c.PriceSeconds+c.EvictSeconds))
+		c.FutureSeconds = w.future(at, d, paidShare*(extra+c.PriceSeconds+c.EvictSeconds))
 	}
 	c.RankSeconds = w.p.RankSeconds * float64(rank-1)
 	if rank == 0 {

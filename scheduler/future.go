@@ -26,11 +26,15 @@ func (p *Params) crowd(d *Daemon) float64 {
 // what is known of the next builds, and a key's home should not depend on it.
 const busyHome = 0.5
 
+// paidShare is how much of what a copy costs may be paid for by later builds: a free warm daemon must win.
+const paidShare = 0.98
+
 // maxLooked is how many daemons that hold the primary key are thought of; few keys have more than three.
 const maxLooked = 8
 
 // outlook is what later builds of the primary key may expect of the daemons that hold it.
 type outlook struct {
+	known  bool
 	builds float64 // how many of them within the horizon
 	spill  float64 // what each would take longer by making a copy elsewhere, in seconds
 	keep   float64 // what sharing the builds between two copies costs each: every build leaves the other copies behind
@@ -50,14 +54,13 @@ func (w *weighing) lookAt(at int32, d *Daemon) lookedAt {
 	return lookedAt{at: at, wait: min(w.p.crowd(d), w.ahead.spill), full: d.Utilisation * d.Utilisation}
 }
 
-// foresee prepares the outlook.
-func (w *weighing) foresee() {
+// foresee is the outlook of a request with keys, worked out when it is first asked for: most placements need none.
+func (w *weighing) foresee() *outlook {
 	o := &w.ahead
-	o.n, o.builds = 0, w.p.UnknownBuilds
-	if w.keys == 0 {
-		o.builds = 0
-		return
+	if o.known {
+		return o
 	}
+	o.known, o.builds = true, w.p.UnknownBuilds
 	h := w.held[0]
 	if h != nil && h.perSecond > 0 {
 		o.builds = h.perSecond * w.p.HorizonSeconds
@@ -75,13 +78,14 @@ func (w *weighing) foresee() {
 	}
 	a := &w.v.assumed
 	if len(a.item) == 0 {
-		return
+		return o
 	}
 	for i := a.head[w.r.Keys[0].ID]; i != 0; i = a.item[i-1].next {
 		if at := w.v.must(a.item[i-1].daemon); !o.has(at) {
 			o.joins(w.lookAt(at, &w.v.Daemons[at]))
 		}
 	}
+	return o
 }
 
 // has reports whether the daemon is among the holders.
@@ -140,7 +144,10 @@ func (o *outlook) loss(but int32, fresh *lookedAt) float64 {
 // future is what later builds of the primary key are expected to lose, or with a minus to gain, by a copy on d that is made, or brought up to
 // date. Without other copies they lose what they wait there; with others they gain what they wait less, but never more than most.
 func (w *weighing) future(at int32, d *Daemon, most float64) float64 {
-	o := &w.ahead
+	if most <= 0 {
+		return 0
+	}
+	o := w.foresee()
 	if o.builds <= 0 {
 		return 0
 	}
@@ -150,7 +157,7 @@ func (w *weighing) future(at int32, d *Daemon, most float64) float64 {
 		}
 		return o.builds * min(w.p.crowd(d), o.spill)
 	}
-	if w.load >= w.p.PriceKnee || most <= 0 || o.n == 1 && o.holder[0].at == at {
+	if w.load >= w.p.PriceKnee || o.n == 1 && o.holder[0].at == at {
 		return 0
 	}
 	before := o.loss(at, nil)
@@ -165,8 +172,12 @@ func (w *weighing) future(at int32, d *Daemon, most float64) float64 {
 
 // hope is the most that a further copy can gain, whichever daemon makes it.
 func (w *weighing) hope(most float64) float64 {
-	if w.ahead.n == 0 || w.load >= w.p.PriceKnee {
+	if most <= 0 || w.load >= w.p.PriceKnee {
 		return 0
 	}
-	return max(min(w.ahead.builds*w.ahead.loss(-1, nil)*(1-w.load/w.p.PriceKnee), most), 0)
+	o := w.foresee()
+	if o.n == 0 {
+		return 0
+	}
+	return max(min(o.builds*o.loss(-1, nil)*(1-w.load/w.p.PriceKnee), most), 0)
 }

@@ -26,7 +26,9 @@ type View struct {
 	Queued int
 
 	ranking ranking
-	ids     []DaemonID // of Daemons, side by side for finding
+	ids     []DaemonID // of Daemons, side by side for finding; see index
+	starts  []int32
+	shift   uint
 	assumed assumptions
 	slots   int64 // of daemons that take builds
 	busy    int64 // running and reserved there
@@ -56,6 +58,7 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 		names[d.Name] = true
 		v.ids = append(v.ids, d.ID)
 	}
+	v.index()
 	v.ranking = newRanking(v.Daemons)
 	v.Recount()
 	return v, nil
@@ -84,29 +87,31 @@ func (v *View) Position(id DaemonID) (int, bool) {
 	return int(at), found
 }
 
-// position is Position for one who looks often. Identities are hashes, so that their size tells where they are: it starts there and goes step by
-// step, and cuts the fleet in halves should that lead nowhere.
+// position is Position for one who looks often: identities are hashes, so that their first bits nearly tell where they are.
 func (v *View) position(id DaemonID) (int32, bool) {
-	n := len(v.ids)
-	if n == 0 {
+	if len(v.ids) == 0 {
 		return 0, false
 	}
-	guess, _ := bits.Mul64(uint64(id), uint64(n))
-	i := int(guess)
-	for range 32 {
-		switch at := v.ids[i]; {
-		case at == id:
-			return int32(i), true
-		case at < id && i+1 < n && v.ids[i+1] <= id:
-			i++
-		case at > id && i > 0 && v.ids[i-1] >= id:
-			i--
-		default:
-			return 0, false
+	for i := v.starts[uint64(id)>>v.shift]; int(i) < len(v.ids); i++ {
+		if at := v.ids[i]; at >= id {
+			return i, at == id
 		}
 	}
-	at, found := slices.BinarySearch(v.ids, id)
-	return int32(at), found
+	return 0, false
+}
+
+// index prepares position: starts has an entry for each value of the first bits, of which there are twice as many as daemons or more.
+func (v *View) index() {
+	n := bits.Len(uint(2 * len(v.ids)))
+	v.shift = uint(64 - n)
+	v.starts = make([]int32, 1<<n)
+	at := 0
+	for b := range v.starts {
+		for at < len(v.ids) && uint64(v.ids[at])>>v.shift < uint64(b) {
+			at++
+		}
+		v.starts[b] = int32(at)
+	}
 }
 
 // must is the position of a daemon that is known to be in the fleet.
@@ -163,10 +168,4 @@ func (a *assumptions) of(key KeyID, daemon DaemonID) (endsAtSeconds float64, use
 		}
 	}
 	return endsAtSeconds, users
-}
-
-// clear forgets all, keeping the memory.
-func (a *assumptions) clear() {
-	clear(a.head)
-	a.item = a.item[:0]
 }
