@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,45 +190,60 @@ func (b *bench) measureBuilds(out map[string]float64) {
 	out["primedOfCold"], out["goCacheBytes"] = primed.Seconds()/cold.Seconds(), float64(e.Bytes)
 }
 
-// measureCopies measures 5,000 files of 44,000 random bytes each. Copies are compared with tar and zstd of the same round, which runs before and after
-// them: a machine's speed changes.
+// What the files of the mount hold: what a toolchain consists of, which packs as the caches of compilers do, or noise, which does not pack at all.
+const (
+	compiled = `while find "$(go env GOROOT)" -type f | sort | xargs cat; do :; done 2>/dev/null | head -c 220000000 | split -a 4 -b 44000`
+	noise    = "i=0; while [ $i -lt 5000 ]; do head -c 44000 /dev/urandom > $i; i=$((i+1)); done"
+)
+
+// measureCopies measures 5,000 files of 44,000 bytes each.
 func (b *bench) measureCopies(out map[string]float64) {
-	image := b.registry.Busybox()
+	image := b.registry.Golang()
 	first, other := b.site("c"), b.site("d")
 	in := map[string][]float64{}
-	note := func(name string, seconds float64) { in[name] = append(in[name], seconds) }
 	for round := range rounds {
 		id := fmt.Sprintf("copy-%d", round)
-		b.build(first, step(image, id, "mkdir -p /c/tree; cd /c/tree; i=0; while [ $i -lt 5000 ]; do head -c 44000 /dev/urandom > $i; i=$((i+1)); done"))
-		tar := b.tarZstd(first, image, id).Seconds()
-		took, _ := b.take(first, "bench/"+id, v1alpha1.SnapshotPushed)
-		note("snapshotSeconds", took.Seconds())
-		began := time.Now()
-		statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch", []daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil)
-		primed := time.Since(began)
-		note("primeSeconds", primed.Seconds())
-		if err != nil || len(statuses) != 1 || statuses[0].Outcome != v1alpha1.PrimePrimed {
-			b.t.Fatalf("priming came to %+v (%v)", statuses, err)
-		}
-		tar = (tar + b.tarZstd(first, image, id).Seconds()) / 2
-		note("tarZstdSeconds", tar)
-		note("snapshotOfTarZstd", took.Seconds()/tar)
-		note("primeOfTarZstd", primed.Seconds()/tar)
-		// The mark of tarZstd has come and gone: only times are new.
-		took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotPushed)
-		note("timesChangedSeconds", took.Seconds())
-		took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotUnchanged)
-		note("unchangedSeconds", took.Seconds())
-		b.build(first, step(image, id, "true; test -d /c/tree"))
-		took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotUnchanged)
-		note("usedAndUnchangedSeconds", took.Seconds())
+		b.build(first, step(image, id, "mkdir -p /c/tree; cd /c/tree; "+compiled+"; test $(ls | wc -l) = 5000"))
+		b.measureCopy(first, other, image, id, func(name string, seconds float64) { in[name] = append(in[name], seconds) })
 	}
+	b.build(first, step(image, "noise", "mkdir -p /c/tree; cd /c/tree; "+noise))
+	b.measureCopy(first, other, image, "noise", func(name string, seconds float64) { out["noise"+strings.ToUpper(name[:1])+name[1:]] = seconds })
 	b.build(first, step(image, "copy-0", "cd /c/tree; for f in $(ls | head -n 50); do head -c 44000 /dev/urandom > $f; done"))
 	took, e := b.take(first, "bench/copy-0", v1alpha1.SnapshotPushed)
 	for name, seconds := range in {
 		out[name] = median(seconds)
 	}
 	out["changedSeconds"], out["changedBytesFraction"] = took.Seconds(), b.pushedFraction(e.Ref)
+}
+
+// measureCopy snapshots a mount, primes another daemon and snapshots it again as it is. The copies are compared with tar and zstd of the same tree, which
+// run before and after them: a machine's speed changes.
+func (b *bench) measureCopy(first, other *site, image, id string, note func(name string, seconds float64)) {
+	tar := b.tarZstd(first, image, id).Seconds()
+	took, e := b.take(first, "bench/"+id, v1alpha1.SnapshotPushed)
+	if e.Bytes < 220e6 {
+		b.t.Fatalf("the mount %s has %d bytes", id, e.Bytes)
+	}
+	note("snapshotSeconds", took.Seconds())
+	began := time.Now()
+	statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch", []daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil)
+	primed := time.Since(began)
+	note("primeSeconds", primed.Seconds())
+	if err != nil || len(statuses) != 1 || statuses[0].Outcome != v1alpha1.PrimePrimed {
+		b.t.Fatalf("priming came to %+v (%v)", statuses, err)
+	}
+	tar = (tar + b.tarZstd(first, image, id).Seconds()) / 2
+	note("tarZstdSeconds", tar)
+	note("snapshotOfTarZstd", took.Seconds()/tar)
+	note("primeOfTarZstd", primed.Seconds()/tar)
+	// The mark of tarZstd has come and gone: only times are new.
+	took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotPushed)
+	note("timesChangedSeconds", took.Seconds())
+	took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotUnchanged)
+	note("unchangedSeconds", took.Seconds())
+	b.build(first, step(image, id, "true; test -d /c/tree"))
+	took, _ = b.take(first, "bench/"+id, v1alpha1.SnapshotUnchanged)
+	note("usedAndUnchangedSeconds", took.Seconds())
 }
 
 // tarZstd packs the same tree with tar and zstd -1, where the daemon keeps it.
