@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -200,7 +201,7 @@ func TestACopyThatIsGivenUpLeavesNothing(t *testing.T) {
 		if r.URL.Path == "/v2/cache/blobs/"+c.Image.Layers[0].Digest.String() {
 			cancel(enough) // in the middle of it
 		}
-		(&httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", m.registry.Address }}).ServeHTTP(w, r)
+		httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: m.registry.Address}).ServeHTTP(w, r)
 	}))
 	defer slow.Close()
 	var err error

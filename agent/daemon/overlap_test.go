@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +62,7 @@ func TestPrimingAndImportOverlap(t *testing.T) {
 		if !came {
 			t.Errorf("%s waited for the other one in vain", r.URL.Path)
 		}
-		(&httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", m.registry.Address }}).ServeHTTP(w, r)
+		httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: m.registry.Address}).ServeHTTP(w, r)
 	}))
 	defer gate.Close()
 	address := strings.TrimPrefix(gate.URL, "http://")

@@ -92,7 +92,7 @@ func decode(r io.Reader) (index, error) {
 	for {
 		var e entry
 		err := lines.Decode(&e)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return ix, nil
 		}
 		if err != nil {
@@ -171,7 +171,7 @@ func readIndexLayer(r io.Reader) (ix index, stamps []stamp, err error) {
 	defer done()
 	for {
 		h, err := layer.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -142,7 +142,7 @@ func (r *streamReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.l.conn.Read(p[:min(len(p), r.left)])
 	r.left -= n
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

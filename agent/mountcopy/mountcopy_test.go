@@ -326,7 +326,7 @@ func change(rt *rapid.T, root, name string) {
 	case "write":
 		os.WriteFile(path, []byte(rapid.StringN(0, 3, 3).Draw(rt, "text")), 0o644) //nolint:errcheck // see above
 	case "remove":
-		os.RemoveAll(path) //nolint:errcheck // see above
+		os.RemoveAll(path)
 	case "mkdir":
 		os.Mkdir(path, 0o755) //nolint:errcheck // see above
 	case "symlink":

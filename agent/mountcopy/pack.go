@@ -107,7 +107,7 @@ func (w *layerWriter) flush() error {
 // sum works out the layer's diff id.
 func (w *layerWriter) sum() {
 	for p := range w.sums {
-		w.diff.Write(p.raw) //nolint:errcheck // a hash takes everything
+		w.diff.Write(p.raw)
 		p.shared.Done()
 	}
 }

@@ -121,7 +121,7 @@ func (p *Peer) Prime(index io.Reader, layers Layers) (res Result, err error) {
 func (p *Peer) sendLayers(layers Layers) error {
 	for {
 		next, err := layers()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return p.l.send(ready, nil) // that was all
 		}
 		if err == nil {

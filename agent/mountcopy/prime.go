@@ -140,7 +140,7 @@ func (p *priming) writeFiles(ctx context.Context) error {
 	err := p.eachLayer(ctx, func(layer *tar.Reader) error {
 		for {
 			h, err := layer.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err != nil {
@@ -169,7 +169,7 @@ func (p *priming) writeFiles(ctx context.Context) error {
 func (p *priming) eachLayer(ctx context.Context, read func(*tar.Reader) error) error {
 	for {
 		next, err := p.layers()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

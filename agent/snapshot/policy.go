@@ -59,7 +59,7 @@ func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (ti
 		return time.Time{}, false, fmt.Errorf("snapshot.schedule: %w", err)
 	}
 	hash := fnv.New32a()
-	hash.Write([]byte(seed)) //nolint:errcheck // a hash takes everything
+	hash.Write([]byte(seed))
 	jitter := time.Duration(hash.Sum32()%uint32(spread/time.Second)) * time.Second
 	next := schedule.Next(after.Add(-jitter))
 	return next.Add(jitter), !next.IsZero(), nil

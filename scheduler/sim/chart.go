@@ -88,7 +88,7 @@ func (c *chart) svg() string {
 	}
 	fmt.Fprintf(&b, `<text transform="translate(18 %d) rotate(-90)" text-anchor="middle">%s</text>`+"\n", plotTop+plotHeight/2, html.EscapeString(c.y))
 	if len(c.bars) > 0 {
-		c.drawBars(&b, text)
+		c.drawBars(&b)
 	} else {
 		c.drawLines(&b, text)
 	}
@@ -138,7 +138,7 @@ func (c *chart) span() (from, to float64) {
 	return from, to
 }
 
-func (c *chart) drawBars(b *strings.Builder, text func(x, y float64, more, s string)) {
+func (c *chart) drawBars(b *strings.Builder) {
 	step := float64(plotWidth) / float64(len(c.bars))
 	for i, bar := range c.bars {
 		x, below := plotLeft+step*(float64(i)+.15), 0.0

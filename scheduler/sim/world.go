@@ -212,30 +212,35 @@ func (w *World) begin(s Start) error {
 	return nil
 }
 
+// find is how fresh a build finds the copy x of a key, nil for none, what it has to do again of the key's gain, and how long it waits for a lock.
+func (w *World) find(use *scheduler.KeyUse, c *content, x *copied, gain float64) (fresh, missingSeconds, lockSeconds float64) {
+	fresh = c.fresh(x)
+	missingSeconds = gain * (1 - fresh)
+	if x == nil || x.users == 0 {
+		return fresh, missingSeconds, 0
+	}
+	rest := x.endsAt - w.Now
+	switch {
+	case use.Sharing == scheduler.Private:
+		return 0, gain, 0
+	case use.Sharing == scheduler.Locked && x.making:
+		return 1, 0, rest
+	case use.Sharing == scheduler.Locked:
+		return fresh, missingSeconds, rest
+	case x.making && w.Workload.Merging:
+		return 1, 0, 0
+	case x.making:
+		return fresh, min(gain, rest), 0
+	}
+	return fresh, missingSeconds, 0
+}
+
 // meet works out what key k adds to the run r, and returns how long a lock on it must be waited for.
 func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) {
 	use := &p.Keys[k]
 	c := w.content(use.ID)
 	x := c.on(r.At)
-	fresh := c.fresh(x)
-	gain := use.Gain * (b.ColdSeconds - b.WarmSeconds)
-	missing := gain * (1 - fresh)
-	if x != nil && x.users > 0 {
-		rest := x.endsAt - w.Now
-		switch {
-		case use.Sharing == scheduler.Private:
-			fresh, missing = 0, gain
-		case use.Sharing == scheduler.Locked:
-			lockSeconds = rest
-			if x.making {
-				fresh, missing = 1, 0
-			}
-		case x.making && w.Workload.Merging:
-			fresh, missing = 1, 0
-		case x.making:
-			missing = min(gain, rest)
-		}
-	}
+	fresh, missing, lockSeconds := w.find(use, c, x, use.Gain*(b.ColdSeconds-b.WarmSeconds))
 	pull := 5 + float64(use.Bytes)/w.Workload.PullBytesPerSecond
 	prime := r.Prime&(1<<k) != 0
 	if r.OwnJudgement {
