@@ -81,12 +81,17 @@ func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
 	return ranked > beyond && (ranked-most > beyond || ranked-w.hope(most) > beyond)
 }
 
+// reach is the daemon of a copy, if it has the copy's volume and takes builds.
+func (w *weighing) reach(c *Copy) (at int32, within bool) {
+	at, known := w.v.position(c.Daemon)
+	return at, known && w.v.Daemons[at].Epoch == c.Epoch && standing(&w.v.Daemons[at], w.r) == Fits
+}
+
 // copiesInReach counts the primary key's copies on daemons that take builds, those being made included.
 func (w *weighing) copiesInReach() int32 {
 	n := int32(0)
 	for i := range w.held[0].copies {
-		c := &w.held[0].copies[i]
-		if at, known := w.v.position(c.Daemon); known && c.Epoch == w.v.Daemons[at].Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
+		if _, within := w.reach(&w.held[0].copies[i]); within {
 			n++
 		}
 	}

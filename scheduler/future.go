@@ -70,8 +70,7 @@ func (w *weighing) foresee() *outlook {
 	o.spill, o.keep = setup+service, w.p.StalePerVersion*w.gain[0]
 	if h != nil {
 		for i := range h.copies {
-			c := &h.copies[i]
-			if at, known := w.v.position(c.Daemon); known && w.v.Daemons[at].Epoch == c.Epoch && standing(&w.v.Daemons[at], w.r) == Fits {
+			if at, within := w.reach(&h.copies[i]); within {
 				o.joins(w.lookAt(at, &w.v.Daemons[at]))
 			}
 		}

@@ -45,15 +45,9 @@ func (p *Peer) Snapshot(base io.Reader, push func(layer io.Reader) error) (res R
 		return res, err
 	}
 	for {
-		m, n, err := p.l.next()
-		switch {
-		case err != nil:
+		n, more, err := p.nextOrResult(data, &res)
+		if err != nil || !more {
 			return res, err
-		case m == result:
-			err := p.result(n, &res)
-			return res, err
-		case m != data:
-			return res, fmt.Errorf("the step says %q where a layer or a result comes", m)
 		}
 		layer := &remembering{r: &streamReader{l: p.l, left: n}}
 		err = push(layer)
@@ -86,15 +80,8 @@ func (p *Peer) Prime(index io.Reader, layers Layers) (res Result, err error) {
 	if err := p.stream(index); err != nil {
 		return res, err
 	}
-	m, n, err := p.l.next()
-	switch {
-	case err != nil:
+	if _, more, err := p.nextOrResult(ready, &res); err != nil || !more {
 		return res, err
-	case m == result:
-		err := p.result(n, &res)
-		return res, err
-	case m != ready:
-		return res, fmt.Errorf("the step says %q to an index", m)
 	}
 	answer := make(chan error, 1)
 	go func() { // the step may fail while it is sent layers
@@ -152,10 +139,20 @@ func (p *Peer) stream(r io.Reader) error {
 	return w.Close()
 }
 
-func (p *Peer) result(n int, res *Result) error {
+// nextOrResult reads the head of a part that must be want, whose length it returns, or the result, after which there is no more.
+func (p *Peer) nextOrResult(want message, res *Result) (n int, more bool, err error) {
+	m, n, err := p.l.next()
+	switch {
+	case err != nil:
+		return 0, false, err
+	case m == want:
+		return n, true, nil
+	case m != result:
+		return 0, false, fmt.Errorf("the step says %q where %q or a result comes", m, want)
+	}
 	text, err := p.l.payload(n)
 	if err != nil {
-		return err
+		return 0, false, err
 	}
-	return json.Unmarshal(text, res)
+	return 0, false, json.Unmarshal(text, res)
 }
