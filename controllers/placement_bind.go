@@ -31,30 +31,6 @@ const (
 	retellCount  = time.Minute
 )
 
-// tells is how many builds may be told now.
-type tells struct {
-	left float64
-	at   time.Time
-}
-
-// refill grants what time has brought; all of tellsAtOnce at first.
-func (t *tells) refill(now time.Time) {
-	if t.at.IsZero() {
-		t.left = tellsAtOnce
-	} else {
-		t.left = min(tellsAtOnce, t.left+tellsPerSecond*now.Sub(t.at).Seconds())
-	}
-	t.at = now
-}
-
-func (t *tells) take() bool {
-	if t.left < 1 {
-		return false
-	}
-	t.left--
-	return true
-}
-
 // verdictOf is a decision that is to be written.
 type verdictOf struct {
 	inLine
@@ -72,8 +48,6 @@ func (f *fleet) plan(waiting []inLine, decisions []scheduler.Decision) []verdict
 			todo = append(todo, verdictOf{inLine: waiting[i], decision: &decisions[i]})
 		}
 	}
-	t := &f.memory.tells
-	t.refill(f.now)
 	for _, again := range []bool{false, true} {
 		for i := range decisions {
 			k, d := waiting[i].known, &decisions[i]
@@ -87,7 +61,7 @@ func (f *fleet) plan(waiting []inLine, decisions []scheduler.Decision) []verdict
 				}
 				continue
 			}
-			if !t.take() {
+			if !f.memory.tells.AllowN(f.now, 1) {
 				return todo
 			}
 			k.toldAt = f.now

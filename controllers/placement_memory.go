@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -34,9 +35,9 @@ type memory struct {
 	made       []madeCopy             // of all daemons, oldest first
 	sweptAt    time.Time
 	filled     bool
-	tells      tells
-	restUntil  time.Time // when the next round may begin
-	lookedAt   time.Time // when every waiting build was last looked at
+	tells      *rate.Limiter // of news for builds that wait
+	restUntil  time.Time     // when the next round may begin
+	lookedAt   time.Time     // when every waiting build was last looked at
 }
 
 // freshness counts the successful builds of a key, and says which of them each daemon's copy has seen and which cache mounts the latest had.
@@ -64,7 +65,7 @@ const reportWithin = time.Minute
 func newMemory(p *scheduler.Params) *memory {
 	return &memory{
 		params: p, estimates: scheduler.NewEstimates(), hot: scheduler.NewHotKeys(), candidates: scheduler.NewCandidates(), shares: scheduler.NewShares(),
-		usage:     scheduler.NewUsage(),
+		usage: scheduler.NewUsage(), tells: rate.NewLimiter(tellsPerSecond, tellsAtOnce),
 		freshness: map[scheduler.KeyID]*freshness{}, mounts: map[string]*mountFacts{},
 	}
 }
