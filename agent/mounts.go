@@ -51,11 +51,11 @@ func (m *mounts) run(ctx context.Context) {
 	looks := time.NewTicker(snapshotEvery)
 	defer looks.Stop()
 	for {
-		m.look(ctx) // at once: a request is known by a change of what the first look found
 		select {
 		case <-ctx.Done():
 			return
 		case <-looks.C:
+			m.look(ctx)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func (m *mounts) look(ctx context.Context) {
 		return
 	}
 	request := cache.Annotations[v1alpha1.AnnotationSnapshotAt] + "|" + bd.Annotations[v1alpha1.AnnotationSnapshotAt]
-	m.must(m.State.Ask(request, func(string) bool { return true }))
+	m.must(m.State.Ask(request))
 	if _, held := m.inventory.lease.Session(); !held || !m.inventory.isServing() {
 		return
 	}

@@ -29,6 +29,9 @@ const (
 	tidyTimeout = 10 * time.Second
 )
 
+// ErrNotReached says that the copying did not begin within MountCopy.Patience.
+var ErrNotReached = errors.New("the mount was not free in time")
+
 // errNoStep says that the step ended before it reached the agent.
 var errNoStep = errors.New("the step that copies the mount has not reached the agent")
 
@@ -48,18 +51,27 @@ func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mod
 	}
 	// The step outlives ctx, to clean up.
 	jobCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
 	job := make(chan error, 1)
 	ended, end := context.WithCancel(ctx) // when ctx does, or the step
 	defer end()
 	go func() {
+		defer cancel()
 		_, err := d.client.Solve(jobCtx, def, client.SolveOpt{Internal: true}, nil)
 		job <- err
 		end()
 	}()
+	impatient := make(chan struct{})
+	if c.Patience > 0 {
+		defer time.AfterFunc(c.Patience, func() { close(impatient); l.Close() }).Stop()
+	}
 	reached, talkErr := converse(ctx, ended, l, token, talk)
-	if ctx.Err() != nil && !reached {
+	if !reached {
 		cancel() // it waits for the mount, or for its turn
+	}
+	if reached && talkErr == nil && mode == mountcopy.ModePrime && c.Sharing != "private" {
+		// The mount is whole and the step about to end, which takes BuildKit a while: it has the disk take all that was written. A build can use a
+		// shared mount at once, and waits for a locked one by itself. Of a private one in use it would get another, an empty one.
+		return nil
 	}
 	select {
 	case err = <-job:
@@ -69,6 +81,13 @@ func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mod
 	}
 	if ctx.Err() != nil && talkErr != nil {
 		return context.Cause(ctx)
+	}
+	select {
+	case <-impatient:
+		if !reached {
+			return ErrNotReached
+		}
+	default:
 	}
 	return explain(talkErr, err)
 }

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -43,6 +44,8 @@ type MountCopy struct {
 	MaxBytes int64
 	// Annotations of the image's manifest. Snapshot adds DigestAnnotation and BytesAnnotation.
 	Annotations map[string]string
+	// Patience bounds how long Snapshot waits until the copying begins, which is when a locked mount is free; 0 for no bound.
+	Patience time.Duration
 	// Check is called when the mount is copied, before the image gets its tag; its error ends the snapshot. Nil means no check.
 	Check func() error
 
@@ -92,8 +95,9 @@ func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Resu
 		args = append(args, "-whole")
 	}
 	var pushed []ocispecs.Descriptor
+	index := c.fetchIndex(ctx)
 	err = d.copyMount(ctx, c, mountcopy.ModeSnapshot, args, func(ctx context.Context, step *mountcopy.Peer) error {
-		base, err := c.index(ctx)
+		base, err := index()
 		if err != nil {
 			return err
 		}
@@ -119,6 +123,13 @@ func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Resu
 	}
 	dgst, err = c.pushImage(ctx, res, layers)
 	return res, dgst, err
+}
+
+// fetchIndex begins to read the index layer while the step starts, and returns what waits for it.
+func (c *MountCopy) fetchIndex(ctx context.Context) func() (io.Reader, error) {
+	index := sync.OnceValues(func() (io.Reader, error) { return c.index(ctx) })
+	go index() //nolint:errcheck // who waits for it gets the error
+	return index
 }
 
 // index reads the index layer of the newest snapshot, nil for none.
@@ -185,8 +196,9 @@ func (d *Daemon) Prime(ctx context.Context, c *MountCopy) (res mountcopy.Result,
 	if !IsSnapshot(c.Image) {
 		return res, errors.New("the image is no snapshot of a mount")
 	}
+	fetched := c.fetchIndex(ctx)
 	err = d.copyMount(ctx, c, mountcopy.ModePrime, []string{"-timeout", c.Timeout.String()}, func(ctx context.Context, step *mountcopy.Peer) error {
-		index, err := c.index(ctx)
+		index, err := fetched()
 		if err != nil {
 			return err
 		}

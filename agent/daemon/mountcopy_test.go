@@ -213,3 +213,35 @@ func TestACopyThatIsGivenUpLeavesNothing(t *testing.T) {
 	}
 	m.run(otherBK, `test -z "$(ls -A /c)"`, llb.CacheMountShared)
 }
+
+// TestASnapshotDoesNotWaitForLong has a build hold a locked mount for longer than a snapshot's patience. The build is not disturbed.
+func TestASnapshotDoesNotWaitForLong(t *testing.T) {
+	m := newMounts(t)
+	d, bk := m.daemon()
+	m.run(bk, "echo 1 > /c/f", llb.CacheMountLocked)
+	built := make(chan struct{})
+	go func() {
+		defer close(built)
+		m.run(bk, "touch /c/held; sleep 5; echo 2 > /c/f", llb.CacheMountLocked)
+	}()
+	c := m.copy("locked", "1")
+	c.Patience = time.Second
+	for ended := false; ; { // the build may come to hold the mount late
+		res, _, err := d.Snapshot(t.Context(), c)
+		if errors.Is(err, daemon.ErrNotReached) {
+			break
+		}
+		if err != nil || ended {
+			t.Fatalf("the snapshot is %+v, %v, want %v", res, err, daemon.ErrNotReached)
+		}
+		select {
+		case <-built:
+			ended = true
+		default:
+		}
+	}
+	<-built
+	if res, _ := m.snapshot(d, m.copy("locked", "2")); res.Outcome != mountcopy.Copied {
+		t.Errorf("the snapshot after the build is %+v", res)
+	}
+}

@@ -3,12 +3,13 @@
 package mountcopy
 
 import (
-	"bytes"
 	"context"
-	"io"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // each calls do for the numbers below n, several at a time, and returns the first error. After one, or once ctx is done, no more are begun.
@@ -108,20 +109,24 @@ type writers struct {
 	err    error
 }
 
+// task is a file that was made and is open, and what is to be written to it.
 type task struct {
 	e    *entry
 	text []byte
+	fd   int
 }
 
-// newWriters starts them; wait must follow.
-func newWriters(ctx context.Context, write func(e *entry, text io.Reader) error) *writers {
+// newWriters starts them; wait must follow. write closes the task's file, also when it fails.
+func newWriters(ctx context.Context, write func(task) error) *writers {
 	w := &writers{tasks: make(chan task), failed: make(chan struct{})}
 	for range 2 * runtime.GOMAXPROCS(0) { // half of them wait for the disk
 		w.all.Go(func() {
 			for t := range w.tasks {
 				err := ctx.Err()
 				if err == nil {
-					err = write(t.e, bytes.NewReader(t.text))
+					err = write(t)
+				} else {
+					unix.Close(t.fd) //nolint:errcheck // the file is thrown away
 				}
 				if err != nil {
 					w.once.Do(func() { w.err = err; close(w.failed) })
@@ -132,12 +137,12 @@ func newWriters(ctx context.Context, write func(e *entry, text io.Reader) error)
 	return w
 }
 
-// add has a file written. After a failure, it may return it.
-func (w *writers) add(e *entry, text []byte) error {
+// add has a file written. After a failure, it may return it, with the file closed.
+func (w *writers) add(t task) error {
 	select {
 	case <-w.failed:
-		return w.err
-	case w.tasks <- task{e, text}:
+		return errors.Join(w.err, unix.Close(t.fd))
+	case w.tasks <- t:
 		return nil
 	}
 }

@@ -136,7 +136,7 @@ func (p *priming) writeFiles(ctx context.Context) error {
 			wanted[e.Path] = e
 		}
 	}
-	pool := newWriters(ctx, p.writeFile)
+	pool := newWriters(ctx, p.writeSmall)
 	err := p.eachLayer(ctx, func(layer *tar.Reader) error {
 		for {
 			h, err := layer.Next()
@@ -190,38 +190,61 @@ func (p *priming) eachLayer(ctx context.Context, read func(*tar.Reader) error) e
 	}
 }
 
-// take takes a file out of a layer: a small one into memory, for others to write.
+// take takes a file out of a layer: a small one into memory, for others to write. It makes the file itself: the others would only wait for each other at
+// the lock of its directory.
 func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
 	if h.Size != e.Size {
 		return fmt.Errorf("%s has %d bytes in the image, and %d in its index", e.Path, h.Size, e.Size)
 	}
+	path := filepath.Join(p.to, e.Path)
+	fd, err := unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600) // an os.File would cost three system calls more
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
 	if e.Size > smallFile {
-		return p.writeFile(e, layer)
+		return p.writeLarge(os.NewFile(uintptr(fd), path), e, layer)
 	}
-	text := make([]byte, e.Size)
+	text := takeText(int(e.Size))
 	if _, err := io.ReadFull(layer, text); err != nil {
-		return fmt.Errorf("read %s in a layer: %w", e.Path, err)
+		return errors.Join(fmt.Errorf("read %s in a layer: %w", e.Path, err), unix.Close(fd))
 	}
-	return pool.add(e, text)
+	return pool.add(task{e, text, fd})
 }
 
-// writeFile writes a file and compares its sum.
-func (p *priming) writeFile(e *entry, text io.Reader) error {
-	path := filepath.Join(p.to, e.Path)
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+// writeSmall writes a file and compares its sum. It closes fd and gives the text back.
+func (p *priming) writeSmall(t task) error {
+	defer giveText(t.text)
+	path := filepath.Join(p.to, t.e.Path)
+	for rest := t.text; len(rest) > 0; {
+		n, err := unix.Write(t.fd, rest)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return errors.Join(&os.PathError{Op: "write", Path: path, Err: err}, unix.Close(t.fd))
+		}
+		rest = rest[max(n, 0):]
 	}
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(to, sum), text)
+	if err := unix.Close(t.fd); err != nil {
+		return &os.PathError{Op: "close", Path: path, Err: err}
+	}
+	return p.check(t.e, sha256.Sum256(t.text))
+}
+
+// writeLarge does the same from a stream.
+func (p *priming) writeLarge(to *os.File, e *entry, text io.Reader) error {
+	hash := sha256.New()
+	_, err := io.Copy(io.MultiWriter(to, hash), text)
 	if err = errors.Join(err, to.Close()); err != nil {
 		return err
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != e.Sum {
+	return p.check(e, [sha256.Size]byte(hash.Sum(nil)))
+}
+
+// check ends the writing of a file.
+func (p *priming) check(e *entry, sum [sha256.Size]byte) error {
+	if got := hex.EncodeToString(sum[:]); got != e.Sum {
 		return fmt.Errorf("%s has the sum %s in the image, and %s in its index", e.Path, got, e.Sum)
 	}
-	p.written.Add(n)
-	return setMetadata(path, e)
+	p.written.Add(e.Size)
+	return setMetadata(filepath.Join(p.to, e.Path), e)
 }
 
 // writeOther writes what is neither a directory nor a file with bytes of its own.

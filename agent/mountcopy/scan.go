@@ -157,21 +157,31 @@ func readThrough(path string, size int64, buf []byte, w io.Writer) (string, erro
 
 // readWhole reads a file into memory, with the sum of its bytes.
 func readWhole(path string, into []byte) (sum string, err error) {
-	f, err := openFile(path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // an os.File would cost three system calls more
 	if err != nil {
-		return "", err
+		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	if _, err := io.ReadFull(f, into); err == io.EOF || err == io.ErrUnexpectedEOF {
-		return "", changedWhileRead(path)
-	} else if err != nil {
-		return "", err
+	defer unix.Close(fd)
+	var more [1]byte
+	for rest := into; ; {
+		at := rest
+		if len(at) == 0 {
+			at = more[:]
+		}
+		n, err := unix.Read(fd, at)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return "", &fs.PathError{Op: "read", Path: path, Err: err}
+		case (n == 0) != (len(rest) == 0):
+			return "", changedWhileRead(path)
+		case n == 0:
+			hash := sha256.Sum256(into)
+			return hex.EncodeToString(hash[:]), nil
+		}
+		rest = rest[n:]
 	}
-	if n, err := f.Read(make([]byte, 1)); n > 0 || err != io.EOF {
-		return "", errors.Join(err, changedWhileRead(path))
-	}
-	hash := sha256.Sum256(into)
-	return hex.EncodeToString(hash[:]), nil
 }
 
 func openFile(path string) (*os.File, error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"sync"
 )
 
 // Outcome says what a copy came to.
@@ -264,7 +265,7 @@ func (s *snapshot) load(i int, buf []byte) (l loaded, err error) {
 	case mayHave && e.Sum != "" && e.Sum == old.Sum:
 		return loaded{skip: true}, nil
 	case e.Size <= smallFile:
-		l.text = make([]byte, e.Size)
+		l.text = takeText(int(e.Size))
 		e.Sum, err = readWhole(path, l.text)
 	case mayHave && e.Sum == "":
 		e.Sum, err = sumFile(path, e.Size, buf)
@@ -272,8 +273,21 @@ func (s *snapshot) load(i int, buf []byte) (l loaded, err error) {
 	return loaded{skip: mayHave && e.Sum == old.Sum, text: l.text}, err
 }
 
+// texts are buffers for small files: new memory costs more than what is done with it.
+var texts = sync.Pool{New: func() any { return new([smallFile]byte) }}
+
+// takeText takes a buffer for a small file of n bytes, which giveText gives back.
+func takeText(n int) []byte { return texts.Get().(*[smallFile]byte)[:n] }
+
+func giveText(text []byte) {
+	if text != nil {
+		texts.Put((*[smallFile]byte)(text[:smallFile]))
+	}
+}
+
 // writeEntry writes what load has not found in the base.
 func (s *snapshot) writeEntry(i int, l loaded) error {
+	defer giveText(l.text)
 	if l.skip {
 		return nil
 	}

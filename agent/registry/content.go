@@ -12,7 +12,6 @@ import (
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/stream"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -22,7 +21,7 @@ import (
 
 // Blob opens a blob of the repository, as it is stored. Reading to the end fails when its bytes are not those that the digest names.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
-	layer, err := remote.Layer(r.repo.Digest(d.String()), r.with(ctx)...)
+	layer, err := r.puller.Layer(ctx, r.repo.Digest(d.String()))
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +31,7 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, 
 // PushBlob uploads all of content as a blob that no tag needs yet, without keeping it, and describes it. An upload that breaks off can't be tried again.
 func (r *Repository) PushBlob(ctx context.Context, mediaType string, content io.Reader) (ocispecs.Descriptor, error) {
 	up := &upload{content: content, hash: sha256.New(), mediaType: types.MediaType(mediaType)}
-	if err := remote.WriteLayer(r.repo, up, r.with(ctx)...); err != nil {
+	if err := r.pusher.Upload(ctx, r.repo, up); err != nil {
 		return ocispecs.Descriptor{}, err
 	}
 	return ocispecs.Descriptor{MediaType: mediaType, Digest: digest.NewDigest(digest.SHA256, up.hash), Size: up.size}, nil
@@ -44,7 +43,7 @@ func (r *Repository) PushImage(ctx context.Context, tag string, config ocispecs.
 	if err != nil {
 		return "", err
 	}
-	if err := remote.WriteLayer(r.repo, static.NewLayer(text, ocispecs.MediaTypeImageConfig), r.with(ctx)...); err != nil {
+	if err := r.pusher.Upload(ctx, r.repo, static.NewLayer(text, ocispecs.MediaTypeImageConfig)); err != nil {
 		return "", err
 	}
 	m := ocispecs.Manifest{
@@ -56,7 +55,7 @@ func (r *Repository) PushImage(ctx context.Context, tag string, config ocispecs.
 	if err != nil {
 		return "", err
 	}
-	return digest.FromBytes(raw).String(), remote.Put(r.repo.Tag(tag), rawManifest(raw), r.with(ctx)...)
+	return digest.FromBytes(raw).String(), r.pusher.Put(ctx, r.repo.Tag(tag), rawManifest(raw))
 }
 
 // rawManifest is an image's manifest, ready to be sent.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/types"
@@ -30,8 +31,9 @@ var ErrNoDeletes = errors.New("the registry refuses to delete tags")
 
 // Repository is one repository with the credentials for it. It is safe for concurrent use.
 type Repository struct {
-	repo name.Repository
-	auth authn.Authenticator
+	repo   name.Repository
+	puller *remote.Puller // it and pusher ask the registry only once what it wants to see
+	pusher *remote.Pusher
 }
 
 // Open prepares access to a repository such as registry.example.com/team/cache. dockerConfig is a docker configuration with credentials, nil for none;
@@ -46,20 +48,25 @@ func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost)
 	if err != nil {
 		return nil, err
 	}
-	r := &Repository{repo: repo, auth: authn.Anonymous}
-	if dockerConfig == nil {
-		return r, nil
+	auth := authn.Anonymous
+	if dockerConfig != nil {
+		config, err := ParseDockerConfig(dockerConfig)
+		if err != nil {
+			return nil, err
+		}
+		found, err := config.GetAuthConfig(host)
+		if err != nil {
+			return nil, err
+		}
+		auth = Authenticator(found)
 	}
-	config, err := ParseDockerConfig(dockerConfig)
-	if err != nil {
+	how := []remote.Option{remote.WithAuth(auth), remote.WithTransport(connections)}
+	r := &Repository{repo: repo}
+	if r.puller, err = remote.NewPuller(how...); err != nil {
 		return nil, err
 	}
-	found, err := config.GetAuthConfig(host)
-	if err != nil {
-		return nil, err
-	}
-	r.auth = Authenticator(found)
-	return r, nil
+	r.pusher, err = remote.NewPusher(how...)
+	return r, err
 }
 
 // IsPlain says whether hosts has a registry, with its port if any, speak plain http.
@@ -91,7 +98,7 @@ func (r *Repository) Ref(tag string) string { return r.repo.Name() + ":" + tag }
 
 // Tags lists all tags; none when the repository does not exist yet.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
-	tags, err := remote.List(r.repo, r.with(ctx)...)
+	tags, err := r.puller.List(ctx, r.repo)
 	if isMissing(err) {
 		return nil, nil
 	}
@@ -107,7 +114,7 @@ type Manifest struct {
 
 // Manifest reads that of a tag, false when there is none. An index for several platforms has no layers.
 func (r *Repository) Manifest(ctx context.Context, tag string) (Manifest, bool, error) {
-	found, err := remote.Get(r.repo.Tag(tag), r.with(ctx)...)
+	found, err := r.puller.Get(ctx, r.repo.Tag(tag))
 	if isMissing(err) {
 		return Manifest{}, false, nil
 	}
@@ -123,7 +130,7 @@ func (r *Repository) Manifest(ctx context.Context, tag string) (Manifest, bool, 
 
 // Digest is what a tag stands for, as sha256:….
 func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
-	found, err := remote.Head(r.repo.Tag(tag), r.with(ctx)...)
+	found, err := r.puller.Head(ctx, r.repo.Tag(tag))
 	if err != nil {
 		return "", err
 	}
@@ -132,7 +139,7 @@ func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
 
 // Delete deletes a tag; one that is gone is no error. Other tags of the same manifest stay, which is why no manifest is deleted by its digest.
 func (r *Repository) Delete(ctx context.Context, tag string) error {
-	err := remote.Delete(r.repo.Tag(tag), r.with(ctx)...)
+	err := r.pusher.Delete(ctx, r.repo.Tag(tag))
 	var refused *transport.Error
 	switch {
 	case err == nil, isMissing(err):
@@ -144,14 +151,14 @@ func (r *Repository) Delete(ctx context.Context, tag string) error {
 	return err
 }
 
-func (r *Repository) with(ctx context.Context) []remote.Option {
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuth(r.auth), remote.WithTransport(connections)}
-}
+// answerTimeout is how long a registry may take to answer a request that it has been sent whole. It may move gigabytes meanwhile.
+const answerTimeout = 5 * time.Minute
 
 // connections are those that all repositories share, with buffers for large blobs.
 var connections = func() http.RoundTripper {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.WriteBufferSize, t.ReadBufferSize = 1<<16, 1<<16
+	t.ResponseHeaderTimeout = answerTimeout
 	return t
 }()
 

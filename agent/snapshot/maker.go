@@ -113,10 +113,14 @@ func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string)
 		changed.Message = err.Error()
 	}
 	changed.Tried, changed.Took = began.UTC(), m.Now().Sub(began)
-	changed.putOff(errors.Is(err, errDisturbed))
+	changed.putOff(errors.Is(err, errDisturbed) || errors.Is(err, daemon.ErrNotReached))
+	changed.Failures = 0
+	if outcome == v1alpha1.SnapshotFailed {
+		changed.Failures = e.Failures + 1
+	}
 	err = m.State.note(id, func(e *Entry) {
 		e.Outcome, e.Message, e.Tried, e.Took = changed.Outcome, changed.Message, changed.Tried, changed.Took
-		e.Deferred, e.Overdue, e.Disturbed = changed.Deferred, changed.Overdue, changed.Disturbed
+		e.Deferred, e.Overdue, e.Disturbed, e.Failures = changed.Deferred, changed.Overdue, changed.Disturbed, changed.Failures
 		e.Ref, e.Digest, e.Bytes, e.SnapshotUse = changed.Ref, changed.Digest, changed.Bytes, changed.SnapshotUse
 		e.Requested = e.Requested && outcome == v1alpha1.SnapshotDeferred
 	})
@@ -155,6 +159,7 @@ func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 	if err != nil {
 		return v1alpha1.SnapshotFailed, fmt.Errorf("look for earlier snapshots: %w", err)
 	}
+	c.Patience = patience
 	c.Image, c.Whole = man, needsWhole(daemon.ContentLayers(man))
 	c.Tag = cacheref.MountTag(m.Namespace, written, m.Now(), m.Daemon)
 	c.Annotations = map[string]string{
@@ -174,8 +179,8 @@ func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 	}
 	res, digest, err := m.Copier.Snapshot(ctx, c)
 	switch {
-	case errors.Is(err, errDisturbed):
-		return v1alpha1.SnapshotDeferred, errDisturbed
+	case errors.Is(err, errDisturbed), errors.Is(err, daemon.ErrNotReached):
+		return v1alpha1.SnapshotDeferred, err
 	case err != nil:
 		return v1alpha1.SnapshotFailed, err
 	}

@@ -231,6 +231,52 @@ func TestSnapshotsKeepOutOfTheWayOfBuilds(t *testing.T) {
 	}
 }
 
+// failing is a daemon whose next copies fail.
+type failing struct {
+	snapshot.Copier
+	with []error
+}
+
+func (f *failing) Snapshot(ctx context.Context, c *daemon.MountCopy) (mountcopy.Result, string, error) {
+	if len(f.with) > 0 {
+		err := f.with[0]
+		f.with = f.with[1:]
+		return mountcopy.Result{}, "", err
+	}
+	return f.Copier.Snapshot(ctx, c)
+}
+
+func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	a := w.site("a")
+	a.use("echo 1 > /c/f")
+	a.Copier = &failing{a.Copier, []error{errors.New("no route to the registry"), daemon.ErrNotReached}}
+	due := func(want bool) {
+		t.Helper()
+		if got := a.Due(w.cache); (len(got) > 0) != want {
+			t.Errorf("due: %q, want %v", got, want)
+		}
+	}
+	due(false)
+	if err := a.State.Ask("now"); err != nil {
+		t.Fatal(err)
+	}
+	due(true)
+	if e := a.take(v1alpha1.SnapshotFailed); e.Failures != 1 || !strings.Contains(e.Message, "no route") {
+		t.Errorf("the failure is remembered as %+v", e)
+	}
+	due(false)
+	w.clock = w.clock.Add(20 * time.Second)
+	due(true)
+	a.take(v1alpha1.SnapshotDeferred)
+	due(false)
+	w.clock = w.clock.Add(20 * time.Second)
+	due(true)
+	a.take(v1alpha1.SnapshotPushed)
+	w.clock = w.clock.Add(time.Hour)
+	due(false)
+}
+
 func TestABuildBeginsWithoutARegistry(t *testing.T) {
 	w := newWorld(t)
 	w.cache.Spec.Mounts[0].PrimeTimeoutSeconds = 1

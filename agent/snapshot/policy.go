@@ -20,8 +20,12 @@ const (
 	spread = time.Minute
 	// pauseAfterDisturbance is how soon a snapshot is tried again that a build has disturbed.
 	pauseAfterDisturbance = 20 * time.Second
+	// pauseAfterFailure is how soon a snapshot is tried again that has failed, and longestPause how soon after its pauses have doubled often enough.
+	pauseAfterFailure, longestPause = 20 * time.Second, time.Hour
 	// pauseWhileBusy is how often it is said that a snapshot waits for its mount. It is made as soon as the mount is idle, so this only costs writes.
 	pauseWhileBusy = 5 * time.Minute
+	// patience is how long a snapshot waits for its turn at the daemon and at a locked mount. Others wait behind it meanwhile.
+	patience = time.Minute
 	// overdueAfter is how long a snapshot is put off before that is told: longer than builds take, and no more than the pause of most schedules.
 	overdueAfter = time.Hour
 )
@@ -76,6 +80,9 @@ func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, quiet bool, now time.Time,
 	}
 	if e.Outcome == v1alpha1.SnapshotDeferred && now.Sub(e.Tried) < pause {
 		return false, nil
+	}
+	if e.Failures > 0 {
+		return now.Sub(e.Tried) >= min(longestPause, pauseAfterFailure<<min(e.Failures-1, 10)), nil
 	}
 	if e.Requested || e.Outcome == v1alpha1.SnapshotDeferred {
 		return true, nil

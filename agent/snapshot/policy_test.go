@@ -58,6 +58,11 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 		"a disturbed one not at once":         {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true}, now: noon.Add(pauseAfterDisturbance - 1)},
 		"a disturbed one after a pause":       {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true}, now: noon.Add(pauseAfterDisturbance), want: true},
 		"midnight of the zone":                {spec: &v1alpha1.MountSnapshotSpec{Schedule: "0 0 * * *", TimeZone: "Asia/Tokyo"}, entry: Entry{Tried: noon}, now: noon.Add(3*time.Hour + spread), want: true},
+		"soon after a failure":                {entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon}, now: noon.Add(19 * time.Second)},
+		"a while after a failure":             {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon}, now: noon.Add(20 * time.Second), want: true},
+		"a while after the third failure":     {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(79 * time.Second)},
+		"longer after the third failure":      {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(80 * time.Second), want: true},
+		"an hour after many failures":         {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 99, Tried: noon}, now: noon.Add(time.Hour), want: true},
 		"a schedule that can't be read":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "soon"}, now: noon, wantErr: "snapshot.schedule"},
 		"a time zone that there is not":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@daily", TimeZone: "Mars/Base"}, now: noon, wantErr: "timeZone"},
 		"a schedule by intervals":             {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@every 1h"}, now: noon, wantErr: "five fields"},
@@ -134,20 +139,29 @@ func TestAnAgentThatDiedLeavesItsMountsDirty(t *testing.T) {
 
 func TestRequestsAreForWhatIsThere(t *testing.T) {
 	s := openState(t)
-	end(t, s, begin(t, s, "m"), true)
-	ask := func(value string) bool {
+	ask := func(value string) {
 		t.Helper()
-		if err := s.Ask(value, func(string) bool { return true }); err != nil {
+		if err := s.Ask(value); err != nil {
 			t.Fatal(err)
 		}
-		e, _ := s.Entry("m")
+	}
+	requested := func(id string) bool {
+		e, _ := s.Entry(id)
 		return e.Requested
 	}
-	if ask("old") {
-		t.Error("a request from before the agent's first look counts")
+	ask("old")
+	end(t, s, begin(t, s, "m"), true)
+	if ask("old"); requested("m") {
+		t.Error("a request from before the mount was there counts")
 	}
-	if !ask("new") {
+	if ask("new"); !requested("m") {
 		t.Error("a new request does not count")
+	}
+
+	s = openState(t)
+	end(t, s, begin(t, s, "m"), true)
+	if ask("first"); !requested("m") {
+		t.Error("a request before the agent's first look does not count")
 	}
 }
 

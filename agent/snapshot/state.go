@@ -33,6 +33,8 @@ type Entry struct {
 	Overdue  bool      `json:"overdue,omitempty"`
 	// Disturbed: the last try was put off because a build began to use the mount while it was copied.
 	Disturbed bool `json:"disturbed,omitempty"`
+	// Failures is how many tries have failed since one that did not.
+	Failures int `json:"failures,omitempty"`
 	// Outcome and Message of the last try, Took how long it was.
 	Outcome v1alpha1.SnapshotOutcome `json:"outcome,omitempty"`
 	Message string                   `json:"message,omitempty"`
@@ -57,8 +59,8 @@ type State struct {
 type content struct {
 	Epoch  string           `json:"epoch"`
 	Mounts map[string]Entry `json:"mounts"`
-	// Request is the newest value of the annotation that asks for snapshots; nil before the first look.
-	Request *string `json:"request,omitempty"`
+	// Request is the newest value of the annotations that ask for snapshots.
+	Request string `json:"request,omitempty"`
 }
 
 // OpenState reads the state at path. One that can't be read is begun anew: all that is lost is a snapshot that would not have been needed.
@@ -163,21 +165,17 @@ func (s *State) note(id string, change func(*Entry)) error {
 	return s.save()
 }
 
-// Ask takes the annotations' value. A value that is new, other than the one at the very first look, asks for a snapshot of the mounts that wanted
-// accepts.
-func (s *State) Ask(value string, wanted func(id string) bool) error {
+// Ask takes the annotations' value. A new one asks for a snapshot of all mounts there are; an old one on a new volume finds none.
+func (s *State) Ask(value string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.content.Request != nil && *s.content.Request == value {
+	if s.content.Request == value {
 		return nil
 	}
-	first := s.content.Request == nil
-	s.content.Request = &value
-	if !first {
-		for id, e := range s.content.Mounts {
-			e.Requested = wanted(id)
-			s.content.Mounts[id] = e
-		}
+	s.content.Request = value
+	for id, e := range s.content.Mounts {
+		e.Requested = true
+		s.content.Mounts[id] = e
 	}
 	return s.save()
 }

@@ -16,11 +16,17 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 
 	"github.com/openllb/hlb-operator/agent/mountcopy"
 )
 
+// heapGrowth is by how much the heap grows from one garbage collection to the next, in percent. Most of it are a few large buffers that are used again
+// and again.
+const heapGrowth = 400
+
 func main() {
+	debug.SetGCPercent(heapGrowth)
 	var step mountcopy.Step
 	agent := flag.String("agent", "", "the agent's address, host:port")
 	flag.Int64Var(&step.MaxBytes, "max-bytes", 0, "snapshot nothing when the mount holds more; 0 for no limit")

@@ -123,6 +123,11 @@ func snapshotsOf(t *testing.T, name string) map[string]v1alpha1.MountSnapshotSta
 	t.Helper()
 	kubectl(t, "annotate", "bd/"+name, "--overwrite", v1alpha1.AnnotationSnapshotAt+"="+time.Now().Format(time.RFC3339Nano))
 	out := map[string]v1alpha1.MountSnapshotStatus{}
+	defer func() {
+		if t.Failed() { // its reasons are there
+			t.Log(kubectl(t, "get", "bd/"+name, "-o", "jsonpath={.status.mounts}"), kubectl(t, "logs", name, "-c", "agent"))
+		}
+	}()
 	must(t, harness.Eventually(t.Context(), patience, "the mounts of "+name+" are snapshotted", func(context.Context) (bool, error) {
 		mounts := daemon(t, name).Status.Mounts
 		for _, m := range mounts {
