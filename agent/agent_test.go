@@ -59,18 +59,20 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 		t.Errorf("started by %s, log in %s", b.Status.Run.StartedBy, b.Status.LogFile)
 	}
 
-	// The next run of the key finds the daemon warm, and neither imports nor exports.
+	// The next run of the key finds the daemon warm, and neither imports nor exports, unless its placement asks to refresh what is there.
 	again := w.bind("again", "p", testbuild.WithCacheKey("x"))
 	w.manage(again, func(b *v1alpha1.HLBBuild) {}) // reads it
 	w.WaitCondition(t, again, v1alpha1.ConditionReady, metav1.ConditionTrue, "")
 	run := again.Status.Run
-	w.manage(again, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Open(b, v1alpha1.RunStatus{ID: "g1-b", Cause: v1alpha1.CauseRequested, Generation: b.Generation, Key: run.Key}, time.Now())
-		buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0"}, time.Now())
-	})
-	w.eventually(again, "the second run's end", func(b *v1alpha1.HLBBuild) bool { return b.Status.Run.ID == "g1-b" && buildstatus.IsFinal(b) })
-	if again.Status.Cache.Fresh || len(again.Status.Cache.Imports) > 0 {
-		t.Errorf("the second run used the registry cache: %+v", again.Status.Cache)
+	for id, refresh := range map[string]bool{"g1-b": false, "g1-c": true} {
+		w.manage(again, func(b *v1alpha1.HLBBuild) {
+			buildstatus.Open(b, v1alpha1.RunStatus{ID: id, Cause: v1alpha1.CauseRequested, Generation: b.Generation, Key: run.Key}, time.Now())
+			buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Refresh: refresh}, time.Now())
+		})
+		w.eventually(again, "the next run's end", func(b *v1alpha1.HLBBuild) bool { return b.Status.Run.ID == id && buildstatus.IsFinal(b) })
+		if c := again.Status.Cache; c.Fresh != refresh || len(c.Imports) > 0 != refresh {
+			t.Errorf("with refresh %v the next run used the registry cache as %+v", refresh, c)
+		}
 	}
 
 	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}

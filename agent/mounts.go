@@ -39,6 +39,10 @@ func newMounts(w *worker) *mounts {
 		DockerConfig: func(ctx context.Context, cache *v1alpha1.BuildCache) ([]byte, error) {
 			return inputs.DockerConfig(ctx, w.live, w.opts.Namespace, cache.Spec.Registry)
 		},
+		LastUsed: func(id string) time.Time {
+			m, _ := w.ledger.Mount(id)
+			return m.LastUsed
+		},
 		Position: func(id string) string {
 			m, _ := w.ledger.Mount(id)
 			return fmt.Sprintf("%s/%d", w.ledger.Epoch(), m.Uses)
@@ -140,7 +144,7 @@ func snapshotStatus(state *snapshot.State, id string) *v1alpha1.MountSnapshotSta
 func (t *task) prepare(ctx context.Context, used []daemon.Mount) {
 	t.uses = snapshot.Sharing(used)
 	var err error
-	t.primed, err = t.mounts.Begin(ctx, t.cache, t.epoch, used, t.held)
+	t.primed, err = t.mounts.Begin(ctx, t.cache, t.epoch, used, t.held, t.refresh)
 	t.mounts.must(err)
 }
 

@@ -112,6 +112,7 @@ type task struct {
 
 	epoch    string            // of the volume when the attempt began
 	held     map[string]int64  // cache mounts that the daemon held before, with their bytes
+	refresh  bool              // older copies are to be brought up to date
 	uses     map[string]string // cache mounts that the build has come to use, with their sharing; nil before it has compiled
 	primed   []v1alpha1.PrimeStatus
 	progress *progressLog // nil before it is opened
@@ -146,7 +147,8 @@ func (t *task) solve(ctx context.Context) error {
 	}
 	t.epoch, t.held = t.ledger.Epoch(), t.inventory.mountBytes()
 	mounts, known := t.ledger.KeyMounts(key)
-	fresh := cacheplan.IsFresh(known, mounts, t.held)
+	t.refresh = t.build.Status.Placement != nil && t.build.Status.Placement.Refresh
+	fresh := t.refresh || cacheplan.IsFresh(known, mounts, t.held)
 	in, err := inputs.Gather(ctx, t.live, t.build.Namespace, &t.build.Spec, registry)
 	if err != nil {
 		var missing *inputs.Error

@@ -118,13 +118,18 @@ func (r *PlacementReconciler) carryOut(ctx context.Context, m *memory, todo []ve
 	return placed, errors.Join(errs...)
 }
 
+// placementOf says where a build is to run.
+func placementOf(d *scheduler.Decision) v1alpha1.PlacementStatus {
+	return v1alpha1.PlacementStatus{
+		Daemon: d.Chosen.Name, Reason: d.String(), Rank: d.Chosen.Rank, Warm: d.Chosen.Mode == scheduler.Warm, Refresh: d.Chosen.Prime != 0,
+	}
+}
+
 // write writes one decision to its build. A conflict means that the build changed meanwhile; that change runs the loop again.
 func (r *PlacementReconciler) write(ctx context.Context, v *verdictOf) error {
 	build, d, now := v.build.DeepCopy(), v.decision, r.Clock.Now()
 	if d.Action == scheduler.Run {
-		buildstatus.Place(build, v1alpha1.PlacementStatus{
-			Daemon: d.Chosen.Name, Reason: d.String(), Rank: d.Chosen.Rank, Warm: d.Chosen.Mode == scheduler.Warm,
-		}, now)
+		buildstatus.Place(build, placementOf(d), now)
 	} else {
 		buildstatus.Wait(build, waitReason(d), d.String(), now)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -127,6 +128,60 @@ func TestACheapSnapshotMakesABuildSpill(t *testing.T) {
 			d, _ := scheduler.Place(view, &queue[0], &params)
 			if d.Action != tc.want || tc.want == scheduler.Run && d.Chosen.Mode != scheduler.Primed {
 				t.Errorf("%s", d.String())
+			}
+		})
+	}
+}
+
+// TestACopyThatIsFarBehindIsRefreshed has one daemon that holds a key's copy and can bring in a newer one.
+func TestACopyThatIsFarBehindIsRefreshed(t *testing.T) {
+	for behind, want := range map[int]bool{1: false, 30: true} {
+		f := remembering()
+		f.cache.Spec.Registry = &v1alpha1.RegistryCacheSpec{}
+		f.memory.learn(f)
+		cold := done("cold", "k", "c-0", 400*time.Second, true)
+		f.builds = []v1alpha1.HLBBuild{cold, done("warm", "k", "c-0", 60*time.Second, false)}
+		f.memory.learn(f)
+		for i := range behind {
+			f.builds = append(f.builds, done(fmt.Sprint("b", i), "k", "c-1", 60*time.Second, i == 0))
+			f.memory.learn(f)
+		}
+		last := done("last", "k", "c-1", 60*time.Second, false)
+		last.Status.Cache.Export = "r/x:cache"
+		f.builds = append(f.builds, last, opened("waits", "k"))
+		testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)(&f.daemons[1])
+		view, queue, _ := snapshot(t, f)
+		params := f.memory.paramsNow()
+		d, _ := scheduler.Place(view, &queue[0], &params)
+		if got := placementOf(&d); d.Action != scheduler.Run || got.Daemon != "c-0" || got.Refresh != want {
+			t.Errorf("%d builds behind: %+v (%s), want refresh %v", behind, got, d.String(), want)
+		}
+	}
+}
+
+// TestARefreshedBuildIsNoColdOne tells what lengths of builds are learned as.
+func TestARefreshedBuildIsNoColdOne(t *testing.T) {
+	cases := map[string]struct {
+		change func(b *v1alpha1.HLBBuild)
+		want   scheduler.Mode
+	}{
+		"a fresh daemon without anything to bring in": {func(*v1alpha1.HLBBuild) {}, scheduler.Cold},
+		"one with a cache in the registry": {func(b *v1alpha1.HLBBuild) {
+			b.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionCacheImported, Reason: v1alpha1.ReasonImported}}
+		}, scheduler.Primed},
+		"one whose mount was replaced": {func(b *v1alpha1.HLBBuild) {
+			b.Status.Prime = []v1alpha1.PrimeStatus{{ID: "ns/m", Outcome: v1alpha1.PrimeRefreshed}}
+		}, scheduler.Primed},
+		"a warm one whose mounts proved to be new enough": {func(b *v1alpha1.HLBBuild) {
+			b.Status.Placement.Warm, b.Status.Placement.Refresh = true, true
+		}, scheduler.Warm},
+		"a warm one": {func(b *v1alpha1.HLBBuild) { b.Status.Cache.Fresh = false }, scheduler.Warm},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := done("a", "k", "c-0", time.Minute, true)
+			if tc.change(&b); modeOf(&b) != tc.want {
+				t.Errorf("it is learned as %v, want %v", modeOf(&b), tc.want)
 			}
 		})
 	}

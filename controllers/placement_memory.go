@@ -221,13 +221,7 @@ func (m *memory) ended(f *fleet, b *v1alpha1.HLBBuild, k *knownBuild) {
 		return // it says nothing about how long a whole build takes
 	}
 	key := f.keyOf(run.Key)
-	mode := scheduler.Warm
-	if b.Status.Cache.Fresh {
-		mode = scheduler.Cold
-		if imported(b) {
-			mode = scheduler.Primed
-		}
-	}
+	mode := modeOf(b)
 	daemon := b.Status.Placement.Daemon
 	fresh := m.freshnessOf(key)
 	if behind := fresh.version - fresh.seen[daemon]; mode == scheduler.Warm && behind > 0 {
@@ -285,6 +279,19 @@ func (m *memory) versionOf(key scheduler.KeyID, daemon string) uint32 {
 		return fresh.seen[daemon]
 	}
 	return 0
+}
+
+// modeOf is how a build that succeeded found its caches.
+func modeOf(b *v1alpha1.HLBBuild) scheduler.Mode {
+	switch {
+	case !b.Status.Cache.Fresh:
+		return scheduler.Warm
+	case imported(b) || slices.ContainsFunc(b.Status.Prime, func(p v1alpha1.PrimeStatus) bool { return p.Outcome == v1alpha1.PrimeRefreshed }):
+		return scheduler.Primed
+	case b.Status.Placement.Refresh && b.Status.Placement.Warm:
+		return scheduler.Warm
+	}
+	return scheduler.Cold
 }
 
 // imported says whether a build on a fresh daemon had caches brought in.

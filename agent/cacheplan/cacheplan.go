@@ -12,7 +12,7 @@ import (
 
 // Plan is what one attempt does about the registry cache.
 type Plan struct {
-	// Fresh says that the daemon holds nothing for the key.
+	// Fresh says that the daemon holds nothing for the key, or nothing new enough.
 	Fresh bool
 	// Imports are the references offered to the solve, best first.
 	Imports []string
@@ -29,7 +29,7 @@ func IsFresh(known bool, mounts []string, held map[string]int64) bool {
 	})
 }
 
-// Decide plans for a cache key of a namespace. registry is nil when the BuildCache has no registry cache; fresh is what IsFresh says.
+// Decide plans for a cache key of a namespace. registry is nil when the BuildCache has no registry cache; fresh is what IsFresh says, or the placement.
 func Decide(registry *v1alpha1.RegistryCacheSpec, fresh bool, key, namespace string) Plan {
 	plan := Plan{Fresh: fresh}
 	if registry == nil {

@@ -49,6 +49,8 @@ type MountCopy struct {
 	// Check is called when the mount is copied, before the image gets its tag; its error ends the snapshot. Nil means no check.
 	Check func() error
 
+	// Replace has Prime replace what the mount holds; no build may use the mount meanwhile.
+	Replace bool
 	// Timeout bounds the copying of Prime, 0 for no bound.
 	Timeout time.Duration
 }
@@ -191,13 +193,17 @@ func (c *MountCopy) pushImage(ctx context.Context, res mountcopy.Result, layers 
 	return c.Repository.PushImage(ctx, c.Tag, config, layers, notes)
 }
 
-// Prime fills a mount from a snapshot, unless the mount holds something.
+// Prime fills a mount from a snapshot, unless the mount holds something and c.Replace does not say that it is to go.
 func (d *Daemon) Prime(ctx context.Context, c *MountCopy) (res mountcopy.Result, err error) {
 	if !IsSnapshot(c.Image) {
 		return res, errors.New("the image is no snapshot of a mount")
 	}
 	fetched := c.fetchIndex(ctx)
-	err = d.copyMount(ctx, c, mountcopy.ModePrime, []string{"-timeout", c.Timeout.String()}, func(ctx context.Context, step *mountcopy.Peer) error {
+	args := []string{"-timeout", c.Timeout.String()}
+	if c.Replace {
+		args = append(args, "-replace")
+	}
+	err = d.copyMount(ctx, c, mountcopy.ModePrime, args, func(ctx context.Context, step *mountcopy.Peer) error {
 		index, err := fetched()
 		if err != nil {
 			return err

@@ -123,7 +123,7 @@ type Use struct {
 	Key string
 	// Epoch in which it began; a use of an earlier epoch is about bytes that are gone and is not recorded.
 	Epoch string
-	// Fresh says that the daemon held nothing for the key.
+	// Fresh says that the daemon held nothing for the key, or nothing new enough.
 	Fresh bool
 	// Seconds the build took, at least 1.
 	Seconds int32

@@ -30,11 +30,17 @@ const (
 	stampsName  = ".hlb-mount-stamps"
 	copyingName = ".hlb-mount-copying" // holds an unfinished copy
 	copiedName  = ".hlb-mount-copied"  // holds a whole copy that is being moved into place
+	leavingName = ".hlb-mount-leaving" // holds content that makes room for a copy, not all of it yet
+	leftName    = ".hlb-mount-left"    // holds all of it
 )
 
 // isReserved says whether a name at the root is one of this package's.
 func isReserved(name string) bool {
-	return name == indexName || name == stampsName || name == copyingName || name == copiedName
+	switch name {
+	case indexName, stampsName, copyingName, copiedName, leavingName, leftName:
+		return true
+	}
+	return false
 }
 
 // kind of an entry.

@@ -19,7 +19,7 @@ const (
 	// data and end are a stream of bytes, such as a layer: any number of data, then end.
 	data message = 'd'
 	end  message = 'e'
-	// ready asks for the layers that a mount is primed from.
+	// ready asks for the next of the layers that a mount is primed from, and answers that there is none.
 	ready message = 'r'
 	// result is the last of the step: a Result, or failed with what went wrong.
 	result message = 'o'

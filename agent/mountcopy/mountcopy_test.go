@@ -98,6 +98,19 @@ func (im *image) prime(ctx context.Context, mount string) (Result, error) {
 	})
 }
 
+// replace puts the image's content in place of a mount's, and says how many layers were asked for.
+func (im *image) replace(t *testing.T, mount string) (res Result, asked int) {
+	t.Helper()
+	res, err := talk(t.Context(), &Step{Mode: ModePrime, Mount: mount, Replace: true}, func(p *Peer) (Result, error) {
+		layers := im.layers()
+		return p.Prime(bytes.NewReader(im.index), func() (io.Reader, error) { asked++; return layers() })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, asked
+}
+
 func (im *image) layers() Layers {
 	next := len(im.content)
 	return func() (io.Reader, error) {
@@ -380,7 +393,59 @@ func TestPrimingSparesWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestReplacingTakesWhatHasChanged primes a mount, has the first one go on, and primes the other again.
+func TestReplacingTakesWhatHasChanged(t *testing.T) {
+	mount, other, im := odd(t), t.TempDir(), &image{}
+	if err := os.WriteFile(filepath.Join(mount, "large"), bytes.Repeat([]byte("large"), 1<<18), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	im.snap(t, mount)
+	if res, asked := im.replace(t, other); res.Outcome != Copied || asked != 1 {
+		t.Errorf("an empty mount: %+v from %d layers, want it copied from one", res, asked)
+	}
+	if res, asked := im.replace(t, other); res.Outcome != Unchanged || asked > 0 {
+		t.Errorf("an equal mount: %+v from %d layers, want it unchanged", res, asked)
+	}
+	change := errors.Join(os.WriteFile(filepath.Join(mount, "new"), []byte("new"), 0o644), os.Remove(filepath.Join(mount, "run")),
+		os.WriteFile(filepath.Join(other, "mine"), []byte("of no use"), 0o644), os.Remove(filepath.Join(other, "pipe")))
+	if change != nil {
+		t.Fatal(change)
+	}
+	im.snap(t, mount)
+	if res, asked := im.replace(t, other); res.Outcome != Replaced || asked != 1 || res.Written != 3 {
+		t.Errorf("a mount behind: %+v from %d layers, want three bytes from the top one", res, asked)
+	}
+	if diff := gocmp.Diff(listing(t, mount), listing(t, other)); diff != "" {
+		t.Errorf("the replaced mount differs (-had +got):\n%s", diff)
+	}
+	if names, err := filepath.Glob(filepath.Join(other, ".hlb-mount-*")); err != nil || len(names) > 0 {
+		t.Errorf("%q are left in the mount (%v)", names, err)
+	}
+}
+
+// TestReplacingWithoutLayers has the registry lose the layers: the mount keeps what it has.
+func TestReplacingWithoutLayers(t *testing.T) {
+	mount, other, im := odd(t), odd(t), &image{}
+	if err := os.WriteFile(filepath.Join(mount, "new"), []byte("new"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	im.snap(t, mount)
+	before := listing(t, other)
+	_, err := talk(t.Context(), &Step{Mode: ModePrime, Mount: other, Replace: true}, func(p *Peer) (Result, error) {
+		return p.Prime(bytes.NewReader(im.index), func() (io.Reader, error) { return nil, errors.New("no more today") })
+	})
+	if err == nil || !strings.Contains(err.Error(), "no more today") {
+		t.Errorf("the error is %v", err)
+	}
+	after := listing(t, other)
+	before[0].Modified = after[0].Modified // of the mount's own directory
+	if diff := gocmp.Diff(before, after); diff != "" {
+		t.Errorf("the mount changed (-had +got):\n%s", diff)
+	}
+}
+
 func TestPrimingThatWasCutOff(t *testing.T) {
+	in := func(mount, name string) string { return filepath.Join(mount, name) }
 	cases := map[string]struct {
 		leave func(t *testing.T, im *image, mount string)
 	}{
@@ -393,6 +458,22 @@ func TestPrimingThatWasCutOff(t *testing.T) {
 			im.fill(t, mount)
 			copied := filepath.Join(mount, copiedName)
 			if err := errors.Join(os.Mkdir(copied, 0o755), os.Rename(filepath.Join(mount, "run"), filepath.Join(copied, "run"))); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"before the old content left": {func(t *testing.T, im *image, mount string) {
+			im.fill(t, mount)
+			names, err := os.ReadDir(mount)
+			err = errors.Join(err, os.Mkdir(in(mount, copiedName), 0o755), os.Mkdir(in(mount, leavingName), 0o755), os.WriteFile(in(mount, "old"), nil, 0o644))
+			for _, n := range names {
+				err = errors.Join(err, os.Rename(in(mount, n.Name()), in(mount, filepath.Join(copiedName, n.Name()))))
+			}
+			if err = errors.Join(err, os.WriteFile(in(mount, "run"), []byte("old"), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"before the copy was whole, with the old content about to leave": {func(t *testing.T, _ *image, mount string) {
+			if err := errors.Join(os.Mkdir(in(mount, copyingName), 0o755), os.Mkdir(in(mount, leavingName), 0o755)); err != nil {
 				t.Fatal(err)
 			}
 		}},

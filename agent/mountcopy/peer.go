@@ -75,49 +75,50 @@ func (r *remembering) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Prime sends the index layer, and the layers if the mount needs them.
+// Prime sends the index layer, and layers for as long as the step asks for more.
 func (p *Peer) Prime(index io.Reader, layers Layers) (res Result, err error) {
 	if err := p.stream(index); err != nil {
 		return res, err
 	}
-	if _, more, err := p.nextOrResult(ready, &res); err != nil || !more {
-		return res, err
+	type answer struct {
+		more bool
+		err  error
 	}
-	answer := make(chan error, 1)
-	go func() { // the step may fail while it is sent layers
-		text, err := p.l.expect(result)
-		if err == nil {
-			err = json.Unmarshal(text, &res)
-		} else {
-			p.conn.Close()
+	answers := make(chan answer, 1)
+	go func() { // the step may fail while it is sent a layer
+		for more := true; more; {
+			var err error
+			_, more, err = p.nextOrResult(ready, &res)
+			answers <- answer{more, err}
 		}
-		answer <- err
 	}()
-	if err := p.sendLayers(layers); err != nil {
-		p.conn.Close()
-		var said *RemoteError
-		if failure := <-answer; errors.As(failure, &said) {
-			return Result{}, failure
+	for {
+		switch a := <-answers; {
+		case a.err != nil:
+			return Result{}, a.err
+		case !a.more:
+			return res, nil
 		}
-		return Result{}, err
+		if err := p.sendLayer(layers); err != nil {
+			p.conn.Close()
+			var said *RemoteError
+			if a := <-answers; errors.As(a.err, &said) {
+				return Result{}, said
+			}
+			return Result{}, err
+		}
 	}
-	err = <-answer
-	return res, err
 }
 
-func (p *Peer) sendLayers(layers Layers) error {
-	for {
-		next, err := layers()
-		if errors.Is(err, io.EOF) {
-			return p.l.send(ready, nil) // that was all
-		}
-		if err == nil {
-			err = p.stream(next)
-		}
-		if err != nil {
-			return err
-		}
+func (p *Peer) sendLayer(layers Layers) error {
+	next, err := layers()
+	if errors.Is(err, io.EOF) {
+		return p.l.send(ready, nil) // there is none
 	}
+	if err != nil {
+		return err
+	}
+	return p.stream(next)
 }
 
 // Digest waits for the digest.

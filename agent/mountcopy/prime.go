@@ -22,10 +22,11 @@ import (
 // Layers are those of an image that hold files, the top one first. The end of them is io.EOF.
 type Layers func() (io.Reader, error)
 
-// Prime fills a mount with the content that an index layer describes and layers hold, unless the mount holds something already; then no layer is asked
-// for. Files whose bytes are not what the index says are an error. The copy is made aside and moved into place when it is whole: a mount never shows a
-// part of it as if it were all. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends first, nothing of the copy stays.
-func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layers) (Result, error) {
+// Prime fills a mount with the content that an index layer describes and layers hold. A mount that holds something already is left alone, unless replace
+// says that its content is to go; files that stay the same are kept then, and layers that hold no others are not asked for. Files whose bytes are not what
+// the index says are an error. The copy is made aside and moved into place when it is whole: a mount never shows a part of it as if it were all, and keeps
+// what it holds on an error. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends first, nothing of the copy stays.
+func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layers, replace bool) (Result, error) {
 	ix, _, err := readIndexLayer(indexLayer)
 	if err != nil {
 		return Result{}, err
@@ -35,26 +36,33 @@ func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layer
 		return Result{}, err
 	}
 	res := Result{Outcome: Copied, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files()}
-	copied, copying := filepath.Join(mount, copiedName), filepath.Join(mount, copyingName)
-	if _, err := os.Lstat(copied); err == nil {
-		return res, finish(mount, copied, ix)
-	}
-	if err := os.RemoveAll(copying); err != nil {
+	if whole, err := takeUp(mount, ix); whole && !replace || err != nil {
 		return res, err
 	}
 	names, err := os.ReadDir(mount)
 	if err != nil {
 		return res, err
 	}
-	if len(names) > 0 {
-		res.Outcome = Held
-		return res, nil
-	}
+	copied, copying := filepath.Join(mount, copiedName), filepath.Join(mount, copyingName)
 	p := &priming{to: copying, ix: ix, layers: layers}
+	if len(names) > 0 {
+		if !replace {
+			res.Outcome = Held
+			return res, nil
+		}
+		res.Outcome = Replaced
+		if same, err := p.reuse(ctx, mount); same || err != nil {
+			res.Outcome = Unchanged
+			return res, err
+		}
+	}
 	if err := p.write(ctx); err != nil {
 		return res, errors.Join(err, os.RemoveAll(copying))
 	}
 	res.Written = p.written.Load()
+	if len(names) > 0 {
+		return res, replaceBy(mount, copying, ix)
+	}
 	if err := os.Rename(copying, copied); err != nil {
 		return res, err
 	}
@@ -86,6 +94,11 @@ func finish(mount, copied string, ix index) error {
 			}
 		}
 	}
+	return setRoot(mount, ix)
+}
+
+// setRoot gives the mount's own directory back what it is, after something was moved in or out of it.
+func setRoot(mount string, ix index) error {
 	root := slices.IndexFunc(ix, func(e entry) bool { return e.Path == "." })
 	if root < 0 {
 		return nil
@@ -98,6 +111,7 @@ type priming struct {
 	to      string
 	ix      index
 	layers  Layers
+	reused  map[string]string // files that the mount holds already, by their path in the new tree
 	written atomic.Int64
 }
 
@@ -109,6 +123,9 @@ func (p *priming) write(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if err := p.linkReused(); err != nil {
+		return err
 	}
 	if err := p.writeFiles(ctx); err != nil {
 		return err
@@ -132,12 +149,12 @@ func (p *priming) write(ctx context.Context) error {
 func (p *priming) writeFiles(ctx context.Context) error {
 	wanted := map[string]*entry{}
 	for i := range p.ix {
-		if e := &p.ix[i]; e.Kind == file {
+		if e := &p.ix[i]; e.Kind == file && p.reused[e.Path] == "" {
 			wanted[e.Path] = e
 		}
 	}
 	pool := newWriters(ctx, p.writeSmall)
-	err := p.eachLayer(ctx, func(layer *tar.Reader) error {
+	err := p.eachLayer(ctx, func() bool { return len(wanted) > 0 }, func(layer *tar.Reader) error {
 		for {
 			h, err := layer.Next()
 			if errors.Is(err, io.EOF) {
@@ -165,9 +182,9 @@ func (p *priming) writeFiles(ctx context.Context) error {
 	return nil
 }
 
-// eachLayer opens one layer after the other.
-func (p *priming) eachLayer(ctx context.Context, read func(*tar.Reader) error) error {
-	for {
+// eachLayer opens one layer after the other while there is something to look for.
+func (p *priming) eachLayer(ctx context.Context, more func() bool, read func(*tar.Reader) error) error {
+	for more() {
 		next, err := p.layers()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -188,6 +205,7 @@ func (p *priming) eachLayer(ctx context.Context, read func(*tar.Reader) error) e
 			return err
 		}
 	}
+	return nil
 }
 
 // take takes a file out of a layer: a small one into memory, for others to write. It makes the file itself: the others would only wait for each other at

@@ -18,12 +18,14 @@ type Outcome string
 const (
 	// Copied: the copy is whole.
 	Copied Outcome = "Copied"
-	// Unchanged: the image holds the mount's content already, and nothing was written.
+	// Unchanged: image and mount hold the same content already, and nothing was written.
 	Unchanged Outcome = "Unchanged"
 	// Empty: the mount holds nothing, and nothing was written.
 	Empty Outcome = "Empty"
 	// TooLarge: the mount holds more than the limit, and nothing was written.
 	TooLarge Outcome = "TooLarge"
+	// Replaced: the copy is whole, and the mount held other content before.
+	Replaced Outcome = "Replaced"
 	// Held: the mount to fill holds content already, and nothing was written.
 	Held Outcome = "Held"
 )

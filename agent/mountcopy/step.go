@@ -28,6 +28,8 @@ type Step struct {
 	// Whole and MaxBytes are those of Options.
 	Whole    bool
 	MaxBytes int64
+	// Replace has a mount that holds something primed too.
+	Replace bool
 	// Token tells the agent which step this is.
 	Token string
 }
@@ -72,7 +74,7 @@ func (s *Step) do(ctx context.Context, cancel context.CancelFunc, l *link) (Resu
 		if index == nil {
 			index = bytes.NewReader(nil)
 		}
-		return Prime(ctx, s.Mount, index, askForLayers(l))
+		return Prime(ctx, s.Mount, index, askForLayers(l), s.Replace)
 	case ModeDigest:
 		cancelWhenClosed(cancel, l)
 		return Digest(ctx, s.Mount)
@@ -97,21 +99,17 @@ func cancelWhenClosed(cancel context.CancelFunc, l *link) {
 	}()
 }
 
-// askForLayers receives layers. The mount is known to need them once it is called.
+// askForLayers receives layers, one each time it is called.
 func askForLayers(l *link) Layers {
-	asked := false
 	var last *streamReader
 	return func() (io.Reader, error) {
-		if !asked {
-			asked = true
-			if err := l.send(ready, nil); err != nil {
-				return nil, err
-			}
-		}
 		if last != nil {
 			if _, err := io.Copy(io.Discard, last); err != nil {
 				return nil, err
 			}
+		}
+		if err := l.send(ready, nil); err != nil {
+			return nil, err
 		}
 		m, n, err := l.next()
 		switch {

@@ -37,6 +37,8 @@ type Maker struct {
 	ProgramPath string
 	// DockerConfig reads the credentials of a BuildCache's registry, nil for none.
 	DockerConfig func(ctx context.Context, cache *v1alpha1.BuildCache) ([]byte, error)
+	// LastUsed is when a build last had the mount, zero for never.
+	LastUsed func(id string) time.Time
 	// Position is where the ledger stands about a mount, for the snapshot's annotations.
 	Position func(id string) string
 	Now      func() time.Time

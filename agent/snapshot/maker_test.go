@@ -54,8 +54,10 @@ func newWorld(t *testing.T) *world {
 // site is a daemon with its agent's Maker.
 type site struct {
 	*snapshot.Maker
-	w      *world
-	client *client.Client
+	w       *world
+	client  *client.Client
+	refresh bool
+	used    time.Time // when the mount was last used
 }
 
 func (w *world) site(name string) *site {
@@ -66,12 +68,15 @@ func (w *world) site(name string) *site {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { d.Close() })
-	return &site{w: w, client: bk.Client(), Maker: &snapshot.Maker{
+	s := &site{w: w, client: bk.Client()}
+	s.Maker = &snapshot.Maker{
 		Namespace: "ns", Daemon: name, Copier: d, State: snapshot.OpenState(filepath.Join(w.t.TempDir(), "state.json"), "epoch"),
 		ProgramPath: w.program, Position: func(string) string { return "epoch/1" },
 		Now:          func() time.Time { w.clock = w.clock.Add(time.Second); return w.clock }, // so that no two tags are equal
 		DockerConfig: func(context.Context, *v1alpha1.BuildCache) ([]byte, error) { return nil, nil },
-	}}
+		LastUsed:     func(string) time.Time { return s.used },
+	}
+	return s
 }
 
 // use does what a build does: it notes the mount, has it primed, runs a script with it and notes the end.
@@ -85,7 +90,7 @@ func (s *site) use(script string) []v1alpha1.PrimeStatus {
 	if slices.ContainsFunc(records, func(r *client.UsageInfo) bool { return strings.Contains(r.Description, mount) }) {
 		held[mount] = 1
 	}
-	primed, err := s.Begin(s.w.t.Context(), s.w.cache, "epoch", used, held)
+	primed, err := s.Begin(s.w.t.Context(), s.w.cache, "epoch", used, held, s.refresh)
 	if err != nil {
 		s.w.t.Fatal(err)
 	}
@@ -93,6 +98,7 @@ func (s *site) use(script string) []v1alpha1.PrimeStatus {
 	if err := s.State.End(snapshot.Sharing(used), true); err != nil {
 		s.w.t.Fatal(err)
 	}
+	s.used = s.Now()
 	return primed
 }
 
@@ -161,6 +167,40 @@ func TestAMountFollowsItsSnapshots(t *testing.T) {
 	}
 	if again := b.use("test $(cat /c/f) = mine"); len(again) > 0 {
 		t.Errorf("a mount that is held was primed: %+v", again)
+	}
+}
+
+// TestAMountThatIsBehindIsRefreshed has two daemons that take turns. Only a snapshot that the other one has made since counts, and only on request.
+func TestAMountThatIsBehindIsRefreshed(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.site("a"), w.site("b")
+	a.use("echo 1 > /c/f")
+	a.take(v1alpha1.SnapshotPushed)
+	outcome(t, b.use("test $(cat /c/f) = 1"), v1alpha1.PrimePrimed)
+	b.refresh = true
+	if got := b.use("true"); len(got) > 0 {
+		t.Errorf("a mount that is as new as the snapshot was primed: %+v", got)
+	}
+	a.use("echo 2 > /c/f; echo more > /c/g")
+	second := a.take(v1alpha1.SnapshotPushed)
+	b.refresh = false
+	if got := b.use("test $(cat /c/f) = 1; echo mine > /c/mine"); len(got) > 0 {
+		t.Errorf("a mount was replaced although nobody asked for it: %+v", got)
+	}
+	b.refresh = true
+	if got := b.use("test -e /c/mine"); len(got) > 0 {
+		t.Errorf("a mount was replaced by a snapshot that is older than its last use: %+v", got)
+	}
+	a.use("echo 3 > /c/f")
+	third := a.take(v1alpha1.SnapshotPushed)
+	primed := b.use("test $(cat /c/f) = 3; test -e /c/g; test ! -e /c/mine")
+	outcome(t, primed, v1alpha1.PrimeRefreshed)
+	if primed[0].Ref != third.Ref || primed[0].Ref == second.Ref || primed[0].Bytes != third.Bytes {
+		t.Errorf("refreshed from %+v, want %s of %d bytes", primed[0], third.Ref, third.Bytes)
+	}
+	a.refresh = true
+	if got := a.use("true"); len(got) > 0 {
+		t.Errorf("a mount was replaced by a snapshot of its own: %+v", got)
 	}
 }
 
@@ -286,7 +326,7 @@ func TestABuildBeginsWithoutARegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.registry.Stop()
-	primed, err := b.Begin(t.Context(), w.cache, "epoch", used, nil)
+	primed, err := b.Begin(t.Context(), w.cache, "epoch", used, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +387,7 @@ func TestTwoBuildsPrimeAMountOnce(t *testing.T) {
 	both := make(chan []v1alpha1.PrimeStatus, 2)
 	for range 2 {
 		go func() {
-			primed, err := b.Begin(t.Context(), w.cache, "epoch", used, nil)
+			primed, err := b.Begin(t.Context(), w.cache, "epoch", used, nil, false)
 			if err != nil {
 				t.Error(err)
 			}

@@ -11,14 +11,17 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/mountcopy"
+	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/cacheref"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
 // Begin notes that a build is about to use mounts; State.End must follow. Those that the daemon does not hold and that have a policy for it are filled,
-// several at a time, and what came of each is returned; it never fails a build. A mount that another build is having primed is waited for, and one that
+// several at a time, and what came of each is returned; it never fails a build. With refresh, those that it holds are replaced if another daemon has made
+// a snapshot since a build last had them here. A mount that another build is having primed is waited for, and one that
 // another build uses is left alone. What takes longer than the policy allows is given up. The error is about the note, which holds in memory.
-func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch string, mounts []daemon.Mount, held map[string]int64) ([]v1alpha1.PrimeStatus, error) {
+func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch string, mounts []daemon.Mount, held map[string]int64, refresh bool) ([]v1alpha1.PrimeStatus, error) {
 	sharing := Sharing(mounts)
 	work := make([]func() *v1alpha1.PrimeStatus, 0, len(mounts))
 	m.mu.Lock() // so that no two builds both find a mount unused
@@ -27,7 +30,7 @@ func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch str
 		_, has := held[mount.ID]
 		written, own := mountpolicy.Written(m.Namespace, mount.ID)
 		p := mountpolicy.For(cache.Spec.Mounts, written)
-		if has || !own || !mountpolicy.Primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
+		if has && !refresh || !own || !mountpolicy.Primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
 			continue
 		}
 		limit := time.Duration(max(p.PrimeTimeoutSeconds, 1)) * time.Second
@@ -42,7 +45,10 @@ func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch str
 			m.priming = map[string]chan struct{}{}
 		}
 		m.priming[mount.ID] = make(chan struct{})
-		work = append(work, func() *v1alpha1.PrimeStatus { return m.primeOne(ctx, cache, p, mount, written, limit) })
+		work = append(work, func() *v1alpha1.PrimeStatus {
+			one := priming{policy: p, mount: mount, written: written, held: has, limit: limit}
+			return m.primeOne(ctx, cache, &one)
+		})
 	}
 	m.mu.Unlock()
 	done := make([]*v1alpha1.PrimeStatus, len(work))
@@ -79,54 +85,79 @@ func wait(ctx context.Context, other <-chan struct{}, limit time.Duration) *v1al
 	return nil
 }
 
-// primeOne primes a mount that m.priming has an entry for.
-func (m *Maker) primeOne(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, mount daemon.Mount, written string, limit time.Duration) *v1alpha1.PrimeStatus {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// priming is one mount that is to be primed.
+type priming struct {
+	policy  *v1alpha1.MountPolicy
+	mount   daemon.Mount
+	written string // the mount's id as programs write it
+	held    bool   // there is content, to be replaced if it is older than a snapshot
+	limit   time.Duration
+}
+
+// primeOne primes a mount that m.priming has an entry for. It has nothing to say of one that is new enough.
+func (m *Maker) primeOne(ctx context.Context, cache *v1alpha1.BuildCache, p *priming) *v1alpha1.PrimeStatus {
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		close(m.priming[mount.ID])
-		delete(m.priming, mount.ID)
+		close(m.priming[p.mount.ID])
+		delete(m.priming, p.mount.ID)
 	}()
 	began := m.Now()
-	status := &v1alpha1.PrimeStatus{ID: mount.ID}
-	err := m.fill(ctx, cache, p, mount, written, limit, status)
+	status := &v1alpha1.PrimeStatus{ID: p.mount.ID}
+	err := m.fill(ctx, cache, p, status)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		status.Outcome, status.Message = v1alpha1.PrimeTimedOut, fmt.Sprintf("not done after %v", limit)
+		status.Outcome, status.Message = v1alpha1.PrimeTimedOut, fmt.Sprintf("not done after %v", p.limit)
 	case err != nil:
 		status.Outcome, status.Message = v1alpha1.PrimeFailed, err.Error()
+	case status.Outcome == "":
+		return nil
 	}
 	status.Seconds = int32((m.Now().Sub(began) + time.Second - 1) / time.Second)
 	return status
 }
 
 // fill finds the newest snapshot and copies it into the mount.
-func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, mount daemon.Mount, written string, limit time.Duration, status *v1alpha1.PrimeStatus) error {
+func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *priming, status *v1alpha1.PrimeStatus) error {
 	began := m.Now()
-	c, where, err := m.copyOf(ctx, cache, p, mount.ID, mount.Sharing)
+	c, where, err := m.copyOf(ctx, cache, p.policy, p.mount.ID, p.mount.Sharing)
 	if err != nil {
 		return err
 	}
-	tag, man, _, err := m.newest(ctx, c.Repository, written)
-	if err != nil {
+	tag, man, _, err := m.newest(ctx, c.Repository, p.written)
+	switch {
+	case err != nil:
 		return fmt.Errorf("look for snapshots: %w", err)
-	}
-	if tag == "" {
+	case p.held && !m.isNewer(p.mount.ID, tag, man):
+		return nil
+	case tag == "":
 		status.Outcome = v1alpha1.PrimeNoSnapshot
 		return nil
 	}
-	c.Image = man
-	c.Timeout = max(limit-m.Now().Sub(began), time.Second)
+	c.Image, c.Replace = man, p.held
+	c.Timeout = max(p.limit-m.Now().Sub(began), time.Second)
 	status.Ref = byDigest(where, man.Digest)
 	res, err := m.Copier.Prime(ctx, c)
 	if err != nil {
 		return err
 	}
-	status.Outcome, status.Bytes = v1alpha1.PrimePrimed, res.Bytes
-	if res.Outcome == mountcopy.Held {
+	status.Bytes = res.Bytes
+	switch res.Outcome {
+	case mountcopy.Held:
 		status.Outcome = v1alpha1.PrimeHeld
+	case mountcopy.Replaced:
+		status.Outcome = v1alpha1.PrimeRefreshed
+	case mountcopy.Unchanged: // new enough, as it turns out
+	default:
+		status.Outcome = v1alpha1.PrimePrimed
 	}
 	return nil
+}
+
+// isNewer says whether a snapshot, empty for none, is another daemon's and newer than what the mount holds here.
+func (m *Maker) isNewer(id, tag string, man registry.Manifest) bool {
+	at, ok := cacheref.MountTagTime(tag)
+	return ok && man.Annotations[annotationDaemon] != m.Daemon && at.After(m.LastUsed(id))
 }

@@ -103,11 +103,15 @@ type PlacementStatus struct {
 	// warm says whether the manager expects the daemon to hold the key's caches.
 	// +optional
 	Warm bool `json:"warm,omitempty"`
+	// refresh asks the daemon to bring older copies up to date before the build, because that is expected to take less time than to build with them: it
+	// imports the registry cache, and replaces mounts whose newest snapshot another daemon has made since they were last used there.
+	// +optional
+	Refresh bool `json:"refresh,omitempty"`
 }
 
 // CacheUseStatus says what the agent found and did about the registry cache.
 type CacheUseStatus struct {
-	// fresh says that the daemon had no usable state for the key when the attempt began.
+	// fresh says that the daemon had no usable state for the key when the attempt began, or such old state that the placement asked to refresh it.
 	// +optional
 	Fresh bool `json:"fresh,omitempty"`
 	// imports are the registry cache references offered to the solve.
@@ -287,7 +291,7 @@ type HLBBuildStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=64
 	Mounts []BuildMount `json:"mounts,omitempty"`
-	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold them.
+	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold them or held old content.
 	// +optional
 	// +listType=map
 	// +listMapKey=id

@@ -106,20 +106,22 @@ type MountSnapshotStatus struct {
 }
 
 // PrimeOutcome says what came of priming a mount.
-// +kubebuilder:validation:Enum=Primed;NoSnapshot;Held;TimedOut;Failed
+// +kubebuilder:validation:Enum=Primed;Refreshed;NoSnapshot;Held;TimedOut;Failed
 type PrimeOutcome string
 
 // The outcomes of priming.
 const (
 	// PrimePrimed surfaces when the mount was filled.
 	PrimePrimed PrimeOutcome = "Primed"
+	// PrimeRefreshed surfaces when older content of the mount was replaced.
+	PrimeRefreshed PrimeOutcome = "Refreshed"
 	// PrimeNoSnapshot surfaces when there is no snapshot of the mount that fits.
 	PrimeNoSnapshot PrimeOutcome = "NoSnapshot"
 	// PrimeHeld surfaces when the mount held something already and was left alone.
 	PrimeHeld PrimeOutcome = "Held"
-	// PrimeTimedOut surfaces when priming took longer than primeTimeoutSeconds; the build began with an empty mount.
+	// PrimeTimedOut surfaces when priming took longer than primeTimeoutSeconds; the build began with the mount as it was.
 	PrimeTimedOut PrimeOutcome = "TimedOut"
-	// PrimeFailed surfaces when the registry or the copy failed; the build began with an empty mount.
+	// PrimeFailed surfaces when the registry or the copy failed; the build began with the mount as it was.
 	PrimeFailed PrimeOutcome = "Failed"
 )
 

@@ -31,6 +31,7 @@ func main() {
 	agent := flag.String("agent", "", "the agent's address, host:port")
 	flag.Int64Var(&step.MaxBytes, "max-bytes", 0, "snapshot nothing when the mount holds more; 0 for no limit")
 	flag.BoolVar(&step.Whole, "whole", false, "snapshot everything, not only what differs from the base")
+	flag.BoolVar(&step.Replace, "replace", false, "prime a mount that holds something, too")
 	timeout := flag.Duration("timeout", 0, "give up and leave nothing behind after this time; 0 for never")
 	flag.Parse()
 	step.Token = os.Getenv("MOUNTCOPY_TOKEN")

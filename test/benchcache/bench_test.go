@@ -77,7 +77,7 @@ func (b *bench) build(s *site, program string) (time.Duration, []v1alpha1.PrimeS
 				b.t.Error(err)
 				return
 			}
-			if primed, err = s.maker.Begin(ctx, b.cache, "epoch", mounts, held.MountBytes); err != nil {
+			if primed, err = s.maker.Begin(ctx, b.cache, "epoch", mounts, held.MountBytes, false); err != nil {
 				b.t.Error(err)
 			}
 		},
@@ -227,7 +227,7 @@ func (b *bench) measureCopy(first, other *site, image, id string, note func(name
 	}
 	note("snapshotSeconds", took.Seconds())
 	began := time.Now()
-	statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch", []daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil)
+	statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch", []daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil, false)
 	primed := time.Since(began)
 	note("primeSeconds", primed.Seconds())
 	if err != nil || len(statuses) != 1 || statuses[0].Outcome != v1alpha1.PrimePrimed {

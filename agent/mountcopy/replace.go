@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mountcopy
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// reuse makes the new tree's files out of those that the mount holds already, by other names for them, and returns the paths of the rest. Only files that
+// are the same in all respects count, so that nothing about the old tree changes. same says that the whole tree is.
+func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error) {
+	have, _, err := scan(mount)
+	if err != nil {
+		return false, err
+	}
+	old, matches := byPath(have), make([]bool, len(p.ix))
+	err = each(ctx, len(p.ix), func(i int, buf []byte) error {
+		e := &p.ix[i]
+		was := old[e.Path]
+		if was == nil || was.Kind != e.Kind || was.Size != e.Size {
+			return nil
+		}
+		got := *was
+		if got.Kind == file && got.Modified == e.Modified { // else no sum can make it the same
+			sum, err := sumFile(filepath.Join(mount, got.Path), got.Size, buf)
+			if err != nil {
+				return err
+			}
+			got.Sum = sum
+		}
+		matches[i] = equal(got, *e)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	if len(have) == len(p.ix) && !slices.Contains(matches, false) {
+		return true, nil
+	}
+	p.reused = map[string]string{}
+	for i := range p.ix {
+		if e := &p.ix[i]; matches[i] && e.Kind == file {
+			p.reused[e.Path] = filepath.Join(mount, e.Path)
+		}
+	}
+	return false, nil
+}
+
+// linkReused gives the files that are reused their places in the new tree.
+func (p *priming) linkReused() error {
+	for path, old := range p.reused {
+		if err := os.Link(old, filepath.Join(p.to, path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaceBy puts a whole copy in place of what the mount holds. leavingName says from before the copy is known as whole that the rest is to leave.
+func replaceBy(mount, copying string, ix index) error {
+	if err := os.Mkdir(filepath.Join(mount, leavingName), 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(copying, filepath.Join(mount, copiedName)); err != nil {
+		return err
+	}
+	_, err := takeUp(mount, ix)
+	return err
+}
+
+// takeUp ends what an earlier Prime had begun when it was cut off: it finishes a whole copy, of which whole tells, and throws away the rest.
+func takeUp(mount string, ix index) (whole bool, err error) {
+	copied, leaving, left := filepath.Join(mount, copiedName), filepath.Join(mount, leavingName), filepath.Join(mount, leftName)
+	if _, err := os.Lstat(copied); err == nil {
+		whole = true
+		if _, err := os.Lstat(leaving); err == nil {
+			if err := leave(mount, leaving, left); err != nil {
+				return whole, err
+			}
+		}
+		if err := finish(mount, copied, ix); err != nil {
+			return whole, err
+		}
+	}
+	for _, rest := range []string{leaving, left, filepath.Join(mount, copyingName)} {
+		if err := os.RemoveAll(rest); err != nil {
+			return whole, err
+		}
+	}
+	if whole {
+		return whole, setRoot(mount, ix)
+	}
+	return whole, nil
+}
+
+// leave moves what a mount holds aside. Called again after it was cut off, it goes on.
+func leave(mount, leaving, left string) error {
+	if err := os.RemoveAll(left); err != nil { // of an earlier time
+		return err
+	}
+	names, err := os.ReadDir(mount)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if !isReserved(n.Name()) {
+			if err := os.Rename(filepath.Join(mount, n.Name()), filepath.Join(leaving, n.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.Rename(leaving, left)
+}
