@@ -8,9 +8,10 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// content is one key as it really is: how often it was built, and the copies on volumes.
+// content is one key as it really is: how many pushes were built, the newest of them, and the copies on volumes.
 type content struct {
 	version uint32
+	push    int
 	built   bool // a build ended, so a snapshot exists where the workload has priming
 	copies  []copied
 }
@@ -36,12 +37,29 @@ func (c *content) on(at int) *copied {
 	return nil
 }
 
-// fresh is the part of the gain that a copy gives: 2% less for each build it has not seen.
+// saw takes in the end of a build of a push, and returns the version that a copy has which saw it.
+func (c *content) saw(push int) uint32 {
+	switch {
+	case push > c.push:
+		c.push = push
+		c.version++
+		return c.version
+	case push == c.push:
+		return c.version
+	default:
+		return c.version - 1 // it was overtaken: at best as new as the push before
+	}
+}
+
+// stalePerPush is the part of the gain that a copy loses with each push it has not seen.
+const stalePerPush = 0.02
+
+// fresh is the part of the gain that a copy gives.
 func (c *content) fresh(x *copied) float64 {
 	if x == nil || x.making {
 		return 0
 	}
-	return max(0, 1-0.02*float64(c.version-x.version))
+	return max(0, 1-stalePerPush*float64(c.version-x.version))
 }
 
 // volume is one daemon's disk.

@@ -32,12 +32,14 @@ const sweepSeconds = 300
 // NewOurs is the policy with these parameters.
 func NewOurs(p scheduler.Params) *Ours { return &Ours{Params: p} }
 
-// setUp gives the policy an empty memory. Of the physics it knows what an operator can measure: what primed and joining builds lose.
+// setUp gives the policy an empty memory. Of the physics it knows what an operator can measure: what primed and joining builds lose, and what a copy
+// loses with each build that it misses, which is less than with each push where a push is several builds.
 func (o *Ours) setUp(w *World) {
 	o.Params.PrimedFactor, o.Params.JoinLoses = w.Workload.PrimedFactor, 1
 	if w.Workload.Merging {
 		o.Params.JoinLoses = 0
 	}
+	o.Params.StalePerVersion = stalePerPush * float64(w.Workload.pushes) / float64(max(len(w.Workload.Builds), 1))
 	o.estimates, o.hot, o.candidates = scheduler.NewEstimates(), scheduler.NewHotKeys(), scheduler.NewCandidates()
 	o.usage = scheduler.NewUsage()
 	w.View.Ledger = scheduler.NewLedger()

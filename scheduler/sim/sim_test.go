@@ -253,3 +253,27 @@ func TestReportIsReadable(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 }
+
+// TestCopiesAgeByPushes lets two daemons of one slot take builds of one program in turn.
+func TestCopiesAgeByPushes(t *testing.T) {
+	for name, c := range map[string]struct {
+		push []int
+		want float64 // seconds of the last build, which runs where the first did
+	}{
+		"a build of the same push leaves other copies up to date": {push: []int{1, 1, 1}, want: 10},
+		"a copy that missed a push loses 2% of the gain":          {push: []int{1, 2, 3}, want: 10 + .02*290},
+		"a push that was overtaken makes nobody old":              {push: []int{2, 1, 2}, want: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &Workload{Daemons: 2, Slots: 1, DiskBytes: 1e12, EndSeconds: 3000, PrimedFactor: 1}
+			w.Programs = []Program{{Keys: []scheduler.KeyUse{{ID: 1, Gain: 1}}, WarmSeconds: 10, ColdSeconds: 300}}
+			for i, push := range c.push {
+				w.Builds = append(w.Builds, Build{Push: push, ArriveSeconds: 1000 * float64(i), WarmSeconds: 10, ColdSeconds: 300})
+			}
+			w.WarmUpSeconds = 2000 // only the last is measured
+			if r := finish(t, w, RoundRobin()); math.Abs(r.MeanSeconds-c.want) > 1e-9 {
+				t.Errorf("takes %.2fs, want %.2fs", r.MeanSeconds, c.want)
+			}
+		})
+	}
+}

@@ -44,11 +44,11 @@ type Case struct {
 type Trace func() (io.ReadCloser, error)
 
 // Suite lists the workloads. days is the length of the generated ones, of which the first two fifths are warm-up. Without a trace a small one is
-// generated, so the recorded workloads have the same names and meaning with less weight.
-func Suite(days float64, trace Trace) []Case {
+// generated, so the recorded workloads have the same names and meaning with less weight. All that is drawn follows from seed.
+func Suite(days float64, seed uint64, trace Trace) []Case {
 	gen := func(name string, change func(*Generated), then ...func(*Workload)) Case {
 		return Case{name, func() (*Workload, error) {
-			g := Generated{Name: name, Seed: 1, Daemons: 50, Slots: 4, Programs: 2000, Utilisation: .35, Zipf: .9, ColdRatio: 4, Days: days, WarmUpDays: days * 2 / 5}
+			g := Generated{Name: name, Seed: seed, Daemons: 50, Slots: 4, Programs: 2000, Utilisation: .35, Zipf: .9, ColdRatio: 4, Days: days, WarmUpDays: days * 2 / 5}
 			change(&g)
 			w := Generate(g)
 			for _, f := range then {
@@ -60,7 +60,7 @@ func Suite(days float64, trace Trace) []Case {
 	noon := days*day*2/5 + 3600
 	small := func(g *Generated) { g.Daemons, g.Programs = 12, 500 }
 	priming := func(g *Generated) { g.Priming = true }
-	churn := func(w *Workload) { w.Churn(36, 1) }
+	churn := func(w *Workload) { w.Churn(36, seed) }
 	stated := func(w *Workload) { w.Stated() }
 	cases := []Case{
 		gen("stated-a", func(*Generated) {}, stated),
@@ -71,8 +71,8 @@ func Suite(days float64, trace Trace) []Case {
 		gen("u35-priming", priming),
 		gen("u25-churn", func(g *Generated) { g.Utilisation = .25 }, churn),
 		gen("u35-priming-churn", priming, churn),
-		gen("n12-burst", small, func(w *Workload) { w.Burst(10, noon, noon+600, 1) }),
-		gen("n12-stampede", small, func(w *Workload) { w.Stampede(7, 100, noon, 1) }),
+		gen("n12-burst", small, func(w *Workload) { w.Burst(10, noon, noon+600, seed) }),
+		gen("n12-stampede", small, func(w *Workload) { w.Stampede(7, 100, noon, seed) }),
 		gen("n12-flap", small, func(w *Workload) { w.Flap(3, noon, noon+6*3600) }),
 		gen("n12-biased", small, func(w *Workload) { w.EstimateBias = 3 }),
 		gen("n12-locked", func(g *Generated) { small(g); g.Sharing = scheduler.Locked }),
@@ -85,11 +85,11 @@ func Suite(days float64, trace Trace) []Case {
 		cases = append(cases, gen(fmt.Sprintf("load-%d", u), func(g *Generated) { small(g); g.Utilisation = float64(u) / 100 }),
 			gen(fmt.Sprintf("load-%d-priming", u), func(g *Generated) { small(g); g.Utilisation = float64(u) / 100; g.Priming = true }))
 	}
-	return append(cases, recordedCases(trace)...)
+	return append(cases, recordedCases(seed, trace)...)
 }
 
 // recordedCases are the workloads made of the trace.
-func recordedCases(trace Trace) []Case {
+func recordedCases(seed uint64, trace Trace) []Case {
 	recorded := func(name string, daemons int, priming bool, then ...func(*Workload)) Case {
 		return Case{name, func() (*Workload, error) {
 			in, err := trace()
@@ -97,7 +97,7 @@ func recordedCases(trace Trace) []Case {
 				return nil, err
 			}
 			defer in.Close()
-			w, err := Recorded(in, daemons, 4, priming, 1)
+			w, err := Recorded(in, daemons, 4, priming, seed)
 			if err != nil {
 				return nil, fmt.Errorf("workload %s: %w", name, err)
 			}
@@ -108,11 +108,11 @@ func recordedCases(trace Trace) []Case {
 			return w, nil
 		}}
 	}
-	churn := func(w *Workload) { w.Churn(36, 1) }
-	stated := func(w *Workload) { w.Stated() }
+	churn := func(w *Workload) { w.Churn(36, seed) }
+	stated := func(w *Workload) { w.Stated().StatedVolumes() }
 	return []Case{
 		recorded("stated-d-trace", 30, false, stated),
-		recorded("stated-e-trace-priming-churn", 30, true, churn, stated),
+		recorded("stated-e-trace-priming-churn", 30, true, func(w *Workload) { w.Churn(24, seed) }, stated),
 		recorded("trace", 30, false),
 		recorded("trace-churn", 30, false, churn),
 		recorded("trace-priming", 30, true),

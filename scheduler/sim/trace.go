@@ -25,7 +25,7 @@ const tracedDiskBytes = 4e12
 
 // Recorded reads a recording: tab-separated lines, optionally gzipped, of seconds since the year's start, project, branch, duration in seconds
 // summed over jobs, and number of jobs. A build's cold length is duration/jobs; its program is the project within its lane. What the recording
-// does not say is drawn as in Generate: cold/warm ratio and copy size by program. Every lane of the same project has the same draw.
+// does not say is drawn as in Generate: cold/warm ratio and copy size by program. Each build is a push of its own, because jobs are inside a build. Every lane of the same project has the same draw.
 func Recorded(r io.Reader, daemons int, slots int32, priming bool, seed uint64) (*Workload, error) {
 	in, err := plain(r)
 	if err != nil {
@@ -57,7 +57,8 @@ func Recorded(r io.Reader, daemons int, slots int32, priming bool, seed uint64) 
 		sums[program] += math.Log(cold)
 		counts[program]++
 		ratio := w.Programs[program].ColdSeconds // set to the ratio until lengths are known
-		w.Builds = append(w.Builds, Build{Program: program, ArriveSeconds: at - float64(lane)*laneDays*day, ColdSeconds: cold, WarmSeconds: cold / ratio})
+		w.pushes++
+		w.Builds = append(w.Builds, Build{Program: program, Push: w.pushes, ArriveSeconds: at - float64(lane)*laneDays*day, ColdSeconds: cold, WarmSeconds: cold / ratio})
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read recording: %w", err)

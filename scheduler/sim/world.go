@@ -287,12 +287,12 @@ func (w *World) end(r *run) {
 	p := &w.Workload.Programs[b.Program]
 	for k := range p.Keys {
 		c := w.content(p.Keys[k].ID)
-		c.version++
+		version := c.saw(b.Push)
 		c.built = true
 		if x := c.on(r.At); x != nil && r.epoch == d.Epoch {
 			x.users--
 			x.making = false
-			x.version = c.version
+			x.version = max(x.version, version)
 			x.usedAt = w.Now
 			if x.users == 0 {
 				x.endsAt = 0

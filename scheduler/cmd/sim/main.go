@@ -26,6 +26,7 @@ func main() {
 	flag.StringVar(&o.policies, "policies", ".", "regular expression of policies to run")
 	flag.StringVar(&o.params, "params", "{}", `JSON object of scheduler parameters that differ from the defaults, for example {"priceSlope": 0.2}`)
 	flag.Float64Var(&o.days, "days", 1.25, "length of generated workloads in days, the first two fifths being warm-up")
+	flag.Uint64Var(&o.seed, "seed", 1, "what the drawn parts of all workloads follow from")
 	flag.Parse()
 	if err := o.run(os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "sim:", err)
@@ -36,6 +37,7 @@ func main() {
 type options struct {
 	out, trace, workloads, policies, params string
 	days                                    float64
+	seed                                    uint64
 }
 
 func (o *options) run(log io.Writer) error {
@@ -55,7 +57,7 @@ func (o *options) run(log io.Writer) error {
 		return fmt.Errorf("-params: %w", err)
 	}
 	var results []*sim.Result
-	for _, c := range sim.Suite(o.days, o.open(log)) {
+	for _, c := range sim.Suite(o.days, o.seed, o.open(log)) {
 		if !workloads.MatchString(c.Name) {
 			continue
 		}
