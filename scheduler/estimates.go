@@ -10,8 +10,9 @@ import "math"
 type Estimates struct {
 	byKey   map[KeyID]*lengths
 	byScope map[string]*lengths
-	stale   mean // of the part of the gain lost per version
 	noise   mean // of how far warm builds are from their key's mean, as logarithms
+	// What is lost per version is the slope that these two make; see ObserveStale.
+	staleCross, staleSquare mean
 }
 
 // lengths are the running means of one key or scope, all of logarithms. The ratio is of pairs: a cold build beside the warm ones around it, because
@@ -150,21 +151,29 @@ func (e *Estimates) pairNoise() float64 {
 	return 2 * amount * amount * math.Pi / 2
 }
 
-// ObserveStale learns from a build on a copy that was behind versions old: what part of the gain each version cost.
+// staleVersions is how many versions behind count at most: what a copy loses is not linear for ever.
+const staleVersions = 25
+
+// ObserveStale learns from a build on a copy that was behind versions old: what part of the gain each version cost. Lengths vary much more than copies
+// age. So it fits one slope to all such builds, the excess over the warm length against versions times gain, both in warm lengths; and an excess below zero
+// counts too, or half of the noise would be taken for age.
 func (e *Estimates) ObserveStale(behind uint32, seconds, warmSeconds, coldSeconds float64) {
-	if behind == 0 || coldSeconds <= warmSeconds {
+	if behind == 0 || warmSeconds <= 0 || coldSeconds <= warmSeconds {
 		return
 	}
-	lost := (seconds - warmSeconds) / (coldSeconds - warmSeconds)
-	e.stale.add(min(max(lost, 0), 1)/float64(behind), scopeAlpha)
+	gain := coldSeconds/warmSeconds - 1
+	x := min(float64(behind), staleVersions) * gain
+	excess := seconds/warmSeconds*math.Exp(-e.pairNoise()/4) - 1 // estimates are medians, and the mean of lengths is above: by half of one build's variance
+	e.staleSquare.add(x*x, scopeAlpha)
+	e.staleCross.add(x*min(excess, gain), scopeAlpha)
 }
 
-// StalePerVersion is what was learned by ObserveStale, or the prior. It takes tens of builds to outweigh the prior, because lengths vary
-// much more than freshness.
+// StalePerVersion is what was learned by ObserveStale, or the prior. It takes tens of builds to outweigh the prior.
 func (e *Estimates) StalePerVersion(p *Params) float64 {
-	const trust = 20
-	n := float64(min(e.stale.n, 200))
-	return (n*e.stale.value + trust*p.StalePerVersion) / (n + trust)
+	const trust = 20 * 9 // as of 20 builds that are one version behind and four times as long without caches
+	n := float64(min(e.staleCross.n, 200))
+	slope := (n*e.staleCross.value + trust*p.StalePerVersion) / (n*e.staleSquare.value + trust)
+	return min(max(slope, 0), 1)
 }
 
 // Forget drops a key that is no longer built.
