@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
@@ -221,11 +222,13 @@ func (b *bench) measureCopies(out map[string]float64) {
 // run before and after them: a machine's speed changes.
 func (b *bench) measureCopy(first, other *site, image, id string, note func(name string, seconds float64)) {
 	tar := b.tarZstd(first, image, id).Seconds()
+	unix.Sync()
 	took, e := b.take(first, "bench/"+id, v1alpha1.SnapshotPushed)
 	if e.Bytes < 220e6 {
 		b.t.Fatalf("the mount %s has %d bytes", id, e.Bytes)
 	}
 	note("snapshotSeconds", took.Seconds())
+	unix.Sync()
 	began := time.Now()
 	statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch", []daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil, false)
 	primed := time.Since(began)
@@ -260,6 +263,7 @@ func (b *bench) tarZstd(s *site, image, id string) time.Duration {
 	if err := os.Remove(found[0]); err != nil {
 		b.t.Fatal(err)
 	}
+	unix.Sync() // what the disk has still to take of others' work
 	began := time.Now()
 	cmd := exec.Command("sh", "-c", "tar -C \"$1\" -cf - . | zstd -1 -q -f -o \"$2\"", "sh", tree, filepath.Join(b.t.TempDir(), "tree.tar.zst"))
 	if text, err := cmd.CombinedOutput(); err != nil {
