@@ -5,35 +5,35 @@ package scheduler
 // Candidates remembers the rendezvous order of keys across placements and follows membership changes for a fraction of the work of
 // starting over: a daemon that joins is tried against each remembered order, and only orders that lose a daemon are worked out again.
 type Candidates struct {
-	of      map[KeyID]*ranks
+	of      keyMap[ranks]
 	members map[DaemonID]uint32 // weights, as of the last Follow
 }
 
 // NewCandidates remembers nothing yet.
 func NewCandidates() *Candidates {
-	return &Candidates{of: map[KeyID]*ranks{}}
+	return &Candidates{}
 }
 
 // Learn remembers the order of key in v, which must be the view last followed.
 func (c *Candidates) Learn(v *View, key KeyID) {
-	if c.of[key] == nil {
+	if c.of.get(key) == nil {
 		r := new(ranks)
 		v.ranking.top(key, maxRanks, r)
-		c.of[key] = r
+		c.of.put(key, r)
 	}
 }
 
 // Forget drops a key that is no longer built.
-func (c *Candidates) Forget(key KeyID) { delete(c.of, key) }
+func (c *Candidates) Forget(key KeyID) { c.of.remove(key) }
 
 // Len is the number of keys remembered.
-func (c *Candidates) Len() int { return len(c.of) }
+func (c *Candidates) Len() int { return c.of.n }
 
 // Follow brings every remembered order to the membership of v and makes v use them.
 func (c *Candidates) Follow(v *View) {
 	joined, lost := c.changes(v)
 	weighted := len(v.ranking.classes) > 1
-	for key, r := range c.of {
+	for key, r := range c.of.all() {
 		if c.stale(r, lost, v, weighted) {
 			v.ranking.top(key, maxRanks, r)
 			continue

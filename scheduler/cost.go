@@ -20,7 +20,16 @@ type weighing struct {
 	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
 	held       [maxKeys]*holding
 	ahead      outlook
-	bare       float64 // cost on a daemon that holds none of the keys and pulls at Params' rate, apart from its rank and what it gains later builds; 0 if unknown
+	barren     bool // bare is known,
+	bare       bare // which is what a daemon costs that holds none of the keys and pulls at Params' rate
+}
+
+// bare is the part of a bid that the daemon's state has no influence on.
+type bare struct {
+	setup, service, price float64
+	newBytes              int64
+	mode                  Mode
+	prime                 uint8
 }
 
 // weigh prepares r.
@@ -31,39 +40,62 @@ func (w *weighing) weigh(v *View, r *Request, p *Params) {
 	w.price = p.price(w.load)
 	w.stay = w.load >= p.StayLoad && p.overdue(r)
 	w.keys = min(len(r.Keys), maxKeys)
+	for k := range w.keys {
+		w.held[k] = v.Ledger.keys.get(r.Keys[k].ID)
+	}
+	w.shareGain()
+	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
+}
+
+// shareGain divides what a warm build saves among the keys.
+func (w *weighing) shareGain() {
+	saved := w.cold - w.warm
+	if w.keys == 1 {
+		w.gain[0] = saved
+		return
+	}
 	sum := 0.0
 	for k := range w.keys {
-		sum += max(r.Keys[k].Gain, 0)
-		w.held[k] = v.Ledger.keys[r.Keys[k].ID]
+		sum += max(w.r.Keys[k].Gain, 0)
 	}
 	for k := range w.keys {
 		part := 1 / float64(w.keys)
 		if sum > 0 {
-			part = max(r.Keys[k].Gain, 0) / sum
+			part = max(w.r.Keys[k].Gain, 0) / sum
 		}
-		w.gain[k] = part * (w.cold - w.warm)
+		w.gain[k] = part * saved
 	}
-	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
 }
 
-// bareCost works out bare, unless a key is too small for its holders to be gone after: they would undercut it unseen.
-func (w *weighing) bareCost() {
+// bareBid works out what daemons that hold none of the keys have in common, once all that hold one were offered. It leaves it unknown where a key is too
+// small for its holders to be gone after: they would not be known to hold it.
+func (w *weighing) bareBid() {
 	if w.keys == 0 {
 		return
 	}
 	none := Daemon{}
-	extra := 0.0
+	b := &w.bare
 	for k := range w.keys {
 		if w.small(k) {
 			return
 		}
-		setup, service, _ := w.fill(k, 0, &none)
-		extra += setup + service
+		setup, service, primed := w.fill(k, 0, &none)
+		b.setup += setup
+		b.service += service
+		if primed {
+			b.prime |= 1 << k
+		}
+		b.newBytes += w.r.Keys[k].Bytes
 	}
-	w.bare = w.warm + extra
+	if b.prime&1 != 0 {
+		b.mode = Primed
+	}
+	b.service += w.warm
+	extra := b.setup + b.service - w.warm
 	if !w.waived {
-		w.bare += w.price * extra
+		b.price = w.price * extra
 	}
+	w.barren = true
 }
 
 // small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys lead.
@@ -72,12 +104,15 @@ func (w *weighing) small(k int) bool { return w.gain[k] < 0.05*(w.cold-w.warm) }
 // hopeless reports whether the daemon of this rank, which holds none of the keys, can neither be chosen nor be the runner-up, so that it need not
 // be weighed.
 func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
-	if w.bare <= 0 || d.PullBytesPerSecond > w.p.PullBytesPerSecond || !c.run.exists || !c.second.exists {
+	run, second := c.of(c.run), c.of(c.second)
+	if !w.barren || d.PullBytesPerSecond > w.p.PullBytesPerSecond || !run.exists || !second.exists {
 		return false
 	}
-	beyond := max(c.run.total, c.second.total)
-	ranked := w.bare + w.p.RankSeconds*float64(rank-1)
-	most := paidShare * (w.bare - w.warm)
+	beyond := max(run.total, second.total)
+	b := &w.bare
+	cost := b.setup + b.service + b.price
+	ranked := cost + w.p.RankSeconds*float64(rank-1)
+	most := paidShare * (cost - w.warm)
 	return ranked > beyond && (ranked-most > beyond || ranked-w.hope(most) > beyond)
 }
 
@@ -114,15 +149,19 @@ type found struct {
 	present      bool    // a copy takes up space there already
 }
 
-// find looks for key k on d.
-func (w *weighing) find(k int, d *Daemon) found {
-	use := &w.r.Keys[k]
-	var c *Copy
+// copyOn is the copy of key k on d, or nil.
+func (w *weighing) copyOn(k int, d *Daemon) *Copy {
 	if h := w.held[k]; h != nil {
 		if i, ok := h.find(d.ID); ok && h.copies[i].Epoch == d.Epoch {
-			c = &h.copies[i]
+			return &h.copies[i]
 		}
 	}
+	return nil
+}
+
+// find is what there is of key k on d, where c is its copy, if the ledger knows one.
+func (w *weighing) find(k int, d *Daemon, c *Copy) found {
+	use := &w.r.Keys[k]
 	endsAt, users := w.v.assumed.of(use.ID, d.ID)
 	if c == nil && users == 0 {
 		return found{}
@@ -169,54 +208,79 @@ func (w *weighing) freshness(k int, c *Copy) float64 {
 	}
 }
 
-// option fills o with the best way of running the request on the daemon at position at, which passed standing.
-func (w *weighing) option(at, rank int32, o *Option) {
+// bid fills b with the best way of running the request on the daemon at position at, which passed standing. first is the primary key's copy there, or
+// nil; others are looked for.
+func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 	d := &w.v.Daemons[at]
-	*o = Option{Daemon: d.ID, Name: d.Name, At: at, Rank: rank}
-	c := &o.Cost
-	c.WaitSeconds = d.slotWait(w.v.NowSeconds, w.p)
-	c.ServiceSeconds = w.warm
+	wait := d.slotWait(w.v.NowSeconds, w.p)
+	setup, service := 0.0, w.warm
 	var newBytes int64
 	if w.keys == 0 {
-		c.ServiceSeconds = w.cold
+		service = w.cold
 	}
+	b.mode, b.prime = Cold, 0
 	primaryPresent := false
 	for k := range w.keys {
-		f := w.find(k, d)
-		c.WaitSeconds = max(c.WaitSeconds, f.readySeconds)
+		c := first
+		if k > 0 {
+			c = w.copyOn(k, d)
+		}
+		f := w.find(k, d, c)
+		if f.readySeconds > wait {
+			wait = f.readySeconds
+		}
 		if k == 0 {
 			primaryPresent = f.present
 			if f.fresh > 0 {
-				o.Mode = Warm
+				b.mode = Warm
 			}
 		}
-		setup, service, primed := w.fill(k, f.fresh, d)
-		c.SetupSeconds += setup
-		c.ServiceSeconds += service
+		s, more, primed := w.fill(k, f.fresh, d)
+		setup += s
+		service += more
 		if primed {
-			o.Prime |= 1 << k
+			b.prime |= 1 << k
 			if k == 0 {
-				o.Mode = Primed
+				b.mode = Primed
 			}
 		}
 		if !f.present {
 			newBytes += w.r.Keys[k].Bytes
 		}
 	}
+	price := 0.0
 	if !w.waived || primaryPresent {
-		c.PriceSeconds = w.price * (c.SetupSeconds + c.ServiceSeconds - w.warm)
+		price = w.price * (setup + service - w.warm)
 	}
+	w.finish(at, rank, wait, setup, service, price, newBytes, b)
+}
+
+// barrenBid is bid for a daemon that holds none of the keys and pulls at Params' rate.
+func (w *weighing) barrenBid(at, rank int32, b *bid) {
+	x := &w.bare
+	b.mode, b.prime = x.mode, x.prime
+	w.finish(at, rank, w.v.Daemons[at].slotWait(w.v.NowSeconds, w.p), x.setup, x.service, x.price, x.newBytes, b)
+}
+
+// finish adds what depends on the daemon's state beside its copies, and the sum.
+func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, newBytes int64, b *bid) {
+	d := &w.v.Daemons[at]
+	evict, future := 0.0, 0.0
 	if over := newBytes - d.FreeBytes; over > 0 && newBytes > 0 {
-		c.EvictSeconds = float64(over) / 1e9 * d.EvictSecondsPerGB
+		evict = float64(over) / 1e9 * d.EvictSecondsPerGB
 	}
 	if w.keys > 0 {
-		extra := c.SetupSeconds + c.ServiceSeconds - w.warm
-		c.FutureSeconds = w.future(at, d, paidShare*(extra+c.PriceSeconds+c.EvictSeconds))
+		future = w.future(at, d, paidShare*(setup+service-w.warm+price+evict))
 	}
-	c.RankSeconds = w.p.RankSeconds * float64(rank-1)
-	if rank == 0 {
-		c.RankSeconds = w.p.RankSeconds * weighedRanks
+	ranked := w.p.RankSeconds * weighedRanks
+	if rank > 0 {
+		ranked = w.p.RankSeconds * float64(rank-1)
 	}
+	c := &b.cost // field by field, and not read again: a Cost put together elsewhere and copied takes longer than the arithmetic
+	c.WaitSeconds, c.SetupSeconds, c.ServiceSeconds = wait, setup, service
+	c.PriceSeconds, c.EvictSeconds, c.FutureSeconds, c.RankSeconds = price, evict, future, ranked
+	b.total = wait + setup + service + price + evict + future + ranked
+	b.daemon, b.at, b.rank, b.startable, b.exists = d.ID, at, rank, wait <= 0, true
 }
 
 // fill is what key k adds to set-up and service when a copy of the given freshness is there: what is missing is either done again or primed,

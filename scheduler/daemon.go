@@ -92,7 +92,9 @@ func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
 		soonest = p.UnknownSeconds
 	}
 	for i := range d.Busy {
-		soonest = min(soonest, d.Busy[i].remaining(nowSeconds, p))
+		if left := d.Busy[i].remaining(nowSeconds, p); left < soonest {
+			soonest = left
+		}
 	}
 	return soonest
 }
@@ -101,6 +103,12 @@ func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
 // tail, so the longer it has run already, the longer it is likely to go on. Without that, builds whose length was underrated keep everyone
 // betting on a slot that does not come free.
 func (b *Busy) remaining(nowSeconds float64, p *Params) float64 {
-	left := b.EndsAtSeconds - nowSeconds
-	return max(left, p.OverdueShare*max(b.ExpectedSeconds, b.ExpectedSeconds-left))
+	left, whole := b.EndsAtSeconds-nowSeconds, b.ExpectedSeconds
+	if left < 0 {
+		whole -= left
+	}
+	if least := p.OverdueShare * whole; least > left {
+		return least
+	}
+	return left
 }

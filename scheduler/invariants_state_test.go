@@ -192,7 +192,7 @@ func TestCandidatesFollow(t *testing.T) {
 				c.Learn(v, key)
 				var want ranks
 				v.ranking.top(key, maxRanks, &want)
-				if diff := cmp.Diff(want.of[:want.n], c.of[key].of[:c.of[key].n], cmp.AllowUnexported(ranked{})); diff != "" {
+				if diff := cmp.Diff(want.of[:want.n], c.of.get(key).of[:c.of.get(key).n], cmp.AllowUnexported(ranked{})); diff != "" {
 					t.Fatalf("(-want +got):\n%s", diff)
 				}
 			}

@@ -222,10 +222,10 @@ func TestNoPointlessWaitOrSpill(t *testing.T) {
 			if standing(&v.Daemons[at], &r) != Fits {
 				continue
 			}
-			var o Option
-			weighed.option(int32(at), 0, &o)
-			if cost, chosen := o.Cost.Total()-o.Cost.RankSeconds, got.Chosen.Cost.Total(); cost < chosen-.01 {
-				t.Fatalf("%s would cost %.2fs, but: %s (%.2fs)", o.Name, cost, got.String(), chosen)
+			var o bid
+			weighed.bid(int32(at), 0, weighed.copyOn(0, &v.Daemons[at]), &o)
+			if cost, chosen := o.total-o.cost.RankSeconds, got.Chosen.Cost.Total(); cost < chosen-.01 {
+				t.Fatalf("%s would cost %.2fs, but: %s (%.2fs)", v.Daemons[at].Name, cost, got.String(), chosen)
 			}
 		}
 	})

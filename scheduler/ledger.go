@@ -48,7 +48,7 @@ type Copy struct {
 // Ledger is the belief about which daemon holds which key. It is only a belief: losing all or part of it makes builds slower, never wrong.
 // Copies are found by identity and epoch, so a daemon that comes back with its volume finds them again, and one with a new volume does not.
 type Ledger struct {
-	keys map[KeyID]*holding
+	keys keyMap[holding]
 }
 
 // holding is all that is known of one key; copies are sorted by daemon.
@@ -60,11 +60,11 @@ type holding struct {
 }
 
 // NewLedger is a ledger that knows nothing.
-func NewLedger() *Ledger { return &Ledger{keys: map[KeyID]*holding{}} }
+func NewLedger() *Ledger { return &Ledger{} }
 
 // Copies returns the copies of key, sorted by daemon. The slice is the ledger's own: valid until its next change, not to be written.
 func (l *Ledger) Copies(key KeyID) []Copy {
-	if h := l.keys[key]; h != nil {
+	if h := l.keys.get(key); h != nil {
 		return h.copies
 	}
 	return nil
@@ -72,7 +72,7 @@ func (l *Ledger) Copies(key KeyID) []Copy {
 
 // Version is how many builds of key ended well.
 func (l *Ledger) Version(key KeyID) uint32 {
-	if h := l.keys[key]; h != nil {
+	if h := l.keys.get(key); h != nil {
 		return h.version
 	}
 	return 0
@@ -105,7 +105,7 @@ func (l *Ledger) Begin(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds, ends
 // copy that was there before, and forgets one that the build was only making. bytes is the copy's size, 0 if not known. An end in another epoch than
 // the copy's says nothing about it.
 func (l *Ledger) End(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds float64, success bool, bytes int64) {
-	h := l.keys[key]
+	h := l.keys.get(key)
 	if h == nil {
 		return
 	}
@@ -132,7 +132,7 @@ func (l *Ledger) End(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds float64
 
 // Drop forgets a copy, for example because the daemon evicted it.
 func (l *Ledger) Drop(key KeyID, daemon DaemonID) {
-	if h := l.keys[key]; h != nil {
+	if h := l.keys.get(key); h != nil {
 		if i, found := h.find(daemon); found {
 			h.copies = slices.Delete(h.copies, i, i+1)
 		}
@@ -141,14 +141,14 @@ func (l *Ledger) Drop(key KeyID, daemon DaemonID) {
 
 // DropDaemon forgets everything on a daemon whose volume is gone.
 func (l *Ledger) DropDaemon(daemon DaemonID) {
-	for key := range l.keys {
+	for key := range l.keys.all() {
 		l.Drop(key, daemon)
 	}
 }
 
 // Doubt marks the confirmed copies on a daemon Unverified, after it was out of sight. Builds and inventories confirm them again.
 func (l *Ledger) Doubt(daemon DaemonID) {
-	for _, h := range l.keys {
+	for _, h := range l.keys.all() {
 		if i, found := h.find(daemon); found && h.copies[i].State == Confirmed {
 			h.copies[i].State = Unverified
 		}
@@ -157,7 +157,7 @@ func (l *Ledger) Doubt(daemon DaemonID) {
 
 // Expire gives up pending copies whose time is over.
 func (l *Ledger) Expire(nowSeconds float64) {
-	for _, h := range l.keys {
+	for _, h := range l.keys.all() {
 		h.copies = slices.DeleteFunc(h.copies, func(c Copy) bool {
 			return c.State == Pending && c.ExpiresAtSeconds <= nowSeconds
 		})
@@ -167,24 +167,24 @@ func (l *Ledger) Expire(nowSeconds float64) {
 // WantReplicas sets how many copies of key are worth having; 0 and 1 are the same. While fewer exist, a build of the key that spills to another daemon
 // pays no price for the extra work, because its copy is wanted.
 func (l *Ledger) WantReplicas(key KeyID, replicas int32) {
-	if h := l.keys[key]; h != nil || replicas > 1 {
+	if h := l.keys.get(key); h != nil || replicas > 1 {
 		l.hold(key).replicas = replicas
 	}
 }
 
 // SetRate sets how many builds of key are expected a second; 0 means that it is not known. It is what a copy is worth to later builds.
 func (l *Ledger) SetRate(key KeyID, perSecond float64) {
-	if h := l.keys[key]; h != nil {
+	if h := l.keys.get(key); h != nil {
 		h.perSecond = perSecond
 	}
 }
 
 // hold finds or makes the entry of key.
 func (l *Ledger) hold(key KeyID) *holding {
-	h := l.keys[key]
+	h := l.keys.get(key)
 	if h == nil {
 		h = &holding{}
-		l.keys[key] = h
+		l.keys.put(key, h)
 	}
 	return h
 }

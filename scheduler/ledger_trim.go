@@ -4,9 +4,5 @@ package scheduler
 
 // Trim forgets keys that nobody holds and of which no more than one copy is wanted, to bound memory where one ledger is kept for long.
 func (l *Ledger) Trim() {
-	for key, h := range l.keys {
-		if len(h.copies) == 0 && h.replicas <= 1 {
-			delete(l.keys, key)
-		}
-	}
+	l.keys.removeIf(func(h *holding) bool { return len(h.copies) == 0 && h.replicas <= 1 })
 }

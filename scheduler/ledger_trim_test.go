@@ -16,7 +16,7 @@ func TestTrimForgetsOnlyWhatNobodyHoldsOrWants(t *testing.T) {
 	l.Drop(4, 7)
 	l.Trim()
 	for key, want := range map[KeyID]bool{1: true, 2: false, 3: true, 4: false} {
-		if _, kept := l.keys[key]; kept != want {
+		if kept := l.keys.get(key) != nil; kept != want {
 			t.Errorf("key %d is kept: %v, want %v", key, kept, want)
 		}
 	}

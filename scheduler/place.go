@@ -4,8 +4,7 @@ package scheduler
 
 // Place picks the daemon for r out of v, or says that waiting for one is cheaper than any that is free now. If no daemon can start r now, it
 // returns the decision with its forecast and a *NoFitError that says why. It changes nothing and, without an error, allocates nothing.
-func Place(v *View, r *Request, p *Params) (Decision, error) {
-	var d Decision
+func Place(v *View, r *Request, p *Params) (d Decision, err error) {
 	place(v, r, p, &d)
 	if d.Action == NoFit {
 		d.Refused = refusals(v, r)
@@ -13,13 +12,15 @@ func Place(v *View, r *Request, p *Params) (Decision, error) {
 	return d, d.Err()
 }
 
-// bid is an Option in short, for comparing.
+// bid is an Option without its name, for comparing: it has no pointers, which makes it cheap to write.
 type bid struct {
 	total     float64
+	cost      Cost
 	daemon    DaemonID
 	at        int32
 	rank      int32 // 0: beyond the ranks looked at
 	mode      Mode
+	prime     uint8
 	startable bool // a slot and every lock are free now
 	exists    bool
 }
@@ -35,54 +36,67 @@ func (b *bid) better(than *bid) bool {
 	return b.daemon < than.daemon
 }
 
-// choice collects the best bids.
-type choice struct {
-	run, wait bid  // the best that can start now, and the best that cannot
-	second    bid  // the best of all the others
-	holders   int  // daemons seen that hold the primary key and take builds
-	down      int  // those that hold it and take none
-	held      bool // a cold start was possible and not allowed
+// put writes the option that the bid stands for.
+func (b *bid) put(v *View, o *Option) {
+	o.Daemon, o.Name, o.At, o.Rank, o.Mode, o.Prime = b.daemon, v.Daemons[b.at].Name, b.at, b.rank, b.mode, b.prime
+	to, c := &o.Cost, &b.cost
+	to.WaitSeconds, to.SetupSeconds, to.ServiceSeconds = c.WaitSeconds, c.SetupSeconds, c.ServiceSeconds
+	to.PriceSeconds, to.EvictSeconds, to.FutureSeconds, to.RankSeconds = c.PriceSeconds, c.EvictSeconds, c.FutureSeconds, c.RankSeconds
 }
 
-// offer takes one bid into account. Offering a daemon twice is harmless.
-func (c *choice) offer(b *bid) {
-	best := &c.wait
+// choice collects the best bids. They are told apart by their places in slot, so that none is ever copied.
+type choice struct {
+	slot      [4]bid
+	run, wait uint8 // the best that can start now, and the best that cannot
+	second    uint8 // the best of all the others
+	spare     uint8 // where the next one is worked out
+	holders   int   // daemons seen that hold the primary key and take builds
+	down      int   // those that hold it and take none
+	held      bool  // a cold start was possible and not allowed
+}
+
+// start gives each role a place. The zero choice is not ready for use.
+func (c *choice) start() { c.wait, c.second, c.spare = 1, 2, 3 }
+
+// of is the bid in a place.
+func (c *choice) of(place uint8) *bid { return &c.slot[place&3] }
+
+// offer takes the spare bid into account. Offering a daemon twice is harmless.
+func (c *choice) offer() {
+	b, best := c.of(c.spare), &c.wait
 	if b.startable {
 		best = &c.run
 	}
-	switch {
-	case best.exists && best.daemon == b.daemon:
-	case b.better(best):
-		c.pass(best)
-		*best = *b
-	default:
-		c.pass(b)
+	x := c.of(*best)
+	if x.exists && x.daemon == b.daemon {
+		return
+	}
+	if b.better(x) {
+		*best, c.spare = c.spare, *best
+		b = x
+	}
+	if b.exists && b.better(c.of(c.second)) {
+		c.second, c.spare = c.spare, c.second
 	}
 }
 
-// pass makes b the runner-up if it beats the present one.
-func (c *choice) pass(b *bid) {
-	if b.exists && b.better(&c.second) {
-		c.second = *b
-	}
-}
-
-// place is Place into a decision of the caller's, without the error value and the count of refusals.
+// place is Place into a decision of the caller's, which must be zero, without the error value and the count of refusals.
 func place(v *View, r *Request, p *Params, out *Decision) {
 	var w weighing
 	w.weigh(v, r, p)
-	*out = Decision{UID: r.UID, Load: w.load, Price: w.price, Daemons: len(v.Daemons)}
+	out.UID, out.Load, out.Price, out.Daemons = r.UID, w.load, w.price, len(v.Daemons)
 	var order ranks
 	head := v.order(r, &order)
 	var c choice
+	c.start()
 	seen := w.holders(head, &c)
-	w.bareCost()
+	w.bareBid()
 	for i := range min(head.n, weighedRanks) {
 		if at := head.of[i].at; seen&(1<<i) == 0 && !w.hopeless(&v.Daemons[at], int32(i+1), &c) {
-			w.consider(at, int32(i+1), &c)
+			w.beyond(at, int32(i+1), &c)
 		}
 	}
-	if !c.run.exists && v.open > 0 && !w.further(head, &c) {
+	if !c.of(c.run).exists && v.open > 0 && !w.further(head, &c) {
 		w.anywhere(&c)
 	}
 	conclude(&w, &c, out)
@@ -92,7 +106,7 @@ func place(v *View, r *Request, p *Params, out *Decision) {
 func (v *View) order(r *Request, scratch *ranks) *ranks {
 	key := r.primary()
 	if v.Candidates != nil {
-		if known := v.Candidates.of[key]; known != nil {
+		if known := v.Candidates.of.get(key); known != nil {
 			return known
 		}
 	}
@@ -124,7 +138,8 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 			continue
 		}
 		for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
-			seen |= w.offerHolder(w.v.must(a.item[i-1].daemon), k, head, c)
+			at := w.v.must(a.item[i-1].daemon)
+			seen |= w.offerHolder(at, k, w.copyOn(0, &w.v.Daemons[at]), head, c)
 		}
 	}
 	return seen
@@ -136,11 +151,14 @@ func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uin
 	if !known || w.v.Daemons[at].Epoch != copied.Epoch {
 		return 0
 	}
-	return w.offerHolder(at, k, head, c)
+	if k > 0 {
+		copied = w.copyOn(0, &w.v.Daemons[at])
+	}
+	return w.offerHolder(at, k, copied, head, c)
 }
 
-// offerHolder offers the daemon at position at as one that holds key k.
-func (w *weighing) offerHolder(at int32, k int, head *ranks, c *choice) (seen uint16) {
+// offerHolder offers the daemon at position at as one that holds key k. first is the primary key's copy there, or nil.
+func (w *weighing) offerHolder(at int32, k int, first *Copy, head *ranks, c *choice) (seen uint16) {
 	rank := int32(0)
 	for i := range min(head.n, weighedRanks) {
 		if head.of[i].at == at {
@@ -148,7 +166,7 @@ func (w *weighing) offerHolder(at int32, k int, head *ranks, c *choice) (seen ui
 			break
 		}
 	}
-	if up := w.consider(at, rank, c); k == 0 && up {
+	if up := w.consider(at, rank, first, c); k == 0 && up {
 		c.holders++
 	} else if k == 0 {
 		c.down++
@@ -156,20 +174,37 @@ func (w *weighing) offerHolder(at int32, k int, head *ranks, c *choice) (seen ui
 	return seen
 }
 
-// consider offers the daemon at position at if it may take the request now or later, and says whether it may.
-func (w *weighing) consider(at, rank int32, c *choice) bool {
+// beyond offers a daemon that is none of the holders.
+func (w *weighing) beyond(at, rank int32, c *choice) {
+	d := &w.v.Daemons[at]
+	if !w.barren || d.PullBytesPerSecond > 0 && d.PullBytesPerSecond != w.p.PullBytesPerSecond {
+		w.consider(at, rank, w.copyOn(0, d), c)
+	} else if standing(d, w.r) == Fits {
+		b := c.of(c.spare)
+		w.barrenBid(at, rank, b)
+		w.accept(b, c)
+	}
+}
+
+// consider offers the daemon at position at if it may take the request now or later, and says whether it may. first is the primary key's copy there, or
+// nil.
+func (w *weighing) consider(at, rank int32, first *Copy, c *choice) bool {
 	if standing(&w.v.Daemons[at], w.r) != Fits {
 		return false
 	}
-	var o Option
-	w.option(at, rank, &o)
-	b := bid{total: o.Cost.Total(), daemon: o.Daemon, at: at, rank: rank, mode: o.Mode, startable: o.Cost.WaitSeconds <= 0, exists: true}
+	b := c.of(c.spare)
+	w.bid(at, rank, first, b)
+	w.accept(b, c)
+	return true
+}
+
+// accept offers the spare bid, unless it is a cold start that is not allowed.
+func (w *weighing) accept(b *bid, c *choice) {
 	if w.stay && b.mode == Cold && c.holders > 0 {
 		c.held = c.held || b.startable
-		return true
+		return
 	}
-	c.offer(&b)
-	return true
+	c.offer()
 }
 
 // further is anywhere within the ranks that are remembered beyond those weighed. It says whether it found one.
@@ -177,7 +212,7 @@ func (w *weighing) further(head *ranks, c *choice) bool {
 	for i := weighedRanks; i < head.n; i++ {
 		d := &w.v.Daemons[head.of[i].at]
 		if refusal(d, w.r) == Fits && !w.locked(d) {
-			return w.consider(head.of[i].at, 0, c)
+			return w.consider(head.of[i].at, 0, w.copyOn(0, d), c)
 		}
 	}
 	return false
@@ -203,14 +238,14 @@ func (w *weighing) anywhere(c *choice) {
 		best, bestAt = x, int32(i)
 	}
 	if bestAt >= 0 {
-		w.consider(bestAt, 0, c)
+		w.consider(bestAt, 0, w.copyOn(0, &w.v.Daemons[bestAt]), c)
 	}
 }
 
 // locked reports whether a key of the request keeps it from starting on d, whatever slots are free.
 func (w *weighing) locked(d *Daemon) bool {
 	for k := range w.keys {
-		if w.find(k, d).readySeconds > 0 {
+		if w.find(k, d, w.copyOn(k, d)).readySeconds > 0 {
 			return true
 		}
 	}
@@ -219,34 +254,37 @@ func (w *weighing) locked(d *Daemon) bool {
 
 // conclude turns the best bids into the decision.
 func conclude(w *weighing, c *choice, out *Decision) {
-	chosen := c.wait
+	run, wait, second := c.of(c.run), c.of(c.wait), c.of(c.second)
+	chosen, other := wait, run
 	switch {
-	case !c.run.exists:
+	case !run.exists:
 		out.Action, out.Why = NoFit, NoDaemonFits
-		if c.wait.exists && (w.v.Daemons[c.wait.at].free() > 0 || c.held) {
+		if wait.exists && (w.v.Daemons[wait.at].free() > 0 || c.held) {
 			out.Action, out.Why = Wait, WaitsForWarmDaemon // for a lock rather than a slot, or by being overdue
 		}
-	case c.wait.exists && c.wait.better(&c.run):
+	case wait.exists && wait.better(run):
 		out.Action, out.Why = Wait, WaitsForWarmDaemon
-		c.pass(&c.run)
 	default:
-		out.Action, out.Why, chosen = Run, why(w, c), c.run
-		c.pass(&c.wait)
+		out.Action, out.Why = Run, why(w, c, run)
+		chosen, other = run, wait
+	}
+	if other.exists && other.better(second) {
+		second = other
 	}
 	if chosen.exists {
-		w.option(chosen.at, chosen.rank, &out.Chosen)
+		chosen.put(w.v, &out.Chosen)
 	}
-	if c.second.exists {
-		w.option(c.second.at, c.second.rank, &out.RunnerUp)
+	if second.exists {
+		second.put(w.v, &out.RunnerUp)
 	}
 }
 
-// why names the reason for running on c.run.
-func why(w *weighing, c *choice) Why {
+// why names the reason for running as bid.
+func why(w *weighing, c *choice, run *bid) Why {
 	switch {
 	case w.keys == 0:
 		return NoCaches
-	case c.run.mode == Warm:
+	case run.mode == Warm:
 		return WarmDaemon
 	case c.holders > 0 && w.waived:
 		return NewReplica
@@ -254,7 +292,7 @@ func why(w *weighing, c *choice) Why {
 		return Spilled
 	case c.down > 0:
 		return HolderDown
-	case c.run.rank == 1:
+	case run.rank == 1:
 		return HomeDaemon
 	default:
 		return NextInRank

@@ -65,7 +65,7 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 		return plans
 	}
 	replicas := 1
-	if h := now.Ledger.keys[d.Key]; h != nil {
+	if h := now.Ledger.keys.get(d.Key); h != nil {
 		replicas = max(1, int(h.replicas))
 	}
 	before := old.takers(d.Key, replicas)
@@ -116,7 +116,7 @@ func (v *View) reachable(key KeyID) bool {
 
 // keeps reports whether daemon's copy of key is good enough, or too lately touched, to be primed again.
 func (v *View) keeps(key KeyID, daemon *Daemon, b Budget) bool {
-	h := v.Ledger.keys[key]
+	h := v.Ledger.keys.get(key)
 	if h == nil {
 		return false
 	}

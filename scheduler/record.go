@@ -51,7 +51,7 @@ func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Recor
 		r.Queue = append(r.Queue, q)
 		for k := range q.Keys {
 			key := q.Keys[k].ID
-			if h := v.Ledger.keys[key]; h != nil && !seen[key] {
+			if h := v.Ledger.keys.get(key); h != nil && !seen[key] {
 				seen[key] = true
 				r.Keys = append(r.Keys, KeyEntry{Key: key, Version: h.version, Replicas: h.replicas, PerSecond: h.perSecond, Copies: slices.Clone(h.copies)})
 			}

@@ -55,6 +55,7 @@ func round(v *View, queue []Request, p *Params, tell func(scratch *View, at int,
 	var d Decision
 	serve(turns(queue, p), queue, shares, func(t turn) (float64, bool) {
 		r := &queue[t.at]
+		d = Decision{}
 		place(&scratch, r, p, &d)
 		d.Overdue = t.overdue
 		given := scratch.assume(r, &d)

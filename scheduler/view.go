@@ -30,9 +30,10 @@ type View struct {
 	starts  []int32
 	shift   uint
 	assumed assumptions
-	slots   int64 // of daemons that take builds
-	busy    int64 // running and reserved there
-	open    int64 // builds that could start now
+	slots   int64   // of daemons that take builds
+	perSlot float64 // 1/slots
+	busy    int64   // running and reserved there
+	open    int64   // builds that could start now
 }
 
 // NewView orders a copy of daemons and puts a ledger beside them; nil is a ledger that knows nothing. It refuses two daemons of one
@@ -79,6 +80,7 @@ func (v *View) Recount() {
 		v.busy += int64(d.Running + d.Reserved)
 		v.open += int64(max(d.free(), 0))
 	}
+	v.perSlot = 1 / float64(v.slots) // not used without slots
 }
 
 // Position is the place of a daemon in Daemons, or false if it is not in the fleet.
@@ -128,10 +130,10 @@ func (v *View) Load() float64 {
 	if v.slots == 0 {
 		return 1
 	}
-	taken := float64(v.busy) / float64(v.slots)
+	taken := float64(v.busy) * v.perSlot
 	squared := taken * taken
 	fourth := squared * squared
-	return taken + float64(v.Queued)/float64(v.slots)*fourth*fourth
+	return taken + float64(v.Queued)*v.perSlot*fourth*fourth
 }
 
 // assumptions are placements of the round under way, of which the ledger does not know yet, as lists by key.
