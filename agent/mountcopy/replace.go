@@ -12,7 +12,7 @@ import (
 // reuse makes the new tree's files out of those that the mount holds already, by other names for them, and returns the paths of the rest. Only files that
 // are the same in all respects count, so that nothing about the old tree changes. same says that the whole tree is.
 func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error) {
-	have, _, err := scan(mount)
+	have, _, err := scan(ctx, mount)
 	if err != nil {
 		return false, err
 	}

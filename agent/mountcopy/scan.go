@@ -3,6 +3,7 @@
 package mountcopy
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -24,11 +25,45 @@ const whiteout = ".wh."
 
 // scan lists the tree at root without reading its files: sums are empty. Sockets are left out, as they mean nothing once their process is gone. It
 // returns the stamps of all entries too.
-func scan(root string) (index, []stamp, error) {
-	var ix index
-	var stamps []stamp
+func scan(ctx context.Context, root string) (index, []stamp, error) {
+	names, err := namesIn(root)
+	if err != nil {
+		return nil, nil, err
+	}
 	recent := time.Now().Add(-clockStep).UnixNano()
+	all := make([]scanned, len(names))
+	err = each(ctx, len(names), func(i int, _ []byte) (err error) {
+		all[i], err = lookAt(root, names[i])
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	ix, stamps := make(index, 0, len(all)), make([]stamp, 0, len(all))
 	first := map[[2]uint64]string{} // path by device and inode, of files with several names
+	for i := range all {
+		s := &all[i]
+		if s.Kind == "" {
+			continue
+		}
+		if s.at.Changed >= recent {
+			s.at = stamp{} // a later change could have the same time
+		}
+		if s.several {
+			if other, seen := first[s.inode]; seen {
+				s.entry = entry{Path: s.Path, Kind: hardlink, Link: other}
+			} else {
+				first[s.inode] = s.Path
+			}
+		}
+		ix, stamps = append(ix, s.entry), append(stamps, s.at)
+	}
+	return ix, stamps, nil
+}
+
+// namesIn lists the paths below root, which is ".", parents before what is in them.
+func namesIn(root string) ([]string, error) {
+	var names []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -49,55 +84,52 @@ func scan(root string) (index, []stamp, error) {
 		if strings.HasPrefix(d.Name(), whiteout) {
 			return fmt.Errorf("%q can't be held in an image: names that begin with %q mean deletions there", rel, whiteout)
 		}
-		e, at, err := entryAt(path, rel, first)
-		if e.Kind != "" {
-			if at.Changed >= recent {
-				at = stamp{} // a later change could have the same time
-			}
-			ix, stamps = append(ix, e), append(stamps, at)
-		}
-		return err
+		names = append(names, rel)
+		return nil
 	})
-	return ix, stamps, err
+	return names, err
 }
 
-// entryAt describes one name, with no kind for a socket.
-func entryAt(path, rel string, first map[[2]uint64]string) (e entry, at stamp, err error) {
+// scanned is what one name is. Which of several names of a file comes first is not known yet.
+type scanned struct {
+	entry
+	at      stamp
+	several bool
+	inode   [2]uint64 // device and inode
+}
+
+// lookAt describes one name, with no kind for a socket.
+func lookAt(root, rel string) (s scanned, err error) {
+	path := filepath.Join(root, rel)
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
-		return e, at, &fs.PathError{Op: "lstat", Path: rel, Err: err}
+		return s, &fs.PathError{Op: "lstat", Path: rel, Err: err}
 	}
-	at = stamp{Changed: st.Ctim.Nano(), Inode: st.Ino}
-	e = entry{Path: rel, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Modified: st.Mtim.Nano()}
+	s.at = stamp{Changed: st.Ctim.Nano(), Inode: st.Ino}
+	s.entry = entry{Path: rel, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Modified: st.Mtim.Nano()}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		e.Kind = dir
+		s.Kind = dir
 	case unix.S_IFREG:
-		e.Kind, e.Size = file, st.Size
+		s.Kind, s.Size = file, st.Size
 	case unix.S_IFLNK:
-		e.Kind, e.Mode = symlink, 0
-		e.Link, err = os.Readlink(path)
+		s.Kind, s.Mode = symlink, 0
+		s.Link, err = os.Readlink(path)
 	case unix.S_IFIFO:
-		e.Kind = fifo
+		s.Kind = fifo
 	case unix.S_IFCHR:
-		e.Kind, e.Device = char, st.Rdev
+		s.Kind, s.Device = char, st.Rdev
 	case unix.S_IFBLK:
-		e.Kind, e.Device = block, st.Rdev
+		s.Kind, s.Device = block, st.Rdev
 	default:
-		return entry{}, at, nil
+		return scanned{}, nil
 	}
 	if err != nil {
-		return entry{}, at, err
+		return s, err
 	}
-	if st.Nlink > 1 && e.Kind != dir {
-		id := [2]uint64{st.Dev, st.Ino}
-		if other, seen := first[id]; seen {
-			return entry{Path: rel, Kind: hardlink, Link: other}, at, nil
-		}
-		first[id] = rel
-	}
-	e.Xattrs, err = xattrsOf(path)
-	return e, at, err
+	s.several, s.inode = st.Nlink > 1 && s.Kind != dir, [2]uint64{st.Dev, st.Ino}
+	s.Xattrs, err = xattrsOf(path)
+	return s, err
 }
 
 // xattrsOf reads the extended attributes of a name, nil when it has none.
@@ -155,32 +187,28 @@ func readThrough(path string, size int64, buf []byte, w io.Writer) (string, erro
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// readWhole reads a file into memory, with the sum of its bytes.
+// readWhole reads a file into memory, with the sum of its bytes. The memory has room for one byte more.
 func readWhole(path string, into []byte) (sum string, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // an os.File would cost three system calls more
 	if err != nil {
 		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	var more [1]byte
-	for rest := into; ; {
-		at := rest
-		if len(at) == 0 {
-			at = more[:]
-		}
-		n, err := unix.Read(fd, at)
+	for at := 0; ; { // with room for one byte more, the last read shows the end too
+		n, err := unix.Read(fd, into[at:len(into)+1])
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return "", &fs.PathError{Op: "read", Path: path, Err: err}
-		case (n == 0) != (len(rest) == 0):
-			return "", changedWhileRead(path)
-		case n == 0:
+		}
+		switch at += n; {
+		case at == len(into):
 			hash := sha256.Sum256(into)
 			return hex.EncodeToString(hash[:]), nil
+		case at > len(into) || n == 0:
+			return "", changedWhileRead(path)
 		}
-		rest = rest[n:]
 	}
 }
 

@@ -47,7 +47,7 @@ type Result struct {
 
 // Digest names the tree of a mount.
 func Digest(ctx context.Context, root string) (Result, error) {
-	ix, _, err := scan(root)
+	ix, _, err := scan(ctx, root)
 	if err == nil {
 		err = each(ctx, len(ix), func(i int, buf []byte) error { return ix.sum(i, root, buf) })
 	}
@@ -80,7 +80,7 @@ type Options struct {
 // next one. Files are read only if their inodes were changed since the base, and written only if their bytes differ too, so that a small change costs
 // little.
 func Snapshot(ctx context.Context, mount string, o Options, layer func() io.WriteCloser) (Result, error) {
-	now, stamps, err := scan(mount)
+	now, stamps, err := scan(ctx, mount)
 	if err != nil {
 		return Result{}, err
 	}
@@ -276,14 +276,14 @@ func (s *snapshot) load(i int, buf []byte) (l loaded, err error) {
 }
 
 // texts are buffers for small files: new memory costs more than what is done with it.
-var texts = sync.Pool{New: func() any { return new([smallFile]byte) }}
+var texts = sync.Pool{New: func() any { return new([smallFile + 1]byte) }}
 
 // takeText takes a buffer for a small file of n bytes, which giveText gives back.
-func takeText(n int) []byte { return texts.Get().(*[smallFile]byte)[:n] }
+func takeText(n int) []byte { return texts.Get().(*[smallFile + 1]byte)[:n] }
 
 func giveText(text []byte) {
 	if text != nil {
-		texts.Put((*[smallFile]byte)(text[:smallFile]))
+		texts.Put((*[smallFile + 1]byte)(text[:smallFile+1]))
 	}
 }
 
