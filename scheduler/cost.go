@@ -84,6 +84,7 @@ func (w *weighing) bareBid() {
 		b.service += service
 		if primed {
 			b.prime |= 1 << k
+			b.price += w.pullPrice(k)
 		}
 		b.newBytes += w.r.Keys[k].Bytes
 	}
@@ -93,7 +94,7 @@ func (w *weighing) bareBid() {
 	b.service += w.warm
 	extra := b.setup + b.service - w.warm
 	if !w.waived {
-		b.price = w.price * extra
+		b.price += w.price * extra
 	}
 	w.barren = true
 }
@@ -213,7 +214,7 @@ func (w *weighing) freshness(k int, c *Copy) float64 {
 func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 	d := &w.v.Daemons[at]
 	wait := d.slotWait(w.v.NowSeconds, w.p)
-	setup, service := 0.0, w.warm
+	setup, service, price := 0.0, w.warm, 0.0
 	var newBytes int64
 	if w.keys == 0 {
 		service = w.cold
@@ -240,6 +241,7 @@ func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 		service += more
 		if primed {
 			b.prime |= 1 << k
+			price += w.pullPrice(k)
 			if k == 0 {
 				b.mode = Primed
 			}
@@ -248,9 +250,8 @@ func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 			newBytes += w.r.Keys[k].Bytes
 		}
 	}
-	price := 0.0
 	if !w.waived || primaryPresent {
-		price = w.price * (setup + service - w.warm)
+		price += w.price * (setup + service - w.warm)
 	}
 	w.finish(at, rank, wait, setup, service, price, newBytes, b)
 }
@@ -283,8 +284,11 @@ func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, n
 	b.daemon, b.at, b.rank, b.startable, b.exists = d.ID, at, rank, wait <= 0, true
 }
 
+// pullPrice is what others lose by pulling key k.
+func (w *weighing) pullPrice(k int) float64 { return w.p.PullSecondsPerGB * float64(w.r.Keys[k].SnapshotBytes) / 1e9 }
+
 // fill is what key k adds to set-up and service when a copy of the given freshness is there: what is missing is either done again or primed,
-// whichever takes less time.
+// whichever takes less time, where pulling must also be worth its price.
 func (w *weighing) fill(k int, fresh float64, d *Daemon) (setupSeconds, serviceSeconds float64, primed bool) {
 	use := &w.r.Keys[k]
 	missing := w.gain[k] * (1 - fresh)
@@ -297,7 +301,7 @@ func (w *weighing) fill(k int, fresh float64, d *Daemon) (setupSeconds, serviceS
 	}
 	setup := w.p.PrimeFixedSeconds + float64(use.SnapshotBytes)/rate
 	service := w.gain[k]*(1-use.SnapshotFresh) + (w.p.PrimedFactor-1)*w.warm/float64(w.keys)
-	if setup+service < missing {
+	if setup+service+w.pullPrice(k) < missing {
 		return setup, service, true
 	}
 	return 0, missing, false

@@ -94,7 +94,7 @@ type Cost struct {
 	WaitSeconds    float64 `json:"waitSeconds"`    // until it can start
 	SetupSeconds   float64 `json:"setupSeconds"`   // bringing caches in
 	ServiceSeconds float64 `json:"serviceSeconds"` // the build itself, with the caches it finds
-	PriceSeconds   float64 `json:"priceSeconds"`   // what others lose by its taking longer than a warm build
+	PriceSeconds   float64 `json:"priceSeconds"`   // what others lose by its taking longer than a warm build, and by the bytes it pulls
 	EvictSeconds   float64 `json:"evictSeconds"`   // what later builds lose by what it evicts
 	FutureSeconds  float64 `json:"futureSeconds"`  // what later builds of the key lose, or gain, by the copy that this one makes
 	RankSeconds    float64 `json:"rankSeconds"`    // ties fall towards home

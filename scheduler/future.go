@@ -37,7 +37,7 @@ type outlook struct {
 	known  bool
 	builds float64 // how many of them within the horizon
 	spill  float64 // what each would take longer by making a copy elsewhere, in seconds
-	keep   float64 // what sharing the builds between two copies costs each: every build leaves the other copies behind
+	keep   float64 // what sharing the builds between two copies is expected to cost each: every build leaves the other copies behind
 	n      int
 	holder [maxLooked]lookedAt // the best first
 }
@@ -67,7 +67,7 @@ func (w *weighing) foresee() *outlook {
 	}
 	none := Daemon{}
 	setup, service, _ := w.fill(0, 0, &none)
-	o.spill, o.keep = setup+service, w.p.StalePerVersion*w.gain[0]
+	o.spill, o.keep = setup+service, w.p.KeepShare*w.p.StalePerVersion*w.gain[0]
 	if h != nil {
 		for i := range h.copies {
 			if at, within := w.reach(&h.copies[i]); within {

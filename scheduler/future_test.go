@@ -71,3 +71,34 @@ func TestOneShortColdBuildDoesNotMakeCachesWorthless(t *testing.T) {
 		t.Errorf("warm %.0fs, cold %.0fs: one pair must not outweigh the prior ratio", warm, cold)
 	}
 }
+
+// TestASecondCopyIsKeptUpToDate looks at a key that a crowded full daemon holds, of which two more builds are expected, in a fleet that is busy everywhere.
+func TestASecondCopyIsKeptUpToDate(t *testing.T) {
+	for name, c := range map[string]struct {
+		keep float64
+		want Action
+	}{
+		"what later builds lose by it does not count": {keep: 0, want: Run},
+		"what later builds lose by it is too much":    {keep: 10, want: Wait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request("b", "app")
+			v := viewOf(t, fleet(4, 2), nil)
+			for i := range v.Daemons {
+				v.Daemons[i].Utilisation, v.Daemons[i].TypicalSeconds = .5, 100
+			}
+			d := &v.Daemons[Ranks(v, r.Keys[0].ID, 1)[0]]
+			d.Utilisation, d.Running = .9, 2
+			d.Busy = []Busy{{EndsAtSeconds: 20, ExpectedSeconds: 60}, {EndsAtSeconds: 30, ExpectedSeconds: 60}}
+			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: d.ID})
+			v.Ledger.SetRate(r.Keys[0].ID, .00026)
+			v.Recount()
+			p := DefaultParams()
+			p.KeepShare, p.StalePerVersion = c.keep, .1
+			got, err := Place(v, &r, &p)
+			if err != nil || got.Action != c.want {
+				t.Errorf("got %s, want %s: %s (%v)", got.Action, c.want, got.String(), err)
+			}
+		})
+	}
+}

@@ -17,16 +17,19 @@ type Params struct {
 	PriceFull  float64 `json:"priceFull"`
 
 	// Later builds of a key are thought of for HorizonSeconds, UnknownBuilds of them where the key's rate is not known. Crowding scales what a
-	// build is expected to wait for a daemon of some utilisation; see crowd.
+	// build is expected to wait for a daemon of some utilisation; see crowd. KeepShare is the part of what each build leaves a second copy behind that is
+	// counted against making one: builds go to the newest copy that is free.
 	HorizonSeconds float64 `json:"horizonSeconds"`
 	UnknownBuilds  float64 `json:"unknownBuilds"`
 	Crowding       float64 `json:"crowding"`
+	KeepShare      float64 `json:"keepShare"`
 
 	// Priming takes PrimeFixedSeconds and the bytes at the daemon's pull rate, PullBytesPerSecond where that is unknown; a
-	// build on a primed daemon takes PrimedFactor times as long as a warm one.
+	// build on a primed daemon takes PrimedFactor times as long as a warm one. PullSecondsPerGB is what pulling a GB (1e9 bytes) costs others.
 	PrimeFixedSeconds  float64 `json:"primeFixedSeconds"`
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond"`
 	PrimedFactor       float64 `json:"primedFactor"`
+	PullSecondsPerGB   float64 `json:"pullSecondsPerGB"`
 
 	// JoinLoses is what a build loses that runs beside the one that makes its copy, as a part of what that one still takes: 1 if it finds the copy
 	// only when that ends, 0 if they share all work.
@@ -56,13 +59,14 @@ func DefaultParams() Params {
 	return Params{
 		RankSeconds: 0.001, // far below any real difference: only breaks ties
 
-		PriceSlope: 1, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
+		PriceSlope: 0.5, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
 
-		HorizonSeconds: 4 * 3600, UnknownBuilds: 2, Crowding: 1,
+		HorizonSeconds: 2 * 3600, UnknownBuilds: 2, Crowding: 1.4, KeepShare: 0.25,
 
 		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
 		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured
 		PrimedFactor:       1.1, // what an imported cache misses of a real one
+		PullSecondsPerGB:   1,   // a fifth of what it takes: saves a tenth of the bytes and costs no time that could be measured
 
 		JoinLoses: 1, // careful: BuildKit shares the steps under way, but builds differ
 
@@ -71,20 +75,20 @@ func DefaultParams() Params {
 
 		OverdueFactor: 2, OverdueSeconds: 120, StayLoad: 0.85,
 
-		PriorColdSeconds: 183,  // exp(5.21), the median of recorded builds
-		PriorColdRatio:   4,    // middle of the published 2x to 40x, on the careful side
-		UnknownSeconds:   177,  // median of recorded builds
-		OverdueShare:     0.15, // of the time it has run
+		PriorColdSeconds: 183, // exp(5.21), the median of recorded builds
+		PriorColdRatio:   4,   // middle of the published 2x to 40x, on the careful side
+		UnknownSeconds:   177, // median of recorded builds
+		OverdueShare:     0.4, // of the time it has run: more than lengths vary by, because a bet on a slot that stays taken costs more than a copy
 	}
 }
 
 // Validate says which value is out of its range.
 func (p *Params) Validate() error {
 	switch {
-	case p.RankSeconds < 0, p.PriceSlope < 0, p.PriceSteep < 0, p.PriceFull < 0, p.PrimeFixedSeconds < 0, p.StalePerVersion < 0:
+	case p.RankSeconds < 0, p.PriceSlope < 0, p.PriceSteep < 0, p.PriceFull < 0, p.PrimeFixedSeconds < 0, p.PullSecondsPerGB < 0, p.StalePerVersion < 0:
 		return fmt.Errorf("a cost is negative: every cost and price must be at least 0")
-	case p.HorizonSeconds < 0, p.UnknownBuilds < 0, p.Crowding < 0:
-		return fmt.Errorf("a look ahead is negative: horizonSeconds, unknownBuilds and crowding must be at least 0")
+	case p.HorizonSeconds < 0, p.UnknownBuilds < 0, p.Crowding < 0, p.KeepShare < 0:
+		return fmt.Errorf("a look ahead is negative: horizonSeconds, unknownBuilds, crowding and keepShare must be at least 0")
 	case p.PriceKnee <= 0 || p.PriceKnee >= 1:
 		return fmt.Errorf("priceKnee is %g, want between 0 and 1", p.PriceKnee)
 	case p.PullBytesPerSecond <= 0:

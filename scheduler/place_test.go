@@ -89,3 +89,31 @@ func TestPlace(t *testing.T) {
 		})
 	}
 }
+
+// TestBytesHaveAPrice offers a build a copy that is a tenth behind and a snapshot that takes hardly less time to bring in.
+func TestBytesHaveAPrice(t *testing.T) {
+	for name, c := range map[string]struct {
+		secondsPerGB float64
+		want         Mode
+		price        float64
+	}{
+		"bytes that cost nothing are pulled for a small gain":    {secondsPerGB: 0, want: Primed, price: 0},
+		"bytes that cost little are pulled, and said to cost it": {secondsPerGB: .5, want: Primed, price: .5},
+		"bytes that cost more than they gain are not":            {secondsPerGB: 2, want: Warm, price: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := viewOf(t, fleet(1, 2), nil)
+			r := request("b", "app")
+			r.ColdSeconds = 140
+			r.Keys[0].SnapshotBytes, r.Keys[0].SnapshotFresh = 1e9, 1
+			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: 1, Version: 10})
+			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: v.Daemons[0].ID, Version: 5})
+			p := DefaultParams()
+			p.PriceSlope, p.PullSecondsPerGB, p.PrimedFactor = 0, c.secondsPerGB, 1.025 // 5 s, 5 s of pulling and 0.5 s, instead of 12 s
+			got, err := Place(v, &r, &p)
+			if err != nil || got.Chosen.Mode != c.want || got.Chosen.Cost.PriceSeconds != c.price {
+				t.Errorf("%s at a price of %gs, want %s at %gs: %s (%v)", got.Chosen.Mode, got.Chosen.Cost.PriceSeconds, c.want, c.price, got.String(), err)
+			}
+		})
+	}
+}
