@@ -55,11 +55,11 @@ func (m *mounts) run(ctx context.Context) {
 	looks := time.NewTicker(snapshotEvery)
 	defer looks.Stop()
 	for {
+		m.look(ctx) // at once: what was asked for before there were mounts is no request
 		select {
 		case <-ctx.Done():
 			return
 		case <-looks.C:
-			m.look(ctx)
 		}
 	}
 }
@@ -70,8 +70,7 @@ func (m *mounts) look(ctx context.Context) {
 	if cache == nil || m.inventory.client.Get(ctx, m.inventory.name(), bd) != nil {
 		return
 	}
-	request := cache.Annotations[v1alpha1.AnnotationSnapshotAt] + "|" + bd.Annotations[v1alpha1.AnnotationSnapshotAt]
-	m.must(m.State.Ask(request))
+	m.must(m.State.Ask(requestOf(cache, bd)))
 	if _, held := m.inventory.lease.Session(); !held || !m.inventory.isServing() {
 		return
 	}
@@ -79,6 +78,15 @@ func (m *mounts) look(ctx context.Context) {
 	for _, id := range m.Due(cache) {
 		m.take(ctx, cache, bd, id)
 	}
+}
+
+// requestOf is the annotations that ask for snapshots, empty when there is none.
+func requestOf(cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon) string {
+	all, one := cache.Annotations[v1alpha1.AnnotationSnapshotAt], bd.Annotations[v1alpha1.AnnotationSnapshotAt]
+	if all == "" && one == "" {
+		return ""
+	}
+	return all + "|" + one
 }
 
 // drain makes the snapshots that the shutdown of the daemon asks for, as far as they come before ctx is done.

@@ -160,6 +160,9 @@ func TestRequestsAreForWhatIsThere(t *testing.T) {
 
 	s = openState(t)
 	end(t, s, begin(t, s, "m"), true)
+	if ask(""); requested("m") {
+		t.Error("no request counts as one")
+	}
 	if ask("first"); !requested("m") {
 		t.Error("a request before the agent's first look does not count")
 	}

@@ -165,7 +165,7 @@ func (s *State) note(id string, change func(*Entry)) error {
 	return s.save()
 }
 
-// Ask takes the annotations' value. A new one asks for a snapshot of all mounts there are; an old one on a new volume finds none.
+// Ask takes the annotations' value, empty for none. A new one asks for a snapshot of all mounts there are; an old one on a new volume finds none.
 func (s *State) Ask(value string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +174,7 @@ func (s *State) Ask(value string) error {
 	}
 	s.content.Request = value
 	for id, e := range s.content.Mounts {
-		e.Requested = true
+		e.Requested = e.Requested || value != ""
 		s.content.Mounts[id] = e
 	}
 	return s.save()
