@@ -285,7 +285,9 @@ func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, n
 }
 
 // pullPrice is what others lose by pulling key k.
-func (w *weighing) pullPrice(k int) float64 { return w.p.PullSecondsPerGB * float64(w.r.Keys[k].SnapshotBytes) / 1e9 }
+func (w *weighing) pullPrice(k int) float64 {
+	return w.p.PullSecondsPerGB * float64(w.r.Keys[k].SnapshotBytes) / 1e9
+}
 
 // fill is what key k adds to set-up and service when a copy of the given freshness is there: what is missing is either done again or primed,
 // whichever takes less time, where pulling must also be worth its price.

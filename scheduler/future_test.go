@@ -94,7 +94,7 @@ func TestASecondCopyIsKeptUpToDate(t *testing.T) {
 			v.Ledger.SetRate(r.Keys[0].ID, .00026)
 			v.Recount()
 			p := DefaultParams()
-			p.KeepShare, p.StalePerVersion = c.keep, .1
+			p.KeepShare, p.StalePerVersion, p.HorizonSeconds, p.PriceSlope = c.keep, .1, 7200, .5
 			got, err := Place(v, &r, &p)
 			if err != nil || got.Action != c.want {
 				t.Errorf("got %s, want %s: %s (%v)", got.Action, c.want, got.String(), err)

@@ -59,14 +59,14 @@ func DefaultParams() Params {
 	return Params{
 		RankSeconds: 0.001, // far below any real difference: only breaks ties
 
-		PriceSlope: 0.5, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
+		PriceSlope: 0.3, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
 
-		HorizonSeconds: 2 * 3600, UnknownBuilds: 2, Crowding: 1.4, KeepShare: 0.25,
+		HorizonSeconds: 4 * 3600, UnknownBuilds: 2, Crowding: 1.4, KeepShare: 0.25,
 
 		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
 		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured
 		PrimedFactor:       1.1, // what an imported cache misses of a real one
-		PullSecondsPerGB:   1,   // a fifth of what it takes: saves a tenth of the bytes and costs no time that could be measured
+		PullSecondsPerGB:   2,   // two fifths of what it takes: saves a tenth of the bytes and costs hardly any time
 
 		JoinLoses: 1, // careful: BuildKit shares the steps under way, but builds differ
 

@@ -12,7 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/scheduler/sim"
@@ -65,23 +70,44 @@ func (o *options) run(log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		for _, p := range sim.Policies(params) {
-			if !policies.MatchString(p.Name) {
-				continue
-			}
-			start := time.Now()
-			r, err := sim.Run(w, p.Name, p.New())
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(log, "%s (%.1fs)\n", r, time.Since(start).Seconds())
-			results = append(results, r)
+		done, err := play(w, wanted(policies, params), log)
+		if err != nil {
+			return err
 		}
+		results = append(results, done...)
 		if err := o.write(results); err != nil { // after each workload, so that an interrupted run leaves what it has
 			return err
 		}
 	}
 	return nil
+}
+
+// wanted are the policies to run.
+func wanted(names *regexp.Regexp, params scheduler.Params) []sim.Named {
+	return slices.DeleteFunc(sim.Policies(params), func(p sim.Named) bool { return !names.MatchString(p.Name) })
+}
+
+// play runs policies on one workload, as many at a time as there are processors, and tells of each as it ends. Results are in the order of policies.
+func play(w *sim.Workload, policies []sim.Named, log io.Writer) ([]*sim.Result, error) {
+	results := make([]*sim.Result, len(policies))
+	var told sync.Mutex
+	var runs errgroup.Group
+	runs.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range policies {
+		runs.Go(func() error {
+			start := time.Now()
+			r, err := sim.Run(w, p.Name, p.New())
+			if err != nil {
+				return err
+			}
+			told.Lock()
+			defer told.Unlock()
+			fmt.Fprintf(log, "%s (%.1fs)\n", r, time.Since(start).Seconds())
+			results[i] = r
+			return nil
+		})
+	}
+	return results, runs.Wait()
 }
 
 // open is the recording, or a small generated one where there is none.
