@@ -48,6 +48,7 @@ func (c *Candidates) Follow(v *View) {
 		for i := range r.n {
 			r.of[i].at = v.must(r.of[i].id)
 		}
+		r.settle()
 	}
 	c.members = make(map[DaemonID]uint32, len(v.Daemons))
 	for i := range v.Daemons {

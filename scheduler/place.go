@@ -92,7 +92,7 @@ func place(v *View, r *Request, p *Params, out *Decision) {
 	seen := w.holders(head, &c)
 	w.bareBid()
 	for i := range min(head.n, weighedRanks) {
-		if at := head.of[i].at; seen&(1<<i) == 0 && !w.hopeless(&v.Daemons[at], int32(i+1), &c) {
+		if at := head.at[i]; seen&(1<<i) == 0 && !w.hopeless(&v.Daemons[at], int32(i+1), &c) {
 			w.beyond(at, int32(i+1), &c)
 		}
 	}
@@ -161,7 +161,7 @@ func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uin
 func (w *weighing) offerHolder(at int32, k int, first *Copy, head *ranks, c *choice) (seen uint16) {
 	rank := int32(0)
 	for i := range min(head.n, weighedRanks) {
-		if head.of[i].at == at {
+		if head.at[i] == at {
 			rank, seen = int32(i+1), 1<<i
 			break
 		}
@@ -210,9 +210,9 @@ func (w *weighing) accept(b *bid, c *choice) {
 // further is anywhere within the ranks that are remembered beyond those weighed. It says whether it found one.
 func (w *weighing) further(head *ranks, c *choice) bool {
 	for i := weighedRanks; i < head.n; i++ {
-		d := &w.v.Daemons[head.of[i].at]
+		d := &w.v.Daemons[head.at[i]]
 		if refusal(d, w.r) == Fits && !w.locked(d) {
-			return w.consider(head.of[i].at, 0, w.copyOn(0, d), c)
+			return w.consider(head.at[i], 0, w.copyOn(0, d), c)
 		}
 	}
 	return false

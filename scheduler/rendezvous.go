@@ -63,7 +63,15 @@ type ranked struct {
 // ranks is the head of a key's order, best first; only the first n entries count.
 type ranks struct {
 	n  int
+	at [maxRanks]int32 // of's, side by side: placements need no more
 	of [maxRanks]ranked
+}
+
+// settle brings at up to date with of.
+func (r *ranks) settle() {
+	for i := range r.n {
+		r.at[i] = r.of[i].at
+	}
 }
 
 // before is the total order of rendezvous: score, then affinity, then the smaller identity.
@@ -82,6 +90,7 @@ func (r *ranking) top(key KeyID, k int, out *ranks) {
 	out.n = 0
 	if len(r.classes) == 1 {
 		r.classes[0].top(key, k, out)
+		out.settle()
 		return
 	}
 	for c := range r.classes {
@@ -92,6 +101,7 @@ func (r *ranking) top(key KeyID, k int, out *ranks) {
 			out.insert(own.of[i], k)
 		}
 	}
+	out.settle()
 }
 
 // top is ranking.top within one weight, where integers suffice: affinity is a bijection of the identity, so no two are equal for one key. The few
