@@ -126,7 +126,7 @@ func newWriters(ctx context.Context, write func(task) error) *writers {
 				if err == nil {
 					err = write(t)
 				} else {
-					unix.Close(t.fd) //nolint:errcheck // the file is thrown away
+					unix.Close(t.fd) // and thrown away with the rest
 				}
 				if err != nil {
 					w.once.Do(func() { w.err = err; close(w.failed) })
