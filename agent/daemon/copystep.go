@@ -52,17 +52,16 @@ func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mod
 	// The step outlives ctx, to clean up.
 	jobCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	job := make(chan error, 1)
-	ended, end := context.WithCancel(ctx) // when ctx does, or the step
-	defer end()
+	ended, end := context.WithCancelCause(ctx) // when ctx does, or the step, or patience
+	defer end(nil)
 	go func() {
 		defer cancel()
 		_, err := d.client.Solve(jobCtx, def, client.SolveOpt{Internal: true}, nil)
 		job <- err
-		end()
+		end(nil)
 	}()
-	impatient := make(chan struct{})
 	if c.Patience > 0 {
-		defer time.AfterFunc(c.Patience, func() { close(impatient); l.Close() }).Stop()
+		defer time.AfterFunc(c.Patience, func() { end(ErrNotReached) }).Stop()
 	}
 	reached, talkErr := converse(ctx, ended, l, token, talk)
 	if !reached {
@@ -82,12 +81,8 @@ func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mod
 	if ctx.Err() != nil && talkErr != nil {
 		return context.Cause(ctx)
 	}
-	select {
-	case <-impatient:
-		if !reached {
-			return ErrNotReached
-		}
-	default:
+	if !reached && errors.Is(context.Cause(ended), ErrNotReached) {
+		return ErrNotReached
 	}
 	return explain(talkErr, err)
 }

@@ -43,7 +43,7 @@ func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layer
 	if err != nil {
 		return res, err
 	}
-	copied, copying := filepath.Join(mount, copiedName), filepath.Join(mount, copyingName)
+	copying := filepath.Join(mount, copyingName)
 	p := &priming{to: copying, ix: ix, layers: layers}
 	if len(names) > 0 {
 		if !replace {
@@ -60,13 +60,16 @@ func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layer
 		return res, errors.Join(err, os.RemoveAll(copying))
 	}
 	res.Written = p.written.Load()
-	if len(names) > 0 {
-		return res, replaceBy(mount, copying, ix)
+	if len(names) > 0 { // before the copy is known as whole it must be known that the rest is to leave
+		if err := os.Mkdir(filepath.Join(mount, leavingName), 0o700); err != nil {
+			return res, err
+		}
 	}
-	if err := os.Rename(copying, copied); err != nil {
+	if err := os.Rename(copying, filepath.Join(mount, copiedName)); err != nil {
 		return res, err
 	}
-	return res, finish(mount, copied, ix)
+	_, err = takeUp(mount, ix)
+	return res, err
 }
 
 // finish moves a whole copy into place. Called again after it was cut off, it goes on; a name that exists by then stays as it is.
@@ -94,7 +97,7 @@ func finish(mount, copied string, ix index) error {
 			}
 		}
 	}
-	return setRoot(mount, ix)
+	return nil
 }
 
 // setRoot gives the mount's own directory back what it is, after something was moved in or out of it.

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// reuse makes the new tree's files out of those that the mount holds already, by other names for them, and returns the paths of the rest. Only files that
-// are the same in all respects count, so that nothing about the old tree changes. same says that the whole tree is.
+// reuse finds the new tree's files that the mount holds already, for linkReused. Only files that are the same in all respects count, so that nothing about
+// the old tree changes. same says that the whole tree is.
 func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error) {
 	have, _, err := scan(ctx, mount)
 	if err != nil {
@@ -59,19 +59,7 @@ func (p *priming) linkReused() error {
 	return nil
 }
 
-// replaceBy puts a whole copy in place of what the mount holds. leavingName says from before the copy is known as whole that the rest is to leave.
-func replaceBy(mount, copying string, ix index) error {
-	if err := os.Mkdir(filepath.Join(mount, leavingName), 0o700); err != nil {
-		return err
-	}
-	if err := os.Rename(copying, filepath.Join(mount, copiedName)); err != nil {
-		return err
-	}
-	_, err := takeUp(mount, ix)
-	return err
-}
-
-// takeUp ends what an earlier Prime had begun when it was cut off: it finishes a whole copy, of which whole tells, and throws away the rest.
+// takeUp ends a Prime, and what an earlier one had begun when it was cut off: it puts a whole copy, of which whole tells, in place, and throws away the rest.
 func takeUp(mount string, ix index) (whole bool, err error) {
 	copied, leaving, left := filepath.Join(mount, copiedName), filepath.Join(mount, leavingName), filepath.Join(mount, leftName)
 	if _, err := os.Lstat(copied); err == nil {

@@ -173,9 +173,11 @@ func (s *State) Ask(value string) error {
 		return nil
 	}
 	s.content.Request = value
-	for id, e := range s.content.Mounts {
-		e.Requested = e.Requested || value != ""
-		s.content.Mounts[id] = e
+	if value != "" {
+		for id, e := range s.content.Mounts {
+			e.Requested = true
+			s.content.Mounts[id] = e
+		}
 	}
 	return s.save()
 }
