@@ -164,7 +164,7 @@ func (r *report) rings() error {
 	const keys = 100000
 	texts := make([]string, keys)
 	for i := range texts {
-		texts[i] = "/home/runner/work/project-" + strconv.Itoa(i)
+		texts[i] = "/home/ci/project-" + strconv.Itoa(i)
 	}
 	next := 0
 	lookUp := func(ring *hashring.HashRing) string {
