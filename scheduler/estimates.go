@@ -92,13 +92,15 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 	}
 }
 
-// pair is the ratio that the newest build shows, before it is added: a cold one beside the warm ones so far, or the first warm one beside the cold.
+// pair is the ratio that the newest build shows, before it is added: a cold one beside the warm ones so far, or the first warm one beside the cold. No
+// build is faster without its caches: a cold one that seems to be has ended early, and counts as equal. Taken for what it looks like it would be
+// proof that the key's caches are worth nothing, and outweigh the prior for good, since the key is run cold from then on.
 func (l *lengths) pair(mode Mode, x float64) (ratio float64, paired bool) {
 	switch {
 	case mode == Cold && l.warm.n > 0:
-		return x - l.warm.value, true
+		return max(x-l.warm.value, 0), true
 	case mode != Cold && l.warm.n == 0 && l.cold.n > 0:
-		return l.cold.value - x, true
+		return max(l.cold.value-x, 0), true
 	default:
 		return 0, false
 	}

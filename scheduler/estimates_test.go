@@ -30,3 +30,27 @@ func TestStalenessIsLearnedThroughNoise(t *testing.T) {
 		})
 	}
 }
+
+// TestAColdBuildThatEndedEarly must not teach that a key's caches are worth nothing.
+func TestAColdBuildThatEndedEarly(t *testing.T) {
+	for name, order := range map[string][]Mode{
+		"before all warm ones": {Cold, Warm, Warm},
+		"among warm ones":      {Warm, Warm, Cold},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, p := NewEstimates(), DefaultParams()
+			key := KeyOf("ns", "app")
+			for _, mode := range order {
+				seconds := 300.0
+				if mode == Cold {
+					seconds = 30
+				}
+				e.Observe(key, nil, mode, seconds, &p)
+			}
+			warm, cold := e.Expect(key, nil, &p)
+			if saved := cold - warm; saved < 60 || saved > 900 {
+				t.Errorf("warm %.0f s, cold %.0f s: caches save %.0f s, want 60 to 900 by the prior of 4", warm, cold, saved)
+			}
+		})
+	}
+}
