@@ -79,12 +79,12 @@ func (w *weighing) bareBid() {
 		if w.small(k) {
 			return
 		}
-		setup, service, primed := w.fill(k, 0, &none)
+		setup, service, price, primed := w.fill(k, found{}, &none)
 		b.setup += setup
 		b.service += service
+		b.price += price
 		if primed {
 			b.prime |= 1 << k
-			b.price += w.pullPrice(k)
 		}
 		b.newBytes += w.r.Keys[k].Bytes
 	}
@@ -147,7 +147,8 @@ func (w *weighing) copiesInReach() int32 {
 type found struct {
 	fresh        float64 // 0..1 of the gain
 	readySeconds float64 // until it can be used so
-	present      bool    // a copy takes up space there already
+	present      bool    // a copy takes up space there already,
+	whole        bool    // and is not still being made, so that bringing it up to date moves only what differs
 }
 
 // copyOn is the copy of key k on d, or nil.
@@ -173,6 +174,7 @@ func (w *weighing) find(k int, d *Daemon, c *Copy) found {
 		users += c.Users
 		endsAt = max(endsAt, c.ReleaseAtSeconds)
 		pending = c.State == Pending
+		f.whole = !pending
 		f.fresh = w.freshness(k, c)
 	}
 	if users == 0 {
@@ -236,12 +238,12 @@ func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 				b.mode = Warm
 			}
 		}
-		s, more, primed := w.fill(k, f.fresh, d)
+		s, more, pulls, primed := w.fill(k, f, d)
 		setup += s
 		service += more
+		price += pulls
 		if primed {
 			b.prime |= 1 << k
-			price += w.pullPrice(k)
 			if k == 0 {
 				b.mode = Primed
 			}
@@ -284,27 +286,27 @@ func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, n
 	b.daemon, b.at, b.rank, b.startable, b.exists = d.ID, at, rank, wait <= 0, true
 }
 
-// pullPrice is what others lose by pulling key k.
-func (w *weighing) pullPrice(k int) float64 {
-	return w.p.PullSecondsPerGB * float64(w.r.Keys[k].SnapshotBytes) / 1e9
-}
-
-// fill is what key k adds to set-up and service when a copy of the given freshness is there: what is missing is either done again or primed,
-// whichever takes less time, where pulling must also be worth its price.
-func (w *weighing) fill(k int, fresh float64, d *Daemon) (setupSeconds, serviceSeconds float64, primed bool) {
+// fill is what key k adds to set-up, service and price where f is what there is of it: what is missing is either done again or primed, whichever takes less
+// time, where pulling must also be worth its price. Bringing a copy up to date moves only the layers of the snapshot that have files it lacks.
+func (w *weighing) fill(k int, f found, d *Daemon) (setupSeconds, serviceSeconds, priceSeconds float64, primed bool) {
 	use := &w.r.Keys[k]
-	missing := w.gain[k] * (1 - fresh)
-	if use.SnapshotBytes <= 0 || use.SnapshotFresh <= fresh {
-		return 0, missing, false
+	missing := w.gain[k] * (1 - f.fresh)
+	if use.SnapshotBytes <= 0 || use.SnapshotFresh <= f.fresh {
+		return 0, missing, 0, false
+	}
+	bytes := float64(use.SnapshotBytes)
+	if f.whole {
+		bytes *= min(w.p.RefreshSpread*(use.SnapshotFresh-f.fresh), 1)
 	}
 	rate := d.PullBytesPerSecond
 	if rate <= 0 {
 		rate = w.p.PullBytesPerSecond
 	}
-	setup := w.p.PrimeFixedSeconds + float64(use.SnapshotBytes)/rate
+	setup := w.p.PrimeFixedSeconds + bytes/rate
 	service := w.gain[k]*(1-use.SnapshotFresh) + (w.p.PrimedFactor-1)*w.warm/float64(w.keys)
-	if setup+service+w.pullPrice(k) < missing {
-		return setup, service, true
+	price := w.p.PullSecondsPerGB * bytes / 1e9
+	if setup+service+price < missing {
+		return setup, service, price, true
 	}
-	return 0, missing, false
+	return 0, missing, 0, false
 }

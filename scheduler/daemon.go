@@ -62,7 +62,7 @@ type Daemon struct {
 	// VolumeBytes is what its volume can hold for caches (0: unknown), FreeBytes what can be filled before something must go.
 	VolumeBytes int64 `json:"volumeBytes,omitempty"`
 	FreeBytes   int64 `json:"freeBytes,omitempty"`
-	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See Ledger.EvictionPrice.
+	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See View.EvictionPrice.
 	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
 	// PullBytesPerSecond is how fast it was seen to bring caches in; 0 means Params.PullBytesPerSecond.
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond,omitempty"`

@@ -66,7 +66,7 @@ func (w *weighing) foresee() *outlook {
 		o.builds = h.perSecond * w.p.HorizonSeconds
 	}
 	none := Daemon{}
-	setup, service, _ := w.fill(0, 0, &none)
+	setup, service, _, _ := w.fill(0, found{}, &none)
 	o.spill, o.keep = setup+service, w.p.KeepShare*w.p.StalePerVersion*w.gain[0]
 	if h != nil {
 		for i := range h.copies {

@@ -123,15 +123,3 @@ func (h *HotKeys) Keys() []KeyID {
 	slices.Sort(keys)
 	return keys
 }
-
-// evictionHorizonSeconds is how far ahead a reuse counts as lost by an eviction now: a working day.
-const evictionHorizonSeconds = 8 * 3600
-
-// EvictionPrice is what evicting a GB of a copy is expected to cost, for Daemon.EvictSecondsPerGB: the chance that the copy is wanted within a working
-// day, times the seconds it saves then. perSecond is the rate of builds that this copy serves. Unknown sizes cost nothing.
-func EvictionPrice(perSecond, savedSeconds float64, bytes int64) float64 {
-	if bytes <= 0 {
-		return 0
-	}
-	return (1 - math.Exp(-perSecond*evictionHorizonSeconds)) * savedSeconds * 1e9 / float64(bytes)
-}

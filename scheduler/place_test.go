@@ -4,6 +4,7 @@ package scheduler
 
 import (
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -105,14 +106,48 @@ func TestBytesHaveAPrice(t *testing.T) {
 			v := viewOf(t, fleet(1, 2), nil)
 			r := request("b", "app")
 			r.ColdSeconds = 140
-			r.Keys[0].SnapshotBytes, r.Keys[0].SnapshotFresh = 1e9, 1
+			r.Keys[0].SnapshotBytes, r.Keys[0].SnapshotFresh = 10e9, 1
 			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: 1, Version: 10})
 			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: v.Daemons[0].ID, Version: 5})
 			p := DefaultParams()
 			p.PriceSlope, p.PullSecondsPerGB, p.PrimedFactor = 0, c.secondsPerGB, 1.025 // 5 s, 5 s of pulling and 0.5 s, instead of 12 s
+			p.RefreshSpread = 1
 			got, err := Place(v, &r, &p)
-			if err != nil || got.Chosen.Mode != c.want || got.Chosen.Cost.PriceSeconds != c.price {
+			if err != nil || got.Chosen.Mode != c.want || math.Abs(got.Chosen.Cost.PriceSeconds-c.price) > 1e-9 {
 				t.Errorf("%s at a price of %gs, want %s at %gs: %s (%v)", got.Chosen.Mode, got.Chosen.Cost.PriceSeconds, c.want, c.price, got.String(), err)
+			}
+		})
+	}
+}
+
+// TestARefreshMovesWhatDiffers: a copy that is a fifth behind lacks a fifth, which lies in layers with other files.
+func TestARefreshMovesWhatDiffers(t *testing.T) {
+	for name, c := range map[string]struct {
+		spread float64
+		copied CopyState
+		want   float64 // seconds of set-up
+	}{
+		"only what it lacks":                                     {spread: 1, want: 5 + 2},
+		"what it lacks lies among the same":                      {spread: 2.5, want: 5 + 5},
+		"never more than all":                                    {spread: 50, want: 5 + 10},
+		"one that is being made has nothing to compare with yet": {spread: 1, copied: Pending, want: 5 + 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := viewOf(t, fleet(1, 2), nil)
+			r := request("b", "app")
+			r.WarmSeconds, r.ColdSeconds = 100, 1100
+			r.Keys[0].SnapshotBytes, r.Keys[0].SnapshotFresh = 2e9, 1
+			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: 1, Version: 20})
+			here := Copy{Daemon: v.Daemons[0].ID, Version: 10, State: c.copied}
+			if c.copied == Pending {
+				here.Users, here.ReleaseAtSeconds, here.ExpiresAtSeconds = 1, 1e6, 1e6
+			}
+			v.Ledger.Restore(r.Keys[0].ID, here)
+			p := DefaultParams()
+			p.RefreshSpread = c.spread
+			got, err := Place(v, &r, &p)
+			if err != nil || got.Chosen.Mode != Primed || math.Abs(got.Chosen.Cost.SetupSeconds-c.want) > 1e-9 {
+				t.Errorf("set-up of %gs, want %gs: %s (%v)", got.Chosen.Cost.SetupSeconds, c.want, got.String(), err)
 			}
 		})
 	}

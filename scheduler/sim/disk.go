@@ -94,13 +94,22 @@ func (w *World) store(key scheduler.KeyID, at int, bytes int64) *copied {
 	return &c.copies[len(c.copies)-1]
 }
 
-// evictOldest drops the least recently used idle copy of a daemon, and says whether there was one.
+// evictOldest drops the least recently used idle copy of a daemon, and says whether there was one. Where the policy's agents know of each other's copies,
+// spare ones go before all others.
 func (w *World) evictOldest(at int) bool {
-	oldest, when := -1, 0.0
+	sparesFirst := false
+	if p, can := w.policy.(interface{ SparesFirst() bool }); can {
+		sparesFirst = p.SparesFirst()
+	}
+	oldest, spare, when := -1, false, 0.0
 	for i, key := range w.volumes[at].keys {
 		c := w.contents[key].on(at)
-		if c.users == 0 && (oldest < 0 || c.usedAt < when) {
-			oldest, when = i, c.usedAt
+		if c.users > 0 {
+			continue
+		}
+		s := sparesFirst && w.isSpare(key, c)
+		if oldest < 0 || s && !spare || s == spare && c.usedAt < when {
+			oldest, spare, when = i, s, c.usedAt
 		}
 	}
 	if oldest < 0 {
@@ -108,6 +117,13 @@ func (w *World) evictOldest(at int) bool {
 	}
 	w.evict(at, oldest)
 	return true
+}
+
+// isSpare reports whether a daemon that takes builds has a copy that was used later than x, as agent/gc has it.
+func (w *World) isSpare(key scheduler.KeyID, x *copied) bool {
+	return slices.ContainsFunc(w.contents[key].copies, func(o copied) bool {
+		return o.at != x.at && !o.making && o.usedAt > x.usedAt && w.View.Daemons[o.at].Phase == scheduler.Ready
+	})
 }
 
 // evict drops the copy of the i-th key of a volume.

@@ -35,7 +35,7 @@ func NewOurs(p scheduler.Params) *Ours { return &Ours{Params: p} }
 // setUp gives the policy an empty memory. Of the physics it knows what an operator can measure: what primed and joining builds lose, and what a copy
 // loses with each build that it misses, which is less than with each push where a push is several builds.
 func (o *Ours) setUp(w *World) {
-	o.Params.PrimedFactor, o.Params.JoinLoses = w.Workload.PrimedFactor, 1
+	o.Params.PrimedFactor, o.Params.RefreshSpread, o.Params.JoinLoses = w.Workload.PrimedFactor, w.Workload.RefreshSpread, 1
 	if w.Workload.Merging {
 		o.Params.JoinLoses = 0
 	}
@@ -46,6 +46,9 @@ func (o *Ours) setUp(w *World) {
 	w.View.Shares = scheduler.NewShares()
 	o.candidates.Follow(w.View)
 }
+
+// SparesFirst is how the project's agents evict: copies that another daemon has and used later go first.
+func (o *Ours) SparesFirst() bool { return true }
 
 // scopes are the wider circles whose lengths are priors for a program's.
 func scopes(p *Program) []string {
@@ -154,24 +157,16 @@ func (o *Ours) evictionPrice(w *World, at int) float64 {
 	if d.FreeBytes > w.Workload.DiskBytes/4 {
 		return 0 // far from evicting: not worth the search
 	}
-	var victim scheduler.KeyID
-	oldest := w.Now
-	for _, key := range w.volumes[at].keys {
-		if c := w.contents[key].on(at); c.users == 0 && c.usedAt < oldest {
-			victim, oldest = key, c.usedAt
-		}
-	}
-	copies := w.View.Ledger.Copies(victim)
-	if len(copies) == 0 {
+	victim := w.View.NextVictim(at, w.volumes[at].keys)
+	if victim.Copy == nil {
 		return 0
 	}
-	warm, cold := o.estimates.Expect(victim, nil, &o.Params)
-	bytes := w.contents[victim].on(at).bytes
+	warm, cold := o.estimates.Expect(victim.Key, nil, &o.Params)
 	saved := cold - warm
 	if w.Workload.Priming {
-		saved = min(saved, o.Params.PrimeFixedSeconds+float64(bytes)/w.Workload.PullBytesPerSecond)
+		saved = min(saved, o.Params.PrimeFixedSeconds+float64(victim.Copy.Bytes)/w.Workload.PullBytesPerSecond)
 	}
-	return scheduler.EvictionPrice(o.hot.PerSecond(victim, w.Now)/float64(len(copies)), saved, bytes)
+	return w.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, w.Now), saved)
 }
 
 // Started tells the ledger and the shares.

@@ -277,3 +277,40 @@ func TestCopiesAgeByPushes(t *testing.T) {
 		})
 	}
 }
+
+// TestSpareCopiesGoFirst evicts from daemon 0, which used key 1 before key 2; daemon 1 used key 2 later.
+func TestSpareCopiesGoFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy Policy
+		down   bool
+		want   scheduler.KeyID // that stays
+	}{
+		"an agent that knows its fleet drops the copy that another has": {policy: ours(), want: 1},
+		"not one that nobody could reach":                               {policy: ours(), down: true, want: 2},
+		"others drop the one unused for longest":                        {policy: Greedy(), want: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := newWorld(small(func(*Generated) {}), c.policy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.View.Ledger = scheduler.NewLedger()
+			for i, at := range []struct {
+				key scheduler.KeyID
+				on  int
+			}{{1, 0}, {2, 0}, {2, 1}} {
+				w.Now = float64(i)
+				w.store(at.key, at.on, 1e9).making = false
+			}
+			if c.down {
+				w.View.Daemons[1].Phase = scheduler.Draining
+			}
+			if !w.evictOldest(0) {
+				t.Fatal("nothing went")
+			}
+			if diff := cmp.Diff([]scheduler.KeyID{c.want}, w.volumes[0].keys); diff != "" {
+				t.Errorf("keys left (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -62,8 +62,10 @@ type Workload struct {
 	PullBytesPerSecond float64
 	// PrimedFactor is how much longer a build takes on a primed copy than on a warm one. With Merging, a build beside the one that makes its
 	// copy finds it at once; without, when that build ends.
-	PrimedFactor float64
-	Merging      bool
+	// Of the bytes of a copy that is behind, priming moves RefreshSpread times the part that it lacks, and never more than all.
+	PrimedFactor  float64
+	RefreshSpread float64
+	Merging       bool
 
 	pushes int // given out so far
 	// EstimateBias multiplies the estimates of every other program and divides the rest; 1 is none.
@@ -102,7 +104,7 @@ type Generated struct {
 // warm-up arrivals grow from a tenth, because a whole fleet that starts empty under full load is another experiment.
 func Generate(g Generated) *Workload {
 	rng := rand.New(rand.NewPCG(g.Seed, 0x5eed))
-	w := &Workload{Name: g.Name, Daemons: g.Daemons, Slots: g.Slots, DiskBytes: 150e9, Priming: g.Priming, PullBytesPerSecond: 2e8, EstimateBias: 1, PrimedFactor: 1.1,
+	w := &Workload{Name: g.Name, Daemons: g.Daemons, Slots: g.Slots, DiskBytes: 150e9, Priming: g.Priming, PullBytesPerSecond: 2e8, EstimateBias: 1, PrimedFactor: 1.1, RefreshSpread: 2.7,
 		WarmUpSeconds: g.WarmUpDays * day, EndSeconds: g.Days * day, Utilisation: g.Utilisation}
 	for i := range g.Programs {
 		w.Programs = append(w.Programs, g.program(i, rng))

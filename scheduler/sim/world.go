@@ -167,8 +167,8 @@ func (w *World) change(c Change) {
 
 // begin starts a build. The physics: with every key fresh the build takes its warm length; each key that is missing adds its part of
 // cold-warm, one that is stale the stale part of it. A key that another build is making on the daemon is ready when that build ends, or is made
-// again if that is sooner; with Merging it is ready at once. A locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the copy's bytes at
-// the pull rate, and leaves the key's part of the warm length longer by PrimedFactor.
+// again if that is sooner; with Merging it is ready at once. A locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the bytes
+// that the copy lacks at the pull rate, and leaves the key's part of the warm length longer by PrimedFactor.
 func (w *World) begin(s Start) error {
 	d := &w.View.Daemons[s.At]
 	if d.Phase != scheduler.Ready || d.Running >= d.Slots {
@@ -241,7 +241,11 @@ func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) 
 	c := w.content(use.ID)
 	x := c.on(r.At)
 	fresh, missing, lockSeconds := w.find(use, c, x, use.Gain*(b.ColdSeconds-b.WarmSeconds))
-	pull := 5 + float64(use.Bytes)/w.Workload.PullBytesPerSecond
+	bytes := use.Bytes
+	if x != nil {
+		bytes = int64(float64(bytes) * min(w.Workload.RefreshSpread*(1-fresh), 1))
+	}
+	pull := 5 + float64(bytes)/w.Workload.PullBytesPerSecond
 	prime := r.Prime&(1<<k) != 0
 	if r.OwnJudgement {
 		part := use.Gain * (p.ColdSeconds - p.WarmSeconds) * (1 - fresh)
@@ -250,7 +254,7 @@ func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) 
 	if prime && w.Workload.Priming && c.built && fresh < 1 && (x == nil || !x.making) {
 		r.setupSeconds += pull
 		r.serviceSeconds += (w.Workload.PrimedFactor - 1) * b.WarmSeconds / float64(len(p.Keys))
-		w.primeSum += use.Bytes
+		w.primeSum += bytes
 		if k == 0 {
 			r.mode = scheduler.Primed
 		}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scheduler
+
+import (
+	"math"
+	"testing"
+)
+
+// TestNextVictim has daemon 0 hold the keys a, b and c, used in that order.
+func TestNextVictim(t *testing.T) {
+	a, b, c := KeyOf("ns", "a"), KeyOf("ns", "b"), KeyOf("ns", "c")
+	for name, tc := range map[string]struct {
+		change func(v *View)
+		want   KeyID // 0: none
+	}{
+		"the one unused for longest goes":                 {func(*View) {}, a},
+		"a copy that was used later elsewhere goes first": {func(v *View) { v.put(b, 1, Copy{UsedAtSeconds: 9}) }, b},
+		"of two spare ones the older goes": {func(v *View) {
+			v.put(b, 1, Copy{UsedAtSeconds: 9})
+			v.put(c, 1, Copy{UsedAtSeconds: 9})
+		}, b},
+		"the newer copy is not the spare one":     {func(v *View) { v.put(b, 1, Copy{UsedAtSeconds: 1}) }, a},
+		"one that is still being made is no copy": {func(v *View) { v.put(b, 1, Copy{UsedAtSeconds: 9, State: Pending}) }, a},
+		"one on a daemon that drains is out of reach": {func(v *View) {
+			v.put(b, 1, Copy{UsedAtSeconds: 9})
+			v.Daemons[1].Phase = Draining
+		}, a},
+		"one on a volume that is gone is gone": {func(v *View) {
+			v.put(b, 1, Copy{UsedAtSeconds: 9})
+			v.Daemons[1].Epoch = 7
+		}, a},
+		"what a build uses stays":         {func(v *View) { v.put(a, 0, Copy{UsedAtSeconds: 1, Users: 1}) }, b},
+		"what is on another volume stays": {func(v *View) { v.Daemons[0].Epoch = 7 }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := viewOf(t, fleet(2, 2), nil)
+			for i, key := range []KeyID{a, b, c} {
+				v.put(key, 0, Copy{UsedAtSeconds: float64(i + 1)})
+			}
+			tc.change(v)
+			got := v.NextVictim(0, []KeyID{c, b, KeyOf("ns", "elsewhere"), a})
+			if got.Key != tc.want || (got.Copy == nil) != (tc.want == 0) {
+				t.Errorf("victim %+v, want %v of a %v b %v c %v", got, tc.want, a, b, c)
+			}
+		})
+	}
+}
+
+// put writes a copy on the daemon at a position.
+func (v *View) put(key KeyID, at int, c Copy) {
+	c.Daemon = v.Daemons[at].ID
+	v.Ledger.Restore(key, c)
+}
+
+func TestEvictionPrice(t *testing.T) {
+	const once = 1.0 / (8 * 3600) // a working day
+	for name, c := range map[string]struct {
+		perSecond float64
+		others    int // other copies of the key
+		bytes     int64
+		spare     bool
+		want      float64
+	}{
+		"a copy that is wanted for certain costs all it saves": {perSecond: 1, bytes: 1e9, want: 60},
+		"it is by the GB":                            {perSecond: 1, bytes: 2e9, want: 30},
+		"one that nobody wants costs nothing":        {bytes: 1e9},
+		"one wanted once a working day, in the mean": {perSecond: once, bytes: 1e9, want: 60 * (1 - 1/math.E)},
+		"two copies share the builds":                {perSecond: once, others: 1, bytes: 1e9, want: 60 * (1 - math.Exp(-.5))},
+		"a spare one is worth a quarter":             {perSecond: 1, others: 1, bytes: 1e9, spare: true, want: 15},
+		"an unknown size costs nothing":              {perSecond: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := viewOf(t, fleet(3, 2), nil)
+			key := KeyOf("ns", "app")
+			for at := range 1 + c.others {
+				v.put(key, at, Copy{Bytes: c.bytes})
+			}
+			x := Victim{Key: key, Copy: &v.Ledger.Copies(key)[0], Spare: c.spare}
+			if got := v.EvictionPrice(x, c.perSecond, 60); math.Abs(got-c.want) > 1e-9 {
+				t.Errorf("%g seconds a GB, want %g", got, c.want)
+			}
+		})
+	}
+	if got := viewOf(t, fleet(1, 1), nil).EvictionPrice(Victim{}, 1, 60); got != 0 {
+		t.Errorf("nothing to evict costs %g", got)
+	}
+}
