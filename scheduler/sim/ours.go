@@ -117,6 +117,9 @@ func (o *Ours) Starts(w *World) []Start {
 	if w.Now >= o.nextSweep {
 		o.sweep(w)
 	}
+	if !slices.ContainsFunc(w.View.Daemons, func(d scheduler.Daemon) bool { return d.Phase == scheduler.Ready && d.Running < d.Slots }) {
+		return nil // saves bringing a long queue up to date
+	}
 	for i := range o.queue {
 		o.expect(w, &o.queue[i], o.build[i])
 	}

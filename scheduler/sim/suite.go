@@ -59,12 +59,15 @@ func Suite(days float64, seed uint64, trace Trace) []Case {
 	}
 	noon := days*day*2/5 + 3600
 	small := func(g *Generated) { g.Daemons, g.Programs = 12, 500 }
+	// A is where the ring and least loaded fail on fifty daemons. Queues are long at twice its load and take long to decide, so it is one working day.
+	twice := func(g *Generated) { g.Utilisation, g.Days, g.WarmUpDays = .70, .75, .3 }
 	priming := func(g *Generated) { g.Priming = true }
 	churn := func(w *Workload) { w.Churn(36, seed) }
 	stated := func(w *Workload) { w.Stated() }
 	cases := []Case{
 		gen("stated-a", func(*Generated) {}, stated),
 		gen("stated-b-priming", priming, stated),
+		gen("stated-a-twice", twice, stated),
 		gen("stated-n12", small, stated), // the ring and least loaded fail at this load; the next has twice as much
 		gen("stated-n12-twice", func(g *Generated) { small(g); g.Utilisation = .70 }, stated),
 		gen("u35", func(*Generated) {}),
