@@ -52,6 +52,9 @@ type World struct {
 	Policies  []v1alpha1.MountPolicy
 	// MountUsed is when builds last had the mounts, by id without base state, where that is known. BuildKit's own LastUsed also moves without a build.
 	MountUsed map[string]time.Time
+	// Elsewhere is when builds last had copies of the mounts on other daemons of the fleet that serve builds, by id without base state: the latest of each
+	// mount, and none where no such copy is known.
+	Elsewhere map[string]time.Time
 	Now       time.Time
 }
 
@@ -59,19 +62,44 @@ type World struct {
 type Victim struct {
 	Record
 	Reason v1alpha1.PruneReason
+	// Spare says that it is a cache mount that went before others because another daemon has a copy that was used later.
+	Spare bool
 }
 
 // Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too large. Then both budgets
-// are kept, then space and inodes freed: by sources, layers, and last by mounts. In each group those unused for longest go first, equal ones by
-// id. Pinned mounts and records in use stay.
+// are kept, then space and inodes freed: by sources, layers, and last by mounts. Of those the spare go before all others: a mount is spare when a
+// build has had a copy elsewhere later than this one. So of several copies in a fleet the one used last is never spare, and a volume drops what no
+// other daemon has only when it holds nothing that one has. In each group those unused for longest go first, equal ones by id. Pinned mounts and
+// records in use stay.
 func Plan(w World) []Victim {
 	p := newPlanner(w)
 	p.ownPolicies()
+	p.spareFirst()
 	p.keepMounts(w.Budget.MountsBytes)
 	p.keepLayers(w.Budget.LayersBytes)
 	p.free(v1alpha1.PruneLowSpace, w.Budget.FreeBytes-w.Volume.FreeBytes)
 	p.free(v1alpha1.PruneLowInodes, bytesOfInodes(w.Volume, w.Budget.FreeInodes-w.Volume.FreeInodes))
 	return p.victims
+}
+
+// Movable lists the ids, without base states, of the mounts that a plan may take, unused for longest first, each once. It does not look at Elsewhere.
+func Movable(w World) []string {
+	var ids []string
+	seen := map[string]bool{}
+	for _, r := range newPlanner(w).mounts {
+		if id := mountpolicy.Unbased(r.Mount); r.Bytes > 0 && !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// ChoosesMounts says whether a plan takes mounts for the sake of others, so that it matters which.
+func ChoosesMounts(plan []Victim) bool {
+	return slices.ContainsFunc(plan, func(v Victim) bool {
+		return v.Mount != "" && v.Reason != v1alpha1.PruneTooOld && v.Reason != v1alpha1.PruneTooLarge
+	})
 }
 
 // bytesOfInodes is about how many bytes hold that many inodes: nobody counts a record's, so the volume's mean is taken. The next look corrects it.
@@ -85,7 +113,7 @@ func bytesOfInodes(v Volume, inodes int64) int64 {
 // planner chooses victims step by step.
 type planner struct {
 	world                   World
-	mounts                  []Record       // that may go, unused for longest first
+	mounts                  []Record       // that may go, in that order
 	layers                  layerHeap      // that may go now
 	blocked                 map[string]int // how many records stand on a record
 	byID                    map[string]Record
@@ -147,9 +175,29 @@ func (p *planner) used(r Record) time.Time {
 	return r.LastUsed
 }
 
+// isSpare says whether a build has had a copy elsewhere later than this one.
+func (p *planner) isSpare(r Record) bool {
+	at, held := p.world.Elsewhere[mountpolicy.Unbased(r.Mount)]
+	return held && at.After(p.used(r))
+}
+
+// spareFirst moves spare mounts before the others.
+func (p *planner) spareFirst() {
+	var others []Record
+	p.mounts = slices.DeleteFunc(p.mounts, func(r Record) bool {
+		if p.isSpare(r) {
+			return false
+		}
+		others = append(others, r)
+		return true
+	})
+	p.mounts = append(p.mounts, others...)
+}
+
 // take makes a record a victim, and what it stood on a candidate.
-func (p *planner) take(r Record, reason v1alpha1.PruneReason) {
-	p.victims = append(p.victims, Victim{Record: r, Reason: reason})
+func (p *planner) take(v Victim) {
+	r := v.Record
+	p.victims = append(p.victims, v)
 	p.freed += r.Bytes
 	if r.Mount != "" {
 		p.mountsBytes -= r.Bytes
@@ -182,7 +230,7 @@ func (p *planner) ownPolicies() {
 			if policy == nil || !rule.holds(r, policy) {
 				return false
 			}
-			p.take(r, rule.reason)
+			p.take(Victim{Record: r, Reason: rule.reason})
 			return true
 		})
 	}
@@ -205,7 +253,7 @@ func (p *planner) free(reason v1alpha1.PruneReason, bytes int64) {
 	}
 }
 
-// takeMount takes the mount unused for longest of those that have a size, false when there is none.
+// takeMount takes the first mount that has a size, false when there is none.
 func (p *planner) takeMount(reason v1alpha1.PruneReason) bool {
 	at := slices.IndexFunc(p.mounts, func(r Record) bool { return r.Bytes > 0 })
 	if at < 0 {
@@ -213,7 +261,7 @@ func (p *planner) takeMount(reason v1alpha1.PruneReason) bool {
 	}
 	r := p.mounts[at]
 	p.mounts = slices.Delete(p.mounts, at, at+1)
-	p.take(r, reason)
+	p.take(Victim{Record: r, Reason: reason, Spare: p.isSpare(r)})
 	return true
 }
 
@@ -222,7 +270,7 @@ func (p *planner) takeLayer(reason v1alpha1.PruneReason) bool {
 	if p.layers.Len() == 0 {
 		return false
 	}
-	p.take(heap.Pop(&p.layers).(Record), reason)
+	p.take(Victim{Record: heap.Pop(&p.layers).(Record), Reason: reason})
 	return true
 }
 

@@ -71,6 +71,16 @@ func maxAge(id string, hours int) v1alpha1.MountPolicy {
 	return v1alpha1.MountPolicy{ID: id, MaxAge: &metav1.Duration{Duration: time.Duration(hours) * time.Hour}}
 }
 
+// elsewhere is that other daemons have copies of the namespace's mounts, last used so many hours ago.
+func elsewhere(hoursAgo map[string]int) func(*gc.World) {
+	return func(w *gc.World) {
+		w.Elsewhere = map[string]time.Time{}
+		for id, hours := range hoursAgo {
+			w.Elsewhere["ns/"+id] = now.Add(-time.Duration(hours) * time.Hour)
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	lowSpace := func(w *gc.World) { w.Volume.FreeBytes = 150 * mib }
 	cases := map[string]planCase{
@@ -110,6 +120,44 @@ func TestPlan(t *testing.T) {
 			records:  []gc.Record{mount("big", 200, 1), mount("old", 150, 9)},
 			policies: []v1alpha1.MountPolicy{maxSize("big", "100Mi")}, want: []string{"r-big TooLarge"}},
 
+		"a spare copy goes before a mount that nobody else has, however long that was unused": {
+			records: []gc.Record{mount("spare", 150, 2), mount("only", 100, 99), mount("new", 100, 1)}, change: elsewhere(map[string]int{"spare": 1}),
+			want: []string{"r-spare MountsOverBudget spare"}},
+		"the copy used last is not spare, nor are copies used at the same time": {
+			records: []gc.Record{mount("last", 150, 2), mount("even", 100, 5), mount("only", 100, 4)},
+			change:  elsewhere(map[string]int{"last": 3, "even": 5}), want: []string{"r-even MountsOverBudget"}},
+		"spare copies go unused for longest first, then the others do": {
+			records: []gc.Record{mount("s1", 60, 3), mount("s2", 60, 7), mount("o1", 250, 9), mount("o2", 250, 5)},
+			change:  elsewhere(map[string]int{"s1": 0, "s2": 6}),
+			want:    []string{"r-s2 MountsOverBudget spare", "r-s1 MountsOverBudget spare", "r-o1 MountsOverBudget"}},
+		"a spare copy in use or pinned stays": {
+			records:  []gc.Record{with(mount("busy", 150, 9), inUse), mount("pin", 100, 8), mount("only", 100, 1)},
+			policies: []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}, change: elsewhere(map[string]int{"busy": 0, "pin": 0}),
+			want: []string{"r-only MountsOverBudget"}},
+		"spare is by the last build, not by BuildKit's last touch": {
+			records: []gc.Record{mount("spare", 200, 0), mount("only", 150, 9)},
+			change: func(w *gc.World) {
+				elsewhere(map[string]int{"spare": 3})(w)
+				w.MountUsed = map[string]time.Time{"ns/spare": now.Add(-4 * time.Hour)}
+			},
+			want: []string{"r-spare MountsOverBudget spare"}},
+		"a mount that began with a state can be spare": {
+			records: []gc.Record{with(mount("x", 200, 5), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }), mount("only", 150, 9)},
+			change:  elsewhere(map[string]int{"x": 1}), want: []string{"r-x MountsOverBudget spare"}},
+		"spare copies stay while all have room": {
+			records: []gc.Record{mount("spare", 200, 5)}, change: elsewhere(map[string]int{"spare": 1})},
+		"a mount goes for its own policy whoever else has it, and is not called spare": {
+			records:  []gc.Record{mount("big", 60, 9), mount("spare", 40, 99)},
+			policies: []v1alpha1.MountPolicy{maxSize("*", "50Mi")}, change: elsewhere(map[string]int{"spare": 1, "big": 1}), want: []string{"r-big TooLarge"}},
+		"low space takes spare copies first too, but after layers": {
+			records: []gc.Record{mount("only", 30, 99), mount("spare", 30, 1), layer("l", 20, 1)},
+			change:  func(w *gc.World) { lowSpace(w); elsewhere(map[string]int{"spare": 0})(w) },
+			want:    []string{"l LowSpace", "r-spare LowSpace spare"}},
+		"low inodes take spare copies first": {
+			records: []gc.Record{mount("only", 80, 99), mount("spare", 80, 1)},
+			change:  func(w *gc.World) { w.Volume.FreeInodes = 100; elsewhere(map[string]int{"spare": 0})(w) },
+			want:    []string{"r-spare LowInodes spare"}},
+
 		"layers over their budget go, sources first": {
 			records: []gc.Record{layer("old", 200, 9), with(layer("src", 120, 1), func(r *gc.Record) { r.Class = gc.Source })},
 			want:    []string{"src LayersOverBudget"}},
@@ -147,7 +195,11 @@ func TestPlan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, v := range gc.Plan(tc.world()) {
-				got = append(got, fmt.Sprintf("%s %s", v.ID, v.Reason))
+				line := fmt.Sprintf("%s %s", v.ID, v.Reason)
+				if v.Spare {
+					line += " spare"
+				}
+				got = append(got, line)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
@@ -214,4 +266,114 @@ func TestPlansKeepTheirPromises(t *testing.T) {
 			t.Fatalf("the order of records changes the plan:\n%s", diff)
 		}
 	})
+}
+
+// drawElsewhere gives each mount of a world a copy elsewhere or not.
+func drawElsewhere(t *rapid.T, w gc.World) map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, r := range w.Records {
+		if r.Mount != "" && rapid.Bool().Draw(t, "elsewhere") {
+			out[r.Mount] = now.Add(-time.Duration(rapid.IntRange(0, 99).Draw(t, "hours")) * time.Hour)
+		}
+	}
+	return out
+}
+
+func TestNothingGoesWhileASpareCopyThatMayGoStays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		before := gc.Plan(w)
+		w.Elsewhere = drawElsewhere(t, w)
+		isSpare := func(r gc.Record) bool { return r.Mount != "" && w.Elsewhere[r.Mount].After(r.LastUsed) }
+		plan := gc.Plan(w)
+		stays := map[string]bool{}
+		for _, r := range w.Records {
+			stays[r.ID] = isSpare(r) && !r.InUse && r.Bytes > 0 && r.Mount[:4] != "ns/a"
+		}
+		own := func(v gc.Victim) bool { return v.Reason == v1alpha1.PruneTooOld || v.Reason == v1alpha1.PruneTooLarge }
+		for at, v := range plan {
+			stays[v.ID] = false
+			switch {
+			case v.Spare != (isSpare(v.Record) && !own(v)):
+				t.Fatalf("%s is called spare: %v", v.ID, v.Spare)
+			case own(v) && (len(before) <= at || before[at].ID != v.ID):
+				t.Fatalf("copies elsewhere change what goes for its own policy: %v instead of %v", plan, before)
+			case v.Mount != "" && !v.Spare && !own(v):
+				for id, spare := range stays {
+					if spare {
+						t.Fatalf("%s goes while the spare %s stays: %v", v.ID, id, plan)
+					}
+				}
+			}
+		}
+		if gc.ChoosesMounts(before) != gc.ChoosesMounts(plan) {
+			t.Fatalf("copies elsewhere change whether mounts go: %v, %v", before, plan)
+		}
+	})
+}
+
+// used lists when a daemon's mounts were last used, as others know it.
+func used(w gc.World) map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, r := range w.Records {
+		if r.Mount != "" {
+			out[r.Mount] = r.LastUsed
+		}
+	}
+	return out
+}
+
+func TestTwoDaemonsNeverBothHoldACopyForSpare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawWorld(t), drawWorld(t)
+		a.Elsewhere, b.Elsewhere = used(b), used(a)
+		spare := map[string]bool{}
+		for _, v := range append(gc.Plan(a), gc.Plan(b)...) {
+			if !v.Spare {
+				continue
+			}
+			if spare[v.Mount] {
+				t.Fatalf("both daemons take %s for spare", v.Mount)
+			}
+			spare[v.Mount] = true
+			if last := a.Elsewhere[v.Mount]; last.Equal(b.Elsewhere[v.Mount]) || last.Before(v.LastUsed) && b.Elsewhere[v.Mount].Before(v.LastUsed) {
+				t.Fatalf("the copy of %s that was used last is taken for spare", v.Mount)
+			}
+		}
+	})
+}
+
+func TestMovableMountsAreListedUnusedForLongestFirst(t *testing.T) {
+	w := roomy(
+		mount("new", 10, 1), mount("old", 10, 9), mount("pin", 10, 99), with(mount("busy", 10, 99), inUse), mount("empty", 0, 99), layer("l", 10, 99),
+		with(mount("old", 10, 8), func(r *gc.Record) { r.Mount, r.ID = "ns/old:0123456789abcdefghijklmno", "r-more" }),
+	)
+	w.Policies = []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}
+	if diff := cmp.Diff([]string{"ns/old", "ns/new"}, gc.Movable(w)); diff != "" {
+		t.Errorf("movable mounts (-want +got):\n%s", diff)
+	}
+}
+
+func TestOnlyPlansForTheSakeOfOthersChooseMounts(t *testing.T) {
+	victim := func(mount string, reason v1alpha1.PruneReason) gc.Victim {
+		return gc.Victim{Record: gc.Record{Mount: mount}, Reason: reason}
+	}
+	cases := map[string]struct {
+		plan []gc.Victim
+		want bool
+	}{
+		"nothing goes":            {nil, false},
+		"layers go":               {[]gc.Victim{victim("", v1alpha1.PruneLowSpace)}, false},
+		"mounts go for their own": {[]gc.Victim{victim("m", v1alpha1.PruneTooOld), victim("m", v1alpha1.PruneTooLarge)}, false},
+		"one goes for the budget": {[]gc.Victim{victim("m", v1alpha1.PruneTooOld), victim("m", v1alpha1.PruneMountsOverBudget)}, true},
+		"one goes for space":      {[]gc.Victim{victim("", v1alpha1.PruneLowSpace), victim("m", v1alpha1.PruneLowSpace)}, true},
+		"one goes for inodes":     {[]gc.Victim{victim("m", v1alpha1.PruneLowInodes)}, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := gc.ChoosesMounts(tc.plan); got != tc.want {
+				t.Errorf("chooses mounts: %v", got)
+			}
+		})
+	}
 }
