@@ -19,6 +19,9 @@ const demandsLast = 5 * time.Second
 // requestMounts bounds the cache mounts that placement weighs: a request has eight keys at most.
 const requestMounts = 7
 
+// mountsGain is what all cache mounts of a build together are taken to save, beside its cache key's 1: half as much.
+const mountsGain = 0.5
+
 // demandID is what builds must share to be alike for placement.
 type demandID struct {
 	key   scheduler.KeyID
@@ -71,7 +74,7 @@ func (m *memory) keysOf(f *fleet, d *demand) []scheduler.KeyUse {
 		keys[0].SnapshotBytes, keys[0].SnapshotFresh = registryCacheBytes, m.left(d.fresh.version-d.fresh.exportedAt)
 	}
 	for i := range mounts {
-		use := scheduler.KeyUse{ID: f.mountKey(mounts[i].ID), Gain: 0.5 / float64(len(mounts)), Bytes: mounts[i].Bytes, Sharing: sharingOf(mounts[i].Sharing)}
+		use := scheduler.KeyUse{ID: f.mountKey(mounts[i].ID), Gain: mountsGain / float64(len(mounts)), Bytes: mounts[i].Bytes, Sharing: sharingOf(mounts[i].Sharing)}
 		if facts := m.mounts[mounts[i].ID]; facts != nil && facts.snapshotBytes > 0 && isPrimed(f.cache, mounts[i].ID) {
 			use.SnapshotBytes, use.SnapshotFresh = facts.snapshotBytes, m.left(facts.missed)
 		}

@@ -244,6 +244,7 @@ func (m *memory) sweep(f *fleet) {
 	m.hot.Sweep(m.ledger, seconds(f.now), f.cache.Spec.BuildKit.MaxConcurrentBuilds)
 	m.shares.Trim()
 	m.ledger.Trim()
+	m.priceEvictions(f)
 	wanted, mounts := map[scheduler.KeyID]bool{}, map[string]bool{}
 	for i := range f.daemons {
 		for _, u := range f.daemons[i].Status.Keys {

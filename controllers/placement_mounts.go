@@ -16,6 +16,8 @@ type mountFacts struct {
 	snapshotBytes int64
 	snapshotAt    time.Time
 	missed        uint32
+	// savesSeconds is what the latest build that had the mount is expected to gain by it.
+	savesSeconds float64
 }
 
 func (m *memory) mount(id string) *mountFacts {
@@ -35,11 +37,7 @@ func (m *memory) used(f *fleet, b *v1alpha1.HLBBuild) {
 		fresh.mounts, fresh.mountsAt = b.Status.Mounts, ended
 	}
 	if b.Status.Failure == nil {
-		for i := range b.Status.Mounts {
-			if facts := m.mount(b.Status.Mounts[i].ID); ended.After(facts.snapshotAt) {
-				facts.missed++
-			}
-		}
+		m.usedMounts(f, b, ended)
 	}
 	if b.Status.Cache != nil && b.Status.Cache.Export != "" {
 		fresh.exported, fresh.exportedAt = true, fresh.version+1 // it holds this very build's layers
@@ -57,6 +55,20 @@ func (m *memory) used(f *fleet, b *v1alpha1.HLBBuild) {
 	}
 }
 
+// usedMounts notes what a build that ended well tells of its mounts.
+func (m *memory) usedMounts(f *fleet, b *v1alpha1.HLBBuild, ended time.Time) {
+	warm, cold := m.estimates.Expect(f.keyOf(b.Status.Run.Key), scopes(b.Spec.Queue), m.params)
+	for i := range b.Status.Mounts {
+		id := b.Status.Mounts[i].ID
+		facts := m.mount(id)
+		facts.savesSeconds = (cold - warm) * mountsGain / (1 + mountsGain) / float64(len(b.Status.Mounts))
+		if ended.After(facts.snapshotAt) {
+			facts.missed++
+		}
+		m.hot.Observe(f.mountKey(id), seconds(ended), 0) // for its rate: copies are wanted of cache keys alone
+	}
+}
+
 // snapshots notes the newest snapshots that a daemon tells of.
 func (m *memory) snapshots(d *v1alpha1.BuildDaemon) {
 	for i := range d.Status.Mounts {
@@ -66,7 +78,7 @@ func (m *memory) snapshots(d *v1alpha1.BuildDaemon) {
 		}
 		facts := m.mount(u.ID)
 		if at := u.Snapshot.Time.Time; at.After(facts.snapshotAt) && isOfContent(u.Snapshot.Outcome) {
-			*facts = mountFacts{snapshotBytes: u.Snapshot.Bytes, snapshotAt: at}
+			facts.snapshotBytes, facts.snapshotAt, facts.missed = u.Snapshot.Bytes, at, 0
 		} else if facts.snapshotBytes == 0 {
 			facts.snapshotBytes = u.Snapshot.Bytes // the last try came to nothing, and an older snapshot is there
 		}

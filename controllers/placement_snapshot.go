@@ -85,7 +85,7 @@ func (f *fleet) daemon(d *v1alpha1.BuildDaemon) scheduler.Daemon {
 		Epoch:       scheduler.EpochOf(d.Status.VolumeEpoch),
 		Slots:       f.cache.Spec.BuildKit.MaxConcurrentBuilds,
 		VolumeBytes: d.Status.CapacityBytes,
-		FreeBytes:   max(d.Status.CapacityBytes-d.Status.UsedBytes, 0),
+		FreeBytes:   roomBytes(&d.Status),
 	}
 	for _, p := range d.Status.Platforms {
 		out.Platforms = append(out.Platforms, plainPlatform(p))

@@ -71,6 +71,8 @@ type knownDaemon struct {
 	made    []madeCopy        // that it may not have reported yet
 	noted   []scheduler.KeyID // whose copies the ledger has for it
 	pull    pullRate
+	// evictSecondsPerGB is what later builds lose by each GB that is dropped there, as of the last sweep.
+	evictSecondsPerGB float64
 }
 
 // boundBuild is a build that holds a slot.
@@ -248,7 +250,7 @@ func (m *memory) refresh(f *fleet) error {
 func (m *memory) note(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon) {
 	m.erase(k)
 	k.is = f.daemon(d)
-	k.is.PullBytesPerSecond = k.pull.bytesPerSecond
+	k.is.PullBytesPerSecond, k.is.EvictSecondsPerGB = k.pull.bytesPerSecond, k.evictSecondsPerGB
 	f.eachCopy(d, k.made, func(key scheduler.KeyID, c scheduler.Copy) {
 		m.ledger.Restore(key, c)
 		k.noted = append(k.noted, key)

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// roomBytes is what can be filled on a daemon's volume before its agent drops a cache mount: up to the bound of all mounts together, and to the space that
+// is kept free. Agents that have not looked yet tell of no bounds.
+func roomBytes(s *v1alpha1.BuildDaemonStatus) int64 {
+	room := s.CapacityBytes - s.UsedBytes
+	if s.GC != nil {
+		room = min(room-s.GC.FreeBytes, s.GC.MountsBudgetBytes-s.GC.MountsBytes)
+	}
+	return max(room, 0)
+}
+
+// priceEvictions works out for each daemon what it costs later builds to drop the mount that goes next there.
+func (m *memory) priceEvictions(f *fleet) {
+	if m.view == nil {
+		return // the first round makes it
+	}
+	for i := range f.daemons {
+		d := &f.daemons[i]
+		k := m.daemons[d.Name]
+		price := m.evictionPrice(f, d, k)
+		if price != k.evictSecondsPerGB {
+			k.evictSecondsPerGB, k.dirty = price, true
+		}
+	}
+}
+
+// evictionPrice is that of one daemon, in seconds a GB.
+func (m *memory) evictionPrice(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon) float64 {
+	at, known := m.view.Position(k.is.ID)
+	if !known || roomBytes(&d.Status) > d.Status.CapacityBytes/4 {
+		return 0 // far from dropping any: not worth the search
+	}
+	keys := make([]scheduler.KeyID, 0, len(d.Status.Mounts))
+	ids := make(map[scheduler.KeyID]string, len(d.Status.Mounts))
+	for i := range d.Status.Mounts {
+		u := &d.Status.Mounts[i]
+		if u.Bytes == 0 || isPinned(f.cache, u.ID) {
+			continue
+		}
+		key := f.mountKey(u.ID)
+		keys, ids[key] = append(keys, key), u.ID
+	}
+	victim := m.view.NextVictim(at, keys)
+	facts := m.mounts[ids[victim.Key]]
+	if victim.Copy == nil || facts == nil {
+		return 0
+	}
+	saved := facts.savesSeconds
+	if facts.snapshotBytes > 0 && isPrimed(f.cache, ids[victim.Key]) {
+		p := m.paramsNow()
+		saved = min(saved, p.PrimeFixedSeconds+float64(facts.snapshotBytes)/p.PullBytesPerSecond)
+	}
+	return m.view.EvictionPrice(victim, m.hot.PerSecond(victim.Key, seconds(f.now)), saved)
+}
+
+// isPinned says whether a mount's policy keeps it whatever happens.
+func isPinned(cache *v1alpha1.BuildCache, id string) bool {
+	written, own := mountpolicy.Written(cache.Namespace, id)
+	policy := mountpolicy.For(cache.Spec.Mounts, written)
+	return own && policy != nil && policy.Pinned
+}
