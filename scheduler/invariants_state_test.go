@@ -132,6 +132,11 @@ func TestRebalance(t *testing.T) {
 		if plan := Rebalance(view(true), view(true), demand, b, &p); len(plan) > 0 {
 			t.Fatalf("nothing changed, yet the plan is %v", plan)
 		}
+		rare := b
+		rare.MinPerSecond = 1 // more often than any is drawn
+		if plan := Rebalance(view(true), view(false), demand, rare, &p); len(plan) > 0 {
+			t.Fatalf("no key is built often enough, yet the plan is %v", plan)
+		}
 		primed := map[string]int{}
 		up := true
 		for range rapid.IntRange(1, 6).Draw(t, "flaps") {

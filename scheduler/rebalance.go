@@ -19,6 +19,9 @@ type Demand struct {
 // Budget bounds a plan.
 type Budget struct {
 	Bytes int64 // in one plan
+	// MinPerSecond is how often a key must be built to be copied ahead of need: a build primes what it finds missing anyway, and a copy that no build
+	// comes for is moved for nothing.
+	MinPerSecond float64
 	// CoolDownSeconds is how long a copy that was used or primed is left alone, however stale it is.
 	CoolDownSeconds float64
 }
@@ -61,7 +64,7 @@ func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan
 func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Params) []PrimePlan {
 	rate := p.PullBytesPerSecond
 	saved := d.ColdSeconds - d.WarmSeconds
-	if d.SnapshotBytes <= 0 || d.PerSecond <= 0 || saved <= p.PrimeFixedSeconds+float64(d.SnapshotBytes)/rate {
+	if d.SnapshotBytes <= 0 || d.PerSecond <= 0 || d.PerSecond < b.MinPerSecond || saved <= p.PrimeFixedSeconds+float64(d.SnapshotBytes)/rate {
 		return plans
 	}
 	replicas := 1
