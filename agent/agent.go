@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -99,8 +98,7 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 		isolation: isolation, events: w.events, log: log, now: w.now, kicks: make(chan struct{}, 1),
 	}
 	w.mounts = newMounts(w)
-	w.prefetch = newPrefetcher(w)
-	w.inventory.snapshots, w.inventory.prefetch = w.mounts.State, w.prefetch
+	w.inventory.snapshots = w.mounts.State
 	w.hygiene = newHygiene(w)
 	w.inventory.cleaned = w.hygiene.condition
 	a := &Agent{opts: opts, mgr: mgr, worker: w, log: log, end: end}
@@ -156,20 +154,30 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.end()
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // everything outlives ctx, to drain
 	defer stop()
-	managed, leased := make(chan error, 1), make(chan error, 1)
+	managed, leased, inventoried, snapshotted := make(chan error, 1), make(chan error, 1), make(chan struct{}), make(chan struct{})
+	cleaned := make(chan struct{})
 	leaseCtx, release := context.WithCancel(working)
 	defer release()
 	go func() { managed <- a.mgr.Start(working) }()
 	go func() { leased <- a.worker.lease.Run(leaseCtx) }()
-	var others sync.WaitGroup
-	w := a.worker
-	for _, run := range []func(context.Context){w.inventory.run, w.mounts.run, w.prefetch.run, w.hygiene.run} {
-		others.Go(func() {
-			if a.mgr.GetCache().WaitForCacheSync(working) {
-				run(working)
-			}
-		})
-	}
+	go func() {
+		defer close(inventoried)
+		if a.mgr.GetCache().WaitForCacheSync(working) {
+			a.worker.inventory.run(working)
+		}
+	}()
+	go func() {
+		defer close(snapshotted)
+		if a.mgr.GetCache().WaitForCacheSync(working) {
+			a.worker.mounts.run(working)
+		}
+	}()
+	go func() {
+		defer close(cleaned)
+		if a.mgr.GetCache().WaitForCacheSync(working) {
+			a.worker.hygiene.run(working)
+		}
+	}()
 	select {
 	case <-ctx.Done():
 	case err := <-managed:
@@ -177,7 +185,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.drain()
 	stop()
-	others.Wait()
+	<-inventoried
+	<-snapshotted
+	<-cleaned
 	return errors.Join(<-managed, <-leased) // the Lease is released last, when nothing of the agent runs any more
 }
 

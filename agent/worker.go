@@ -55,7 +55,6 @@ type worker struct {
 	attempts  *attempts
 	inventory *inventory
 	mounts    *mounts
-	prefetch  *prefetcher
 	hygiene   *hygiene
 	ledger    *ledger.Ledger
 	builder   Builder
