@@ -97,6 +97,7 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 		opts: opts, me: me, client: w.client, live: w.live, daemon: builder, ledger: book, sizing: uses, lease: keeper, load: w.attempts.load,
 		isolation: isolation, events: w.events, log: log, now: w.now, kicks: make(chan struct{}, 1),
 	}
+	w.inventory.peers = &peers{reader: w.live, opts: opts, now: w.now}
 	w.mounts = newMounts(w)
 	w.inventory.snapshots = w.mounts.State
 	w.hygiene = newHygiene(w)

@@ -48,6 +48,7 @@ type inventory struct {
 	ledger    *ledger.Ledger
 	snapshots *snapshot.State
 	sizing    *mountSizing
+	peers     *peers
 	lease     *lease.Keeper
 	load      func() (running int, draining bool)
 	isolation v1alpha1.Isolation

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
@@ -39,10 +40,17 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	i.mu.Lock()
 	i.budget = budget
 	i.mu.Unlock()
-	plan := gc.Plan(gc.World{
+	world := gc.World{
 		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: i.opts.Namespace, Policies: cache.Spec.Mounts,
 		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
-	})
+	}
+	plan := gc.Plan(world)
+	if gc.ChoosesMounts(plan) {
+		if world.Elsewhere, err = i.peers.lastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
+			i.log.Info("Not all other daemons are known", "reason", err.Error())
+		}
+		plan = gc.Plan(world)
+	}
 	if len(plan) == 0 {
 		return
 	}
@@ -87,9 +95,18 @@ func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[s
 	for _, v := range pruned {
 		if v.Mount != "" {
 			i.events.Eventf(bd, nil, corev1.EventTypeNormal, v1alpha1.ReasonPruned, "PruneMount", "%s",
-				buildstatus.Clip(fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20), noteLimit))
+				buildstatus.Clip(pruneNote(&v), noteLimit))
 		}
 	}
+}
+
+// pruneNote tells of one mount that is gone.
+func pruneNote(v *gc.Victim) string {
+	note := fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20)
+	if v.Spare {
+		note += ", a spare copy: another daemon has one that was used later"
+	}
+	return note
 }
 
 // sumUp describes records that are gone.

@@ -82,19 +82,6 @@ func Plan(w World) []Victim {
 	return p.victims
 }
 
-// Movable lists the ids, without base states, of the mounts that a plan may take, unused for longest first, each once. It does not look at Elsewhere.
-func Movable(w World) []string {
-	var ids []string
-	seen := map[string]bool{}
-	for _, r := range newPlanner(w).mounts {
-		if id := mountpolicy.Unbased(r.Mount); r.Bytes > 0 && !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
 // ChoosesMounts says whether a plan takes mounts for the sake of others, so that it matters which.
 func ChoosesMounts(plan []Victim) bool {
 	return slices.ContainsFunc(plan, func(v Victim) bool {

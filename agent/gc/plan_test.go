@@ -343,17 +343,6 @@ func TestTwoDaemonsNeverBothHoldACopyForSpare(t *testing.T) {
 	})
 }
 
-func TestMovableMountsAreListedUnusedForLongestFirst(t *testing.T) {
-	w := roomy(
-		mount("new", 10, 1), mount("old", 10, 9), mount("pin", 10, 99), with(mount("busy", 10, 99), inUse), mount("empty", 0, 99), layer("l", 10, 99),
-		with(mount("old", 10, 8), func(r *gc.Record) { r.Mount, r.ID = "ns/old:0123456789abcdefghijklmno", "r-more" }),
-	)
-	w.Policies = []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}
-	if diff := cmp.Diff([]string{"ns/old", "ns/new"}, gc.Movable(w)); diff != "" {
-		t.Errorf("movable mounts (-want +got):\n%s", diff)
-	}
-}
-
 func TestOnlyPlansForTheSakeOfOthersChooseMounts(t *testing.T) {
 	victim := func(mount string, reason v1alpha1.PruneReason) gc.Victim {
 		return gc.Victim{Record: gc.Record{Mount: mount}, Reason: reason}

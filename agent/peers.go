@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
+)
+
+const (
+	// peersRead bounds the BuildDaemons that are read at a time. Larger fleets are known in part: a copy that is not seen is not taken for one.
+	peersRead = 32
+	// peersLast is for how long what was read is taken to hold: a copy is used or not over hours.
+	peersLast = 5 * time.Minute
+	// peersTimeout bounds one reading: pruning waits for it.
+	peersTimeout = 10 * time.Second
+)
+
+// peers knows which cache mounts other daemons of the fleet hold. It reads them only when it is asked. It is not safe for concurrent use.
+type peers struct {
+	reader client.Reader
+	opts   Options
+	now    func() time.Time
+
+	readAt time.Time
+	used   map[string]time.Time
+}
+
+// lastUses is when builds last had copies of mounts on other daemons that serve, the latest of each, by id without base state. With an error it is what
+// was read so far.
+func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.Time, error) {
+	if p.used != nil && p.now().Sub(p.readAt) < peersLast {
+		return p.used, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
+	defer cancel()
+	used := map[string]time.Time{}
+	own := int32(0)
+	for ordinal := range replicas {
+		if p.nameOf(ordinal) == p.opts.Daemon {
+			own = ordinal
+		}
+	}
+	for step := range min(replicas-1, peersRead) {
+		bd := &v1alpha1.BuildDaemon{}
+		name := p.nameOf((own + 1 + step) % replicas)
+		err := p.reader.Get(ctx, types.NamespacedName{Namespace: p.opts.Namespace, Name: name}, bd)
+		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+			continue // the fleet is being scaled
+		}
+		if err != nil {
+			return used, fmt.Errorf("read what %s holds: %w", name, err)
+		}
+		if !serves(bd) {
+			continue
+		}
+		for i := range bd.Status.Mounts {
+			m := &bd.Status.Mounts[i]
+			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.LastUsed != nil && m.LastUsed.After(used[id]) { // without bytes it is still being made
+				used[id] = m.LastUsed.Time
+			}
+		}
+	}
+	p.used, p.readAt = used, p.now()
+	return used, nil
+}
+
+func (p *peers) nameOf(ordinal int32) string { return fmt.Sprintf("%s-%d", p.opts.Cache, ordinal) }
+
+// serves says whether builds can be placed on a daemon.
+func serves(bd *v1alpha1.BuildDaemon) bool {
+	c := bd.Status.Conditions
+	return bd.DeletionTimestamp.IsZero() && meta.IsStatusConditionTrue(c, v1alpha1.ConditionReady) &&
+		!meta.IsStatusConditionTrue(c, v1alpha1.ConditionDraining)
+}
