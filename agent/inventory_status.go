@@ -149,10 +149,8 @@ func mountUses(seen *daemon.Observation, uses *ledger.Ledger, snapshots *snapsho
 			first, last := metav1.NewTime(m.FirstUsed.Truncate(time.Second)), metav1.NewTime(m.LastUsed.Truncate(time.Second))
 			use.FirstUsed, use.LastUsed, use.Uses, use.Users = &first, &last, m.Uses, m.Users
 		}
-		if written, ok := mountpolicy.Written(namespace, id); ok {
-			if p := mountpolicy.For(policies, written); p != nil {
-				use.Policy = p.ID
-			}
+		if p := mountpolicy.Of(namespace, policies, id); p != nil {
+			use.Policy = p.ID
 		}
 		out = append(out, use)
 	}

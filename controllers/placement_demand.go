@@ -98,8 +98,7 @@ func importsCache(cache *v1alpha1.BuildCache) bool {
 
 // isPrimed says whether a daemon that does not hold the mount fills it from its newest snapshot.
 func isPrimed(cache *v1alpha1.BuildCache, id string) bool {
-	written, own := mountpolicy.Written(cache.Namespace, id)
-	return own && mountpolicy.Primes(mountpolicy.For(cache.Spec.Mounts, written))
+	return mountpolicy.Primes(mountpolicy.Of(cache.Namespace, cache.Spec.Mounts, id))
 }
 
 func sharingOf(s v1alpha1.MountSharing) scheduler.Sharing {

@@ -64,7 +64,6 @@ func (m *memory) evictionPrice(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon
 
 // isPinned says whether a mount's policy keeps it whatever happens.
 func isPinned(cache *v1alpha1.BuildCache, id string) bool {
-	written, own := mountpolicy.Written(cache.Namespace, id)
-	policy := mountpolicy.For(cache.Spec.Mounts, written)
-	return own && policy != nil && policy.Pinned
+	policy := mountpolicy.Of(cache.Namespace, cache.Spec.Mounts, id)
+	return policy != nil && policy.Pinned
 }

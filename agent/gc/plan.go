@@ -142,11 +142,7 @@ func (p *planner) offer(r Record) {
 }
 
 func (p *planner) policy(r Record) *v1alpha1.MountPolicy {
-	id, ok := mountpolicy.Written(p.world.Namespace, r.Mount)
-	if !ok {
-		return nil
-	}
-	return mountpolicy.For(p.world.Policies, id)
+	return mountpolicy.Of(p.world.Namespace, p.world.Policies, r.Mount)
 }
 
 func (p *planner) isPinned(r Record) bool {

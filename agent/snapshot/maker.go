@@ -213,11 +213,7 @@ func (m *Maker) cleanUp(ctx context.Context, repo *registry.Repository, tags []s
 
 // policyOf is the BuildCache's policy of a mount, nil when it has none or the mount is another namespace's.
 func (m *Maker) policyOf(cache *v1alpha1.BuildCache, id string) *v1alpha1.MountPolicy {
-	written, own := mountpolicy.Written(m.Namespace, id)
-	if !own {
-		return nil
-	}
-	return mountpolicy.For(cache.Spec.Mounts, written)
+	return mountpolicy.Of(m.Namespace, cache.Spec.Mounts, id)
 }
 
 // Due lists the mounts whose snapshots are due, sorted. A schedule that can't be read is noted at its mounts.

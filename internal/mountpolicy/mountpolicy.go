@@ -66,6 +66,15 @@ func Written(namespace, id string) (string, bool) {
 // Unbased is an id as BuildKit knows it without the state that the mount began with. Several mounts may have it.
 func Unbased(id string) string { return base.ReplaceAllString(id, "") }
 
+// Of is the entry that applies to a mount by the id that BuildKit knows, nil when none does or it is no mount of a program of the namespace.
+func Of(namespace string, policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
+	written, own := Written(namespace, id)
+	if !own {
+		return nil
+	}
+	return For(policies, written)
+}
+
 // Primes says whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a policy they are not.
 func Primes(p *v1alpha1.MountPolicy) bool {
 	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)
@@ -75,11 +84,7 @@ func Primes(p *v1alpha1.MountPolicy) bool {
 // function takes ids as BuildKit knows them.
 func Sharing(namespace string, policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
 	return func(id string) (string, bool) {
-		written, ok := Written(namespace, id)
-		if !ok {
-			return "", false
-		}
-		p := For(policies, written)
+		p := Of(namespace, policies, id)
 		if p == nil || p.Sharing == "" {
 			return "", false
 		}
