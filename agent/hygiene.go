@@ -13,10 +13,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/agent/inputs"
@@ -111,20 +109,19 @@ func (h *hygiene) look(ctx context.Context) {
 
 // fleet reads the BuildDaemons of the BuildCache, lowest ordinal first, and says whether this one is the first that is ready.
 func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
-	for ordinal, ready := 0, false; ; ordinal++ {
-		d := v1alpha1.BuildDaemon{}
-		name := types.NamespacedName{Namespace: h.opts.Namespace, Name: fmt.Sprintf("%s-%d", h.opts.Cache, ordinal)}
-		err := h.live.Get(ctx, name, &d)
-		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) { // agents may read those of their fleet, and no others
-			return daemons, first, nil
-		}
+	ready := false
+	for ordinal := int32(0); ; ordinal++ {
+		d, err := readDaemon(ctx, h.live, h.opts, ordinal)
 		if err != nil {
-			return nil, false, fmt.Errorf("read the BuildDaemon %s: %w", name.Name, err)
+			return nil, false, err
+		}
+		if d == nil {
+			return daemons, first, nil
 		}
 		if !ready && meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady) {
 			ready, first = true, d.Name == h.opts.Daemon
 		}
-		daemons = append(daemons, d)
+		daemons = append(daemons, *d)
 	}
 }
 

@@ -46,22 +46,17 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 	used := map[string]time.Time{}
 	own := int32(0)
 	for ordinal := range replicas {
-		if p.nameOf(ordinal) == p.opts.Daemon {
+		if daemonName(p.opts, ordinal) == p.opts.Daemon {
 			own = ordinal
 		}
 	}
 	for step := range min(replicas-1, peersRead) {
-		bd := &v1alpha1.BuildDaemon{}
-		name := p.nameOf((own + 1 + step) % replicas)
-		err := p.reader.Get(ctx, types.NamespacedName{Namespace: p.opts.Namespace, Name: name}, bd)
-		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-			continue // the fleet is being scaled
-		}
+		bd, err := readDaemon(ctx, p.reader, p.opts, (own+1+step)%replicas)
 		if err != nil {
-			return used, fmt.Errorf("read what %s holds: %w", name, err)
+			return used, err
 		}
-		if !serves(bd) {
-			continue
+		if bd == nil || !serves(bd) {
+			continue // without one the fleet is being scaled
 		}
 		for i := range bd.Status.Mounts {
 			m := &bd.Status.Mounts[i]
@@ -74,7 +69,22 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 	return used, nil
 }
 
-func (p *peers) nameOf(ordinal int32) string { return fmt.Sprintf("%s-%d", p.opts.Cache, ordinal) }
+// daemonName is the name of the daemon of an ordinal in the agent's fleet.
+func daemonName(opts Options, ordinal int32) string { return fmt.Sprintf("%s-%d", opts.Cache, ordinal) }
+
+// readDaemon reads the BuildDaemon of an ordinal in the agent's fleet, nil when the fleet has none: agents may read those of their fleet, and no others.
+func readDaemon(ctx context.Context, reader client.Reader, opts Options, ordinal int32) (*v1alpha1.BuildDaemon, error) {
+	bd := &v1alpha1.BuildDaemon{}
+	name := types.NamespacedName{Namespace: opts.Namespace, Name: daemonName(opts, ordinal)}
+	err := reader.Get(ctx, name, bd)
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the BuildDaemon %s: %w", name.Name, err)
+	}
+	return bd, nil
+}
 
 // serves says whether builds can be placed on a daemon.
 func serves(bd *v1alpha1.BuildDaemon) bool {
