@@ -97,10 +97,7 @@ func (w *World) store(key scheduler.KeyID, at int, bytes int64) *copied {
 // evictOldest drops the least recently used idle copy of a daemon, and says whether there was one. Where the policy's agents know of each other's copies,
 // spare ones go before all others.
 func (w *World) evictOldest(at int) bool {
-	sparesFirst := false
-	if p, can := w.policy.(interface{ SparesFirst() bool }); can {
-		sparesFirst = p.SparesFirst()
-	}
+	_, sparesFirst := w.policy.(interface{ evictsSparesFirst() })
 	oldest, spare, when := -1, false, 0.0
 	for i, key := range w.volumes[at].keys {
 		c := w.contents[key].on(at)

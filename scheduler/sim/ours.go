@@ -47,8 +47,8 @@ func (o *Ours) setUp(w *World) {
 	o.candidates.Follow(w.View)
 }
 
-// SparesFirst is how the project's agents evict: copies that another daemon has and used later go first.
-func (o *Ours) SparesFirst() bool { return true }
+// evictsSparesFirst marks how the project's agents evict: copies that another daemon has and used later go first.
+func (o *Ours) evictsSparesFirst() {}
 
 // scopes are the wider circles whose lengths are priors for a program's.
 func scopes(p *Program) []string {

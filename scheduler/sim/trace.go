@@ -31,8 +31,8 @@ func Recorded(r io.Reader, daemons int, slots int32, priming bool, seed uint64) 
 	if err != nil {
 		return nil, err
 	}
-	w := &Workload{Daemons: daemons, Slots: slots, DiskBytes: tracedDiskBytes, Priming: priming, PullBytesPerSecond: 2e8, EstimateBias: 1, PrimedFactor: 1.1, RefreshSpread: 2.7,
-		WarmUpSeconds: laneDays / 2 * day, EndSeconds: laneDays * day}
+	w := newWorkload(daemons, slots, tracedDiskBytes, priming)
+	w.WarmUpSeconds, w.EndSeconds = laneDays/2*day, laneDays*day
 	programs := map[string]int{}
 	sums := []float64{}
 	counts := []int{}

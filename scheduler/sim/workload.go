@@ -98,14 +98,20 @@ type Generated struct {
 	Platforms     []string // programs are spread over these; daemons too
 }
 
+// newWorkload is a fleet with the physics that all workloads share, and nothing to build yet.
+func newWorkload(daemons int, slots int32, diskBytes int64, priming bool) *Workload {
+	return &Workload{Daemons: daemons, Slots: slots, DiskBytes: diskBytes, Priming: priming, PullBytesPerSecond: 2e8, PrimedFactor: 1.1, RefreshSpread: 2.7, EstimateBias: 1}
+}
+
 // Generate draws a workload: programs of Zipf popularity, cold lengths lognormal(5.21, 1.0) seconds, cold/warm lognormal around ColdRatio with
 // sigma 0.6 in 1.2..30, copies of lognormal(2 GB, 0.8); pushes come as a Poisson process with the recorded hours of day, each push being one build
 // and a geometric number of further ones within ten seconds, two in the mean; each build's length varies by lognormal(0, 0.2). In the first half of the
 // warm-up arrivals grow from a tenth, because a whole fleet that starts empty under full load is another experiment.
 func Generate(g Generated) *Workload {
 	rng := rand.New(rand.NewPCG(g.Seed, 0x5eed))
-	w := &Workload{Name: g.Name, Daemons: g.Daemons, Slots: g.Slots, DiskBytes: 150e9, Priming: g.Priming, PullBytesPerSecond: 2e8, EstimateBias: 1, PrimedFactor: 1.1, RefreshSpread: 2.7,
-		WarmUpSeconds: g.WarmUpDays * day, EndSeconds: g.Days * day, Utilisation: g.Utilisation}
+	w := newWorkload(g.Daemons, g.Slots, 150e9, g.Priming)
+	w.Name, w.Utilisation = g.Name, g.Utilisation
+	w.WarmUpSeconds, w.EndSeconds = g.WarmUpDays*day, g.Days*day
 	for i := range g.Programs {
 		w.Programs = append(w.Programs, g.program(i, rng))
 	}
