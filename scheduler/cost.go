@@ -19,6 +19,8 @@ type weighing struct {
 	keys       int
 	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
 	held       [maxKeys]*holding
+	offered    int              // so many of the primary key's copies were offered,
+	at         [maxLooked]int32 // on the daemons at these positions, -1 for one that takes no builds
 	ahead      outlook
 	barren     bool // bare is known,
 	bare       bare // which is what a daemon costs that holds none of the keys and pulls at Params' rate
@@ -109,12 +111,18 @@ func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
 	if !w.barren || d.PullBytesPerSecond > w.p.PullBytesPerSecond || !run.exists || !second.exists {
 		return false
 	}
-	beyond := max(run.total, second.total)
+	beyond := run.total
+	if second.total > beyond { // max would see to NaNs, which takes as long as the rest
+		beyond = second.total
+	}
 	b := &w.bare
 	cost := b.setup + b.service + b.price
 	ranked := cost + w.p.RankSeconds*float64(rank-1)
+	if ranked <= beyond {
+		return false
+	}
 	most := paidShare * (cost - w.warm)
-	return ranked > beyond && (ranked-most > beyond || ranked-w.hope(most) > beyond)
+	return ranked-most > beyond || ranked-w.hope(most) > beyond
 }
 
 // reach is the daemon of a copy, if it has the copy's volume and takes builds.
@@ -199,8 +207,10 @@ func (w *weighing) find(k int, d *Daemon, c *Copy) found {
 
 // freshness is the part of the gain that copy c of key k still gives.
 func (w *weighing) freshness(k int, c *Copy) float64 {
-	behind := w.held[k].version - min(c.Version, w.held[k].version)
-	fresh := max(0, 1-w.p.StalePerVersion*float64(behind))
+	fresh := 1.0
+	if newest := w.held[k].version; c.Version < newest {
+		fresh = max(0, 1-w.p.StalePerVersion*float64(newest-c.Version))
+	}
 	switch c.State {
 	case Pending:
 		return 0

@@ -70,7 +70,14 @@ func (w *weighing) foresee() *outlook {
 	o.spill, o.keep = setup+service, w.p.KeepShare*w.p.StalePerVersion*w.gain[0]
 	if h != nil {
 		for i := range h.copies {
-			if at, within := w.reach(&h.copies[i]); within {
+			at, within := int32(0), false
+			if i < w.offered {
+				at = w.at[i]
+				within = at >= 0
+			} else {
+				at, within = w.reach(&h.copies[i])
+			}
+			if within {
 				o.joins(w.lookAt(at, &w.v.Daemons[at]))
 			}
 		}
@@ -113,6 +120,9 @@ func (o *outlook) joins(x lookedAt) {
 // loss is what a later build is expected to lose where it can, and others by it: on the best daemon alone, or on several in turns. The daemon at position
 // but is left out and fresh, if not nil, put in.
 func (o *outlook) loss(but int32, fresh *lookedAt) float64 {
+	if fresh == nil && o.n > 0 && o.holder[0].wait <= 0 && o.holder[0].at != but {
+		return 0 // the best of them is hardly ever busy, as on most fleets
+	}
 	lost, full, keep := o.spill, 1.0, 0.0
 	first := true
 	take := func(x *lookedAt) {

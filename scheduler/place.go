@@ -82,11 +82,23 @@ func (c *choice) offer() {
 
 // place is Place into a decision of the caller's, which must be zero, without the error value and the count of refusals.
 func place(v *View, r *Request, p *Params, out *Decision) {
+	key := r.primary()
+	if v.Candidates != nil {
+		if head := v.Candidates.of.get(key); head != nil {
+			placeAmong(v, r, p, head, out)
+			return
+		}
+	}
+	var head ranks
+	v.ranking.top(key, weighedRanks, &head)
+	placeAmong(v, r, p, &head, out)
+}
+
+// placeAmong is place for who knows the head of the rendezvous order of r's primary key.
+func placeAmong(v *View, r *Request, p *Params, head *ranks, out *Decision) {
 	var w weighing
 	w.weigh(v, r, p)
 	out.UID, out.Load, out.Price, out.Daemons = r.UID, w.load, w.price, len(v.Daemons)
-	var order ranks
-	head := v.order(r, &order)
 	var c choice
 	c.start()
 	seen := w.holders(head, &c)
@@ -100,18 +112,6 @@ func place(v *View, r *Request, p *Params, out *Decision) {
 		w.anywhere(&c)
 	}
 	conclude(&w, &c, out)
-}
-
-// order is the head of the rendezvous order of r's primary key: remembered, or worked out into scratch.
-func (v *View) order(r *Request, scratch *ranks) *ranks {
-	key := r.primary()
-	if v.Candidates != nil {
-		if known := v.Candidates.of.get(key); known != nil {
-			return known
-		}
-	}
-	v.ranking.top(key, weighedRanks, scratch)
-	return scratch
 }
 
 // primary is the key that decides the home. A build without caches gets one of its own, so that such builds spread.
@@ -138,8 +138,9 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 			continue
 		}
 		for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
-			at := w.v.must(a.item[i-1].daemon)
-			seen |= w.offerHolder(at, k, w.copyOn(0, &w.v.Daemons[at]), head, c)
+			at, rank := w.v.locate(a.item[i-1].daemon, head)
+			ranks, _ := w.offerHolder(at, rank, k, w.copyOn(0, &w.v.Daemons[at]), c)
+			seen |= ranks
 		}
 	}
 	return seen
@@ -147,31 +148,51 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 
 // holder offers the daemon of a copy of key k, if it is in the fleet with the copy's volume.
 func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uint16) {
-	at, known := w.v.position(copied.Daemon)
-	if !known || w.v.Daemons[at].Epoch != copied.Epoch {
-		return 0
+	at, rank := w.v.locate(copied.Daemon, head)
+	if at >= 0 && w.v.Daemons[at].Epoch == copied.Epoch {
+		if k > 0 {
+			copied = w.copyOn(0, &w.v.Daemons[at])
+		}
+		up := false
+		if seen, up = w.offerHolder(at, rank, k, copied, c); !up {
+			at = -1
+		}
+	} else {
+		at = -1
 	}
-	if k > 0 {
-		copied = w.copyOn(0, &w.v.Daemons[at])
+	if k == 0 && w.offered < maxLooked {
+		w.at[w.offered] = at
+		w.offered++
 	}
-	return w.offerHolder(at, k, copied, head, c)
+	return seen
+}
+
+// locate is the position of a daemon, or -1 if it is not in the fleet, and its rank in head, or 0. Copies are mostly where the head of the order says, so that
+// is where it looks first.
+func (v *View) locate(id DaemonID, head *ranks) (at, rank int32) {
+	for i := range min(head.n, weighedRanks) {
+		if at = head.at[i]; v.ids[at] == id {
+			return at, int32(i + 1)
+		}
+	}
+	if at, known := v.position(id); known {
+		return at, 0
+	}
+	return -1, 0
 }
 
 // offerHolder offers the daemon at position at as one that holds key k. first is the primary key's copy there, or nil.
-func (w *weighing) offerHolder(at int32, k int, first *Copy, head *ranks, c *choice) (seen uint16) {
-	rank := int32(0)
-	for i := range min(head.n, weighedRanks) {
-		if head.at[i] == at {
-			rank, seen = int32(i+1), 1<<i
-			break
-		}
+func (w *weighing) offerHolder(at, rank int32, k int, first *Copy, c *choice) (seen uint16, up bool) {
+	if rank > 0 {
+		seen = 1 << (rank - 1)
 	}
-	if up := w.consider(at, rank, first, c); k == 0 && up {
+	up = w.consider(at, rank, first, c)
+	if k == 0 && up {
 		c.holders++
 	} else if k == 0 {
 		c.down++
 	}
-	return seen
+	return seen, up
 }
 
 // beyond offers a daemon that is none of the holders.
