@@ -63,7 +63,7 @@ func DefaultParams() Params {
 
 		PriceSlope: 0.3, PriceKnee: 0.85, PriceSteep: 2, PriceFull: 8,
 
-		HorizonSeconds: 4 * 3600, UnknownBuilds: 2, Crowding: 1.4, KeepShare: 0.25,
+		HorizonSeconds: 2 * 3600, UnknownBuilds: 2, Crowding: 1.4, KeepShare: 0.25,
 
 		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
 		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured
