@@ -150,13 +150,18 @@ func (p *prefetcher) try(ctx context.Context, cache *v1alpha1.BuildCache, r *v1a
 	}
 	began, epoch := p.now(), p.ledger.Epoch()
 	status, err := p.maker.Prefetch(ctx, cache, epoch, daemon.Mount{ID: r.ID, Sharing: string(r.Sharing)})
+	if err != nil {
+		p.inventory.log.Info("The state of snapshots was not written", "reason", err.Error())
+	}
 	if err != nil && status == nil {
 		end.Outcome, end.Message, status = v1alpha1.PrimeFailed, err.Error(), end
 	}
 	switch {
 	case status == nil: // a build has it, and it will be held before long
 		t.next = p.now().Add(prefetchPause)
-	case status.Outcome == v1alpha1.PrimeFailed, status.Outcome == v1alpha1.PrimeTimedOut:
+	case status.Outcome == v1alpha1.PrimeTimedOut: // another try would pull as much once more
+		t.end = status
+	case status.Outcome == v1alpha1.PrimeFailed:
 		t.failures++
 		t.next = p.now().Add(time.Duration(t.failures) * prefetchPause)
 		p.inventory.log.V(1).Info("A cache mount was not brought in", "mount", r.ID, "attempt", t.failures, "reason", status.Message)
@@ -175,9 +180,7 @@ func (p *prefetcher) note(ctx context.Context, status *v1alpha1.PrimeStatus, epo
 	if status.Outcome == v1alpha1.PrimeNoSnapshot {
 		return
 	}
-	if err := p.ledger.BroughtIn(status.ID, epoch, began); err != nil {
-		p.inventory.log.Info("The ledger was not written", "reason", err.Error())
-	}
+	p.inventory.broughtIn(status.ID, epoch, began)
 	p.inventory.look(ctx)
 }
 
@@ -208,7 +211,16 @@ func (p *prefetcher) status(requests []v1alpha1.PrefetchRequest) []v1alpha1.Pref
 	return out
 }
 
-// roomFor returns an error unless the volume and its share for mounts take so much more without anything being pruned for it.
+// broughtIn has the ledger know of a mount. A look that is under way began before the mount was there and must not take it for evicted, so it is waited for.
+func (i *inventory) broughtIn(id, epoch string, began time.Time) {
+	i.refreshing.Lock()
+	defer i.refreshing.Unlock()
+	if err := i.ledger.BroughtIn(id, epoch, began); err != nil {
+		i.log.Info("The ledger was not written", "reason", err.Error())
+	}
+}
+
+// roomFor returns, for a daemon that was looked at, an error unless the volume and its share for mounts take so much more without anything being pruned for it.
 func (i *inventory) roomFor(bytes int64) error {
 	vol, err := volumeAt(i.opts.StateDir)
 	if err != nil {
