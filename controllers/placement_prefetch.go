@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -62,7 +61,7 @@ func (r *PlacementReconciler) prefetch(ctx context.Context, f *fleet) (time.Dura
 	}
 	var errs []error
 	for i := range requests {
-		if d := &f.daemons[i]; !equality.Semantic.DeepEqual(d.Spec.Prefetch, requests[i]) {
+		if d := &f.daemons[i]; !slices.Equal(d.Spec.Prefetch, requests[i]) { // those that stand are copies
 			errs = append(errs, r.writePrefetch(ctx, f, d, requests[i]))
 		}
 	}

@@ -55,6 +55,7 @@ type prefetchPlan struct {
 	p        *prefetching
 	params   scheduler.Params
 	requests [][]v1alpha1.PrefetchRequest // that stand, of each daemon of the fleet
+	at       map[string]int               // where a daemon is in the fleet, by name
 	where    whereabouts
 	mounts   map[scheduler.KeyID][]wantedMount
 }
@@ -63,7 +64,7 @@ type prefetchPlan struct {
 // so, there may be more, which did not fit the budget or a daemon's list.
 func (f *fleet) planPrefetch(requests [][]v1alpha1.PrefetchRequest) (open bool, err error) {
 	m := f.memory
-	p := &prefetchPlan{f: f, p: m.prefetch, params: m.paramsNow(), requests: requests, where: whereabouts{}, mounts: map[scheduler.KeyID][]wantedMount{}}
+	p := &prefetchPlan{f: f, p: m.prefetch, params: m.paramsNow(), requests: requests, at: map[string]int{}, where: whereabouts{}, mounts: map[scheduler.KeyID][]wantedMount{}}
 	p.look()
 	demand := p.demand()
 	now, err := scheduler.NewView(m.view.Daemons, p.ledger(), seconds(f.now))
@@ -81,6 +82,7 @@ func (f *fleet) planPrefetch(requests [][]v1alpha1.PrefetchRequest) (open bool, 
 func (p *prefetchPlan) look() {
 	for i := range p.f.daemons {
 		d := &p.f.daemons[i]
+		p.at[d.Name] = i
 		for _, u := range d.Status.Mounts {
 			p.where.note(u.ID, i, true)
 		}
@@ -93,7 +95,7 @@ func (p *prefetchPlan) look() {
 			delete(p.p.ended, id)
 			continue
 		}
-		if i := slices.IndexFunc(p.f.daemons, func(d v1alpha1.BuildDaemon) bool { return d.Name == id.daemon && d.Status.VolumeEpoch == id.epoch }); i >= 0 {
+		if i, here := p.at[id.daemon]; here && p.f.daemons[i].Status.VolumeEpoch == id.epoch {
 			p.where.note(id.mount, i, false)
 		}
 	}
@@ -123,14 +125,17 @@ func (p *prefetchPlan) demand() []scheduler.Demand {
 	return out
 }
 
-// wanted are the mounts of a key's latest build that have a snapshot and are primed from it.
+// wanted are the mounts of a key's latest build that have a snapshot and are primed from it, each once.
 func (p *prefetchPlan) wanted(fresh *freshness) []wantedMount {
 	var out []wantedMount
 	for i := range fresh.mounts {
 		b := &fresh.mounts[i]
-		if facts := p.f.memory.mounts[b.ID]; facts != nil && facts.snapshotBytes > 0 && b.Sharing != "" && isPrimed(p.f.cache, b.ID) {
-			out = append(out, wantedMount{b.ID, b.Sharing, facts.snapshotBytes})
+		facts := p.f.memory.mounts[b.ID]
+		if facts == nil || facts.snapshotBytes == 0 || b.Sharing == "" || !isPrimed(p.f.cache, b.ID) ||
+			slices.ContainsFunc(out, func(w wantedMount) bool { return w.id == b.ID }) {
+			continue
 		}
+		out = append(out, wantedMount{b.ID, b.Sharing, facts.snapshotBytes})
 	}
 	return out
 }
@@ -163,7 +168,7 @@ func (p *prefetchPlan) ledger() *scheduler.Ledger {
 func (p *prefetchPlan) ask(copies []scheduler.PrimePlan) {
 	left := int64(p.p.savings)
 	for i := range copies {
-		at := slices.IndexFunc(p.f.daemons, func(d v1alpha1.BuildDaemon) bool { return d.Name == copies[i].Name })
+		at := p.at[copies[i].Name]
 		lacks := slices.DeleteFunc(slices.Clone(p.mounts[copies[i].Key]), func(w wantedMount) bool {
 			_, known := p.where[w.id][at]
 			return known

@@ -39,6 +39,7 @@ func TestWhatIsWorthACopy(t *testing.T) {
 			a.key(1, 0, 9, 1e9, "ns/a", "ns/b")
 			a.daemons[0].Status.Mounts[0].Snapshot = nil
 		}, []string{"ns/b"}},
+		"a mount that a build has at two places is brought in once": {func(a *ahead) { a.key(1, 0, 9, 1e9, "ns/a", "ns/a") }, []string{"ns/a"}},
 		"what the daemon holds is not": {func(a *ahead) {
 			a.key(1, 0, 9, 1e9, "ns/a", "ns/b")
 			a.daemons[1].Status.Mounts = []v1alpha1.MountUse{{ID: "ns/a"}}
