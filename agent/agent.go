@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -99,7 +100,8 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	}
 	w.inventory.peers = &peers{reader: w.live, opts: opts, now: w.now}
 	w.mounts = newMounts(w)
-	w.inventory.snapshots = w.mounts.State
+	w.prefetch = newPrefetcher(w)
+	w.inventory.snapshots, w.inventory.prefetch = w.mounts.State, w.prefetch
 	w.hygiene = newHygiene(w)
 	w.inventory.cleaned = w.hygiene.condition
 	a := &Agent{opts: opts, mgr: mgr, worker: w, log: log, end: end}
@@ -155,30 +157,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.end()
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // everything outlives ctx, to drain
 	defer stop()
-	managed, leased, inventoried, snapshotted := make(chan error, 1), make(chan error, 1), make(chan struct{}), make(chan struct{})
-	cleaned := make(chan struct{})
+	managed, leased := make(chan error, 1), make(chan error, 1)
 	leaseCtx, release := context.WithCancel(working)
 	defer release()
 	go func() { managed <- a.mgr.Start(working) }()
 	go func() { leased <- a.worker.lease.Run(leaseCtx) }()
-	go func() {
-		defer close(inventoried)
-		if a.mgr.GetCache().WaitForCacheSync(working) {
-			a.worker.inventory.run(working)
-		}
-	}()
-	go func() {
-		defer close(snapshotted)
-		if a.mgr.GetCache().WaitForCacheSync(working) {
-			a.worker.mounts.run(working)
-		}
-	}()
-	go func() {
-		defer close(cleaned)
-		if a.mgr.GetCache().WaitForCacheSync(working) {
-			a.worker.hygiene.run(working)
-		}
-	}()
+	var others sync.WaitGroup
+	w := a.worker
+	for _, run := range []func(context.Context){w.inventory.run, w.mounts.run, w.prefetch.run, w.hygiene.run} {
+		others.Go(func() {
+			if a.mgr.GetCache().WaitForCacheSync(working) {
+				run(working)
+			}
+		})
+	}
 	select {
 	case <-ctx.Done():
 	case err := <-managed:
@@ -186,9 +178,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.drain()
 	stop()
-	<-inventoried
-	<-snapshotted
-	<-cleaned
+	others.Wait()
 	return errors.Join(<-managed, <-leased) // the Lease is released last, when nothing of the agent runs any more
 }
 

@@ -47,6 +47,7 @@ type inventory struct {
 	daemon    Builder
 	ledger    *ledger.Ledger
 	snapshots *snapshot.State
+	prefetch  *prefetcher
 	sizing    *mountSizing
 	peers     *peers
 	lease     *lease.Keeper
@@ -213,7 +214,7 @@ func (i *inventory) isServing() bool {
 }
 
 // mountBytes are the cache mounts that the daemon held at the last look, with what they took then, and those that builds have had since,
-// with 0 when they are new. The map is the caller's.
+// with 0 when they are new. Those that are still being brought in ahead of builds are not among them. The map is the caller's.
 func (i *inventory) mountBytes() map[string]int64 {
 	i.mu.Lock()
 	held, looked := map[string]int64{}, i.looked
@@ -224,6 +225,7 @@ func (i *inventory) mountBytes() map[string]int64 {
 	for _, id := range i.ledger.MountsSince(looked) {
 		held[id] = max(held[id], 0)
 	}
+	maps.DeleteFunc(held, func(id string, _ int64) bool { return i.snapshots.IsUnfilled(id) })
 	return held
 }
 

@@ -58,6 +58,7 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 		if gcStatus != nil && gcStatus.LastPrune == nil && s.GC != nil {
 			gcStatus.LastPrune = s.GC.LastPrune // of an earlier agent of this daemon
 		}
+		s.Prefetch = i.prefetch.status(bd.Spec.Prefetch)
 		s.GC, s.Mounts = gcStatus, mountUses(seen, i.ledger, i.snapshots, i.opts.Namespace, policies)
 	}
 	conditions := daemonConditions(unreached, draining, running)
@@ -141,13 +142,16 @@ func gcLines(rules []string) []string {
 func mountUses(seen *daemon.Observation, uses *ledger.Ledger, snapshots *snapshot.State, namespace string, policies []v1alpha1.MountPolicy) []v1alpha1.MountUse {
 	var out []v1alpha1.MountUse
 	for id, bytes := range seen.MountBytes {
-		if len(id) > idLimit {
-			continue // can't be reported under its own name
+		if len(id) > idLimit || snapshots.IsUnfilled(id) {
+			continue // can't be reported under its own name, or is not there yet
 		}
 		use := v1alpha1.MountUse{ID: id, Bytes: bytes, Snapshot: snapshotStatus(snapshots, id)}
 		if m, known := uses.Mount(id); known {
 			first, last := metav1.NewTime(m.FirstUsed.Truncate(time.Second)), metav1.NewTime(m.LastUsed.Truncate(time.Second))
-			use.FirstUsed, use.LastUsed, use.Uses, use.Users = &first, &last, m.Uses, m.Users
+			use.LastUsed, use.Uses, use.Users = &last, m.Uses, m.Users
+			if m.Uses > 0 {
+				use.FirstUsed = &first
+			}
 		}
 		if p := mountpolicy.Of(namespace, policies, id); p != nil {
 			use.Policy = p.ID

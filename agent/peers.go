@@ -60,7 +60,8 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 		}
 		for i := range bd.Status.Mounts {
 			m := &bd.Status.Mounts[i]
-			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.LastUsed != nil && m.LastUsed.After(used[id]) { // without bytes it is still being made
+			// Without bytes it is still being made; one that no build has had yet was brought in, and may be older than the copy it was made from.
+			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.Uses > 0 && m.LastUsed != nil && m.LastUsed.After(used[id]) {
 				used[id] = m.LastUsed.Time
 			}
 		}

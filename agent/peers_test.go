@@ -23,20 +23,22 @@ import (
 func TestSpareMountsGoFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		peer func(*v1alpha1.BuildDaemon)
+		uses int64
 		want string // that is pruned first
 	}{
-		"the copy that a serving daemon used later is spare": {testbuild.Serving, "newest"},
+		"the copy that a serving daemon used later is spare": {testbuild.Serving, 1, "newest"},
+		"one that was brought in there makes none spare":     {testbuild.Serving, 0, "oldest"},
 		"a daemon that drains is no help": {func(d *v1alpha1.BuildDaemon) {
 			testbuild.Serving(d)
 			testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, "Draining")(d)
-		}, "oldest"},
-		"nor is one that does not serve": {func(*v1alpha1.BuildDaemon) {}, "oldest"},
+		}, 1, "oldest"},
+		"nor is one that does not serve": {func(*v1alpha1.BuildDaemon) {}, 1, "oldest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, testbuild.WithReplicas(2))
 			peer := testbuild.BuildDaemon(w.ns, "cache", 1, c.peer)
 			later := metav1.NewTime(time.Now().Add(time.Hour).Truncate(time.Second))
-			peer.Status.Mounts = []v1alpha1.MountUse{{ID: w.ns + "/newest", Bytes: 1, LastUsed: &later}}
+			peer.Status.Mounts = []v1alpha1.MountUse{{ID: w.ns + "/newest", Bytes: 1, Uses: c.uses, LastUsed: &later}}
 			status := peer.Status
 			w.create(peer)
 			peer.Status = status

@@ -55,6 +55,7 @@ type worker struct {
 	attempts  *attempts
 	inventory *inventory
 	mounts    *mounts
+	prefetch  *prefetcher
 	hygiene   *hygiene
 	ledger    *ledger.Ledger
 	builder   Builder

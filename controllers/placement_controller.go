@@ -88,19 +88,36 @@ func (r *PlacementReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bui
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("snapshot the fleet: %w", err)
 	}
-	if len(queue) == 0 {
-		return ctrl.Result{}, nil
+	again, err := r.serve(ctx, f, view, queue, waiting)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
+	ahead, err := r.prefetch(ctx, f) // after the builds: it can wait
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if again == 0 || ahead > 0 && ahead < again {
+		again = ahead
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
+}
+
+// serve decides the queue, binds what is to run, and says when the queue has to be decided again: 0 for not before something changes.
+func (r *PlacementReconciler) serve(ctx context.Context, f *fleet, view *scheduler.View, queue []scheduler.Request, waiting []inLine) (time.Duration, error) {
+	if len(queue) == 0 {
+		return 0, nil
+	}
+	m := f.memory
 	params := m.paramsNow()
 	todo := r.decide(f, view, queue, waiting, &params)
-	took := r.Clock.Since(started)
-	m.restUntil = started.Add(took + min(took, longestRest))
+	took := r.Clock.Since(f.now)
+	m.restUntil = f.now.Add(took + min(took, longestRest))
 	log.FromContext(ctx).V(1).Info("Decided the queue", "builds", len(queue), "daemons", len(f.daemons), "durationSeconds", took.Seconds())
 	placed, err := r.carryOut(ctx, m, todo)
 	if err != nil || placed == len(queue) {
-		return ctrl.Result{}, err
+		return 0, err
 	}
-	return ctrl.Result{RequeueAfter: waitingCheck}, nil
+	return waitingCheck, nil
 }
 
 // decide decides the queue and says what is to be written. Of a large queue it decides only what can start now, except once in a while: then it looks at every

@@ -38,6 +38,7 @@ type memory struct {
 	tells      *rate.Limiter // of news for builds that wait
 	restUntil  time.Time     // when the next round may begin
 	lookedAt   time.Time     // when every waiting build was last looked at
+	prefetch   *prefetching  // nil while the BuildCache has no spec.prefetch
 }
 
 // freshness counts the successful builds of a key, and says which of them each daemon's copy has seen and which cache mounts the latest had.
@@ -259,11 +260,15 @@ func (m *memory) sweep(f *fleet) {
 			wanted[f.keyOf(run.Key)] = true
 		}
 	}
-	for key := range m.freshness {
+	for key, fresh := range m.freshness {
 		if !wanted[key] {
 			delete(m.freshness, key)
 			m.estimates.Forget(key)
 			m.candidates.Forget(key)
+			continue
+		}
+		for i := range fresh.mounts { // their snapshots stay when the last daemon that held them is gone
+			mounts[fresh.mounts[i].ID] = true
 		}
 	}
 	for id := range m.mounts {

@@ -109,6 +109,36 @@ func drawDemand(t *rapid.T) []Demand {
 	return demand
 }
 
+// TestAnIdleFleetKnowsTheBestCopy has no build run while two keys have copies elsewhere, of which one is built ten times as often.
+func TestAnIdleFleetKnowsTheBestCopy(t *testing.T) {
+	p := DefaultParams()
+	l := NewLedger()
+	daemons := fleet(2, 4)
+	now, err := NewView(daemons, l, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemons[1].Phase = NotReady
+	old, err := NewView(daemons, l, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var demand []Demand
+	for i := 0; len(demand) < 20; i++ {
+		key := KeyOf("ns", fmt.Sprint("key-", i))
+		if now.Daemons[Ranks(now, key, 1)[0]].ID != daemons[1].ID {
+			continue
+		}
+		l.Restore(key, Copy{Daemon: daemons[0].ID, Epoch: daemons[0].Epoch})
+		demand = append(demand, Demand{Key: key, PerSecond: .001, WarmSeconds: 20, ColdSeconds: 200, SnapshotBytes: 1e9})
+	}
+	demand[7].PerSecond = .01
+	plan := Rebalance(old, now, demand, Budget{Bytes: 1e9}, &p)
+	if len(plan) != 1 || plan[0].Key != demand[7].Key {
+		t.Errorf("the plan is %+v, want the key that is built most", plan)
+	}
+}
+
 // TestRebalance is invariants 16 and 17.
 func TestRebalance(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -60,6 +60,9 @@ func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan
 	return plan
 }
 
+// leastUsed is what a fleet is taken to be used at least: a moment without builds says little of the next hour, and must not make all copies alike.
+const leastUsed = 0.01
+
 // appendPlans adds the copies that one key is worth.
 func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Params) []PrimePlan {
 	rate := p.PullBytesPerSecond
@@ -72,7 +75,7 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 		replicas = max(1, int(h.replicas))
 	}
 	before := old.takers(d.Key, replicas)
-	used := min(now.Load(), 1) // how likely it is that the daemons that hold the key have no slot for it
+	used := min(max(now.Load(), leastUsed), 1) // how likely it is that the daemons that hold the key have no slot for it
 	if !now.reachable(d.Key) {
 		used = 1
 	}

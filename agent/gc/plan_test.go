@@ -141,6 +141,13 @@ func TestPlan(t *testing.T) {
 				w.MountUsed = map[string]time.Time{"ns/spare": now.Add(-4 * time.Hour)}
 			},
 			want: []string{"r-spare MountsOverBudget spare"}},
+		"a mount that was brought in a moment ago is neither spare nor unused": {
+			records: []gc.Record{mount("brought", 200, 99), mount("only", 150, 9)},
+			change: func(w *gc.World) {
+				elsewhere(map[string]int{"brought": 1})(w)
+				w.MountUsed = map[string]time.Time{"ns/brought": now.Add(-time.Minute)}
+			},
+			want: []string{"r-only MountsOverBudget"}},
 		"a mount that began with a state can be spare": {
 			records: []gc.Record{with(mount("x", 200, 5), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }), mount("only", 150, 9)},
 			change:  elsewhere(map[string]int{"x": 1}), want: []string{"r-x MountsOverBudget spare"}},

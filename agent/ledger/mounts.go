@@ -12,9 +12,10 @@ const users = 8
 
 // Mount is what the ledger knows of a cache mount.
 type Mount struct {
-	// FirstUsed and LastUsed are when a build first and last had it, since it was last missed.
+	// FirstUsed and LastUsed are when a build first and last had it, since it was last missed. One that was brought in ahead of builds counts as last used then,
+	// and has no first use before a build has it.
 	FirstUsed, LastUsed time.Time
-	// Uses is how many builds have had it, at least 1.
+	// Uses is how many builds have had it.
 	Uses int64
 	// Bytes it took at the last look; 0 before the first.
 	Bytes int64
@@ -23,7 +24,7 @@ type Mount struct {
 }
 
 type mountEntry struct {
-	First time.Time `json:"first"`
+	First time.Time `json:"first,omitzero"`
 	Last  time.Time `json:"last"`
 	Uses  int64     `json:"uses"`
 	Bytes int64     `json:"bytes,omitempty"`
@@ -34,8 +35,8 @@ type mountEntry struct {
 
 func (b *book) useMounts(key string, ids []string, now time.Time) {
 	for _, id := range ids {
-		e, known := b.Mounts[id]
-		if !known {
+		e := b.Mounts[id]
+		if e.Uses == 0 {
 			e.First = now.UTC()
 		}
 		e.Last = now.UTC()
@@ -56,6 +57,21 @@ func (l *Ledger) UseMounts(key, epoch string, ids []string, now time.Time) error
 		return nil
 	}
 	l.book.useMounts(key, slices.Compact(slices.Sorted(slices.Values(ids))), now)
+	return l.save()
+}
+
+// BroughtIn notes that the daemon got a mount before a build had it, so that it is not the first to be pruned. The epoch is as in Use. On an error the note
+// holds in memory only.
+func (l *Ledger) BroughtIn(id, epoch string, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.book.Mounts[id]
+	if epoch != l.book.Epoch || !e.Last.Before(now) {
+		return nil
+	}
+	e.Last, e.Seen = now.UTC(), true
+	l.book.Mounts[id] = e
+	bound(l.book.Mounts, func(e mountEntry) time.Time { return e.Last })
 	return l.save()
 }
 
@@ -106,7 +122,7 @@ func (b *book) forget(evicted, unmade []string) {
 	}
 }
 
-// Mount returns what is known of a mount, false if no build has had it in this epoch.
+// Mount returns what is known of a mount, false if no build has had it in this epoch and it was not brought in.
 func (l *Ledger) Mount(id string) (Mount, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

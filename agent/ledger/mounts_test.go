@@ -124,3 +124,35 @@ func TestAMountThatNoStepMadeLeavesItsKeyWarm(t *testing.T) {
 		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got, l.Knows("k"))
 	}
 }
+
+func TestAMountThatWasBroughtInCountsAsUsedThen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.json")
+	l := open(t, path)
+	bring := func(id, epoch string, at time.Time) {
+		t.Helper()
+		if err := l.BroughtIn(id, epoch, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record(t, l, ledger.Use{Key: "a", Seconds: 1, Mounts: []string{"used"}}, start.Add(time.Hour))
+	for _, id := range []string{"idle", "used", "taken"} {
+		bring(id, l.Epoch(), start)
+	}
+	bring("late", "another epoch", start)
+	record(t, l, ledger.Use{Key: "a", Seconds: 1, Mounts: []string{"taken"}}, start.Add(2*time.Hour))
+	if got := look(t, l, map[string]int64{"idle": 7, "used": 7, "taken": 7}, start.Add(3*time.Hour)); len(got) > 0 {
+		t.Errorf("%v were evicted, want none", got)
+	}
+	again := open(t, path)
+	for id, want := range map[string]ledger.Mount{
+		"idle":  {LastUsed: start, Bytes: 7},
+		"used":  {FirstUsed: start.Add(time.Hour), LastUsed: start.Add(time.Hour), Uses: 1, Bytes: 7, Users: []string{"a"}},
+		"taken": {FirstUsed: start.Add(2 * time.Hour), LastUsed: start.Add(2 * time.Hour), Uses: 1, Bytes: 7, Users: []string{"a"}},
+		"late":  {},
+	} {
+		got, _ := again.Mount(id)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("mount %s (-want +got):\n%s", id, diff)
+		}
+	}
+}

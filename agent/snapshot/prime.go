@@ -19,7 +19,7 @@ import (
 
 // Begin notes that a build is about to use mounts; State.End must follow. Those that the daemon does not hold and that have a policy for it are filled,
 // several at a time, and what came of each is returned; it never fails a build. With refresh, those that it holds are replaced if another daemon has made
-// a snapshot since a build last had them here. A mount that another build is having primed is waited for, and one that
+// a snapshot since a build last had them here. A mount that is being primed for another build, or ahead of builds, is waited for, and one that
 // another build uses is left alone. What takes longer than the policy allows is given up. The error is about the note, which holds in memory.
 func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch string, mounts []daemon.Mount, held map[string]int64, refresh bool) ([]v1alpha1.PrimeStatus, error) {
 	sharing := Sharing(mounts)
@@ -27,28 +27,21 @@ func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch str
 	m.mu.Lock() // so that no two builds both find a mount unused
 	busy, err := m.State.Begin(epoch, sharing, m.Now())
 	for _, mount := range mounts {
-		_, has := held[mount.ID]
-		written, own := mountpolicy.Written(m.Namespace, mount.ID)
-		p := mountpolicy.For(cache.Spec.Mounts, written)
-		if has && !refresh || !own || !mountpolicy.Primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
+		one := m.primingOf(cache, mount)
+		if one == nil {
 			continue
 		}
-		limit := time.Duration(max(p.PrimeTimeoutSeconds, 1)) * time.Second
 		if other, underWay := m.priming[mount.ID]; underWay {
-			work = append(work, func() *v1alpha1.PrimeStatus { return wait(ctx, other, limit) })
+			work = append(work, func() *v1alpha1.PrimeStatus { return wait(ctx, other, one.limit) })
 			continue
 		}
-		if busy[mount.ID] {
+		_, has := held[mount.ID]
+		one.held = has && !m.State.IsUnfilled(mount.ID)
+		if one.held && !refresh || busy[mount.ID] {
 			continue
 		}
-		if m.priming == nil {
-			m.priming = map[string]chan struct{}{}
-		}
-		m.priming[mount.ID] = make(chan struct{})
-		work = append(work, func() *v1alpha1.PrimeStatus {
-			one := priming{policy: p, mount: mount, written: written, held: has, limit: limit}
-			return m.primeOne(ctx, cache, &one)
-		})
+		m.claim(mount.ID)
+		work = append(work, func() *v1alpha1.PrimeStatus { return m.primeOne(ctx, cache, one) })
 	}
 	m.mu.Unlock()
 	done := make([]*v1alpha1.PrimeStatus, len(work))
@@ -66,6 +59,24 @@ func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch str
 	return out, err
 }
 
+// primingOf is how a mount is primed that the daemon does not hold, nil when no policy says so or there is nowhere to look for a snapshot.
+func (m *Maker) primingOf(cache *v1alpha1.BuildCache, mount daemon.Mount) *priming {
+	written, own := mountpolicy.Written(m.Namespace, mount.ID)
+	p := mountpolicy.For(cache.Spec.Mounts, written)
+	if !own || !mountpolicy.Primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
+		return nil
+	}
+	return &priming{policy: p, mount: mount, written: written, limit: time.Duration(max(p.PrimeTimeoutSeconds, 1)) * time.Second}
+}
+
+// claim has builds wait for a mount until primeOne has ended. m.mu is held.
+func (m *Maker) claim(id string) {
+	if m.priming == nil {
+		m.priming = map[string]chan struct{}{}
+	}
+	m.priming[id] = make(chan struct{})
+}
+
 // Sharing is the mode of each mount by its id, as State.End wants it.
 func Sharing(mounts []daemon.Mount) map[string]string {
 	out := map[string]string{}
@@ -75,7 +86,7 @@ func Sharing(mounts []daemon.Mount) map[string]string {
 	return out
 }
 
-// wait waits for another build's priming and has nothing of its own to say.
+// wait waits for a priming that is under way and has nothing of its own to say.
 func wait(ctx context.Context, other <-chan struct{}, limit time.Duration) *v1alpha1.PrimeStatus {
 	select {
 	case <-other:

@@ -61,6 +61,8 @@ type content struct {
 	Mounts map[string]Entry `json:"mounts"`
 	// Request is the newest value of the annotations that ask for snapshots.
 	Request string `json:"request,omitempty"`
+	// Unfilled are mounts that a copy ahead of builds was begun for. What the daemon holds of them may be nothing yet.
+	Unfilled map[string]bool `json:"unfilled,omitempty"`
 }
 
 // OpenState reads the state at path. One that can't be read is begun anew: all that is lost is a snapshot that would not have been needed.
@@ -122,6 +124,7 @@ func (s *State) End(sharing map[string]string, succeeded bool) error {
 			e.Dirty = !succeeded
 			s.content.Mounts[id] = e
 		}
+		delete(s.content.Unfilled, id) // it holds what the build has left there
 	}
 	return s.save()
 }

@@ -41,6 +41,20 @@ type BuildCacheSpec struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=24
 	Mounts []MountPolicy `json:"mounts,omitempty"`
+
+	// prefetch has daemons bring in cache mounts before a build needs them, when others have joined or left the fleet. Only mounts whose policy has them
+	// primed are. Unset: the first build on a daemon waits for its mounts.
+	// +optional
+	Prefetch *PrefetchSpec `json:"prefetch,omitempty"`
+}
+
+// PrefetchSpec bounds what is brought in ahead of builds.
+type PrefetchSpec struct {
+	// bytesPerHour is how many bytes of snapshots all daemons of the fleet together are asked to bring in, more than 0. What is not used is saved up for an
+	// hour at most. A cache key whose mounts are larger together is left to its first build.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('0'))",message="bytesPerHour must be more than 0: say how much may be brought in within an hour, for example 20Gi, or leave prefetch out to bring in nothing ahead of builds"
+	BytesPerHour resource.Quantity `json:"bytesPerHour"`
 }
 
 // StorageSpec describes the volume claim of each daemon.

@@ -6,19 +6,53 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BuildDaemonSpec says which daemon of which BuildCache this is. The manager writes it; users only read it.
-//
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BuildDaemon's spec can't be changed: the operator makes one for each daemon of a BuildCache"
+// BuildDaemonSpec says which daemon of which BuildCache this is, and what it is to bring in. The manager writes it; users only read it.
 type BuildDaemonSpec struct {
-	// cacheName is the name of the BuildCache.
+	// cacheName is the name of the BuildCache. It can't be changed.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BuildDaemon belongs to one BuildCache for good: the operator makes one for each daemon"
 	CacheName string `json:"cacheName"`
-	// ordinal of the daemon in its StatefulSet; the daemon's stable identity for placement.
+	// ordinal of the daemon in its StatefulSet; the daemon's stable identity for placement. It can't be changed.
 	// +required
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BuildDaemon stands for one daemon of its BuildCache for good: the operator makes one for each"
 	Ordinal int32 `json:"ordinal"`
+	// prefetch lists cache mounts that the daemon is to bring in from their newest snapshots before a build needs them, at most 16. The manager asks for them
+	// when daemons have joined or left the fleet, and takes back what was done, what failed, and what is ten minutes old.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=16
+	Prefetch []PrefetchRequest `json:"prefetch,omitempty"`
+}
+
+// PrefetchRequest asks for one cache mount ahead of builds.
+type PrefetchRequest struct {
+	// id of the cache mount as BuildKit knows it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	ID string `json:"id"`
+	// sharing that builds have the mount with. BuildKit would keep a copy made with another one apart from theirs.
+	// +required
+	Sharing MountSharing `json:"sharing"`
+	// bytes that the newest snapshot holds; the daemon declines what it has no room for.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Bytes int64 `json:"bytes,omitempty"`
+	// asked is when the manager asked.
+	// +required
+	Asked metav1.Time `json:"asked"`
+}
+
+// PrefetchStatus is what came of a request.
+type PrefetchStatus struct {
+	PrimeStatus `json:",inline"`
+	// asked is that of the request.
+	// +required
+	Asked metav1.Time `json:"asked"`
 }
 
 // KeyUse is what a daemon's ledger says about one cache key.
@@ -50,7 +84,7 @@ type MountUse struct {
 	// firstUsed is when a build first had it mounted; unset when none is known to.
 	// +optional
 	FirstUsed *metav1.Time `json:"firstUsed,omitempty"`
-	// lastUsed is when a build last had it mounted.
+	// lastUsed is when a build last had it mounted, or when it was brought in ahead of builds.
 	// +optional
 	LastUsed *metav1.Time `json:"lastUsed,omitempty"`
 	// uses is how many builds have had it.
@@ -156,6 +190,12 @@ type BuildDaemonStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=256
 	Mounts []MountUse `json:"mounts,omitempty"`
+	// prefetch says what came of the requests in spec.prefetch that the daemon is done with.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=16
+	Prefetch []PrefetchStatus `json:"prefetch,omitempty"`
 }
 
 // BuildDaemon is one daemon of a BuildCache. It outlives the daemon's pod, because it stands for the volume.

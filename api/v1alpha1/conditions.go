@@ -173,6 +173,10 @@ const (
 	ReasonGCPolicyDiffers = "GCPolicyDiffers"
 	// ReasonPruned surfaces when the agent pruned cache mounts; the message says which and why.
 	ReasonPruned = "Pruned"
+	// ReasonPrefetched surfaces as an event when the daemon brought a cache mount in ahead of builds.
+	ReasonPrefetched = "Prefetched"
+	// ReasonPrefetchFailed surfaces as an event when it could not or had no room; builds are not affected.
+	ReasonPrefetchFailed = "PrefetchFailed"
 	// ReasonShuttingDown surfaces on Draining while the agent waits for its running builds.
 	ReasonShuttingDown = "ShuttingDown"
 	// ReasonInService surfaces on Draining when the daemon takes builds.

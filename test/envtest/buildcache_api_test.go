@@ -60,6 +60,11 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		}, ""},
 		"less than a tenth free is refused": {func(s *cacheSpec) { s.Storage.GC.FreePercent = 9 }, "freePercent"},
 
+		"a budget for prefetching is accepted": {prefetching("20Gi"), ""},
+		"one byte an hour is accepted":         {prefetching("1"), ""},
+		"a budget of nothing is refused":       {prefetching("0"), "bytesPerHour must be more than 0"},
+		"a budget below nothing is refused":    {prefetching("-1Gi"), "bytesPerHour must be more than 0"},
+
 		"privileged daemons are accepted":     {func(s *cacheSpec) { s.BuildKit.Isolation = v1alpha1.IsolationPrivileged }, ""},
 		"an unknown isolation is refused":     {func(s *cacheSpec) { s.BuildKit.Isolation = "None" }, `"UserNamespace", "Privileged"`},
 		"64 builds at once are accepted":      {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = 64 }, ""},
@@ -198,6 +203,12 @@ func TestBuildCacheDefaults(t *testing.T) {
 	}
 	if cache.Status.ObservedGeneration != -1 {
 		t.Errorf("observedGeneration of a new object is %d, want -1", cache.Status.ObservedGeneration)
+	}
+}
+
+func prefetching(bytesPerHour string) func(*cacheSpec) {
+	return func(s *cacheSpec) {
+		s.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse(bytesPerHour)}
 	}
 }
 

@@ -169,7 +169,7 @@ func TestBuildDaemonSpecIsKept(t *testing.T) {
 	relabelled.Labels["x"] = "y"
 	expectVerdict(t, cluster.Client.Update(t.Context(), relabelled, client.DryRunAll), "")
 	daemon.Spec.Ordinal = 1
-	expectVerdict(t, cluster.Client.Update(t.Context(), daemon, client.DryRunAll), "the operator makes one for each daemon")
+	expectVerdict(t, cluster.Client.Update(t.Context(), daemon, client.DryRunAll), "stands for one daemon of its BuildCache for good")
 	expectVerdict(t, offer(t, testbuild.BuildDaemon(daemon.Namespace, "c", -1, func(d *v1alpha1.BuildDaemon) { d.Name = "c-x" })), "spec.ordinal")
 	expectVerdict(t, offer(t, testbuild.BuildDaemon(daemon.Namespace, "", 2, func(d *v1alpha1.BuildDaemon) { d.Name = "c-y" })), "spec.cacheName")
 }

@@ -180,6 +180,8 @@ func TestRightsSuffice(t *testing.T) {
 	t.Run("agents", func(t *testing.T) { checkAgentRights(t, ns) })
 	t.Run("the manager", func(t *testing.T) { checkManagerRights(t, ns) })
 
+	expectTakenBack(t, daemon, refused)
+
 	scaled := cache.DeepCopy()
 	envtestkit.Eventually(t, func() error {
 		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(cache), scaled); err != nil {
@@ -192,6 +194,25 @@ func TestRightsSuffice(t *testing.T) {
 	if err := refusedError(refused); err != nil {
 		t.Error(err)
 	}
+}
+
+// expectTakenBack has a daemon asked for a cache mount, and wants the manager to take that back: the BuildCache has no spec.prefetch.
+func expectTakenBack(t *testing.T, daemon *v1alpha1.BuildDaemon, refused *refusals) {
+	t.Helper()
+	cluster := envtestkit.Get(t)
+	envtestkit.Eventually(t, func() error {
+		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil {
+			return err
+		}
+		daemon.Spec.Prefetch = []v1alpha1.PrefetchRequest{{ID: daemon.Namespace + "/m", Sharing: v1alpha1.MountShared, Asked: metav1.Now()}}
+		return cluster.Client.Update(t.Context(), daemon)
+	})
+	envtestkit.Eventually(t, func() error {
+		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil || len(daemon.Spec.Prefetch) == 0 {
+			return err
+		}
+		return errors.Join(errors.New("the request is not taken back"), refusedError(refused))
+	})
 }
 
 func refusedError(r *refusals) error {
@@ -233,6 +254,7 @@ func checkAgentRights(t *testing.T, ns string) {
 		"changes no BuildCache":                {access{Verb: "patch", Group: group, Resource: "buildcaches", Name: "cache", Namespace: ns}, false},
 		"watches a daemon of the fleet":        {access{Verb: "watch", Group: group, Resource: "builddaemons", Name: "cache-1", Namespace: ns}, true},
 		"reports on a daemon of the fleet":     {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "cache-0", Namespace: ns}, true},
+		"asks its daemon for no mounts":        {access{Verb: "patch", Group: group, Resource: "builddaemons", Name: "cache-0", Namespace: ns}, false},
 		"reports on no daemon of another":      {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "other-0", Namespace: ns}, false},
 		"renews its Lease":                     {access{Verb: "update", Group: leases, Resource: "leases", Name: "cache-0", Namespace: ns}, true},
 		"renews no other Lease":                {access{Verb: "update", Group: leases, Resource: "leases", Name: "other", Namespace: ns}, false},

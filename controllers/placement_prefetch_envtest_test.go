@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// grown is a fleet of one daemon that was scaled to two. The one has built a key whose home is the other, 100 s cold and 10 s warm, and has a snapshot of the
+// key's mount, of 1 GB.
+func grown(w *world) *v1alpha1.BuildCache {
+	w.t.Helper()
+	cache := w.fleet(1, 4)
+	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse("1Ti")}
+	cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "m", Prime: v1alpha1.PrimeOnFreshDaemon}}
+	w.must(w.c.Update(w.t.Context(), cache))
+	two := cache.DeepCopy()
+	two.Spec.Replicas = new(int32(2))
+	key := keyAt(w.t, two, "cache-1", 0)
+	for i, took := range []time.Duration{100 * time.Second, 10 * time.Second, 10 * time.Second} {
+		b := w.open(fmt.Sprint("b", i), testbuild.WithCacheKey(key))
+		w.place(cache)
+		w.takeUp(b)
+		w.clock.Step(took)
+		w.report(b, func(b *v1alpha1.HLBBuild) {
+			b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: i == 0}
+			b.Status.Mounts = []v1alpha1.BuildMount{{ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 2e9}}
+			buildstatus.Succeed(b, w.clock.Now())
+		})
+	}
+	w.setDaemon(0, testbuild.WithKey(key, w.clock.Now(), 10, 100), func(d *v1alpha1.BuildDaemon) {
+		withSnapshot(d, w.ns+"/m", v1alpha1.SnapshotPushed, w.clock.Now(), 1e9)
+	})
+	if again := w.place(cache).RequeueAfter; again != 0 {
+		w.t.Errorf("at rest the loop looks again in %s", again)
+	}
+	cache.Spec.Replicas = new(int32(2))
+	w.must(w.c.Update(w.t.Context(), cache))
+	w.create(testbuild.BuildDaemon(w.ns, "cache", 1))
+	w.setDaemon(1, testbuild.Serving)
+	return cache
+}
+
+// rest has the loop look at a fleet that changed, and once more when it wants to.
+func (w *world) rest(cache *v1alpha1.BuildCache) {
+	w.t.Helper()
+	again := w.place(cache).RequeueAfter
+	if again != prefetchRest {
+		w.t.Errorf("after a daemon has joined the loop looks again in %s, want %s", again, prefetchRest)
+	}
+	w.clock.Step(again)
+	w.place(cache)
+}
+
+// requested is what the second daemon is asked for.
+func (w *world) requested() []v1alpha1.PrefetchRequest {
+	w.t.Helper()
+	return read(w, testbuild.BuildDaemon(w.ns, "cache", 1)).Spec.Prefetch
+}
+
+// bring has the second daemon report that it has brought in all that it was asked for.
+func (w *world) bring() {
+	w.t.Helper()
+	w.setDaemon(1, func(d *v1alpha1.BuildDaemon) {
+		for _, r := range d.Spec.Prefetch {
+			d.Status.Prefetch = append(d.Status.Prefetch, v1alpha1.PrefetchStatus{
+				PrimeStatus: v1alpha1.PrimeStatus{ID: r.ID, Outcome: v1alpha1.PrimePrimed, Bytes: r.Bytes}, Asked: r.Asked,
+			})
+			d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{ID: r.ID, Bytes: r.Bytes})
+		}
+	})
+}
+
+func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
+	w := newWorld(t)
+	cache := grown(w)
+	w.rest(cache)
+	want := []v1alpha1.PrefetchRequest{{ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 1e9, Asked: metav1.NewTime(w.clock.Now()).Rfc3339Copy()}}
+	if diff := cmp.Diff(want, w.requested()); diff != "" {
+		t.Fatalf("requests differ (-want +got):\n%s", diff)
+	}
+	if d := read(w, testbuild.BuildDaemon(w.ns, "cache", 0)); len(d.Spec.Prefetch) > 0 {
+		t.Errorf("the daemon that holds the mount is asked for %+v", d.Spec.Prefetch)
+	}
+	w.bring()
+	w.place(cache)
+	if got := w.requested(); len(got) > 0 {
+		t.Errorf("what the daemon is done with is not taken back: %+v", got)
+	}
+	w.clock.Step(sweepEvery)
+	version := read(w, testbuild.BuildDaemon(w.ns, "cache", 1)).ResourceVersion
+	if again := w.place(cache).RequeueAfter; again != 0 {
+		t.Errorf("at rest the loop looks again in %s", again)
+	}
+	if read(w, testbuild.BuildDaemon(w.ns, "cache", 1)).ResourceVersion != version {
+		t.Error("at rest the loop writes")
+	}
+}
+
+// TestRequestsOutliveTheMakingOfTheirDaemon has the controller that makes BuildDaemons apply one that has requests.
+func TestRequestsOutliveTheMakingOfTheirDaemon(t *testing.T) {
+	w := newWorld(t)
+	cache := testbuild.BuildCache(w.ns, "cache", testbuild.WithReplicas(2))
+	w.create(cache)
+	apply := func() {
+		t.Helper()
+		_, err := w.caches.Reconcile(t.Context(), read(w, cache))
+		w.must(err)
+	}
+	apply()
+	params := scheduler.DefaultParams()
+	f := &fleet{cache: cache, memory: newMemory(&params)}
+	f.memory.prefetch = &prefetching{}
+	want := []v1alpha1.PrefetchRequest{{ID: w.ns + "/m", Sharing: v1alpha1.MountShared, Bytes: 7, Asked: metav1.NewTime(w.clock.Now()).Rfc3339Copy()}}
+	w.must(w.placement.writePrefetch(t.Context(), f, read(w, testbuild.BuildDaemon(w.ns, "cache", 1)), want))
+	w.must(w.c.Get(t.Context(), client.ObjectKeyFromObject(cache), cache))
+	cache.Spec.BuildKit.MaxConcurrentBuilds++
+	w.must(w.c.Update(t.Context(), cache))
+	apply()
+	if diff := cmp.Diff(want, w.requested()); diff != "" {
+		t.Errorf("after the BuildDaemon was applied once more, requests differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestRequestsAreTakenBackWithTheSpec(t *testing.T) {
+	w := newWorld(t)
+	cache := grown(w)
+	w.rest(cache)
+	if len(w.requested()) != 1 {
+		t.Fatalf("requests are %+v, want one", w.requested())
+	}
+	read(w, cache).Spec.Prefetch = nil
+	w.must(w.c.Update(t.Context(), cache))
+	if again := w.place(cache).RequeueAfter; again != 0 || len(w.requested()) > 0 {
+		t.Errorf("without spec.prefetch the loop looks again in %s and asks for %+v", again, w.requested())
+	}
+}
+
+// TestAConflictMeansTheNextPlan has the agent report between the loop's look and its write.
+func TestAConflictMeansTheNextPlan(t *testing.T) {
+	w := newWorld(t)
+	cache := grown(w)
+	patches := 0
+	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			if patches++; patches == 1 {
+				w.setDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.UsedBytes++ })
+			}
+			return c.Patch(ctx, o, p, options...)
+		},
+	})
+	w.rest(cache)
+	p := w.placement.memories.get(client.ObjectKeyFromObject(cache), &w.placement.Params).prefetch
+	if got, saved := w.requested(), p.savings; patches != 1 || len(got) > 0 || saved <= 0 {
+		t.Errorf("%d writes, with the requests %+v; %g bytes are left", patches, got, saved)
+	}
+	w.clock.Step(sweepEvery)
+	saved := p.savings
+	w.place(cache)
+	if got := w.requested(); len(got) != 1 || p.savings >= saved+1<<40/60 {
+		t.Errorf("after the next plan the requests are %+v, and %g bytes are left of %g", got, p.savings, saved)
+	}
+}
+
+// TestANewManagerTakesRequestsBack restarts the manager with a request under way.
+func TestANewManagerTakesRequestsBack(t *testing.T) {
+	w := newWorld(t)
+	cache := grown(w)
+	w.rest(cache)
+	w.restart(w.c)
+	if again := w.place(cache).RequeueAfter; again != prefetchLasts || len(w.requested()) != 1 {
+		t.Errorf("the new manager looks again in %s, want %s, and the requests are %+v", again, prefetchLasts, w.requested())
+	}
+	w.bring()
+	if again := w.place(cache).RequeueAfter; again != 0 || len(w.requested()) > 0 {
+		t.Errorf("when all is done the new manager looks again in %s, and the requests are %+v", again, w.requested())
+	}
+}
