@@ -91,6 +91,25 @@ func TestCopiesAgeByTheBuildsTheyMiss(t *testing.T) {
 	}
 }
 
+func TestACopyStaysBehindWhenTheNewestIsGone(t *testing.T) {
+	f := remembering()
+	f.memory.learn(f)
+	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&f.daemons[0])
+	f.builds = []v1alpha1.HLBBuild{done("a", "k", "c-0", 9*time.Second, true), done("b", "k", "c-1", 9*time.Second, false), done("c", "k", "c-1", 9*time.Second, false)}
+	f.memory.learn(f)
+	f.daemons = f.daemons[:1] // the fleet is scaled down, which begins a new ledger
+	f.cache.Spec.Replicas = new(int32(1))
+	f.cache.Generation++
+	view, _, _, err := f.view()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := f.keyOf("k")
+	if copies := view.Ledger.Copies(key); len(copies) != 1 || copies[0].Version != 1 || view.Ledger.Version(key) != 3 {
+		t.Errorf("of %d builds the copies that are left have seen %+v, want one that has seen 1 of 3", view.Ledger.Version(key), copies)
+	}
+}
+
 func TestAHotKeyIsWantedTwice(t *testing.T) {
 	f := remembering()
 	testbuild.WithKey("hot", envtestkit.Epoch, 60, 300)(&f.daemons[0])

@@ -253,6 +253,9 @@ func (m *memory) note(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon) {
 	k.is.PullBytesPerSecond, k.is.EvictSecondsPerGB = k.pull.bytesPerSecond, k.evictSecondsPerGB
 	f.eachCopy(d, k.made, func(key scheduler.KeyID, c scheduler.Copy) {
 		m.ledger.Restore(key, c)
+		if fresh := m.freshness[key]; fresh != nil {
+			m.ledger.Advance(key, fresh.version)
+		}
 		k.noted = append(k.noted, key)
 	})
 	slices.SortFunc(k.bound, func(a, b boundBuild) int {

@@ -85,6 +85,14 @@ func (l *Ledger) Restore(key KeyID, c Copy) {
 	*h.at(c.Daemon) = c
 }
 
+// Advance moves the version of a key that is held up to what is known from elsewhere: copies that were put down may all be behind, because the daemon
+// that held the newest is gone.
+func (l *Ledger) Advance(key KeyID, version uint32) {
+	if h := l.keys.get(key); h != nil {
+		h.version = max(h.version, version)
+	}
+}
+
 // Begin notes that a build using key starts on a daemon and should end at endsAtSeconds. Where no copy of this epoch is known, the build
 // is taken to make one, and that belief ends at expiresAtSeconds.
 func (l *Ledger) Begin(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds, endsAtSeconds, expiresAtSeconds float64) {

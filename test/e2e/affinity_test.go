@@ -3,11 +3,15 @@
 package e2e
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/scheduler"
@@ -22,9 +26,9 @@ func holds(t *testing.T, name, key string) {
 	}))
 }
 
-// TestAHotKeyIsHeldTwice has more builds of one key at once than its daemon has slots. The second daemon makes a copy, and from then on both serve the key
-// warm.
-func TestAHotKeyIsHeldTwice(t *testing.T) {
+// TestAKeyWithTwoBuildsAtOnceIsHeldTwice has more builds of one key at once than its daemon has slots. The second daemon makes a copy, and from then on both
+// serve the key warm.
+func TestAKeyWithTwoBuildsAtOnceIsHeldTwice(t *testing.T) {
 	cache := newFleet("hot", 2)
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.Registry = 1, nil
 	makeFleet(t, cache)
@@ -55,7 +59,7 @@ func TestAHotKeyIsHeldTwice(t *testing.T) {
 		return both
 	}
 	spilled := pair("first")[1].Status.Placement
-	if spilled.Warm || !strings.Contains(spilled.Reason, scheduler.Spilled.String()) && !strings.Contains(spilled.Reason, scheduler.NewReplica.String()) {
+	if spilled.Warm || !strings.Contains(spilled.Reason, scheduler.Spilled.String()) { // two builds make no demand that is worth another copy
 		t.Errorf("the build beyond the slots of %s: %+v", home, spilled)
 	}
 	holds(t, other, key)
@@ -64,6 +68,62 @@ func TestAHotKeyIsHeldTwice(t *testing.T) {
 			t.Errorf("after both daemons hold the key: %+v", p)
 		}
 	}
+}
+
+// TestAHotKeyGetsItsReplica has so many builds of one key wait that one daemon can't serve it. Once that is counted, another daemon joins, and the first build
+// there is to make the copy that the demand is worth.
+func TestAHotKeyGetsItsReplica(t *testing.T) {
+	cache := newFleet("demand", 1)
+	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.Registry = 1, nil
+	makeFleet(t, cache)
+	grown := cache.DeepCopy()
+	grown.Spec.Replicas = new(int32(2))
+	key := keyOn(grown, "demand-0", "demand")
+	for _, word := range []string{"cold", "warm"} {
+		built(t, cache, "demand-"+word, key, sleeping(20, word), "demand-0")
+	}
+	const enough = 120 // builds of 20 s: 70% of a daemon's slot is taken by 91 in half an hour's half-life
+	for i := range enough {
+		apply(t, onKey(cache, fmt.Sprint("demand-", i), key, sleeping(20, fmt.Sprint(i))))
+	}
+	address, token := asker(t)
+	must(t, harness.Eventually(t.Context(), patience, "a second copy is wanted", func(context.Context) (bool, error) {
+		return wantedCopies(t, address, token, cache, key) == 2, nil
+	}))
+	kubectl(t, "scale", "bcache/demand", "--replicas=2")
+	var second *v1alpha1.PlacementStatus
+	must(t, harness.Eventually(t.Context(), patience, "a build goes to the second daemon", func(ctx context.Context) (bool, error) {
+		var builds v1alpha1.HLBBuildList
+		err := cluster.Client.List(ctx, &builds, client.InNamespace(namespace))
+		for i := range builds.Items {
+			if p := builds.Items[i].Status.Placement; p != nil && p.Daemon == "demand-1" {
+				second = p
+			}
+		}
+		return second != nil, err
+	}))
+	if second.Warm || !strings.Contains(second.Reason, scheduler.NewReplica.String()) {
+		t.Errorf("the first build on the second daemon: %+v", second)
+	}
+}
+
+// wantedCopies is how many copies of a key the latest round of a BuildCache that the manager keeps found worth having, 0 if it keeps none.
+func wantedCopies(t *testing.T, address, token string, cache *v1alpha1.BuildCache, key string) int32 {
+	t.Helper()
+	rounds := roundsOf(t, address, token, "cache="+cache.Namespace+"/"+cache.Name)
+	if len(rounds) == 0 {
+		return 0
+	}
+	latest := slices.MaxFunc(rounds, func(a, b explainedRound) int { return cmp.Compare(a.Round, b.Round) })
+	_, data := ask(t, address, fmt.Sprintf("/debug/placements/%d", latest.Round), token)
+	record, err := scheduler.ReadRecord(bytes.NewReader(data))
+	must(t, err)
+	for _, k := range record.Keys {
+		if k.Key == scheduler.KeyOf(namespace, key) {
+			return k.Replicas
+		}
+	}
+	return 0
 }
 
 // TestKeysOfADrainedDaemonMoveAndComeBack drains the node of a key's home. The key's builds go to the next daemon of its order meanwhile. When the

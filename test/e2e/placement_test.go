@@ -142,26 +142,13 @@ func TestDecisionsAreServedAndReplayed(t *testing.T) {
 	run(t, build)
 	succeeded(t, build)
 
-	kubectl(t, "create", "serviceaccount", "asker")
-	cluster.Kubectl(t.Context(), "", "delete", "clusterrolebinding", "hlb-e2e-asker", "--ignore-not-found") //nolint:errcheck // of an earlier run
-	kubectl(t, "create", "clusterrolebinding", "hlb-e2e-asker", "--clusterrole=hlb-operator-placements-reader", "--serviceaccount="+namespace+":asker")
-	t.Cleanup(func() {
-		if _, err := cluster.Kubectl(context.WithoutCancel(t.Context()), "", "delete", "clusterrolebinding", "hlb-e2e-asker"); err != nil {
-			t.Error(err)
-		}
-	})
-	token := strings.TrimSpace(kubectl(t, "create", "token", "asker"))
-	address := forward(t)
+	address, token := asker(t)
 	if code, _ := ask(t, address, "/debug/placements", ""); code != http.StatusUnauthorized && code != http.StatusForbidden {
 		t.Errorf("without a token the answer is %d", code)
 	}
-	code, list := ask(t, address, "/debug/placements?cache="+namespace+"/fleet&build=explained", token)
-	var rounds []struct {
-		Round  int
-		Builds []struct{ Name, Action, Daemon, Decision string }
-	}
-	if err := json.Unmarshal(list, &rounds); err != nil || code != http.StatusOK || len(rounds) != 1 {
-		t.Fatalf("answer %d: %s (%v)", code, list, err)
+	rounds := roundsOf(t, address, token, "cache="+namespace+"/fleet&build=explained")
+	if len(rounds) != 1 {
+		t.Fatalf("the build's rounds are %+v, want one", rounds)
 	}
 	if b := rounds[0].Builds[0]; b.Daemon != build.Status.Placement.Daemon || b.Decision != build.Status.Placement.Reason {
 		t.Errorf("the round says %+v, the status %+v", b, build.Status.Placement)
@@ -174,6 +161,38 @@ func TestDecisionsAreServedAndReplayed(t *testing.T) {
 	if diff := cmp.Diff(record.Decisions, decisions, cmpopts.IgnoreFields(scheduler.Option{}, "At")); diff != "" {
 		t.Errorf("decided again (-then +now):\n%s", diff)
 	}
+}
+
+// asker is the manager's address and the token of one who may ask it for placements, until the test ends.
+func asker(t *testing.T) (address, token string) {
+	t.Helper()
+	name := strings.ToLower(t.Name())
+	kubectl(t, "create", "serviceaccount", name)
+	cluster.Kubectl(t.Context(), "", "delete", "clusterrolebinding", name, "--ignore-not-found") //nolint:errcheck // of an earlier run
+	kubectl(t, "create", "clusterrolebinding", name, "--clusterrole=hlb-operator-placements-reader", "--serviceaccount="+namespace+":"+name)
+	t.Cleanup(func() {
+		if _, err := cluster.Kubectl(context.WithoutCancel(t.Context()), "", "delete", "clusterrolebinding", name); err != nil {
+			t.Error(err)
+		}
+	})
+	return forward(t), strings.TrimSpace(kubectl(t, "create", "token", name))
+}
+
+// explainedRound is a round as the manager lists it.
+type explainedRound struct {
+	Round  int
+	Builds []struct{ Name, Action, Daemon, Decision string }
+}
+
+// roundsOf lists the rounds that the manager keeps and the query leaves.
+func roundsOf(t *testing.T, address, token, query string) []explainedRound {
+	t.Helper()
+	code, list := ask(t, address, "/debug/placements?"+query, token)
+	var rounds []explainedRound
+	if err := json.Unmarshal(list, &rounds); err != nil || code != http.StatusOK {
+		t.Fatalf("answer %d: %s (%v)", code, list, err)
+	}
+	return rounds
 }
 
 // forward makes the manager's HTTPS port reachable until the test ends, and returns its address.
