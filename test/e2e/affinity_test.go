@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -88,6 +89,7 @@ func TestAHotKeyGetsItsReplica(t *testing.T) {
 	}
 	address, token := asker(t)
 	must(t, harness.Eventually(t.Context(), patience, "a second copy is wanted", func(context.Context) (bool, error) {
+		time.Sleep(time.Second) // a round takes megabytes to tell, and sweeps come by the minute
 		return wantedCopies(t, address, token, cache, key) == 2, nil
 	}))
 	kubectl(t, "scale", "bcache/demand", "--replicas=2")

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -227,7 +228,8 @@ func ask(t *testing.T, address, path, token string) (int, []byte) {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	// The manager's certificate is its own; what is tested is who may ask.
-	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // see above
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // see above
+	defer c.CloseIdleConnections()
 	res, err := c.Do(req)
 	must(t, err)
 	defer res.Body.Close()
