@@ -74,6 +74,7 @@ func TestAKeyWithTwoBuildsAtOnceIsHeldTwice(t *testing.T) {
 // TestAHotKeyGetsItsReplica has so many builds of one key wait that one daemon can't serve it. Once that is counted, another daemon joins, and the first build
 // there is to make the copy that the demand is worth.
 func TestAHotKeyGetsItsReplica(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := newFleet("demand", 1)
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.Registry = 1, nil
 	makeFleet(t, cache)

@@ -26,6 +26,7 @@ func slowlyFilling(seconds int, word string, contents ...content) string {
 // TestADaemonThatJoinsHasItsMountsBroughtIn has the home of a key join a fleet in which another daemon has built the key. The key's mount is there before
 // any build is, and the first one finds it.
 func TestADaemonThatJoinsHasItsMountsBroughtIn(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := snapshotted("ahead", 1)
 	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse("100Gi")}
 	makeFleet(t, cache)
