@@ -36,8 +36,8 @@ func (m *memory) priceEvictions(f *fleet) {
 // evictionPrice is that of one daemon, in seconds a GB.
 func (m *memory) evictionPrice(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon) float64 {
 	at, known := m.view.Position(k.is.ID)
-	if !known || roomBytes(&d.Status) > d.Status.CapacityBytes/4 {
-		return 0 // far from dropping any: not worth the search
+	if !known || scheduler.Roomy(roomBytes(&d.Status), d.Status.CapacityBytes) {
+		return 0
 	}
 	keys := make([]scheduler.KeyID, 0, len(d.Status.Mounts))
 	ids := make(map[scheduler.KeyID]string, len(d.Status.Mounts))
@@ -54,12 +54,12 @@ func (m *memory) evictionPrice(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon
 	if victim.Copy == nil || facts == nil {
 		return 0
 	}
-	saved := facts.savesSeconds
-	if facts.snapshotBytes > 0 && isPrimed(f.cache, ids[victim.Key]) {
-		p := m.paramsNow()
-		saved = min(saved, p.PrimeFixedSeconds+float64(facts.snapshotBytes)/p.PullBytesPerSecond)
+	snapshot := int64(0)
+	if isPrimed(f.cache, ids[victim.Key]) {
+		snapshot = facts.snapshotBytes
 	}
-	return m.view.EvictionPrice(victim, m.hot.PerSecond(victim.Key, seconds(f.now)), saved)
+	p := m.paramsNow()
+	return m.view.EvictionPrice(victim, m.hot.PerSecond(victim.Key, seconds(f.now)), p.LostSeconds(facts.savesSeconds, snapshot))
 }
 
 // isPinned says whether a mount's policy keeps it whatever happens.

@@ -11,6 +11,18 @@ const evictionHorizonSeconds = 8 * 3600
 // taken there.
 const spareShare = 0.25
 
+// Roomy reports whether so much of a volume is free that nobody need look for what would be evicted next.
+func Roomy(freeBytes, volumeBytes int64) bool { return freeBytes > volumeBytes/4 }
+
+// LostSeconds is what a build loses that no longer finds a copy which saves so many seconds: with a snapshot no more than priming takes. 0 bytes mean
+// that there is none.
+func (p *Params) LostSeconds(savedSeconds float64, snapshotBytes int64) float64 {
+	if snapshotBytes <= 0 {
+		return savedSeconds
+	}
+	return min(savedSeconds, p.PrimeFixedSeconds+float64(snapshotBytes)/p.PullBytesPerSecond)
+}
+
 // Victim is a copy that would be evicted next.
 type Victim struct {
 	Key   KeyID
@@ -67,13 +79,13 @@ func (v *View) isSpare(h *holding, c *Copy) bool {
 }
 
 // EvictionPrice is what evicting a GB of the victim is expected to cost, for Daemon.EvictSecondsPerGB: the chance that it is wanted within a working day,
-// times the seconds it saves then. perSecond is the rate of builds of the key, which its copies share. Unknown sizes cost nothing.
-func (v *View) EvictionPrice(x Victim, perSecond, savedSeconds float64) float64 {
+// times the seconds that are lost then; see LostSeconds. perSecond is the rate of builds of the key, which its copies share. Unknown sizes cost nothing.
+func (v *View) EvictionPrice(x Victim, perSecond, lostSeconds float64) float64 {
 	if x.Copy == nil || x.Copy.Bytes <= 0 {
 		return 0
 	}
 	copies := float64(len(v.Ledger.Copies(x.Key)))
-	price := (1 - math.Exp(-perSecond/copies*evictionHorizonSeconds)) * savedSeconds * 1e9 / float64(x.Copy.Bytes)
+	price := (1 - math.Exp(-perSecond/copies*evictionHorizonSeconds)) * lostSeconds * 1e9 / float64(x.Copy.Bytes)
 	if x.Spare {
 		price *= spareShare
 	}

@@ -86,3 +86,26 @@ func TestEvictionPrice(t *testing.T) {
 		t.Errorf("nothing to evict costs %g", got)
 	}
 }
+
+func TestLostSeconds(t *testing.T) {
+	p := DefaultParams() // 5 s and 5 s a GB
+	for _, c := range []struct {
+		saved         float64
+		snapshotBytes int64
+		want          float64
+	}{
+		{60, 0, 60},   // must be made again
+		{60, 1e9, 10}, // is primed
+		{3, 1e9, 3},   // is not worth priming
+	} {
+		if got := p.LostSeconds(c.saved, c.snapshotBytes); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("a copy that saves %g s with a snapshot of %d bytes: %g s are lost, want %g", c.saved, c.snapshotBytes, got, c.want)
+		}
+	}
+}
+
+func TestRoomy(t *testing.T) {
+	if Roomy(25, 100) || !Roomy(26, 100) || Roomy(0, 0) {
+		t.Error("want more than a quarter free to be roomy")
+	}
+}

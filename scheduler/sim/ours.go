@@ -156,20 +156,19 @@ func (o *Ours) sweep(w *World) {
 
 // evictionPrice values the copy that would go next on a daemon.
 func (o *Ours) evictionPrice(w *World, at int) float64 {
-	d := &w.View.Daemons[at]
-	if d.FreeBytes > w.Workload.DiskBytes/4 {
-		return 0 // far from evicting: not worth the search
+	if scheduler.Roomy(w.View.Daemons[at].FreeBytes, w.Workload.DiskBytes) {
+		return 0
 	}
 	victim := w.View.NextVictim(at, w.volumes[at].keys)
 	if victim.Copy == nil {
 		return 0
 	}
 	warm, cold := o.estimates.Expect(victim.Key, nil, &o.Params)
-	saved := cold - warm
+	snapshot := int64(0)
 	if w.Workload.Priming {
-		saved = min(saved, o.Params.PrimeFixedSeconds+float64(victim.Copy.Bytes)/w.Workload.PullBytesPerSecond)
+		snapshot = victim.Copy.Bytes
 	}
-	return w.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, w.Now), saved)
+	return w.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, w.Now), o.Params.LostSeconds(cold-warm, snapshot))
 }
 
 // Started tells the ledger and the shares.
