@@ -14,6 +14,7 @@ type weighing struct {
 	warm, cold float64 // seconds
 	price      float64 // of a slot-second
 	load       float64
+	picky      bool // it minds which daemon it gets
 	stay       bool // overdue: never cold while a holder takes builds
 	waived     bool // another copy of the primary key is wanted, so making one is free of the price
 	keys       int
@@ -37,6 +38,7 @@ type bare struct {
 // weigh prepares r.
 func (w *weighing) weigh(v *View, r *Request, p *Params) {
 	w.v, w.r, w.p = v, r, p
+	w.picky = r.Platform != "" || r.DiskBytes > 0 || len(r.FailedOn) > 0
 	w.warm, w.cold = r.expected(p)
 	w.load = v.Load()
 	w.price = p.price(w.load)
@@ -45,17 +47,17 @@ func (w *weighing) weigh(v *View, r *Request, p *Params) {
 	for k := range w.keys {
 		w.held[k] = v.Ledger.keys.get(r.Keys[k].ID)
 	}
-	w.shareGain()
+	if w.keys == 1 {
+		w.gain[0] = w.cold - w.warm
+	} else {
+		w.shareGain()
+	}
 	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
 }
 
 // shareGain divides what a warm build saves among the keys.
 func (w *weighing) shareGain() {
 	saved := w.cold - w.warm
-	if w.keys == 1 {
-		w.gain[0] = saved
-		return
-	}
 	sum := 0.0
 	for k := range w.keys {
 		sum += max(w.r.Keys[k].Gain, 0)
@@ -125,10 +127,15 @@ func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
 	return ranked-most > beyond || ranked-w.hope(most) > beyond
 }
 
+// fits reports whether d takes the request now or later: whether it passes standing.
+func (w *weighing) fits(d *Daemon) bool {
+	return d.Phase == Ready && !w.picky || standing(d, w.r) == Fits
+}
+
 // reach is the daemon of a copy, if it has the copy's volume and takes builds.
 func (w *weighing) reach(c *Copy) (at int32, within bool) {
 	at, known := w.v.position(c.Daemon)
-	return at, known && w.v.Daemons[at].Epoch == c.Epoch && standing(&w.v.Daemons[at], w.r) == Fits
+	return at, known && w.v.Daemons[at].Epoch == c.Epoch && w.fits(&w.v.Daemons[at])
 }
 
 // copiesInReach counts the primary key's copies on daemons that take builds, those being made included.
@@ -248,14 +255,16 @@ func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 				b.mode = Warm
 			}
 		}
-		s, more, pulls, primed := w.fill(k, f, d)
-		setup += s
-		service += more
-		price += pulls
-		if primed {
-			b.prime |= 1 << k
-			if k == 0 {
-				b.mode = Primed
+		if f.fresh < 1 {
+			s, more, pulls, primed := w.fill(k, f, d)
+			setup += s
+			service += more
+			price += pulls
+			if primed {
+				b.prime |= 1 << k
+				if k == 0 {
+					b.mode = Primed
+				}
 			}
 		}
 		if !f.present {
@@ -282,8 +291,8 @@ func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, n
 	if over := newBytes - d.FreeBytes; over > 0 && newBytes > 0 {
 		evict = float64(over) / 1e9 * d.EvictSecondsPerGB
 	}
-	if w.keys > 0 {
-		future = w.future(at, d, paidShare*(setup+service-w.warm+price+evict))
+	if most := paidShare * (setup + service - w.warm + price + evict); most > 0 && w.keys > 0 {
+		future = w.future(at, d, most)
 	}
 	ranked := w.p.RankSeconds * weighedRanks
 	if rank > 0 {

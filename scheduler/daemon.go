@@ -87,6 +87,12 @@ func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
 	if d.free() > 0 {
 		return 0
 	}
+	return d.busyWait(nowSeconds, p)
+}
+
+// busyWait is slotWait where no slot is free. It stands apart so that the compiler puts the rest into its callers, as do other parts of a placement that are
+// seldom needed.
+func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
 	soonest := math.Inf(1)
 	if len(d.Busy) < int(d.Running+d.Reserved) || len(d.Busy) == 0 {
 		soonest = p.UnknownSeconds

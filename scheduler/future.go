@@ -153,9 +153,6 @@ func (o *outlook) loss(but int32, fresh *lookedAt) float64 {
 // future is what later builds of the primary key are expected to lose, or with a minus to gain, by a copy on d that is made, or brought up to
 // date. Without other copies they lose what they wait there; with others they gain what they wait less, but never more than most.
 func (w *weighing) future(at int32, d *Daemon, most float64) float64 {
-	if most <= 0 {
-		return 0
-	}
 	o := w.foresee()
 	if o.builds <= 0 {
 		return 0

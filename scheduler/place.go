@@ -200,7 +200,7 @@ func (w *weighing) beyond(at, rank int32, c *choice) {
 	d := &w.v.Daemons[at]
 	if !w.barren || d.PullBytesPerSecond > 0 && d.PullBytesPerSecond != w.p.PullBytesPerSecond {
 		w.consider(at, rank, w.copyOn(0, d), c)
-	} else if standing(d, w.r) == Fits {
+	} else if w.fits(d) {
 		b := c.of(c.spare)
 		w.barrenBid(at, rank, b)
 		w.accept(b, c)
@@ -210,7 +210,7 @@ func (w *weighing) beyond(at, rank int32, c *choice) {
 // consider offers the daemon at position at if it may take the request now or later, and says whether it may. first is the primary key's copy there, or
 // nil.
 func (w *weighing) consider(at, rank int32, first *Copy, c *choice) bool {
-	if standing(&w.v.Daemons[at], w.r) != Fits {
+	if !w.fits(&w.v.Daemons[at]) {
 		return false
 	}
 	b := c.of(c.spare)
@@ -221,11 +221,11 @@ func (w *weighing) consider(at, rank int32, first *Copy, c *choice) bool {
 
 // accept offers the spare bid, unless it is a cold start that is not allowed.
 func (w *weighing) accept(b *bid, c *choice) {
-	if w.stay && b.mode == Cold && c.holders > 0 {
-		c.held = c.held || b.startable
-		return
+	if !w.stay || b.mode != Cold || c.holders == 0 {
+		c.offer()
+	} else if b.startable {
+		c.held = true
 	}
-	c.offer()
 }
 
 // further is anywhere within the ranks that are remembered beyond those weighed. It says whether it found one.
@@ -246,7 +246,7 @@ func (w *weighing) anywhere(c *choice) {
 	weighted := len(w.v.ranking.classes) > 1
 	for i := range w.v.Daemons {
 		d := &w.v.Daemons[i]
-		if d.free() <= 0 || standing(d, w.r) != Fits {
+		if d.free() <= 0 || !w.fits(d) {
 			continue
 		}
 		x := ranked{affinity: affinity(key, d.ID), id: d.ID}
