@@ -108,7 +108,7 @@ func (r *PlacementReconciler) serve(ctx context.Context, f *fleet, view *schedul
 		return 0, nil
 	}
 	m := f.memory
-	params := m.paramsNow()
+	params := f.params()
 	todo := r.decide(f, view, queue, waiting, &params)
 	took := r.Clock.Since(f.now)
 	m.restUntil = f.now.Add(took + min(took, longestRest))

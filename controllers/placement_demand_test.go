@@ -99,14 +99,20 @@ func TestAKeyInTheRegistryCanBeBroughtIn(t *testing.T) {
 // TestACheapSnapshotMakesABuildSpill has a warm daemon that is busy for long, and a build whose mounts can be primed within seconds elsewhere.
 func TestACheapSnapshotMakesABuildSpill(t *testing.T) {
 	for name, tc := range map[string]struct {
-		snapshot int64
-		want     scheduler.Action
-	}{"without a snapshot it waits": {0, scheduler.Wait}, "with one it is primed elsewhere": {1 << 20, scheduler.Run}} {
+		snapshot         int64
+		waitSecondsPerGB int32
+		want             scheduler.Action
+	}{
+		"without a snapshot it waits":      {0, 0, scheduler.Wait},
+		"with one it is primed elsewhere":  {1 << 20, 0, scheduler.Run},
+		"with a large one too":             {1 << 30, 0, scheduler.Run},
+		"unless that is worth a long wait": {1 << 30, 600, scheduler.Wait},
+	} {
 		t.Run(name, func(t *testing.T) {
 			f := remembering()
 			f.cache.Spec.BuildKit.MaxConcurrentBuilds = 1
 			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "m", Prime: v1alpha1.PrimeOnFreshDaemon}}
-			f.cache.Spec.Registry = &v1alpha1.RegistryCacheSpec{}
+			f.cache.Spec.Registry = &v1alpha1.RegistryCacheSpec{WaitSecondsPerGB: tc.waitSecondsPerGB}
 			if tc.snapshot > 0 {
 				withSnapshot(&f.daemons[0], "ns/m", v1alpha1.SnapshotPushed, envtestkit.Epoch, tc.snapshot)
 			}
@@ -124,7 +130,7 @@ func TestACheapSnapshotMakesABuildSpill(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			params := f.memory.paramsNow()
+			params := f.params()
 			d, _ := scheduler.Place(view, &queue[0], &params)
 			if d.Action != tc.want || tc.want == scheduler.Run && d.Chosen.Mode != scheduler.Primed {
 				t.Errorf("%s", d.String())

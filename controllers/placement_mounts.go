@@ -127,6 +127,15 @@ func ewma(mean, value float64) float64 {
 	return math.FMA(pullAlpha, value-mean, mean)
 }
 
+// params are the parameters of a round: what was learned, and what the BuildCache asks for.
+func (f *fleet) params() scheduler.Params {
+	p := f.memory.paramsNow()
+	if r := f.cache.Spec.Registry; r != nil {
+		p.WaitSecondsPerGB = float64(r.WaitSecondsPerGB)
+	}
+	return p
+}
+
 // paramsNow are the parameters with what was learned in place of priors.
 func (m *memory) paramsNow() scheduler.Params {
 	p := *m.params

@@ -166,6 +166,27 @@ type found struct {
 	whole        bool    // and is not still being made, so that bringing it up to date moves only what differs
 }
 
+// isElsewhere reports whether another daemon than d that takes builds has a copy of key k, or is making one.
+func (w *weighing) isElsewhere(k int, d *Daemon) bool {
+	if h := w.held[k]; h != nil {
+		for i := range h.copies {
+			if _, within := w.reach(&h.copies[i]); within && h.copies[i].Daemon != d.ID {
+				return true
+			}
+		}
+	}
+	a := &w.v.assumed
+	if len(a.item) == 0 {
+		return false
+	}
+	for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
+		if a.item[i-1].daemon != d.ID {
+			return true
+		}
+	}
+	return false
+}
+
 // copyOn is the copy of key k on d, or nil.
 func (w *weighing) copyOn(k int, d *Daemon) *Copy {
 	if h := w.held[k]; h != nil {
@@ -323,7 +344,11 @@ func (w *weighing) fill(k int, f found, d *Daemon) (setupSeconds, serviceSeconds
 	}
 	setup := w.p.PrimeFixedSeconds + bytes/rate
 	service := w.gain[k]*(1-use.SnapshotFresh) + (w.p.PrimedFactor-1)*w.warm/float64(w.keys)
-	price := w.p.PullSecondsPerGB * bytes / 1e9
+	perGB := w.p.PullSecondsPerGB
+	if w.p.WaitSecondsPerGB > 0 && w.isElsewhere(k, d) {
+		perGB += w.p.WaitSecondsPerGB
+	}
+	price := perGB * bytes / 1e9
 	if setup+service+price < missing {
 		return setup, service, price, true
 	}

@@ -25,12 +25,14 @@ type Params struct {
 	KeepShare      float64 `json:"keepShare"`
 
 	// Priming takes PrimeFixedSeconds and the bytes at the daemon's pull rate, PullBytesPerSecond where that is unknown; a
-	// build on a primed daemon takes PrimedFactor times as long as a warm one. PullSecondsPerGB is what pulling a GB (1e9 bytes) costs others. Of the bytes of a
+	// build on a primed daemon takes PrimedFactor times as long as a warm one. PullSecondsPerGB is what pulling a GB (1e9 bytes) costs others, and WaitSecondsPerGB what it
+	// costs beside where a daemon that takes builds has a copy, which the build could wait for. Of the bytes of a
 	// copy that is behind, RefreshSpread times the part that it lacks are moved, and never more than all.
 	PrimeFixedSeconds  float64 `json:"primeFixedSeconds"`
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond"`
 	PrimedFactor       float64 `json:"primedFactor"`
 	PullSecondsPerGB   float64 `json:"pullSecondsPerGB"`
+	WaitSecondsPerGB   float64 `json:"waitSecondsPerGB"`
 	RefreshSpread      float64 `json:"refreshSpread"`
 
 	// JoinLoses is what a build loses that runs beside the one that makes its copy, as a part of what that one still takes: 1 if it finds the copy
@@ -89,7 +91,7 @@ func DefaultParams() Params {
 // Validate says which value is out of its range.
 func (p *Params) Validate() error {
 	switch {
-	case p.RankSeconds < 0, p.PriceSlope < 0, p.PriceSteep < 0, p.PriceFull < 0, p.PrimeFixedSeconds < 0, p.PullSecondsPerGB < 0, p.RefreshSpread < 0, p.StalePerVersion < 0:
+	case p.RankSeconds < 0, p.PriceSlope < 0, p.PriceSteep < 0, p.PriceFull < 0, p.PrimeFixedSeconds < 0, p.PullSecondsPerGB < 0, p.WaitSecondsPerGB < 0, p.RefreshSpread < 0, p.StalePerVersion < 0:
 		return fmt.Errorf("a cost is negative: every cost and price must be at least 0")
 	case p.HorizonSeconds < 0, p.UnknownBuilds < 0, p.Crowding < 0, p.KeepShare < 0:
 		return fmt.Errorf("a look ahead is negative: horizonSeconds, unknownBuilds, crowding and keepShare must be at least 0")

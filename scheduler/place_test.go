@@ -15,6 +15,30 @@ func request(uid, key string) Request {
 	return Request{UID: uid, Keys: []KeyUse{{ID: KeyOf("ns", key)}}, WarmSeconds: 20, ColdSeconds: 100}
 }
 
+// TestWaitSecondsPerGB has a build's only copy on a daemon that is busy for 20 s more, and a snapshot of a GB, which takes 10 s to bring in elsewhere.
+func TestWaitSecondsPerGB(t *testing.T) {
+	r := request("b", "app")
+	r.Keys[0].SnapshotBytes, r.Keys[0].SnapshotFresh = 1e9, 1
+	for _, c := range []struct {
+		perGB float64
+		phase Phase // of the daemon that has the copy
+		want  Action
+	}{
+		{0, Ready, Run}, {2, Ready, Run}, {20, Ready, Wait}, {20, Draining, Run},
+	} {
+		v := viewOf(t, fleet(2, 1), nil)
+		holder := &v.Daemons[Ranks(v, r.Keys[0].ID, 2)[0]]
+		holder.Phase, holder.Running, holder.Busy = c.phase, 1, []Busy{{EndsAtSeconds: 20, ExpectedSeconds: 40}}
+		v.Recount()
+		v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: holder.ID})
+		p := DefaultParams()
+		p.WaitSecondsPerGB = c.perGB
+		if d, err := Place(v, &r, &p); err != nil || d.Action != c.want {
+			t.Errorf("%g s/GB, the holder %s: %s (%v), want %s", c.perGB, c.phase, d.String(), err, c.want)
+		}
+	}
+}
+
 func TestNoFitErrorCountsReasons(t *testing.T) {
 	daemons := fleet(5, 1)
 	for i := range 3 {

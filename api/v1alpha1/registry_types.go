@@ -47,6 +47,13 @@ type RegistryCacheSpec struct {
 	// +kubebuilder:default={}
 	Export RegistryExportSpec `json:"export,omitempty"`
 
+	// waitSecondsPerGB is how many seconds longer a build waits for a daemon that has its cache mounts rather than have another daemon pull copies, for each GB
+	// of snapshots. It saves traffic where the registry is slow or metered, and costs time. 0: a build waits no longer than is quicker.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	WaitSecondsPerGB int32 `json:"waitSecondsPerGB,omitempty"`
+
 	// retention says how long what the operator writes there stays.
 	// +optional
 	// +kubebuilder:default={}
