@@ -93,6 +93,9 @@ func TestBuildCacheIsValidated(t *testing.T) {
 			registry("h/r")(s)
 			s.Registry.Import = "Always"
 		}, `"OnFreshDaemon", "Never"`},
+		"a wait of an hour a GB is accepted": {waitingPerGB(3600), ""},
+		"a longer one is refused":            {waitingPerGB(3601), "waitSecondsPerGB"},
+		"one of less than nothing is too":    {waitingPerGB(-1), "waitSecondsPerGB"},
 		"an unknown export policy is refused": {func(s *cacheSpec) {
 			registry("h/r")(s)
 			s.Registry.Export.Policy = "Sometimes"
@@ -203,6 +206,12 @@ func TestBuildCacheDefaults(t *testing.T) {
 	}
 	if cache.Status.ObservedGeneration != -1 {
 		t.Errorf("observedGeneration of a new object is %d, want -1", cache.Status.ObservedGeneration)
+	}
+}
+
+func waitingPerGB(seconds int32) func(*cacheSpec) {
+	return func(s *cacheSpec) {
+		s.Registry = &v1alpha1.RegistryCacheSpec{Repository: "registry.example.com/team/cache", WaitSecondsPerGB: seconds}
 	}
 }
 
