@@ -14,6 +14,7 @@ type weighing struct {
 	warm, cold float64 // seconds
 	price      float64 // of a slot-second
 	load       float64
+	nothingNew bool // no placement of this round is assumed yet
 	picky      bool // it minds which daemon it gets
 	stay       bool // overdue: never cold while a holder takes builds
 	waived     bool // another copy of the primary key is wanted, so making one is free of the price
@@ -38,6 +39,7 @@ type bare struct {
 // weigh prepares r.
 func (w *weighing) weigh(v *View, r *Request, p *Params) {
 	w.v, w.r, w.p = v, r, p
+	w.nothingNew = len(v.assumed.item) == 0
 	w.picky = r.Platform != "" || r.DiskBytes > 0 || len(r.FailedOn) > 0
 	w.warm, w.cold = r.expected(p)
 	w.load = v.Load()
@@ -105,6 +107,21 @@ func (w *weighing) bareBid() {
 
 // small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys lead.
 func (w *weighing) small(k int) bool { return w.gain[k] < 0.05*(w.cold-w.warm) }
+
+// isSettled reports whether the choice is between daemons that hold the only key, so that others need not be weighed at all: they have to do the key's work
+// again or to prime it, of which later builds pay no more than paidShare.
+func (w *weighing) isSettled(c *choice) bool {
+	if w.keys != 1 {
+		return false
+	}
+	least := w.gain[0]
+	if w.p.PrimeFixedSeconds < least {
+		least = w.p.PrimeFixedSeconds
+	}
+	beyond := w.warm + (1-paidShare)*least
+	run, second := c.of(c.run), c.of(c.second)
+	return run.exists && second.exists && second.total < beyond && run.total < beyond
+}
 
 // hopeless reports whether the daemon of this rank, which holds none of the keys, can neither be chosen nor be the runner-up, so that it need not
 // be weighed.
@@ -199,6 +216,14 @@ func (w *weighing) copyOn(k int, d *Daemon) *Copy {
 
 // find is what there is of key k on d, where c is its copy, if the ledger knows one.
 func (w *weighing) find(k int, d *Daemon, c *Copy) found {
+	if c != nil && c.Users == 0 && c.State == Confirmed && w.nothingNew && c.Version == w.held[k].version {
+		return found{fresh: 1, present: true, whole: true}
+	}
+	return w.findAll(k, d, c)
+}
+
+// findAll is find for a copy that is behind, in use or not there.
+func (w *weighing) findAll(k int, d *Daemon, c *Copy) found {
 	use := &w.r.Keys[k]
 	endsAt, users := w.v.assumed.of(use.ID, d.ID)
 	if c == nil && users == 0 {

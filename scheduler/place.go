@@ -102,16 +102,23 @@ func placeAmong(v *View, r *Request, p *Params, head *ranks, out *Decision) {
 	var c choice
 	c.start()
 	seen := w.holders(head, &c)
-	w.bareBid()
-	for i := range min(head.n, weighedRanks) {
-		if at := head.at[i]; seen&(1<<i) == 0 && !w.hopeless(&v.Daemons[at], int32(i+1), &c) {
-			w.beyond(at, int32(i+1), &c)
-		}
+	if !w.isSettled(&c) {
+		w.others(head, seen, &c)
 	}
 	if !c.of(c.run).exists && v.open > 0 && !w.further(head, &c) {
 		w.anywhere(&c)
 	}
 	conclude(&w, &c, out)
+}
+
+// others offers the daemons at the head of the order that hold none of the keys, but for those that were seen.
+func (w *weighing) others(head *ranks, seen uint16, c *choice) {
+	w.bareBid()
+	for i := range min(head.n, weighedRanks) {
+		if at := head.at[i]; seen&(1<<i) == 0 && !w.hopeless(&w.v.Daemons[at], int32(i+1), c) {
+			w.beyond(at, int32(i+1), c)
+		}
+	}
 }
 
 // primary is the key that decides the home. A build without caches gets one of its own, so that such builds spread.
