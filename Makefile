@@ -73,7 +73,7 @@ sim: ## Replay workloads against placement policies (TRACE=FILE.tsv.gz for a rec
 	go run ./scheduler/cmd/sim $(if $(TRACE),-trace $(TRACE))
 
 .PHONY: bench
-bench: bench-scheduler bench-hlb bench-scale ## Run every benchmark
+bench: bench-scheduler bench-hlb bench-cache bench-scale ## Run every benchmark
 
 .PHONY: bench-scheduler
 bench-scheduler: ## Measure placement decisions beside a hash ring
