@@ -155,6 +155,14 @@ func (w *weighing) reach(c *Copy) (at int32, within bool) {
 	return at, known && w.v.Daemons[at].Epoch == c.Epoch && w.fits(&w.v.Daemons[at])
 }
 
+// holderAt is reach for the primary key's i-th copy, without another look where it was offered.
+func (w *weighing) holderAt(i int) (at int32, within bool) {
+	if i < w.offered {
+		return w.at[i], w.at[i] >= 0
+	}
+	return w.reach(&w.held[0].copies[i])
+}
+
 // copiesInReach counts the primary key's copies on daemons that take builds, those being made included.
 func (w *weighing) copiesInReach() int32 {
 	n := int32(0)

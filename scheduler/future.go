@@ -70,14 +70,7 @@ func (w *weighing) foresee() *outlook {
 	o.spill, o.keep = setup+service, w.p.KeepShare*w.p.StalePerVersion*w.gain[0]
 	if h != nil {
 		for i := range h.copies {
-			at, within := int32(0), false
-			if i < w.offered {
-				at = w.at[i]
-				within = at >= 0
-			} else {
-				at, within = w.reach(&h.copies[i])
-			}
-			if within {
+			if at, within := w.holderAt(i); within {
 				o.joins(w.lookAt(at, &w.v.Daemons[at]))
 			}
 		}

@@ -155,19 +155,18 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 
 // holder offers the daemon of a copy of key k, if it is in the fleet with the copy's volume.
 func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uint16) {
+	up := false
 	at, rank := w.v.locate(copied.Daemon, head)
 	if at >= 0 && w.v.Daemons[at].Epoch == copied.Epoch {
 		if k > 0 {
 			copied = w.copyOn(0, &w.v.Daemons[at])
 		}
-		up := false
-		if seen, up = w.offerHolder(at, rank, k, copied, c); !up {
-			at = -1
-		}
-	} else {
-		at = -1
+		seen, up = w.offerHolder(at, rank, k, copied, c)
 	}
 	if k == 0 && w.offered < maxLooked {
+		if !up {
+			at = -1
+		}
 		w.at[w.offered] = at
 		w.offered++
 	}
