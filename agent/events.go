@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
@@ -25,16 +27,27 @@ func (w *worker) tellEnd(b *v1alpha1.HLBBuild) {
 
 // tellPrimes sends an event for each mount that was primed or should have been; that there is no snapshot yet is no news.
 func (w *worker) tellPrimes(b *v1alpha1.HLBBuild) {
-	for _, p := range b.Status.Prime {
-		kind, reason, note := corev1.EventTypeNormal, v1alpha1.ReasonPrimed, fmt.Sprintf("Primed %s with %d MiB in %d s from %s", p.ID, p.Bytes>>20, p.Seconds, p.Ref)
-		switch p.Outcome {
-		case v1alpha1.PrimeNoSnapshot, v1alpha1.PrimeHeld:
-			continue
-		case v1alpha1.PrimeTimedOut, v1alpha1.PrimeFailed:
-			kind, reason, note = corev1.EventTypeWarning, v1alpha1.ReasonPrimeFailed, fmt.Sprintf("%s was not primed: %s", p.ID, p.Message)
-		}
-		w.events.Eventf(b, nil, kind, reason, "PrimeMount", "%s", buildstatus.Clip(note, noteLimit))
+	words := fillWords{action: "PrimeMount", filled: "Primed", notFilled: "primed", reason: v1alpha1.ReasonPrimed, reasonFailed: v1alpha1.ReasonPrimeFailed}
+	for i := range b.Status.Prime {
+		words.tell(w.events, b, &b.Status.Prime[i])
 	}
+}
+
+// fillWords are how it is told that a mount was filled from a snapshot, or was not.
+type fillWords struct {
+	action, filled, notFilled, reason, reasonFailed string
+}
+
+// tell sends an event about what came of filling a mount; that there is no snapshot yet, or that the mount was there, is no news.
+func (f *fillWords) tell(recorder events.EventRecorder, about runtime.Object, p *v1alpha1.PrimeStatus) {
+	kind, reason, note := corev1.EventTypeNormal, f.reason, fmt.Sprintf("%s %s with %d MiB in %d s from %s", f.filled, p.ID, p.Bytes>>20, p.Seconds, p.Ref)
+	switch p.Outcome {
+	case v1alpha1.PrimeNoSnapshot, v1alpha1.PrimeHeld:
+		return
+	case v1alpha1.PrimeTimedOut, v1alpha1.PrimeFailed:
+		kind, reason, note = corev1.EventTypeWarning, f.reasonFailed, fmt.Sprintf("%s was not %s: %s", p.ID, f.notFilled, p.Message)
+	}
+	recorder.Eventf(about, nil, kind, reason, f.action, "%s", buildstatus.Clip(note, noteLimit))
 }
 
 // tellExport sends the event of an export of the cache.

@@ -155,9 +155,7 @@ func (i *inventory) gcStatus() *v1alpha1.GCStatus {
 		CapacityBytes: b.CapacityBytes, MountsBudgetBytes: b.MountsBytes, LayersBudgetBytes: b.LayersBytes, FreeBytes: b.FreeBytes,
 		LastPrune: i.lastPrune,
 	}
-	for _, bytes := range i.seen.MountBytes {
-		out.MountsBytes += bytes
-	}
+	out.MountsBytes = i.seen.AllMountBytes()
 	out.LayersBytes = i.seen.Bytes - out.MountsBytes
 	return out
 }

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/agent/snapshot"
@@ -130,7 +128,8 @@ func (p *prefetcher) bring(ctx context.Context, cache *v1alpha1.BuildCache, bd *
 		return
 	}
 	p.inventory.log.Info("Done with a request for a cache mount", "mount", r.ID, "outcome", t.end.Outcome, "reason", t.end.Message, "durationSeconds", t.end.Seconds)
-	p.tell(bd, t.end)
+	words := fillWords{action: "Prefetch", filled: "Brought in", notFilled: "brought in", reason: v1alpha1.ReasonPrefetched, reasonFailed: v1alpha1.ReasonPrefetchFailed}
+	words.tell(p.inventory.events, bd, t.end)
 	p.inventory.kick()
 }
 
@@ -184,18 +183,6 @@ func (p *prefetcher) note(ctx context.Context, status *v1alpha1.PrimeStatus, epo
 	p.inventory.look(ctx)
 }
 
-// tell sends an event about the end of a request; that builds were faster, or that there is no snapshot, is no news.
-func (p *prefetcher) tell(bd *v1alpha1.BuildDaemon, end *v1alpha1.PrimeStatus) {
-	kind, reason, note := corev1.EventTypeNormal, v1alpha1.ReasonPrefetched, fmt.Sprintf("Brought in %s with %d MiB in %d s from %s", end.ID, end.Bytes>>20, end.Seconds, end.Ref)
-	switch end.Outcome {
-	case v1alpha1.PrimeNoSnapshot, v1alpha1.PrimeHeld:
-		return
-	case v1alpha1.PrimeTimedOut, v1alpha1.PrimeFailed:
-		kind, reason, note = corev1.EventTypeWarning, v1alpha1.ReasonPrefetchFailed, fmt.Sprintf("%s was not brought in: %s", end.ID, end.Message)
-	}
-	p.inventory.events.Eventf(bd, nil, kind, reason, "Prefetch", "%s", buildstatus.Clip(note, noteLimit))
-}
-
 // status says what came of requests, as far as they have ended.
 func (p *prefetcher) status(requests []v1alpha1.PrefetchRequest) []v1alpha1.PrefetchStatus {
 	p.mu.Lock()
@@ -228,10 +215,7 @@ func (i *inventory) roomFor(bytes int64) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	mounts := int64(0)
-	for _, size := range i.seen.MountBytes {
-		mounts += size
-	}
+	mounts := i.seen.AllMountBytes()
 	switch {
 	case vol.FreeBytes-bytes < i.budget.FreeBytes || vol.HasInodePressure():
 		return fmt.Errorf("the volume has no room for %d MiB: %d MiB are free, of which %d are kept free", bytes>>20, vol.FreeBytes>>20, i.budget.FreeBytes>>20)

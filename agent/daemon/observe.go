@@ -36,6 +36,14 @@ type Observation struct {
 	Rules []gcrules.Rule
 }
 
+// AllMountBytes is what all cache mounts take together.
+func (o *Observation) AllMountBytes() (sum int64) {
+	for _, bytes := range o.MountBytes {
+		sum += bytes
+	}
+	return sum
+}
+
 // Ping returns nil when buildkitd answers.
 func (d *Daemon) Ping(ctx context.Context) error {
 	_, err := d.client.Info(ctx)
