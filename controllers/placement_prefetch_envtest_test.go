@@ -116,21 +116,15 @@ func TestRequestsOutliveTheMakingOfTheirDaemon(t *testing.T) {
 	w := newWorld(t)
 	cache := testbuild.BuildCache(w.ns, "cache", testbuild.WithReplicas(2))
 	w.create(cache)
-	apply := func() {
-		t.Helper()
-		_, err := w.caches.Reconcile(t.Context(), read(w, cache))
-		w.must(err)
-	}
-	apply()
+	w.keep(cache)
 	params := scheduler.DefaultParams()
 	f := &fleet{cache: cache, memory: newMemory(&params)}
 	f.memory.prefetch = &prefetching{}
 	want := []v1alpha1.PrefetchRequest{{ID: w.ns + "/m", Sharing: v1alpha1.MountShared, Bytes: 7, Asked: metav1.NewTime(w.clock.Now()).Rfc3339Copy()}}
 	w.must(w.placement.writePrefetch(t.Context(), f, read(w, testbuild.BuildDaemon(w.ns, "cache", 1)), want))
-	w.must(w.c.Get(t.Context(), client.ObjectKeyFromObject(cache), cache))
 	cache.Spec.BuildKit.MaxConcurrentBuilds++
 	w.must(w.c.Update(t.Context(), cache))
-	apply()
+	w.keep(cache)
 	if diff := cmp.Diff(want, w.requested()); diff != "" {
 		t.Errorf("after the BuildDaemon was applied once more, requests differ (-want +got):\n%s", diff)
 	}
