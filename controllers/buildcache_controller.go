@@ -82,7 +82,11 @@ func (r *BuildCacheReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bu
 	if recreating {
 		failure = nil
 	}
-	if err := r.report(ctx, before, cache, daemons.Items, volumes, failure); err != nil {
+	err := r.report(ctx, before, cache, daemons.Items, volumes, failure)
+	if apierrors.IsConflict(err) { // the cache we read from is behind; soon it is not
+		return ctrl.Result{RequeueAfter: time.Second}, failure
+	}
+	if err != nil {
 		return ctrl.Result{}, errors.Join(err, failure)
 	}
 	if grows != "" {

@@ -113,6 +113,26 @@ func TestBuildCacheBecomesReady(t *testing.T) {
 	}
 }
 
+// TestAnOldViewIsNoError reconciles a BuildCache as it was before its last status: nothing is written over it, and the pass is soon repeated.
+func TestAnOldViewIsNoError(t *testing.T) {
+	w := newWorld(t)
+	cache := testbuild.BuildCache(w.ns, "cache", testbuild.WithReplicas(1))
+	w.create(cache)
+	w.keep(cache)
+	old := read(w, cache).DeepCopy()
+	w.rollOut("cache", 1)
+	w.setDaemon(0, testbuild.Serving)
+	want := w.keep(cache).DeepCopy()
+	w.events.Take()
+	got, err := w.caches.Reconcile(t.Context(), old)
+	if err != nil || got.RequeueAfter <= 0 {
+		t.Errorf("an old view gives %+v and the error %v, want another look and none", got, err)
+	}
+	if diff := cmp.Diff(want, read(w, cache)); diff != "" || len(w.events.Take()) > 0 {
+		t.Errorf("it was written or told (-before +after):\n%s", diff)
+	}
+}
+
 func TestDriftIsRepaired(t *testing.T) {
 	w := newWorld(t)
 	cache := testbuild.BuildCache(w.ns, "c")

@@ -25,6 +25,16 @@ func evict(t *testing.T, name string) error {
 	return cluster.Client.SubResource("eviction").Create(t.Context(), pod, &policyv1.Eviction{})
 }
 
+// evictable waits until the disruption budget lets a daemon of the fleet go: it counts pods that kubelets found ready, which is after their agents said so.
+func evictable(t *testing.T, cache *v1alpha1.BuildCache) {
+	t.Helper()
+	must(t, harness.Eventually(t.Context(), patience, "a daemon of "+cache.Name+" may be evicted", func(ctx context.Context) (bool, error) {
+		var budget policyv1.PodDisruptionBudget
+		err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(cache), &budget)
+		return budget.Status.DisruptionsAllowed > 0, err
+	}))
+}
+
 // draining waits until a daemon says that it takes no more builds.
 func draining(t *testing.T, name string) {
 	t.Helper()
@@ -83,6 +93,7 @@ func drainNode(t *testing.T, node string) <-chan error {
 func TestDrainingANodeMovesItsMounts(t *testing.T) {
 	cache := snapshotted("drained", 2)
 	makeFleet(t, cache)
+	evictable(t, cache)
 	from, to := "drained-0", "drained-1"
 	contents := []content{{"drain/a", "shared", 60000}, {"drain/b", "locked", 30000}}
 	key := keyOn(cache, from, "drained")
@@ -131,6 +142,7 @@ func TestABuildThatOutlastsADrainIsTriedOnceMore(t *testing.T) {
 	cache := snapshotted("hurried", 2)
 	cache.Spec.BuildKit.DrainTimeoutSeconds = 3
 	makeFleet(t, cache)
+	evictable(t, cache)
 	from, to := "hurried-0", "hurried-1"
 	held := content{"hurried", "shared", 60000}
 	key := keyOn(cache, from, "hurried")
