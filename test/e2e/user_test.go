@@ -6,8 +6,10 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
 // contextFor is a context that outlives the test's own, for its clean-up.
@@ -28,11 +30,18 @@ func TestKubectlShowsWhatUsersAskFirst(t *testing.T) {
 		{[]string{"describe", "hb", "shown"}, []string{"DaemonChosen", "Succeeded"}},
 		{[]string{"get", "bd", "-o", "yaml"}, []string{"isolation: UserNamespace", "volumeEpoch", "gcPolicy", "type!=exec.cachemount"}},
 	} {
-		out := kubectl(t, tc.args...)
-		for _, want := range tc.want {
-			if !strings.Contains(out, want) {
-				t.Errorf("kubectl %s lacks %q:\n%s", strings.Join(tc.args, " "), want, out)
+		out, lacks := "", ""
+		err := harness.Eventually(t.Context(), time.Minute, "kubectl shows it", func(context.Context) (bool, error) { // events are told after the status
+			out, lacks = kubectl(t, tc.args...), ""
+			for _, want := range tc.want {
+				if !strings.Contains(out, want) {
+					lacks = want
+				}
 			}
+			return lacks == "", nil
+		})
+		if err != nil {
+			t.Errorf("kubectl %s lacks %q:\n%s", strings.Join(tc.args, " "), lacks, out)
 		}
 	}
 }
