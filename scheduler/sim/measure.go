@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -146,4 +147,14 @@ func quantile(sorted []float64, q float64) float64 {
 		return 0
 	}
 	return sorted[int(math.Min(q*float64(len(sorted)), float64(len(sorted)-1)))]
+}
+
+// String is one line for a terminal.
+func (r *Result) String() string {
+	if r.Unstable {
+		return fmt.Sprintf("%-26s %-21s unstable", r.Workload, r.Policy)
+	}
+	return fmt.Sprintf("%-26s %-21s mean %7.1fs p95 %7.1fs over bound %.3f warm %.4f primed %.4f cold %.4f pulled %7.0f GB wait max %6.0fs lost wait %.1f setup %.1f stale %.1f missing %.1f tightest %.3f", r.Workload, r.Policy,
+		r.MeanSeconds, r.P95Seconds, r.OverBound, r.Warm, r.Primed, r.Cold, float64(r.BytesPrimed)/1e9, r.MaxWait,
+		r.Lost.WaitSeconds, r.Lost.SetupSeconds, r.Lost.StaleSeconds, r.Lost.MissingSeconds, r.OverTightest)
 }

@@ -3,9 +3,6 @@
 package sim
 
 import (
-	"encoding/xml"
-	"errors"
-	"io"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -220,37 +217,6 @@ func TestGeneratedTraceIsARecording(t *testing.T) {
 	}
 	if n := len(w.Builds); n < 2*14*100 || n > 2*14*400 {
 		t.Errorf("%d builds in two fortnights of 200 a day", n)
-	}
-}
-
-func TestReportIsReadable(t *testing.T) {
-	var results []*Result
-	for _, u := range []string{"load-10", "load-20"} {
-		for _, p := range []string{"ours", "least-loaded"} {
-			results = append(results, &Result{Workload: u, Policy: p, OverTightest: 1.1})
-		}
-	}
-	results = append(results, &Result{Workload: "u35", Policy: "ours", Warm: .9, Cold: .1})
-	files, err := Report(results)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, f := range files {
-		names = append(names, f.Name)
-		if !strings.HasSuffix(f.Name, ".svg") {
-			continue
-		}
-		for dec := xml.NewDecoder(strings.NewReader(string(f.Content))); ; {
-			if _, err := dec.Token(); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				t.Fatalf("%s: %v", f.Name, err)
-			}
-		}
-	}
-	if diff := cmp.Diff([]string{"sim.json", "sim-load.svg", "sim-hits-u35.svg", "sim.html"}, names); diff != "" {
-		t.Errorf("files (-want +got):\n%s", diff)
 	}
 }
 

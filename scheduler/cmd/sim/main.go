@@ -21,6 +21,7 @@ import (
 
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/scheduler/sim"
+	"github.com/openllb/hlb-operator/scheduler/sim/report"
 )
 
 func main() {
@@ -126,7 +127,7 @@ func (o *options) write(results []*sim.Result) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}
-	files, err := sim.Report(results)
+	files, err := report.Files(results)
 	if err != nil {
 		return err
 	}
