@@ -41,11 +41,12 @@ type memory struct {
 	prefetch   *prefetching  // nil while the BuildCache has no spec.prefetch
 }
 
-// freshness counts the successful builds of a key, and says which of them each daemon's copy has seen and which cache mounts the latest had.
+// freshness counts the successful builds of a key, and says which of them each daemon's copy has seen, and which cache mounts and platform the latest had.
 type freshness struct {
 	version  uint32
 	seen     map[string]uint32 // by daemon's name
 	mounts   []v1alpha1.BuildMount
+	platform string
 	mountsAt time.Time
 	// exported says that the registry has the key's cache, written by the build of this version.
 	exported   bool

@@ -34,7 +34,7 @@ func (m *memory) used(f *fleet, b *v1alpha1.HLBBuild) {
 	ended := b.Status.Run.FinishedAt.Time
 	fresh := m.freshnessOf(f.keyOf(b.Status.Run.Key))
 	if len(b.Status.Mounts) > 0 && !ended.Before(fresh.mountsAt) {
-		fresh.mounts, fresh.mountsAt = b.Status.Mounts, ended
+		fresh.mounts, fresh.platform, fresh.mountsAt = b.Status.Mounts, plainPlatform(b.Spec.Platform), ended
 	}
 	if b.Status.Failure == nil {
 		m.usedMounts(f, b, ended)

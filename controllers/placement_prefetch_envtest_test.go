@@ -21,8 +21,8 @@ import (
 )
 
 // grown is a fleet of one daemon that was scaled to two. The one has built a key whose home is the other, 100 s cold and 10 s warm, and has a snapshot of the
-// key's mount, of 1 GB.
-func grown(w *world) *v1alpha1.BuildCache {
+// key's mount, of 1 GB. more changes the key's builds.
+func grown(w *world, more ...func(*v1alpha1.HLBBuild)) *v1alpha1.BuildCache {
 	w.t.Helper()
 	cache := w.fleet(1, 4)
 	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse("1Ti")}
@@ -32,7 +32,7 @@ func grown(w *world) *v1alpha1.BuildCache {
 	two.Spec.Replicas = new(int32(2))
 	key := keyAt(w.t, two, "cache-1", 0)
 	for i, took := range []time.Duration{100 * time.Second, 10 * time.Second, 10 * time.Second} {
-		b := w.open(fmt.Sprint("b", i), testbuild.WithCacheKey(key))
+		b := w.open(fmt.Sprint("b", i), append(more, testbuild.WithCacheKey(key))...)
 		w.place(cache)
 		w.takeUp(b)
 		w.clock.Step(took)
@@ -108,6 +108,21 @@ func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
 	}
 	if read(w, testbuild.BuildDaemon(w.ns, "cache", 1)).ResourceVersion != version {
 		t.Error("at rest the loop writes")
+	}
+}
+
+// TestMountsAreForDaemonsThatBuildTheirKey has a daemon join that builds for one platform only.
+func TestMountsAreForDaemonsThatBuildTheirKey(t *testing.T) {
+	for platform, want := range map[string]int{"linux/arm64/v8": 1, "linux/amd64": 0} {
+		t.Run(platform, func(t *testing.T) {
+			w := newWorld(t)
+			cache := grown(w, func(b *v1alpha1.HLBBuild) { b.Spec.Platform = platform })
+			w.setDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/arm64"} })
+			w.rest(cache)
+			if got := w.requested(); len(got) != want {
+				t.Errorf("it is asked for %+v, want %d mounts", got, want)
+			}
+		})
 	}
 }
 

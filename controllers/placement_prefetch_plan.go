@@ -114,7 +114,7 @@ func (p *prefetchPlan) demand() []scheduler.Demand {
 		if len(mounts) == 0 {
 			continue
 		}
-		d := scheduler.Demand{Key: key, PerSecond: perSecond}
+		d := scheduler.Demand{Key: key, Platform: fresh.platform, PerSecond: perSecond}
 		d.WarmSeconds, d.ColdSeconds = m.estimates.Expect(key, scopes(""), m.params)
 		for _, w := range mounts {
 			d.SnapshotBytes += w.bytes

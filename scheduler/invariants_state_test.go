@@ -139,6 +139,24 @@ func TestAnIdleFleetKnowsTheBestCopy(t *testing.T) {
 	}
 }
 
+// TestCopiesAreForDaemonsThatBuildThem has a daemon join that is first in a key's order but builds for another platform than the key's.
+func TestCopiesAreForDaemonsThatBuildThem(t *testing.T) {
+	p := DefaultParams()
+	key := KeyOf("ns", "app")
+	old := viewOf(t, fleet(3, 4), nil)
+	order := Ranks(old, key, 3)
+	first, second := old.Daemons[order[0]].Name, old.Daemons[order[1]].Name
+	old.Daemons[order[0]].Platforms = []string{"linux/arm64"}
+	now := viewOf(t, old.Daemons, nil)
+	old.Daemons[order[0]].Phase, old.Daemons[order[1]].Phase = NotReady, NotReady
+	for platform, want := range map[string]string{"linux/arm64": first, "linux/amd64": second, "": first} {
+		plan := Rebalance(old, now, []Demand{{Key: key, Platform: platform, PerSecond: .01, WarmSeconds: 20, ColdSeconds: 200, SnapshotBytes: 1e9}}, Budget{Bytes: 1e9}, &p)
+		if len(plan) != 1 || plan[0].Name != want {
+			t.Errorf("of a key for %q the plan is %+v, want a copy on %s", platform, plan, want)
+		}
+	}
+}
+
 // TestRebalance is invariants 16 and 17.
 func TestRebalance(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -10,6 +10,7 @@ import (
 // Demand is what is known of a key that may be worth copying ahead of need.
 type Demand struct {
 	Key           KeyID
+	Platform      string  // that its builds are for; empty: any
 	PerSecond     float64 // builds of the key
 	WarmSeconds   float64
 	ColdSeconds   float64
@@ -74,12 +75,12 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 	if h := now.Ledger.keys.get(d.Key); h != nil {
 		replicas = max(1, int(h.replicas))
 	}
-	before := old.takers(d.Key, replicas)
+	before := old.takers(d, replicas)
 	used := min(max(now.Load(), leastUsed), 1) // how likely it is that the daemons that hold the key have no slot for it
 	if !now.reachable(d.Key) {
 		used = 1
 	}
-	for _, at := range now.takers(d.Key, replicas) {
+	for _, at := range now.takers(d, replicas) {
 		daemon := &now.Daemons[at]
 		if containsDaemon(old, before, daemon) || now.keeps(d.Key, daemon, b) {
 			continue
@@ -90,13 +91,13 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 	return plans
 }
 
-// takers are the first k daemons of key's order that take builds.
-func (v *View) takers(key KeyID, k int) []int32 {
+// takers are the first k daemons of a key's order that take its builds.
+func (v *View) takers(d *Demand, k int) []int32 {
 	var r ranks
-	v.ranking.top(key, maxRanks, &r)
+	v.ranking.top(d.Key, maxRanks, &r)
 	var out []int32
 	for i := range r.n {
-		if v.Daemons[r.of[i].at].Phase == Ready && len(out) < k {
+		if daemon := &v.Daemons[r.of[i].at]; daemon.Phase == Ready && daemon.builds(d.Platform) && len(out) < k {
 			out = append(out, r.of[i].at)
 		}
 	}

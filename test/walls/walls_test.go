@@ -54,6 +54,7 @@ func TestWallsHold(t *testing.T) {
 		"shared things know none who share them":         {m + "/internal/buildstatus", m + "/agent", "knows neither"},
 		"only keys need the compiler":                    {m + "/internal/buildstatus", m + "/hlb/analyze", "only cache keys"},
 		"programs that are shipped hold no testing code": {m + "/cmd/manager", "testing", "shipped"},
+		"programs that are shipped hold no simulator":    {m + "/cmd/manager", m + "/scheduler/sim/report", "shipped"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
