@@ -9,7 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/reference"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
@@ -29,8 +32,25 @@ func (w *worker) tellEnd(b *v1alpha1.HLBBuild) {
 func (w *worker) tellPrimes(b *v1alpha1.HLBBuild) {
 	words := fillWords{action: "PrimeMount", filled: "Primed", notFilled: "primed", reason: v1alpha1.ReasonPrimed, reasonFailed: v1alpha1.ReasonPrimeFailed}
 	for i := range b.Status.Prime {
-		words.tell(w.events, b, &b.Status.Prime[i])
+		words.tell(w.events, ofMount(b, "status.prime", b.Status.Prime[i].ID), &b.Status.Prime[i])
 	}
+}
+
+// kinds knows the kinds of what events are about.
+var kinds = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(v1alpha1.AddToScheme(s))
+	return s
+}()
+
+// ofMount is what an event regards that is about one of the cache mounts of an object: the field with the mount. Recorders take events about one version of an
+// object for one where only their notes differ, and would tell of the first mount alone.
+func ofMount(o client.Object, field, id string) runtime.Object {
+	ref, err := reference.GetPartialReference(kinds, o, fmt.Sprintf("%s{%s}", field, id))
+	if err != nil {
+		return o
+	}
+	return ref
 }
 
 // fillWords are how it is told that a mount was filled from a snapshot, or was not.

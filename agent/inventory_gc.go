@@ -94,7 +94,7 @@ func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[s
 	}
 	for _, v := range pruned {
 		if v.Mount != "" {
-			i.events.Eventf(bd, nil, corev1.EventTypeNormal, v1alpha1.ReasonPruned, "PruneMount", "%s",
+			i.events.Eventf(ofMount(bd, "status.mounts", v.Mount), nil, corev1.EventTypeNormal, v1alpha1.ReasonPruned, "PruneMount", "%s",
 				buildstatus.Clip(pruneNote(&v), noteLimit))
 		}
 	}

@@ -33,6 +33,9 @@ type holder struct {
 func (h *holder) Observe(context.Context) (*daemon.Observation, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.pingErr != nil {
+		return nil, h.pingErr
+	}
 	o := &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Records: 1 + len(h.cache), Cache: h.cache, MountBytes: map[string]int64{}}
 	for _, r := range h.cache {
 		o.Bytes += r.Bytes

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/inputs"
@@ -106,6 +107,7 @@ func (m *mounts) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alp
 	defer m.taking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
 	defer cancel()
+	about := ofMount(bd, "status.mounts", id)
 	before, _ := m.State.Entry(id)
 	after, err := m.Take(ctx, cache, id)
 	m.must(err)
@@ -113,20 +115,20 @@ func (m *mounts) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alp
 	m.inventory.log.V(1).Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
 	switch {
 	case after.Outcome == v1alpha1.SnapshotPushed:
-		m.tell(bd, corev1.EventTypeNormal, v1alpha1.ReasonSnapshotPushed, fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref))
+		m.tell(about, corev1.EventTypeNormal, v1alpha1.ReasonSnapshotPushed, fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref))
 		if after.Message != "" {
-			m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
+			m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
 		}
 	case after.Overdue && !before.Overdue:
-		m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotOverdue, fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message))
+		m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotOverdue, fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message))
 	case after.Outcome == before.Outcome && after.Message == before.Message:
 	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
-		m.tell(bd, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotFailed, fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message))
+		m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotFailed, fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message))
 	}
 }
 
-func (m *mounts) tell(bd *v1alpha1.BuildDaemon, kind, reason, note string) {
-	m.inventory.events.Eventf(bd, nil, kind, reason, "Snapshot", "%s", buildstatus.Clip(note, noteLimit))
+func (m *mounts) tell(about runtime.Object, kind, reason, note string) {
+	m.inventory.events.Eventf(about, nil, kind, reason, "Snapshot", "%s", buildstatus.Clip(note, noteLimit))
 }
 
 // must logs that the state was not written, which costs a snapshot too many at worst.

@@ -129,7 +129,7 @@ func (p *prefetcher) bring(ctx context.Context, cache *v1alpha1.BuildCache, bd *
 	}
 	p.inventory.log.Info("Done with a request for a cache mount", "mount", r.ID, "outcome", t.end.Outcome, "reason", t.end.Message, "durationSeconds", t.end.Seconds)
 	words := fillWords{action: "Prefetch", filled: "Brought in", notFilled: "brought in", reason: v1alpha1.ReasonPrefetched, reasonFailed: v1alpha1.ReasonPrefetchFailed}
-	words.tell(p.inventory.events, bd, t.end)
+	words.tell(p.inventory.events, ofMount(bd, "status.prefetch", r.ID), t.end)
 	p.inventory.kick()
 }
 

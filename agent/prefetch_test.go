@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -116,35 +117,31 @@ func (w *world) tells(what string, holds func(*v1alpha1.BuildDaemonStatus) bool)
 	return bd
 }
 
-// event waits until the BuildDaemon has one with the reason, and returns its note; with want false it looks once and wants none.
-func (w *world) event(reason string, want bool) string {
+// notes are what the events of the BuildDaemon with the reason say.
+func (w *world) notes(reason string) ([]string, error) {
+	var events corev1.EventList
+	if err := w.Client.List(w.t.Context(), &events, client.InNamespace(w.ns)); err != nil {
+		return nil, err
+	}
+	var notes []string
+	for _, e := range events.Items {
+		if e.InvolvedObject.Kind == "BuildDaemon" && e.InvolvedObject.Name == "cache-0" && e.Reason == reason {
+			notes = append(notes, e.Message)
+		}
+	}
+	return notes, nil
+}
+
+// event waits until the BuildDaemon has one with the reason that says the text.
+func (w *world) event(reason, text string) {
 	w.t.Helper()
-	find := func() (string, error) {
-		var events corev1.EventList
-		if err := w.Client.List(w.t.Context(), &events, client.InNamespace(w.ns)); err != nil {
-			return "", err
-		}
-		for _, e := range events.Items {
-			if e.InvolvedObject.Kind == "BuildDaemon" && e.Reason == reason {
-				return e.Message, nil
-			}
-		}
-		return "", nil
-	}
-	if !want {
-		if note, err := find(); err != nil || note != "" {
-			w.t.Errorf("event %s: %q, %v; want none", reason, note, err)
-		}
-		return ""
-	}
-	note := ""
-	envtestkit.Eventually(w.t, func() (err error) {
-		if note, err = find(); err == nil && note == "" {
-			err = fmt.Errorf("there is no event %s", reason)
+	envtestkit.Eventually(w.t, func() error {
+		notes, err := w.notes(reason)
+		if err == nil && !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, text) }) {
+			err = fmt.Errorf("of the events %s none says %q: %q", reason, text, notes)
 		}
 		return err
 	})
-	return note
 }
 
 // isDone says whether the agent is done with so many requests.
@@ -164,9 +161,7 @@ func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
 	if len(s.Mounts) != 1 || s.Mounts[0].ID != w.ns+"/m" || s.Mounts[0].LastUsed == nil || s.Mounts[0].FirstUsed != nil || s.Mounts[0].Uses != 0 {
 		t.Errorf("with the end of the request the status has the mounts %+v", s.Mounts)
 	}
-	if note := w.event(v1alpha1.ReasonPrefetched, true); !strings.HasPrefix(note, "Brought in "+w.ns+"/m with 0 MiB") {
-		t.Errorf("the event says %q", note)
-	}
+	w.event(v1alpha1.ReasonPrefetched, "Brought in "+w.ns+"/m with 0 MiB")
 	w.ask()
 	w.tells("nothing is told of a request that was taken back", isDone(0))
 
@@ -178,7 +173,7 @@ func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
 }
 
 func TestWhatRequestsComeTo(t *testing.T) {
-	w, d := newPrimer(t, "m", "wide")
+	w, d := newPrimer(t, "m", "wide", "wider")
 	d.put(w.ns, "held", 5)
 	w.tells("the mount that is held was seen", func(s *v1alpha1.BuildDaemonStatus) bool { return len(s.Mounts) == 1 })
 	cases := []struct {
@@ -190,6 +185,7 @@ func TestWhatRequestsComeTo(t *testing.T) {
 		{"held", 1, v1alpha1.PrimeHeld, ""},
 		{"without-snapshot", 1, v1alpha1.PrimeNoSnapshot, ""},
 		{"wide", 1 << 60, v1alpha1.PrimeFailed, "the volume has no room"},
+		{"wider", 1 << 61, v1alpha1.PrimeFailed, "the volume has no room"},
 		{"m", 1, v1alpha1.PrimePrimed, ""},
 	}
 	var requests []v1alpha1.PrefetchRequest
@@ -204,8 +200,8 @@ func TestWhatRequestsComeTo(t *testing.T) {
 			t.Errorf("the request for %s came to %+v, want %s %q", tc.id, got, tc.outcome, tc.message)
 		}
 	}
-	if note := w.event(v1alpha1.ReasonPrefetchFailed, true); !strings.Contains(note, "wide was not brought in: the volume has no room") {
-		t.Errorf("the event says %q", note)
+	for _, id := range []string{"wide", "wider"} { // each has an event of its own
+		w.event(v1alpha1.ReasonPrefetchFailed, w.ns+"/"+id+" was not brought in: the volume has no room")
 	}
 	if d.primed.Load() != 1 {
 		t.Errorf("%d copies were made, want 1", d.primed.Load())
@@ -230,5 +226,7 @@ func TestADaemonThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	d.pingErr = nil
 	d.mu.Unlock()
 	w.tells("the mount is brought in", isDone(1))
-	w.event(v1alpha1.ReasonPrefetchFailed, false)
+	if notes, err := w.notes(v1alpha1.ReasonPrefetchFailed); err != nil || len(notes) > 0 {
+		t.Errorf("the events say %q, %v; want none", notes, err)
+	}
 }

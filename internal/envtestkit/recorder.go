@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,22 +18,25 @@ type Recorder struct {
 	sent []Event
 }
 
-// Event is what was told about one object.
+// Event is what was told about one object, or the field of one.
 type Event struct {
-	Object, Type, Reason, Action, Note string
+	Object, Field, Type, Reason, Action, Note string
 }
 
 var _ events.EventRecorder = (*Recorder)(nil)
 
 // Eventf keeps an event.
 func (r *Recorder) Eventf(regarding, _ runtime.Object, kind, reason, action, note string, args ...any) {
-	name := ""
-	if o, ok := regarding.(client.Object); ok {
+	name, field := "", ""
+	switch o := regarding.(type) {
+	case client.Object:
 		name = o.GetName()
+	case *corev1.ObjectReference:
+		name, field = o.Name, o.FieldPath
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sent = append(r.sent, Event{Object: name, Type: kind, Reason: reason, Action: action, Note: fmt.Sprintf(note, args...)})
+	r.sent = append(r.sent, Event{Object: name, Field: field, Type: kind, Reason: reason, Action: action, Note: fmt.Sprintf(note, args...)})
 }
 
 // Take returns the events since the last Take, in the order in which they were sent.
