@@ -17,6 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
@@ -42,7 +43,7 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	i.mu.Unlock()
 	world := gc.World{
 		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: i.opts.Namespace, Policies: cache.Spec.Mounts,
-		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
+		MountUsed: i.ledger.MountsUsed(), LostSeconds: i.lostSeconds(cache), Now: i.now(),
 	}
 	plan := gc.Plan(world)
 	if gc.ChoosesMounts(plan) {
@@ -72,6 +73,25 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	if err == nil {
 		i.correctLedger(seen, began)
 	}
+}
+
+// What priming takes: seconds for a manifest and mounting, and bytes a second of extraction on one core. The scheduler has the same priors.
+const (
+	primeFixedSeconds   = 5
+	primeBytesPerSecond = 2e8
+)
+
+// lostSeconds is what the next build of a mount is expected to lose when it does not find it, by id, where that is known: what it saves, and with a snapshot
+// to fill it from no more than that takes.
+func (i *inventory) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
+	lost := i.ledger.MountsSaved()
+	for id, saved := range lost {
+		e, _ := i.snapshots.Entry(id)
+		if e.Ref != "" && mountpolicy.Primes(mountpolicy.Of(i.opts.Namespace, cache.Spec.Mounts, id)) {
+			lost[id] = min(saved, primeFixedSeconds+float64(e.Bytes)/primeBytesPerSecond)
+		}
+	}
+	return lost
 }
 
 // notePrune keeps what was pruned for the status and tells of mounts.

@@ -39,27 +39,30 @@ func (m *memory) evictionPrice(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon
 	if !known || scheduler.Roomy(roomBytes(&d.Status), d.Status.CapacityBytes) {
 		return 0
 	}
-	keys := make([]scheduler.KeyID, 0, len(d.Status.Mounts))
-	ids := make(map[scheduler.KeyID]string, len(d.Status.Mounts))
+	p := m.paramsNow()
+	held := make([]scheduler.Held, 0, len(d.Status.Mounts))
 	for i := range d.Status.Mounts {
 		u := &d.Status.Mounts[i]
 		if u.Bytes == 0 || isPinned(f.cache, u.ID) {
 			continue
 		}
-		key := f.mountKey(u.ID)
-		keys, ids[key] = append(keys, key), u.ID
+		held = append(held, scheduler.Held{Key: f.mountKey(u.ID), LostSeconds: m.lostWithout(f, u.ID, &p)})
 	}
-	victim := m.view.NextVictim(at, keys)
-	facts := m.mounts[ids[victim.Key]]
-	if victim.Copy == nil || facts == nil {
+	victim := m.view.NextVictim(at, held)
+	return m.view.EvictionPrice(victim, m.hot.PerSecond(victim.Key, seconds(f.now)))
+}
+
+// lostWithout is what the next build that has the mount loses when it does not find it, 0 if that is not known.
+func (m *memory) lostWithout(f *fleet, id string, p *scheduler.Params) float64 {
+	facts := m.mounts[id]
+	if facts == nil {
 		return 0
 	}
 	snapshot := int64(0)
-	if isPrimed(f.cache, ids[victim.Key]) {
+	if isPrimed(f.cache, id) {
 		snapshot = facts.snapshotBytes
 	}
-	p := m.paramsNow()
-	return m.view.EvictionPrice(victim, m.hot.PerSecond(victim.Key, seconds(f.now)), p.LostSeconds(facts.savesSeconds, snapshot))
+	return p.LostSeconds(facts.savesSeconds, snapshot)
 }
 
 // isPinned says whether a mount's policy keeps it whatever happens.

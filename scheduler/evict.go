@@ -23,20 +23,29 @@ func (p *Params) LostSeconds(savedSeconds float64, snapshotBytes int64) float64 
 	return min(savedSeconds, p.PrimeFixedSeconds+float64(snapshotBytes)/p.PullBytesPerSecond)
 }
 
-// Victim is a copy that would be evicted next.
-type Victim struct {
-	Key   KeyID
-	Copy  *Copy // nil: nothing can go. Good until the ledger's next change.
-	Spare bool  // a daemon that takes builds has the key too and used it later
+// Held is a key that a daemon holds. LostSeconds is what its next build loses without it, 0 if that is not known; see Params.LostSeconds.
+type Held struct {
+	Key         KeyID
+	LostSeconds float64
 }
 
-// NextVictim is the copy that the daemon at a position would evict next, of those of keys that it holds and no build uses: spare ones first, and among
-// equals the one unused for longest, as package agent/gc has it.
-func (v *View) NextVictim(at int, keys []KeyID) Victim {
+// Victim is a copy that would be evicted next.
+type Victim struct {
+	Key         KeyID
+	Copy        *Copy // nil: nothing can go. Good until the ledger's next change.
+	LostSeconds float64
+	Spare       bool // a daemon that takes builds has the key too and used it later
+
+	score float64 // among those that are spare, or not, the highest goes first
+}
+
+// NextVictim is the copy that the daemon at a position would evict next, of those of keys that it holds and no build uses, as package agent/gc has it: spare
+// ones first, and of equals the one with the most byte-seconds since its last use for each second that is lost without it.
+func (v *View) NextVictim(at int, held []Held) Victim {
 	d := &v.Daemons[at]
-	var out Victim
-	for _, key := range keys {
-		h := v.Ledger.keys.get(key)
+	var all []Victim
+	for _, x := range held {
+		h := v.Ledger.keys.get(x.Key)
 		if h == nil {
 			continue
 		}
@@ -45,20 +54,54 @@ func (v *View) NextVictim(at int, keys []KeyID) Victim {
 			continue
 		}
 		c := &h.copies[i]
-		x := Victim{key, c, v.isSpare(h, c)}
+		all = append(all, Victim{Key: x.Key, Copy: c, LostSeconds: x.LostSeconds, Spare: v.isSpare(h, c)})
+	}
+	mean := meanWorth(all)
+	var out Victim
+	for i := range all {
+		x := &all[i]
+		worth, known := x.worth()
+		if !known {
+			worth = mean
+		}
+		x.score = max(v.NowSeconds-x.Copy.UsedAtSeconds, 1) / worth
 		if out.Copy == nil || x.before(&out) {
-			out = x
+			out = *x
 		}
 	}
 	return out
 }
 
+// worth is the seconds that are lost for each byte that is gained by evicting x.
+func (x *Victim) worth() (perByte float64, known bool) {
+	if x.LostSeconds <= 0 || x.Copy.Bytes <= 0 {
+		return 0, false
+	}
+	return x.LostSeconds / float64(x.Copy.Bytes), true
+}
+
+// meanWorth is what copies are taken for whose worth is not known.
+func meanWorth(all []Victim) float64 {
+	lost, bytes := 0.0, 0.0
+	for i := range all {
+		if _, known := all[i].worth(); known {
+			lost, bytes = lost+all[i].LostSeconds, bytes+float64(all[i].Copy.Bytes)
+		}
+	}
+	if bytes == 0 {
+		return 1
+	}
+	return lost / bytes
+}
+
 // before reports whether x is evicted before y.
 func (x *Victim) before(y *Victim) bool {
-	if x.Spare != y.Spare {
+	switch {
+	case x.Spare != y.Spare:
 		return x.Spare
-	}
-	if x.Copy.UsedAtSeconds != y.Copy.UsedAtSeconds {
+	case x.score != y.score:
+		return x.score > y.score
+	case x.Copy.UsedAtSeconds != y.Copy.UsedAtSeconds:
 		return x.Copy.UsedAtSeconds < y.Copy.UsedAtSeconds
 	}
 	return x.Key < y.Key
@@ -79,13 +122,13 @@ func (v *View) isSpare(h *holding, c *Copy) bool {
 }
 
 // EvictionPrice is what evicting a GB of the victim is expected to cost, for Daemon.EvictSecondsPerGB: the chance that it is wanted within a working day,
-// times the seconds that are lost then; see LostSeconds. perSecond is the rate of builds of the key, which its copies share. Unknown sizes cost nothing.
-func (v *View) EvictionPrice(x Victim, perSecond, lostSeconds float64) float64 {
+// times the seconds that are lost then. perSecond is the rate of builds of the key, which its copies share. Unknown sizes cost nothing.
+func (v *View) EvictionPrice(x Victim, perSecond float64) float64 {
 	if x.Copy == nil || x.Copy.Bytes <= 0 {
 		return 0
 	}
 	copies := float64(len(v.Ledger.Copies(x.Key)))
-	price := (1 - math.Exp(-perSecond/copies*evictionHorizonSeconds)) * lostSeconds * 1e9 / float64(x.Copy.Bytes)
+	price := (1 - math.Exp(-perSecond/copies*evictionHorizonSeconds)) * x.LostSeconds * 1e9 / float64(x.Copy.Bytes)
 	if x.Spare {
 		price *= spareShare
 	}

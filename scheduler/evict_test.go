@@ -39,9 +39,41 @@ func TestNextVictim(t *testing.T) {
 				v.put(key, 0, Copy{UsedAtSeconds: float64(i + 1)})
 			}
 			tc.change(v)
-			got := v.NextVictim(0, []KeyID{c, b, KeyOf("ns", "elsewhere"), a})
+			got := v.NextVictim(0, []Held{{Key: c}, {Key: b}, {Key: KeyOf("ns", "elsewhere")}, {Key: a}})
 			if got.Key != tc.want || (got.Copy == nil) != (tc.want == 0) {
 				t.Errorf("victim %+v, want %v of a %v b %v c %v", got, tc.want, a, b, c)
+			}
+		})
+	}
+}
+
+// TestTheCopyThatIsWorthLeastGoes has four copies that were last used at second 0, 50, 50 and 50.
+func TestTheCopyThatIsWorthLeastGoes(t *testing.T) {
+	old, a, b, c := KeyOf("ns", "old"), KeyOf("ns", "a"), KeyOf("ns", "b"), KeyOf("ns", "c")
+	held := func(lostOld, lostA, lostB, lostC float64) []Held {
+		return []Held{{old, lostOld}, {a, lostA}, {b, lostB}, {c, lostC}}
+	}
+	for name, tc := range map[string]struct {
+		bytes [4]int64
+		held  []Held
+		want  KeyID
+	}{
+		"all are alike, so the oldest goes":                        {[4]int64{1e9, 1e9, 1e9, 1e9}, held(60, 60, 60, 60), old},
+		"one of three times the size goes before one twice as old": {[4]int64{1e9, 3e9, 1e9, 1e9}, held(60, 60, 60, 60), a},
+		"unless it saves as much more":                             {[4]int64{1e9, 3e9, 1e9, 1e9}, held(60, 180, 60, 60), old},
+		"one that saves a third goes first":                        {[4]int64{1e9, 1e9, 1e9, 1e9}, held(60, 60, 20, 60), b},
+		"what one saves that is not known is the mean":             {[4]int64{1e9, 9e9, 1e9, 1e9}, held(60, 0, 60, 20), c},
+		"nothing is known, so the oldest goes":                     {[4]int64{1e9, 9e9, 2e9, 1e9}, held(0, 0, 0, 0), old},
+		"nor is it without sizes":                                  {[4]int64{}, held(60, 20, 20, 20), old},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := viewOf(t, fleet(1, 2), nil)
+			v.NowSeconds = 100
+			for i, x := range tc.held {
+				v.put(x.Key, 0, Copy{UsedAtSeconds: float64(min(i, 1) * 50), Bytes: tc.bytes[i]})
+			}
+			if got := v.NextVictim(0, tc.held); got.Key != tc.want {
+				t.Errorf("victim %+v, want %v of old %v a %v b %v c %v", got, tc.want, old, a, b, c)
 			}
 		})
 	}
@@ -76,13 +108,13 @@ func TestEvictionPrice(t *testing.T) {
 			for at := range 1 + c.others {
 				v.put(key, at, Copy{Bytes: c.bytes})
 			}
-			x := Victim{Key: key, Copy: &v.Ledger.Copies(key)[0], Spare: c.spare}
-			if got := v.EvictionPrice(x, c.perSecond, 60); math.Abs(got-c.want) > 1e-9 {
+			x := Victim{Key: key, Copy: &v.Ledger.Copies(key)[0], LostSeconds: 60, Spare: c.spare}
+			if got := v.EvictionPrice(x, c.perSecond); math.Abs(got-c.want) > 1e-9 {
 				t.Errorf("%g seconds a GB, want %g", got, c.want)
 			}
 		})
 	}
-	if got := viewOf(t, fleet(1, 1), nil).EvictionPrice(Victim{}, 1, 60); got != 0 {
+	if got := viewOf(t, fleet(1, 1), nil).EvictionPrice(Victim{}, 1); got != 0 {
 		t.Errorf("nothing to evict costs %g", got)
 	}
 }

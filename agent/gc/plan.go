@@ -55,7 +55,9 @@ type World struct {
 	// Elsewhere is when builds last had copies of the mounts on other daemons of the fleet that serve builds, by id without base state: the latest of each
 	// mount, and none where no such copy is known.
 	Elsewhere map[string]time.Time
-	Now       time.Time
+	// LostSeconds is what the next build of a mount loses when it does not find it, by id without base state, where that is known.
+	LostSeconds map[string]float64
+	Now         time.Time
 }
 
 // Victim is one record to prune.
@@ -69,8 +71,10 @@ type Victim struct {
 // Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too large. Then both budgets
 // are kept, then space and inodes freed: by sources, layers, and last by mounts. Of those the spare go before all others: a mount is spare when a
 // build has had a copy elsewhere later than this one. So of several copies in a fleet the one used last is never spare, and a volume drops what no
-// other daemon has only when it holds nothing that one has. In each group those unused for longest go first, equal ones by id. Pinned mounts and
-// records in use stay.
+// other daemon has only when it holds nothing that one has. In each group of mounts the one goes first that has most byte-seconds since its last use for each
+// second that is lost without it: the time since the last use stands for how unlikely another one is. Mounts of which it is not known what is lost are worth
+// as much for each byte as the others are; if it is known of none, those unused for longest go first. So do layers. Equal ones go by id. Pinned mounts and records in
+// use stay.
 func Plan(w World) []Victim {
 	p := newPlanner(w)
 	p.ownPolicies()
@@ -128,10 +132,49 @@ func newPlanner(w World) *planner {
 	for _, r := range w.Records {
 		p.offer(r)
 	}
+	p.sortMounts()
+	return p
+}
+
+// sortMounts puts those first that go first. The order of records plays no part, not even in how the mean is rounded.
+func (p *planner) sortMounts() {
 	slices.SortFunc(p.mounts, func(a, b Record) int {
 		return cmp.Or(p.used(a).Compare(p.used(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
 	})
-	return p
+	mean := p.meanWorth()
+	slices.SortStableFunc(p.mounts, func(a, b Record) int { return cmp.Compare(p.score(b, mean), p.score(a, mean)) })
+}
+
+// worth is the seconds that are lost for each byte that is gained by pruning a mount.
+func (p *planner) worth(r Record) (perByte float64, known bool) {
+	lost := p.world.LostSeconds[mountpolicy.Unbased(r.Mount)]
+	if lost <= 0 || r.Bytes <= 0 {
+		return 0, false
+	}
+	return lost / float64(r.Bytes), true
+}
+
+// meanWorth is what mounts are taken for whose worth is not known.
+func (p *planner) meanWorth() float64 {
+	lost, bytes := 0.0, 0.0
+	for _, r := range p.mounts {
+		if perByte, known := p.worth(r); known {
+			lost, bytes = lost+perByte*float64(r.Bytes), bytes+float64(r.Bytes)
+		}
+	}
+	if bytes == 0 {
+		return 1
+	}
+	return lost / bytes
+}
+
+// score orders mounts: the highest goes first.
+func (p *planner) score(r Record, mean float64) float64 {
+	worth, known := p.worth(r)
+	if !known {
+		worth = mean
+	}
+	return max(p.world.Now.Sub(p.used(r)).Seconds(), 1) / worth
 }
 
 // offer makes a layer a candidate when nothing stands on it.

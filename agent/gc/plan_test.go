@@ -81,6 +81,16 @@ func elsewhere(hoursAgo map[string]int) func(*gc.World) {
 	}
 }
 
+// lost is what builds lose without mounts of the namespace, in seconds.
+func lost(seconds map[string]float64) func(*gc.World) {
+	return func(w *gc.World) {
+		w.LostSeconds = map[string]float64{}
+		for id, s := range seconds {
+			w.LostSeconds["ns/"+id] = s
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	lowSpace := func(w *gc.World) { w.Volume.FreeBytes = 150 * mib }
 	cases := map[string]planCase{
@@ -119,6 +129,29 @@ func TestPlan(t *testing.T) {
 		"a mount that went for its size makes room for the others": {
 			records:  []gc.Record{mount("big", 200, 1), mount("old", 150, 9)},
 			policies: []v1alpha1.MountPolicy{maxSize("big", "100Mi")}, want: []string{"r-big TooLarge"}},
+
+		"of mounts that save as much, the one with more byte-hours since its last use goes": {
+			records: []gc.Record{mount("old", 100, 10), mount("large", 200, 6), mount("new", 50, 1)},
+			change:  lost(map[string]float64{"old": 60, "large": 60, "new": 60}), want: []string{"r-large MountsOverBudget"}},
+		"one that saves twice as much for twice the bytes goes by its age": {
+			records: []gc.Record{mount("old", 100, 10), mount("large", 200, 6), mount("new", 50, 1)},
+			change:  lost(map[string]float64{"old": 60, "large": 120, "new": 60}), want: []string{"r-old MountsOverBudget"}},
+		"what is not known is taken to be as for the others": {
+			records: []gc.Record{mount("old", 100, 10), mount("unknown", 200, 6), mount("new", 50, 1)},
+			change:  lost(map[string]float64{"old": 60, "new": 30}), want: []string{"r-old MountsOverBudget"}},
+		"what a mount saves that began with a state is known too": {
+			records: []gc.Record{with(mount("x", 200, 5), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }), mount("old", 150, 9)},
+			change:  lost(map[string]float64{"x": 10, "old": 60}), want: []string{"r-x MountsOverBudget"}},
+		"a mount used this moment or in the future may go too": {
+			records: []gc.Record{mount("worthless", 200, -1), mount("old", 150, 9)},
+			change:  lost(map[string]float64{"worthless": 1e-9, "old": 60}), want: []string{"r-worthless MountsOverBudget"}},
+		"a spare copy goes first whatever it saves": {
+			records: []gc.Record{mount("spare", 150, 2), mount("only", 200, 9)},
+			change: func(w *gc.World) {
+				elsewhere(map[string]int{"spare": 1})(w)
+				lost(map[string]float64{"spare": 600, "only": 1})(w)
+			},
+			want: []string{"r-spare MountsOverBudget spare"}},
 
 		"a spare copy goes before a mount that nobody else has, however long that was unused": {
 			records: []gc.Record{mount("spare", 150, 2), mount("only", 100, 99), mount("new", 100, 1)}, change: elsewhere(map[string]int{"spare": 1}),
@@ -218,10 +251,14 @@ func TestPlan(t *testing.T) {
 // drawWorld is any world with a forest of layers and some mounts.
 func drawWorld(t *rapid.T) gc.World {
 	w := roomy()
+	w.LostSeconds = map[string]float64{}
 	for i := range rapid.IntRange(0, 12).Draw(t, "mounts") {
 		m := mount(fmt.Sprintf("%c%d", 'a'+rune(i%3), i), rapid.Int64Range(0, 200).Draw(t, "size"), rapid.IntRange(0, 99).Draw(t, "age"))
 		m.InUse = rapid.Bool().Draw(t, "used")
 		w.Records = append(w.Records, m)
+		if rapid.Bool().Draw(t, "known") {
+			w.LostSeconds[m.Mount] = rapid.Float64Range(0, 1000).Draw(t, "lost")
+		}
 	}
 	for i := range rapid.IntRange(0, 12).Draw(t, "layers") {
 		l := layer(fmt.Sprintf("l%d", i), rapid.Int64Range(0, 200).Draw(t, "size"), rapid.IntRange(0, 99).Draw(t, "age"))

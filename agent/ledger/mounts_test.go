@@ -156,3 +156,28 @@ func TestAMountThatWasBroughtInCountsAsUsedThen(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatMountsSave(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "ledger.json"))
+	for _, b := range []struct {
+		key        string
+		cold, warm int32
+		mounts     []string
+	}{
+		{"two mounts share", 100, 10, []string{"a", "b"}},
+		{"of several keys the most counts", 60, 20, []string{"a"}},
+		{"a cold build that ended early", 50, 80, []string{"early"}},
+		{"never built warm", 100, 0, []string{"unknown"}},
+		{"never built cold", 0, 10, []string{"unknown"}},
+	} {
+		if b.cold > 0 {
+			record(t, l, ledger.Use{Key: b.key, Fresh: true, Seconds: b.cold, Mounts: b.mounts}, start)
+		}
+		if b.warm > 0 {
+			record(t, l, ledger.Use{Key: b.key, Seconds: b.warm, Mounts: b.mounts}, start)
+		}
+	}
+	if diff := cmp.Diff(map[string]float64{"a": 45, "b": 45, "early": 5}, l.MountsSaved()); diff != "" {
+		t.Errorf("seconds saved (-want +got):\n%s", diff)
+	}
+}

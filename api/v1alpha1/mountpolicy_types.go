@@ -67,7 +67,8 @@ type MountPolicy struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.mountsPercent + self.layersPercent + self.freePercent <= 100",message="mountsPercent, layersPercent and freePercent are at most 100 together"
 type GCSpec struct {
-	// mountsPercent of the volume is for cache mounts. Above it those unused for longest are pruned; pinned ones and those in use stay.
+	// mountsPercent of the volume is for cache mounts. Above it those are pruned that save least for their size and were unused for
+	// longest; pinned ones and those in use stay.
 	// +optional
 	// +kubebuilder:default=50
 	// +kubebuilder:validation:Minimum=1

@@ -78,11 +78,11 @@ func (w *World) content(key scheduler.KeyID) *content {
 	return c
 }
 
-// store makes room for a new copy of key on a daemon, evicting the least recently used copies that nobody uses, and notes it.
+// store makes room for a new copy of key on a daemon, evicting copies that nobody uses, and notes it.
 func (w *World) store(key scheduler.KeyID, at int, bytes int64) *copied {
 	v := &w.volumes[at]
 	for v.used+bytes > w.Workload.DiskBytes {
-		if !w.evictOldest(at) {
+		if !w.evictNext(at) {
 			break // everything is in use: the volume overflows rather than the build failing
 		}
 	}
@@ -94,25 +94,30 @@ func (w *World) store(key scheduler.KeyID, at int, bytes int64) *copied {
 	return &c.copies[len(c.copies)-1]
 }
 
-// evictOldest drops the least recently used idle copy of a daemon, and says whether there was one. Where the policy's agents know of each other's copies,
-// spare ones go before all others.
-func (w *World) evictOldest(at int) bool {
-	_, sparesFirst := w.policy.(interface{ evictsSparesFirst() })
-	oldest, spare, when := -1, false, 0.0
+// evictNext drops an idle copy of a daemon, and says whether there was one: the one least recently used. Where the policy's agents know of each other's copies
+// and of what they save, spare ones go before all others, and of equals the one with the most byte-seconds since its last use for each second that is lost.
+func (w *World) evictNext(at int) bool {
+	agents, informed := w.policy.(interface {
+		lostSeconds(w *World, key scheduler.KeyID, bytes int64) float64
+	})
+	next, spare, most := -1, false, 0.0
 	for i, key := range w.volumes[at].keys {
 		c := w.contents[key].on(at)
 		if c.users > 0 {
 			continue
 		}
-		s := sparesFirst && w.isSpare(key, c)
-		if oldest < 0 || s && !spare || s == spare && c.usedAt < when {
-			oldest, spare, when = i, s, c.usedAt
+		s, score := false, w.Now-c.usedAt
+		if informed {
+			s, score = w.isSpare(key, c), max(score, 1)*float64(c.bytes)/max(agents.lostSeconds(w, key, c.bytes), 1e-3)
+		}
+		if next < 0 || s && !spare || s == spare && score > most {
+			next, spare, most = i, s, score
 		}
 	}
-	if oldest < 0 {
+	if next < 0 {
 		return false
 	}
-	w.evict(at, oldest)
+	w.evict(at, next)
 	return true
 }
 

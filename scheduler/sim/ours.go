@@ -47,9 +47,6 @@ func (o *Ours) setUp(w *World) {
 	o.candidates.Follow(w.View)
 }
 
-// evictsSparesFirst marks how the project's agents evict: copies that another daemon has and used later go first.
-func (o *Ours) evictsSparesFirst() {}
-
 // scopes are the wider circles whose lengths are priors for a program's.
 func scopes(p *Program) []string {
 	if p.Queue == "" {
@@ -159,16 +156,22 @@ func (o *Ours) evictionPrice(w *World, at int) float64 {
 	if scheduler.Roomy(w.View.Daemons[at].FreeBytes, w.Workload.DiskBytes) {
 		return 0
 	}
-	victim := w.View.NextVictim(at, w.volumes[at].keys)
-	if victim.Copy == nil {
-		return 0
+	held := make([]scheduler.Held, 0, len(w.volumes[at].keys))
+	for _, key := range w.volumes[at].keys {
+		held = append(held, scheduler.Held{Key: key, LostSeconds: o.lostSeconds(w, key, w.contents[key].on(at).bytes)})
 	}
-	warm, cold := o.estimates.Expect(victim.Key, nil, &o.Params)
-	snapshot := int64(0)
-	if w.Workload.Priming {
-		snapshot = victim.Copy.Bytes
+	victim := w.View.NextVictim(at, held)
+	return w.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, w.Now))
+}
+
+// lostSeconds is what the next build of a key loses without a copy of so many bytes. That the world asks for it marks how the project's agents evict: copies
+// that another daemon has and used later go first, and of the others those that are worth least.
+func (o *Ours) lostSeconds(w *World, key scheduler.KeyID, bytes int64) float64 {
+	warm, cold := o.estimates.Expect(key, nil, &o.Params)
+	if !w.Workload.Priming {
+		bytes = 0
 	}
-	return w.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, w.Now), o.Params.LostSeconds(cold-warm, snapshot))
+	return o.Params.LostSeconds(cold-warm, bytes)
 }
 
 // Started tells the ledger and the shares.

@@ -244,34 +244,39 @@ func TestCopiesAgeByPushes(t *testing.T) {
 	}
 }
 
-// TestSpareCopiesGoFirst evicts from daemon 0, which used key 1 before key 2; daemon 1 used key 2 later.
-func TestSpareCopiesGoFirst(t *testing.T) {
+// TestWhoEvictsWhat evicts from daemon 0, which used key 1 before key 2; daemon 1 used key 2 later. Both copies save as much, and key 1's has 1 GB.
+func TestWhoEvictsWhat(t *testing.T) {
 	for name, c := range map[string]struct {
 		policy Policy
 		down   bool
+		bytes  int64           // of key 2
 		want   scheduler.KeyID // that stays
 	}{
-		"an agent that knows its fleet drops the copy that another has": {policy: ours(), want: 1},
-		"not one that nobody could reach":                               {policy: ours(), down: true, want: 2},
-		"others drop the one unused for longest":                        {policy: Greedy(), want: 2},
+		"an agent that knows its fleet drops the copy that another has": {policy: ours(), bytes: 1e9, want: 1},
+		"not one that nobody could reach":                               {policy: ours(), down: true, bytes: 1e9, want: 2},
+		"but then one that is worth less for its size":                  {policy: ours(), down: true, bytes: 9e9, want: 1},
+		"others drop the one unused for longest":                        {policy: Greedy(), bytes: 9e9, want: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, err := newWorld(small(func(*Generated) {}), c.policy)
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.View.Ledger = scheduler.NewLedger()
-			for i, at := range []struct {
-				key scheduler.KeyID
-				on  int
-			}{{1, 0}, {2, 0}, {2, 1}} {
-				w.Now = float64(i)
-				w.store(at.key, at.on, 1e9).making = false
+			if o, is := c.policy.(*Ours); is {
+				o.setUp(w)
+			}
+			for i, x := range []struct {
+				key   scheduler.KeyID
+				on    int
+				bytes int64
+			}{{1, 0, 1e9}, {2, 0, c.bytes}, {2, 1, c.bytes}} {
+				w.Now = 100 * float64(i)
+				w.store(x.key, x.on, x.bytes).making = false
 			}
 			if c.down {
 				w.View.Daemons[1].Phase = scheduler.Draining
 			}
-			if !w.evictOldest(0) {
+			if !w.evictNext(0) {
 				t.Fatal("nothing went")
 			}
 			if diff := cmp.Diff([]scheduler.KeyID{c.want}, w.volumes[0].keys); diff != "" {
