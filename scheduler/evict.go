@@ -40,7 +40,7 @@ type Victim struct {
 }
 
 // NextVictim is the copy that the daemon at a position would evict next, of those of keys that it holds and no build uses, as package agent/gc has it: spare
-// ones first, and of equals the one with the most byte-seconds since its last use for each second that is lost without it.
+// ones first, and of equals the one with the longest time since its last use × √(bytes / seconds that are lost without it).
 func (v *View) NextVictim(at int, held []Held) Victim {
 	d := &v.Daemons[at]
 	var all []Victim
@@ -64,7 +64,7 @@ func (v *View) NextVictim(at int, held []Held) Victim {
 		if !known {
 			worth = mean
 		}
-		x.score = max(v.NowSeconds-x.Copy.UsedAtSeconds, 1) / worth
+		x.score = max(v.NowSeconds-x.Copy.UsedAtSeconds, 1) / math.Sqrt(worth)
 		if out.Copy == nil || x.before(&out) {
 			out = *x
 		}

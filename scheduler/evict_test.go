@@ -58,13 +58,13 @@ func TestTheCopyThatIsWorthLeastGoes(t *testing.T) {
 		held  []Held
 		want  KeyID
 	}{
-		"all are alike, so the oldest goes":                        {[4]int64{1e9, 1e9, 1e9, 1e9}, held(60, 60, 60, 60), old},
-		"one of three times the size goes before one twice as old": {[4]int64{1e9, 3e9, 1e9, 1e9}, held(60, 60, 60, 60), a},
-		"unless it saves as much more":                             {[4]int64{1e9, 3e9, 1e9, 1e9}, held(60, 180, 60, 60), old},
-		"one that saves a third goes first":                        {[4]int64{1e9, 1e9, 1e9, 1e9}, held(60, 60, 20, 60), b},
-		"what one saves that is not known is the mean":             {[4]int64{1e9, 9e9, 1e9, 1e9}, held(60, 0, 60, 20), c},
-		"nothing is known, so the oldest goes":                     {[4]int64{1e9, 9e9, 2e9, 1e9}, held(0, 0, 0, 0), old},
-		"nor is it without sizes":                                  {[4]int64{}, held(60, 20, 20, 20), old},
+		"all are alike, so the oldest goes":                       {[4]int64{1e9, 1e9, 1e9, 1e9}, held(60, 60, 60, 60), old},
+		"one of five times the size goes before one twice as old": {[4]int64{1e9, 5e9, 1e9, 1e9}, held(60, 60, 60, 60), a},
+		"unless it saves as much more":                            {[4]int64{1e9, 5e9, 1e9, 1e9}, held(60, 300, 60, 60), old},
+		"one that saves a fifth goes first":                       {[4]int64{1e9, 1e9, 1e9, 1e9}, held(60, 60, 12, 60), b},
+		"what one saves that is not known is the mean":            {[4]int64{1e9, 9e9, 1e9, 1e9}, held(60, 0, 60, 12), c},
+		"nothing is known, so the oldest goes":                    {[4]int64{1e9, 9e9, 2e9, 1e9}, held(0, 0, 0, 0), old},
+		"nor is it without sizes":                                 {[4]int64{}, held(60, 12, 12, 12), old},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := viewOf(t, fleet(1, 2), nil)

@@ -5,6 +5,7 @@ package gc
 import (
 	"cmp"
 	"container/heap"
+	"math"
 	"slices"
 	"time"
 
@@ -71,10 +72,10 @@ type Victim struct {
 // Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too large. Then both budgets
 // are kept, then space and inodes freed: by sources, layers, and last by mounts. Of those the spare go before all others: a mount is spare when a
 // build has had a copy elsewhere later than this one. So of several copies in a fleet the one used last is never spare, and a volume drops what no
-// other daemon has only when it holds nothing that one has. In each group of mounts the one goes first that has most byte-seconds since its last use for each
-// second that is lost without it: the time since the last use stands for how unlikely another one is. Mounts of which it is not known what is lost are worth
-// as much for each byte as the others are; if it is known of none, those unused for longest go first. So do layers. Equal ones go by id. Pinned mounts and records in
-// use stay.
+// other daemon has only when it holds nothing that one has. In each group of mounts the one goes first with the longest time since its last use × √(bytes / seconds
+// that are lost without it): that time stands for how unlikely another use is, and the root for how roughly the rest is known. Mounts of which it is not known
+// what is lost are worth as much for each byte as the others are; if it is known of none, those unused for longest go first. So do layers. Equal ones go by id.
+// Pinned mounts and records in use stay.
 func Plan(w World) []Victim {
 	p := newPlanner(w)
 	p.ownPolicies()
@@ -174,7 +175,7 @@ func (p *planner) score(r Record, mean float64) float64 {
 	if !known {
 		worth = mean
 	}
-	return max(p.world.Now.Sub(p.used(r)).Seconds(), 1) / worth
+	return max(p.world.Now.Sub(p.used(r)).Seconds(), 1) / math.Sqrt(worth)
 }
 
 // offer makes a layer a candidate when nothing stands on it.

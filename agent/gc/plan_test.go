@@ -130,11 +130,11 @@ func TestPlan(t *testing.T) {
 			records:  []gc.Record{mount("big", 200, 1), mount("old", 150, 9)},
 			policies: []v1alpha1.MountPolicy{maxSize("big", "100Mi")}, want: []string{"r-big TooLarge"}},
 
-		"of mounts that save as much, the one with more byte-hours since its last use goes": {
-			records: []gc.Record{mount("old", 100, 10), mount("large", 200, 6), mount("new", 50, 1)},
+		"of mounts that save as much, one of twice the size goes before one unused for a third longer": {
+			records: []gc.Record{mount("old", 100, 8), mount("large", 200, 6), mount("new", 50, 1)},
 			change:  lost(map[string]float64{"old": 60, "large": 60, "new": 60}), want: []string{"r-large MountsOverBudget"}},
 		"one that saves twice as much for twice the bytes goes by its age": {
-			records: []gc.Record{mount("old", 100, 10), mount("large", 200, 6), mount("new", 50, 1)},
+			records: []gc.Record{mount("old", 100, 8), mount("large", 200, 6), mount("new", 50, 1)},
 			change:  lost(map[string]float64{"old": 60, "large": 120, "new": 60}), want: []string{"r-old MountsOverBudget"}},
 		"what is not known is taken to be as for the others": {
 			records: []gc.Record{mount("old", 100, 10), mount("unknown", 200, 6), mount("new", 50, 1)},

@@ -38,6 +38,7 @@ func TestADaemonThatIsScaledAwayComesBackWarm(t *testing.T) {
 			return ready != nil && ready.Reason == v1alpha1.ReasonScaledDown, nil
 		}))
 	})
+	defer explain(t, "keeps-1")
 	d := daemon(t, "keeps-1")
 	if d.Status.VolumeEpoch != epoch || len(d.Status.Mounts) != 1 || d.Status.Mounts[0].Snapshot == nil || d.Status.Mounts[0].Snapshot.Outcome != v1alpha1.SnapshotPushed {
 		t.Errorf("the daemon came back with epoch %s, had %s, and mounts %+v", d.Status.VolumeEpoch, epoch, d.Status.Mounts)

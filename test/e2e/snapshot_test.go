@@ -118,16 +118,21 @@ func warm(t *testing.T, b *v1alpha1.HLBBuild) {
 	}
 }
 
+// explain says of a daemon what may be the reasons for a failure of the test, if it has failed.
+func explain(t *testing.T, name string) {
+	t.Helper()
+	if t.Failed() {
+		t.Log(kubectl(t, "get", "bd/"+name, "-o", "jsonpath={.status.mounts}{.status.gc}"), kubectl(t, "logs", name, "-c", "agent"),
+			kubectl(t, "exec", name, "-c", "buildkitd", "--", "buildctl", "du", "--verbose"))
+	}
+}
+
 // snapshotsOf asks a daemon for its first snapshots and returns what it says of each mount, by id, once all are made.
 func snapshotsOf(t *testing.T, name string) map[string]v1alpha1.MountSnapshotStatus {
 	t.Helper()
 	kubectl(t, "annotate", "bd/"+name, "--overwrite", v1alpha1.AnnotationSnapshotAt+"="+time.Now().Format(time.RFC3339Nano))
 	out := map[string]v1alpha1.MountSnapshotStatus{}
-	defer func() {
-		if t.Failed() { // its reasons are there
-			t.Log(kubectl(t, "get", "bd/"+name, "-o", "jsonpath={.status.mounts}"), kubectl(t, "logs", name, "-c", "agent"))
-		}
-	}()
+	defer explain(t, name)
 	must(t, harness.Eventually(t.Context(), patience, "the mounts of "+name+" are snapshotted", func(context.Context) (bool, error) {
 		mounts := daemon(t, name).Status.Mounts
 		for _, m := range mounts {
