@@ -146,7 +146,7 @@ var mountDescription = regexp.MustCompile(`^cached mount .* with id ("(?:[^"\\]|
 // mountID returns the id of the cache mount that a record is, false for other records. Mounts with a base state have the base's reference after
 // their id, which is not taken off.
 func mountID(r *client.UsageInfo) (string, bool) {
-	if r.RecordType != client.UsageRecordTypeCacheMount {
+	if r.RecordType != client.UsageRecordTypeCacheMount && !standsFor(r) {
 		return "", false
 	}
 	found := mountDescription.FindStringSubmatch(r.Description)
@@ -155,4 +155,10 @@ func mountID(r *client.UsageInfo) (string, bool) {
 	}
 	id, err := strconv.Unquote(found[1])
 	return id, err == nil
+}
+
+// standsFor says whether a record may stand for a cache mount that BuildKit measures for somebody else, such as its own garbage collection: it does so on an
+// immutable record with the mount's description, and lists that in place of the mount for as long. The descriptions of all other records begin in other ways.
+func standsFor(r *client.UsageInfo) bool {
+	return r.RecordType == client.UsageRecordTypeRegular && !r.Mutable && r.InUse
 }

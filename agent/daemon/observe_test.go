@@ -15,15 +15,26 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 		description string
 		want        string
 		ok          bool
+		change      func(*client.UsageInfo)
 	}{
-		"a cache mount":           {client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c", true},
-		"a command that quotes":   {client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`, true},
-		"another kind of record":  {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false},
-		"a description of no use": {client.UsageRecordTypeCacheMount, "cached mount /c", "", false},
+		"a cache mount":          {client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c", true, nil},
+		"a command that quotes":  {client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`, true, nil},
+		"another kind of record": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, nil},
+		"what stands for one that is measured": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "ns/c", true,
+			func(r *client.UsageInfo) { r.InUse = true }},
+		"what can be written is a mount of its own": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false,
+			func(r *client.UsageInfo) { r.InUse, r.Mutable = true, true }},
+		"a step's result that is in use": {client.UsageRecordTypeRegular, `mount / from exec cached mount /c with id "ns/c"`, "", false,
+			func(r *client.UsageInfo) { r.InUse = true }},
+		"a description of no use": {client.UsageRecordTypeCacheMount, "cached mount /c", "", false, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, ok := mountID(&client.UsageInfo{RecordType: tc.kind, Description: tc.description})
+			r := &client.UsageInfo{RecordType: tc.kind, Description: tc.description}
+			if tc.change != nil {
+				tc.change(r)
+			}
+			got, ok := mountID(r)
 			if got != tc.want || ok != tc.ok {
 				t.Errorf("got %q, %v; want %q, %v", got, ok, tc.want, tc.ok)
 			}
