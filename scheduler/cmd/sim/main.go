@@ -31,7 +31,7 @@ func main() {
 	flag.StringVar(&o.workloads, "workloads", ".", "regular expression of workloads to run")
 	flag.StringVar(&o.policies, "policies", ".", "regular expression of policies to run")
 	flag.StringVar(&o.params, "params", "{}", `JSON object of scheduler parameters that differ from the defaults, for example {"priceSlope": 0.2}`)
-	flag.Float64Var(&o.days, "days", 1.25, "length of generated workloads in days, the first two fifths being warm-up")
+	flag.Float64Var(&o.days, "days", 2, "length of generated workloads in days, the first two fifths being warm-up")
 	flag.Uint64Var(&o.seed, "seed", 1, "what the drawn parts of all workloads follow from")
 	flag.Parse()
 	if err := o.run(os.Stdout); err != nil {
