@@ -67,6 +67,12 @@ func (h *holder) put(ns, id string, bytes int64) {
 	h.cache = append(h.cache, gc.Record{ID: "r-" + id, Mount: ns + "/" + id, Bytes: bytes, LastUsed: time.Now()})
 }
 
+// pruned waits until the daemon tells of mounts that it has pruned, and returns them.
+func (w *world) pruned() []string {
+	w.t.Helper()
+	return w.tells("mounts were pruned", func(s *v1alpha1.BuildDaemonStatus) bool { return s.GC != nil && s.GC.LastPrune != nil }).Status.GC.LastPrune.Mounts
+}
+
 func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
 		c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "big", MaxSize: ptr.To(resource.MustParse("10Mi"))}, {ID: "pinned", Pinned: true}}

@@ -3,18 +3,15 @@
 package agent_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
 	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 )
 
@@ -51,17 +48,7 @@ func TestSpareMountsGoFirst(t *testing.T) {
 				h.cache = append(h.cache, gc.Record{ID: "r-" + id, Mount: w.ns + "/" + id, Bytes: 2 << 30, LastUsed: used})
 			}
 			w.start(h, "pod-a", func(o *agent.Options) { o.ObserveEvery = 100 * time.Millisecond })
-			bd := &v1alpha1.BuildDaemon{}
-			envtestkit.Eventually(t, func() error {
-				if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "cache-0"}, bd); err != nil {
-					return err
-				}
-				if bd.Status.GC == nil || bd.Status.GC.LastPrune == nil {
-					return fmt.Errorf("nothing was pruned yet: %+v", bd.Status)
-				}
-				return nil
-			})
-			if got := bd.Status.GC.LastPrune.Mounts; !slices.Equal(got, []string{w.ns + "/" + c.want}) {
+			if got := w.pruned(); !slices.Equal(got, []string{w.ns + "/" + c.want}) {
 				t.Errorf("pruned %v, want %s", got, c.want)
 			}
 		})

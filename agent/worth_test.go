@@ -3,7 +3,6 @@
 package agent_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,12 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
 )
 
 // builtBefore is a ledger of two keys, of which one was built in 1000 s cold and 100 s warm with the mount "old", and one in as many and warm with "new".
@@ -56,17 +52,7 @@ func TestTheMountThatIsWorthLeastGoes(t *testing.T) {
 					}
 				}
 			})
-			bd := &v1alpha1.BuildDaemon{}
-			envtestkit.Eventually(t, func() error {
-				if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "cache-0"}, bd); err != nil {
-					return err
-				}
-				if bd.Status.GC == nil || bd.Status.GC.LastPrune == nil {
-					return fmt.Errorf("nothing was pruned yet: %+v", bd.Status)
-				}
-				return nil
-			})
-			if got := bd.Status.GC.LastPrune.Mounts; !slices.Equal(got, []string{w.ns + "/" + c.want}) {
+			if got := w.pruned(); !slices.Equal(got, []string{w.ns + "/" + c.want}) {
 				t.Errorf("pruned %v, want %s", got, c.want)
 			}
 		})
