@@ -43,10 +43,11 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	i.mu.Unlock()
 	world := gc.World{
 		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: i.opts.Namespace, Policies: cache.Spec.Mounts,
-		MountUsed: i.ledger.MountsUsed(), LostSeconds: i.lostSeconds(cache), Now: i.now(),
+		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
 	}
 	plan := gc.Plan(world)
 	if gc.ChoosesMounts(plan) {
+		world.LostSeconds = i.lostSeconds(cache)
 		if world.Elsewhere, err = i.peers.lastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
 			i.log.Info("Not all other daemons are known", "reason", err.Error())
 		}

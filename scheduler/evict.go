@@ -39,8 +39,14 @@ type Victim struct {
 	score float64 // among those that are spare, or not, the highest goes first
 }
 
+// EvictionScore orders copies of which neither or each is spare: the highest goes first. It is the time since the last use, one second at least, over the root of
+// the copy's worth, which is the seconds that are lost for each byte that is gained.
+func EvictionScore(idleSeconds, worthPerByte float64) float64 {
+	return max(idleSeconds, 1) / math.Sqrt(worthPerByte)
+}
+
 // NextVictim is the copy that the daemon at a position would evict next, of those of keys that it holds and no build uses, as package agent/gc has it: spare
-// ones first, and of equals the one with the longest time since its last use × √(bytes / seconds that are lost without it).
+// ones first, and of equals the one with the highest EvictionScore.
 func (v *View) NextVictim(at int, held []Held) Victim {
 	d := &v.Daemons[at]
 	var all []Victim
@@ -64,7 +70,7 @@ func (v *View) NextVictim(at int, held []Held) Victim {
 		if !known {
 			worth = mean
 		}
-		x.score = max(v.NowSeconds-x.Copy.UsedAtSeconds, 1) / math.Sqrt(worth)
+		x.score = EvictionScore(v.NowSeconds-x.Copy.UsedAtSeconds, worth)
 		if out.Copy == nil || x.before(&out) {
 			out = *x
 		}

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// TestAMountIsSeenWhileItIsMeasured has buildkitd measure a mount of many files for two who ask at once, as it does for its own garbage collection a moment
-// after it starts. Both must see the mount, however it is listed meanwhile.
+// TestAMountIsSeenWhileItIsMeasured has buildkitd measure a mount of many files for four who ask at once, as it does for its own garbage collection a moment
+// after it starts. All must see the mount, however it is listed meanwhile.
 func TestAMountIsSeenWhileItIsMeasured(t *testing.T) {
 	m := newMounts(t)
 	d, bk := m.daemon()
 	m.run(bk, "cd /c; seq 20000 | xargs touch", llb.CacheMountShared)
 	for range 5 {
 		m.run(bk, "echo x >> /c/more", llb.CacheMountShared) // its size is unknown again
-		var both errgroup.Group
+		var looks errgroup.Group
 		for range 4 {
-			both.Go(func() error {
+			looks.Go(func() error {
 				o, err := d.Observe(t.Context())
 				if err == nil {
 					if _, seen := o.MountBytes["ns/a"]; !seen {
@@ -29,7 +29,7 @@ func TestAMountIsSeenWhileItIsMeasured(t *testing.T) {
 				return err
 			})
 		}
-		if err := both.Wait(); err != nil {
+		if err := looks.Wait(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,26 +15,20 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 		description string
 		want        string
 		ok          bool
-		change      func(*client.UsageInfo)
+		inUse       bool
+		mutable     bool
 	}{
-		"a cache mount":          {client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c", true, nil},
-		"a command that quotes":  {client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`, true, nil},
-		"another kind of record": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, nil},
-		"what stands for one that is measured": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "ns/c", true,
-			func(r *client.UsageInfo) { r.InUse = true }},
-		"what can be written is a mount of its own": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false,
-			func(r *client.UsageInfo) { r.InUse, r.Mutable = true, true }},
-		"a step's result that is in use": {client.UsageRecordTypeRegular, `mount / from exec cached mount /c with id "ns/c"`, "", false,
-			func(r *client.UsageInfo) { r.InUse = true }},
-		"a description of no use": {client.UsageRecordTypeCacheMount, "cached mount /c", "", false, nil},
+		"a cache mount":                             {client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c", true, false, false},
+		"a command that quotes":                     {client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`, true, false, false},
+		"another kind of record":                    {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, false, false},
+		"what stands for one that is measured":      {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "ns/c", true, true, false},
+		"what can be written is a mount of its own": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, true, true},
+		"a step's result that is in use":            {client.UsageRecordTypeRegular, `mount / from exec cached mount /c with id "ns/c"`, "", false, true, false},
+		"a description of no use":                   {client.UsageRecordTypeCacheMount, "cached mount /c", "", false, false, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			r := &client.UsageInfo{RecordType: tc.kind, Description: tc.description}
-			if tc.change != nil {
-				tc.change(r)
-			}
-			got, ok := mountID(r)
+			got, ok := mountID(&client.UsageInfo{RecordType: tc.kind, Description: tc.description, InUse: tc.inUse, Mutable: tc.mutable})
 			if got != tc.want || ok != tc.ok {
 				t.Errorf("got %q, %v; want %q, %v", got, ok, tc.want, tc.ok)
 			}

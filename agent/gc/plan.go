@@ -142,40 +142,32 @@ func (p *planner) sortMounts() {
 	slices.SortFunc(p.mounts, func(a, b Record) int {
 		return cmp.Or(p.used(a).Compare(p.used(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
 	})
-	mean := p.meanWorth()
-	slices.SortStableFunc(p.mounts, func(a, b Record) int { return cmp.Compare(p.score(b, mean), p.score(a, mean)) })
+	scores := p.scores()
+	slices.SortStableFunc(p.mounts, func(a, b Record) int { return cmp.Compare(scores[b.ID], scores[a.ID]) })
 }
 
-// worth is the seconds that are lost for each byte that is gained by pruning a mount.
-func (p *planner) worth(r Record) (perByte float64, known bool) {
-	lost := p.world.LostSeconds[mountpolicy.Unbased(r.Mount)]
-	if lost <= 0 || r.Bytes <= 0 {
-		return 0, false
-	}
-	return lost / float64(r.Bytes), true
-}
-
-// meanWorth is what mounts are taken for whose worth is not known.
-func (p *planner) meanWorth() float64 {
-	lost, bytes := 0.0, 0.0
+// scores are what mounts go by, the highest first, by record. A mount's worth is the seconds that are lost for each byte that is gained by pruning it.
+func (p *planner) scores() map[string]float64 {
+	worth, lost, bytes := map[string]float64{}, 0.0, 0.0
 	for _, r := range p.mounts {
-		if perByte, known := p.worth(r); known {
-			lost, bytes = lost+perByte*float64(r.Bytes), bytes+float64(r.Bytes)
+		if l := p.world.LostSeconds[mountpolicy.Unbased(r.Mount)]; l > 0 && r.Bytes > 0 {
+			worth[r.ID] = l / float64(r.Bytes)
+			lost, bytes = lost+l, bytes+float64(r.Bytes)
 		}
 	}
-	if bytes == 0 {
-		return 1
+	mean := 1.0
+	if bytes > 0 {
+		mean = lost / bytes
 	}
-	return lost / bytes
-}
-
-// score orders mounts: the highest goes first.
-func (p *planner) score(r Record, mean float64) float64 {
-	worth, known := p.worth(r)
-	if !known {
-		worth = mean
+	out := make(map[string]float64, len(p.mounts))
+	for _, r := range p.mounts {
+		w, known := worth[r.ID]
+		if !known {
+			w = mean
+		}
+		out[r.ID] = max(p.world.Now.Sub(p.used(r)).Seconds(), 1) / math.Sqrt(w)
 	}
-	return max(p.world.Now.Sub(p.used(r)).Seconds(), 1) / math.Sqrt(worth)
+	return out
 }
 
 // offer makes a layer a candidate when nothing stands on it.

@@ -3,7 +3,6 @@
 package sim
 
 import (
-	"math"
 	"slices"
 
 	"github.com/openllb/hlb-operator/scheduler"
@@ -96,7 +95,7 @@ func (w *World) store(key scheduler.KeyID, at int, bytes int64) *copied {
 }
 
 // evictNext drops an idle copy of a daemon, and says whether there was one: the one least recently used. Where the policy's agents know of each other's copies
-// and of what they save, spare ones go before all others, and of equals the one that scheduler.View.NextVictim says.
+// and of what they save, spare ones go before all others, and of equals the one with the highest scheduler.EvictionScore.
 func (w *World) evictNext(at int) bool {
 	agents, informed := w.policy.(interface {
 		lostSeconds(w *World, key scheduler.KeyID, bytes int64) float64
@@ -109,7 +108,7 @@ func (w *World) evictNext(at int) bool {
 		}
 		s, score := false, w.Now-c.usedAt
 		if informed {
-			s, score = w.isSpare(key, c), max(score, 1)*math.Sqrt(float64(c.bytes)/max(agents.lostSeconds(w, key, c.bytes), 1e-3))
+			s, score = w.isSpare(key, c), scheduler.EvictionScore(score, max(agents.lostSeconds(w, key, c.bytes), 1e-3)/float64(c.bytes))
 		}
 		if next < 0 || s && !spare || s == spare && score > most {
 			next, spare, most = i, s, score
