@@ -21,7 +21,7 @@ help: ## Explain every target
 
 .PHONY: demo
 demo: ## Bring up a local cluster and show a cold, a warm and a fresh build (CLUSTER=current: on the current kubeconfig's cluster)
-	go run ./hack/demo
+	go run ./test/demo
 
 .PHONY: test
 test: ## Run every test: unit, API server, real buildkitd, real cluster
@@ -70,12 +70,12 @@ verify: generate lint ## Regenerate, lint and demand a clean tree
 
 .PHONY: sim
 sim: ## Replay workloads against placement policies (TRACE=FILE.tsv.gz for a recording)
-	go run ./scheduler/cmd/sim $(if $(TRACE),-trace $(TRACE))
+	go run ./cmd/sim $(if $(TRACE),-trace $(TRACE))
 
 FIGURES := sim-load sim-load-priming sim-hits-u35 sim-hits-trace-priming-churn sim-bytes-trace-priming-churn sim-queue-u25-churn
 .PHONY: figures
 figures: ## Draw the plots of docs/scheduling.md anew (TRACE=FILE.tsv.gz: the recording of 2019)
-	go run ./scheduler/cmd/sim $(if $(TRACE),-trace $(TRACE)) -workloads '^(load-.*|u35|u25-churn|trace-priming-churn)$$' -out out/figures
+	go run ./cmd/sim $(if $(TRACE),-trace $(TRACE)) -workloads '^(load-.*|u35|u25-churn|trace-priming-churn)$$' -out out/figures
 	for f in $(FIGURES); do cp out/figures/$$f.svg docs/images/; done
 
 .PHONY: bench
@@ -83,7 +83,7 @@ bench: bench-scheduler bench-hlb bench-cache bench-scale ## Run every benchmark
 
 .PHONY: bench-scheduler
 bench-scheduler: ## Measure placement decisions beside a hash ring
-	go run ./scheduler/cmd/bench
+	go run ./cmd/bench-scheduler
 
 .PHONY: bench-scale
 bench-scale: ## Place 10,000 builds on 100 simulated daemons through a real API server (BUILDS and DAEMONS change the numbers)
@@ -91,7 +91,7 @@ bench-scale: ## Place 10,000 builds on 100 simulated daemons through a real API 
 
 .PHONY: bench-hlb
 bench-hlb: ## Measure the HLB compiler on generated programs
-	go run ./hlb/internal/benchhlb -o out/bench-hlb.json
+	go run ./cmd/bench-hlb -o out/bench-hlb.json
 
 .PHONY: bench-cache
 bench-cache: ## Measure snapshots and priming of cache mounts on real daemons

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agent runs beside buildkitd in every daemon pod. It takes up the builds that are bound to its daemon, runs them and reports on them and
-// on the daemon.
+// Package agent runs beside buildkitd in every daemon pod. It takes up the builds that are bound to its daemon, runs
+// them and reports on them and on the daemon.
 //
-// Its parts: judge decides what to do about a build, attempts are its slots, a worker runs one attempt in each, the reporter writes their status,
-// the inventory that of the BuildDaemon. Package lease keeps the claim under which all of it happens, package daemon talks to buildkitd.
+// Its parts: judge decides what to do about a build, attempts are its slots, a worker runs one attempt in each, the
+// reporter writes their status, the inventory that of the BuildDaemon. Package lease keeps the claim under which all
+// of it happens, package daemon talks to buildkitd.
 package agent
 
 import (
@@ -37,8 +38,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// lastWordsTimeout is how long reports may take after the last build was cancelled because draining took too long. The pod's grace period has a
-// minute for it.
+// lastWordsTimeout is how long reports may take after the last build was cancelled because draining took too long.
+// The pod's grace period has a minute for it.
 const lastWordsTimeout = 30 * time.Second
 
 // Agent is a process's agent, ready to run.
@@ -50,7 +51,8 @@ type Agent struct {
 	end    context.CancelFunc // of the worker's life
 }
 
-// New makes an agent that talks to the API server of config and to the daemon behind builder. Errors are *UsageError, *VolumeError or the API's.
+// New makes an agent that talks to the API server of config and to the daemon behind builder. Errors are *UsageError,
+// *VolumeError or the API's.
 func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*Agent, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -81,7 +83,8 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
-	direct, err := client.New(rest.CopyConfig(config), client.Options{Scheme: scheme}) // the Lease must not wait behind other requests
+	// the Lease must not wait behind other requests
+	direct, err := client.New(rest.CopyConfig(config), client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
@@ -114,8 +117,8 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// managerOptions narrow the manager to what the agent may see: builds of its daemon, its own BuildDaemon and BuildCache. Everything else is read
-// directly, when a build needs it.
+// managerOptions narrow the manager to what the agent may see: builds of its daemon, its own BuildDaemon and
+// BuildCache. Everything else is read directly, when a build needs it.
 func managerOptions(opts Options, scheme *runtime.Scheme, log logr.Logger) ctrl.Options {
 	named := func(name string) cache.ByObject {
 		return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", name)}
@@ -152,7 +155,8 @@ func (a *Agent) addProbes() error {
 	}))
 }
 
-// Run works until ctx is done, then waits for running builds as long as Options.DrainTimeout says, and returns nil once all is reported.
+// Run works until ctx is done, then waits for running builds as long as Options.DrainTimeout says, and returns nil
+// once all is reported.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.end()
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // everything outlives ctx, to drain
@@ -191,7 +195,8 @@ func (a *Agent) drain() {
 	waiting, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
 	defer cancel()
 	w.inventory.write(waiting) // so that the manager places what was not taken up elsewhere at once
-	w.mounts.drain(waiting)    // what no build uses, so that a build that takes too long costs only the snapshots of its own mounts
+	// what no build uses, so that a build that takes too long costs only the snapshots of its own mounts
+	w.mounts.drain(waiting)
 	if w.attempts.wait(waiting) {
 		w.mounts.drain(waiting)
 		return

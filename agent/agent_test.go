@@ -24,8 +24,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/cacheref"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 func TestABuildIsTakenUpAndReported(t *testing.T) {
@@ -59,7 +59,8 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 		t.Errorf("started by %s, log in %s", b.Status.Run.StartedBy, b.Status.LogFile)
 	}
 
-	// The next run of the key finds the daemon warm, and neither imports nor exports, unless its placement asks to refresh what is there.
+	// The next run of the key finds the daemon warm, and neither imports nor exports, unless its placement asks to
+	// refresh what is there.
 	again := w.bind("again", "p", testbuild.WithCacheKey("x"))
 	w.manage(again, func(b *v1alpha1.HLBBuild) {}) // reads it
 	w.WaitCondition(t, again, v1alpha1.ConditionReady, metav1.ConditionTrue, "")

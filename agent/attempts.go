@@ -54,8 +54,9 @@ func (a *attempts) known(name types.NamespacedName) *attemptID {
 	return nil
 }
 
-// begin gives a build a slot, or puts it into the queue and returns nil: all slots are taken, builds that were placed earlier wait too, an older
-// attempt of the same build is still ending, or the agent drains. It will be woken. The attempt ends with the session.
+// begin gives a build a slot, or puts it into the queue and returns nil: all slots are taken, builds that were placed
+// earlier wait too, an older attempt of the same build is still ending, or the agent drains. It will be woken. The
+// attempt ends with the session.
 func (a *attempts) begin(session context.Context, name types.NamespacedName, id attemptID, placed time.Time, slots int) *attempt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,8 +104,8 @@ func (a *attempts) waiting() []types.NamespacedName {
 	return out
 }
 
-// end frees the attempt's slot. claimed says whether the attempt was this agent's, so that it won't take it up again. Work may be left: finished
-// must be called after it.
+// end frees the attempt's slot. claimed says whether the attempt was this agent's, so that it won't take it up again.
+// Work may be left: finished must be called after it.
 func (a *attempts) end(name types.NamespacedName, ended *attempt, claimed bool) {
 	ended.cancel(errSuperseded) // frees the context
 	a.mu.Lock()
@@ -129,7 +130,8 @@ func (a *attempts) finished() {
 	a.idle = make(chan struct{})
 }
 
-// letGo cancels whatever of the build runs or waits here. gone says that the build no longer exists, or not for this daemon.
+// letGo cancels whatever of the build runs or waits here. gone says that the build no longer exists, or not for this
+// daemon.
 func (a *attempts) letGo(name types.NamespacedName, gone bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -12,11 +12,11 @@ import (
 
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
-// TestBudgetsFollowTheVolume has autoExpand raise the size under a running agent: what would have been pruned at first has room. The volume is a folder
-// of this machine's disk, which bounds a size that is larger still.
+// TestBudgetsFollowTheVolume has autoExpand raise the size under a running agent: what would have been pruned at
+// first has room. The volume is a folder of this machine's disk, which bounds a size that is larger still.
 func TestBudgetsFollowTheVolume(t *testing.T) {
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
 		c.Spec.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse("1Pi"), ThresholdPercent: 70, StepPercent: 25}

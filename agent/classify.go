@@ -59,8 +59,8 @@ func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
 	}
 }
 
-// classify says how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not ended) and whether the
-// volume is full.
+// classify says how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
+// ended) and whether the volume is full.
 func classify(err, cause error, volumeFull bool) ending {
 	var deadline *deadlineError
 	switch {
@@ -126,8 +126,8 @@ func failed(reason string, err error) ending {
 
 const diskFullText = "no space left on device"
 
-// isDiskFull tells a full volume of the daemon from a step that filled a small file system of its own: a step's words count only when the volume
-// is indeed full.
+// isDiskFull tells a full volume of the daemon from a step that filled a small file system of its own: a step's words
+// count only when the volume is indeed full.
 func isDiskFull(err error, volumeFull bool) bool {
 	var step *solve.StepError
 	if errors.As(err, &step) && step.ExitCode >= 0 {

@@ -23,14 +23,15 @@ import (
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
 
-// notReadyPause is how long a build waits before it is looked at again while the agent can't take builds: a lost Lease or daemon comes back at no
-// event that a build would be woken by.
+// notReadyPause is how long a build waits before it is looked at again while the agent can't take builds: a lost
+// Lease or daemon comes back at no event that a build would be woken by.
 const notReadyPause = time.Second
 
 // disownTimeout bounds the report about another agent's attempt.
 const disownTimeout = 10 * time.Second
 
-// setUp watches the builds bound to the daemon, the BuildCache for its policy, and the BuildDaemon for what others write on it.
+// setUp watches the builds bound to the daemon, the BuildCache for its policy, and the BuildDaemon for what others
+// write on it.
 func (w *worker) setUp(mgr ctrl.Manager) error {
 	toBuild := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(o)}}
@@ -121,7 +122,8 @@ func slotsOf(cache *v1alpha1.BuildCache) int {
 	return max(int(cache.Spec.BuildKit.MaxConcurrentBuilds), 1)
 }
 
-// disown reports an attempt that an earlier agent of this daemon was on when it died. Holding the Lease proves that it is no more.
+// disown reports an attempt that an earlier agent of this daemon was on when it died. Holding the Lease proves that
+// it is no more.
 func (w *worker) disown(ctx context.Context, b *v1alpha1.HLBBuild) error {
 	ctx, cancel := context.WithTimeout(ctx, disownTimeout)
 	defer cancel()

@@ -21,7 +21,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 // withSnapshots gives all mounts a snapshot policy, and the BuildCache a registry that holds nothing.
@@ -35,7 +35,8 @@ func withSnapshots(t *testing.T) func(*v1alpha1.BuildCache) {
 	}
 }
 
-// using is a build that uses a mount of the daemon, which holds it from then on, and that ends when ended is closed; nil ends it at once.
+// using is a build that uses a mount of the daemon, which holds it from then on, and that ends when ended is closed;
+// nil ends it at once.
 func (h *holder) using(ns, id string, begun, ended chan struct{}) func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
 	return func(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error) {
 		used := []daemon.Mount{{ID: ns + "/" + id, Target: "/c", Sharing: "shared"}}
@@ -130,7 +131,8 @@ func (w *world) snapshotReported(id string) {
 	})
 }
 
-// TestADrainSnapshotsIdleMountsFirst shuts the agent down while a build runs: the mount of an earlier build does not wait for it, its own does.
+// TestADrainSnapshotsIdleMountsFirst shuts the agent down while a build runs: the mount of an earlier build does not
+// wait for it, its own does.
 func TestADrainSnapshotsIdleMountsFirst(t *testing.T) {
 	w, h := newWorld(t, withSnapshots(t)), &holder{}
 	begun, ended := make(chan struct{}), make(chan struct{})

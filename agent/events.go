@@ -28,7 +28,8 @@ func (w *worker) tellEnd(b *v1alpha1.HLBBuild) {
 	w.tell(b, v1alpha1.ConditionReady, "Build")
 }
 
-// tellPrimes sends an event for each mount that was primed or should have been; that there is no snapshot yet is no news.
+// tellPrimes sends an event for each mount that was primed or should have been; that there is no snapshot yet is no
+// news.
 func (w *worker) tellPrimes(b *v1alpha1.HLBBuild) {
 	words := fillWords{action: "PrimeMount", filled: "Primed", notFilled: "primed", reason: v1alpha1.ReasonPrimed, reasonFailed: v1alpha1.ReasonPrimeFailed}
 	for i := range b.Status.Prime {
@@ -43,8 +44,9 @@ var kinds = func() *runtime.Scheme {
 	return s
 }()
 
-// ofMount is what an event regards that is about one of the cache mounts of an object: the field with the mount. Recorders take events about one version of an
-// object for one where only their notes differ, and would tell of the first mount alone.
+// ofMount is what an event regards that is about one of the cache mounts of an object: the field with the mount.
+// Recorders take events about one version of an object for one where only their notes differ, and would tell of the
+// first mount alone.
 func ofMount(o client.Object, field, id string) runtime.Object {
 	ref, err := reference.GetPartialReference(kinds, o, fmt.Sprintf("%s{%s}", field, id))
 	if err != nil {
@@ -58,7 +60,8 @@ type fillWords struct {
 	action, filled, notFilled, reason, reasonFailed string
 }
 
-// tell sends an event about what came of filling a mount; that there is no snapshot yet, or that the mount was there, is no news.
+// tell sends an event about what came of filling a mount; that there is no snapshot yet, or that the mount was there,
+// is no news.
 func (f *fillWords) tell(recorder events.EventRecorder, about runtime.Object, p *v1alpha1.PrimeStatus) {
 	kind, reason, note := corev1.EventTypeNormal, f.reason, fmt.Sprintf("%s %s with %d MiB in %d s from %s", f.filled, p.ID, p.Bytes>>20, p.Seconds, p.Ref)
 	switch p.Outcome {
@@ -75,8 +78,8 @@ func (w *worker) tellExport(b *v1alpha1.HLBBuild) {
 	w.tell(b, v1alpha1.ConditionCacheExported, "ExportCache")
 }
 
-// ordinary are reasons that are no cause for a warning although their condition is not True: a key's first build finds nothing to import, and a
-// program of nothing but files leaves nothing to export.
+// ordinary are reasons that are no cause for a warning although their condition is not True: a key's first build
+// finds nothing to import, and a program of nothing but files leaves nothing to export.
 var ordinary = map[string]bool{v1alpha1.ReasonImportUnavailable: true, v1alpha1.ReasonNothingToExport: true}
 
 // tell sends a condition as an event: a warning when it is not True, unless its reason is ordinary.

@@ -8,11 +8,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-// TestEachMountHasAnEvent primes two mounts for one build. The events regard different fields, because recorders merge those that differ in their notes only.
+// TestEachMountHasAnEvent primes two mounts for one build. The events regard different fields, because recorders
+// merge those that differ in their notes only.
 func TestEachMountHasAnEvent(t *testing.T) {
 	told := &envtestkit.Recorder{}
 	b := testbuild.HLBBuild("ns", "b", func(b *v1alpha1.HLBBuild) {

@@ -35,7 +35,8 @@ const (
 	hygienePause = time.Hour
 )
 
-// hygiene deletes from the registry what the BuildCache's retention says. Only the fleet's first ready daemon does, since one is enough.
+// hygiene deletes from the registry what the BuildCache's retention says. Only the fleet's first ready daemon does,
+// since one is enough.
 type hygiene struct {
 	*worker
 	memory   *retention.Memory
@@ -107,7 +108,8 @@ func (h *hygiene) look(ctx context.Context) {
 	h.note(cache, reason, gone, err)
 }
 
-// fleet reads the BuildDaemons of the BuildCache, lowest ordinal first, and says whether this one is the first that is ready.
+// fleet reads the BuildDaemons of the BuildCache, lowest ordinal first, and says whether this one is the first that
+// is ready.
 func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
 	ready := false
 	for ordinal := int32(0); ; ordinal++ {
@@ -125,7 +127,8 @@ func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, fi
 	}
 }
 
-// clean deletes what is planned in each repository of the BuildCache, and returns what it has deleted even with an error.
+// clean deletes what is planned in each repository of the BuildCache, and returns what it has deleted even with an
+// error.
 func (h *hygiene) clean(ctx context.Context, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon) ([]string, error) {
 	var builds v1alpha1.HLBBuildList
 	if err := h.live.List(ctx, &builds, client.InNamespace(h.opts.Namespace)); err != nil {

@@ -31,11 +31,13 @@ const pingEvery = 5 * time.Second
 // pingTimeout bounds a ping: a daemon that does not answer for so long can't be given builds.
 const pingTimeout = 10 * time.Second
 
-// settleTime is how long changes are gathered before they are written: a build begins and ends, and others do, and all of it is one write.
+// settleTime is how long changes are gathered before they are written: a build begins and ends, and others do, and
+// all of it is one write.
 const settleTime = time.Second
 
-// restTime is the least time between two writes of gathered changes. A daemon whose builds take a second would write every second otherwise, and a hundred
-// of them keep an API server busy; the manager knows from the builds themselves what they have made.
+// restTime is the least time between two writes of gathered changes. A daemon whose builds take a second would write
+// every second otherwise, and a hundred of them keep an API server busy; the manager knows from the builds themselves
+// what they have made.
 const restTime = 5 * time.Second
 
 // inventory keeps the BuildDaemon's status in step with the daemon.
@@ -73,8 +75,9 @@ type inventory struct {
 	mine    ownWrites
 }
 
-// ownWrites are the latest versions of the BuildDaemon that were read and written here. The cache may still show one of those before the last: an API server
-// that is busy sends watch events late, and a patch on top of such a version would be refused.
+// ownWrites are the latest versions of the BuildDaemon that were read and written here. The cache may still show one
+// of those before the last: an API server that is busy sends watch events late, and a patch on top of such a version
+// would be refused.
 type ownWrites struct {
 	last  *v1alpha1.BuildDaemon // as the last write left it
 	stale []string              // versions that the last write replaced, oldest first
@@ -157,8 +160,9 @@ func (i *inventory) look(ctx context.Context) {
 	}
 }
 
-// update asks only whether the daemon answers and how full the volume is, and writes what has changed. The first answer after a silence is followed
-// by a whole look, since the daemon may come back with another cache; so is a volume with less free than it should have.
+// update asks only whether the daemon answers and how full the volume is, and writes what has changed. The first
+// answer after a silence is followed by a whole look, since the daemon may come back with another cache; so is a
+// volume with less free than it should have.
 func (i *inventory) update(ctx context.Context) {
 	wasServing := i.isServing()
 	ping, cancel := context.WithTimeout(ctx, pingTimeout)
@@ -176,7 +180,8 @@ func (i *inventory) update(ctx context.Context) {
 	i.write(ctx)
 }
 
-// checkEpoch begins a new epoch when the cache is empty although the ledger had builds before the look: somebody has reset it.
+// checkEpoch begins a new epoch when the cache is empty although the ledger had builds before the look: somebody has
+// reset it.
 func (i *inventory) checkEpoch(seen *daemon.Observation) {
 	if seen.Records > 0 {
 		return
@@ -213,8 +218,9 @@ func (i *inventory) isServing() bool {
 	return i.seen != nil && i.unreached == nil
 }
 
-// mountBytes are the cache mounts that the daemon held at the last look, with what they took then, and those that builds have had since,
-// with 0 when they are new. Those that are still being brought in ahead of builds are not among them. The map is the caller's.
+// mountBytes are the cache mounts that the daemon held at the last look, with what they took then, and those that
+// builds have had since, with 0 when they are new. Those that are still being brought in ahead of builds are not
+// among them. The map is the caller's.
 func (i *inventory) mountBytes() map[string]int64 {
 	i.mu.Lock()
 	held, looked := map[string]int64{}, i.looked
@@ -235,7 +241,8 @@ func (i *inventory) isVolumeFull() bool {
 	return err == nil && isFull(v)
 }
 
-// write brings the BuildDaemon's status up to date. Without the Lease nothing is written; the next ping tries again, as it does after an error.
+// write brings the BuildDaemon's status up to date. Without the Lease nothing is written; the next ping tries again,
+// as it does after an error.
 func (i *inventory) write(ctx context.Context) {
 	if _, held := i.lease.Session(); !held {
 		return

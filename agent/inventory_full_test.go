@@ -17,7 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 // smallVolume mounts a file system of 40 MiB and 1000 inodes.

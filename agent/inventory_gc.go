@@ -30,7 +30,8 @@ func volumeBytes(cache *v1alpha1.BuildCache) int64 {
 	return size.Value()
 }
 
-// collect prunes what the BuildCache's policies and the volume ask for, given a look at the daemon, and looks again when something was pruned.
+// collect prunes what the BuildCache's policies and the volume ask for, given a look at the daemon, and looks again
+// when something was pruned.
 func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	cache := i.buildCache(ctx)
 	vol, err := volumeAt(i.opts.StateDir)
@@ -76,14 +77,15 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	}
 }
 
-// What priming takes: seconds for a manifest and mounting, and bytes a second of extraction on one core. The scheduler has the same priors.
+// What priming takes: seconds for a manifest and mounting, and bytes a second of extraction on one core. The
+// scheduler has the same priors.
 const (
 	primeFixedSeconds   = 5
 	primeBytesPerSecond = 2e8
 )
 
-// lostSeconds is what the next build of a mount is expected to lose when it does not find it, by id, where that is known: what it saves, and with a snapshot
-// to fill it from no more than that takes.
+// lostSeconds is what the next build of a mount is expected to lose when it does not find it, by id, where that is
+// known: what it saves, and with a snapshot to fill it from no more than that takes.
 func (i *inventory) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
 	lost := i.ledger.MountsSaved()
 	for id, saved := range lost {

@@ -54,7 +54,8 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 	if seen != nil {
 		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
 		s.Platforms, s.GCPolicy = seen.Platforms[:min(len(seen.Platforms), platformLimit)], gcLines(seen.GCPolicy)
-		s.Sizing = i.sizing.report(budget.MountsBytes, i.now().Truncate(24*time.Hour)) // by the day, so that fading alone writes no status
+		// by the day, so that fading alone writes no status
+		s.Sizing = i.sizing.report(budget.MountsBytes, i.now().Truncate(24*time.Hour))
 		if gcStatus != nil && gcStatus.LastPrune == nil && s.GC != nil {
 			gcStatus.LastPrune = s.GC.LastPrune // of an earlier agent of this daemon
 		}

@@ -42,7 +42,8 @@ type self struct {
 	daemon, agentID string
 }
 
-// judge decides about a build as the agent last saw it. known is the attempt of the build that this process is on or was on last, nil for none.
+// judge decides about a build as the agent last saw it. known is the attempt of the build that this process is on or
+// was on last, nil for none.
 func judge(b *v1alpha1.HLBBuild, me self, known *attemptID) verdict {
 	if !b.DeletionTimestamp.IsZero() || !buildstatus.IsBound(b) || buildstatus.NeedsRun(b) || b.Status.Placement.Daemon != me.daemon {
 		return letGo
@@ -60,8 +61,8 @@ func judge(b *v1alpha1.HLBBuild, me self, known *attemptID) verdict {
 	}
 }
 
-// isMine says whether a report about the attempt may be written: nobody has taken it from this agent. An attempt that has ended is open to its
-// last words, such as how the export of the cache went.
+// isMine says whether a report about the attempt may be written: nobody has taken it from this agent. An attempt that
+// has ended is open to its last words, such as how the export of the cache went.
 func isMine(b *v1alpha1.HLBBuild, id attemptID, me self) bool {
 	run, placement := b.Status.Run, b.Status.Placement
 	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !buildstatus.IsLost(b) &&

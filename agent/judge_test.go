@@ -10,7 +10,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 var (

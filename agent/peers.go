@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// peersRead bounds the BuildDaemons that are read at a time. Larger fleets are known in part: a copy that is not seen is not taken for one.
+	// peersRead bounds the BuildDaemons that are read at a time. Larger fleets are known in part: a copy that is not
+	// seen is not taken for one.
 	peersRead = 32
 	// peersLast is for how long what was read is taken to hold: a copy is used or not over hours.
 	peersLast = 5 * time.Minute
@@ -25,7 +26,8 @@ const (
 	peersTimeout = 10 * time.Second
 )
 
-// peers knows which cache mounts other daemons of the fleet hold. It reads them only when it is asked. It is not safe for concurrent use.
+// peers knows which cache mounts other daemons of the fleet hold. It reads them only when it is asked. It is not safe
+// for concurrent use.
 type peers struct {
 	reader client.Reader
 	opts   Options
@@ -35,8 +37,8 @@ type peers struct {
 	used   map[string]time.Time
 }
 
-// lastUses is when builds last had copies of mounts on other daemons that serve, the latest of each, by id without base state. With an error it is what
-// was read so far.
+// lastUses is when builds last had copies of mounts on other daemons that serve, the latest of each, by id without
+// base state. With an error it is what was read so far.
 func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.Time, error) {
 	if p.used != nil && p.now().Sub(p.readAt) < peersLast {
 		return p.used, nil
@@ -60,7 +62,8 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 		}
 		for i := range bd.Status.Mounts {
 			m := &bd.Status.Mounts[i]
-			// Without bytes it is still being made; one that no build has had yet was brought in, and may be older than the copy it was made from.
+			// Without bytes it is still being made; one that no build has had yet was brought in, and may be older
+			// than the copy it was made from.
 			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.Uses > 0 && m.LastUsed != nil && m.LastUsed.After(used[id]) {
 				used[id] = m.LastUsed.Time
 			}
@@ -73,7 +76,8 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 // daemonName is the name of the daemon of an ordinal in the agent's fleet.
 func daemonName(opts Options, ordinal int32) string { return fmt.Sprintf("%s-%d", opts.Cache, ordinal) }
 
-// readDaemon reads the BuildDaemon of an ordinal in the agent's fleet, nil when the fleet has none: agents may read those of their fleet, and no others.
+// readDaemon reads the BuildDaemon of an ordinal in the agent's fleet, nil when the fleet has none: agents may read
+// those of their fleet, and no others.
 func readDaemon(ctx context.Context, reader client.Reader, opts Options, ordinal int32) (*v1alpha1.BuildDaemon, error) {
 	bd := &v1alpha1.BuildDaemon{}
 	name := types.NamespacedName{Namespace: opts.Namespace, Name: daemonName(opts, ordinal)}

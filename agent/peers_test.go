@@ -12,11 +12,11 @@ import (
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-// TestSpareMountsGoFirst has a daemon of 10Gi hold three mounts of 2Gi, one more than its bound of half allows, where a second daemon has used the
-// newest of them later.
+// TestSpareMountsGoFirst has a daemon of 10Gi hold three mounts of 2Gi, one more than its bound of half allows, where
+// a second daemon has used the newest of them later.
 func TestSpareMountsGoFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		peer func(*v1alpha1.BuildDaemon)

@@ -21,10 +21,12 @@ const prefetchEvery = 2 * time.Second
 // prefetchTries is how often one request is tried.
 const prefetchTries = 3
 
-// prefetchPause is how long after the first failure the next try comes, and how long a mount that a build uses is left alone; each further pause is longer by it.
+// prefetchPause is how long after the first failure the next try comes, and how long a mount that a build uses is
+// left alone; each further pause is longer by it.
 const prefetchPause = 15 * time.Second
 
-// prefetcher brings in the cache mounts that the manager asks for, one at a time and in the order of the requests, while the daemon takes builds.
+// prefetcher brings in the cache mounts that the manager asks for, one at a time and in the order of the requests,
+// while the daemon takes builds.
 type prefetcher struct {
 	inventory *inventory
 	maker     *snapshot.Maker
@@ -198,7 +200,8 @@ func (p *prefetcher) status(requests []v1alpha1.PrefetchRequest) []v1alpha1.Pref
 	return out
 }
 
-// broughtIn has the ledger know of a mount. A look that is under way began before the mount was there and must not take it for evicted, so it is waited for.
+// broughtIn has the ledger know of a mount. A look that is under way began before the mount was there and must not
+// take it for evicted, so it is waited for.
 func (i *inventory) broughtIn(id, epoch string, began time.Time) {
 	i.refreshing.Lock()
 	defer i.refreshing.Unlock()
@@ -207,7 +210,8 @@ func (i *inventory) broughtIn(id, epoch string, began time.Time) {
 	}
 }
 
-// roomFor returns, for a daemon that was looked at, an error unless the volume and its share for mounts take so much more without anything being pruned for it.
+// roomFor returns, for a daemon that was looked at, an error unless the volume and its share for mounts take so much
+// more without anything being pruned for it.
 func (i *inventory) roomFor(bytes int64) error {
 	vol, err := volumeAt(i.opts.StateDir)
 	if err != nil {

@@ -30,7 +30,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/cacheref"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 // primer is a daemon that holds a mount once it was primed, with 7 bytes.
@@ -46,7 +46,8 @@ func (p *primer) Prime(_ context.Context, c *daemon.MountCopy) (mountcopy.Result
 	return mountcopy.Result{Outcome: mountcopy.Copied, Digest: "sha256:tree", Bytes: 7, Files: 1, Written: 7}, nil
 }
 
-// newPrimer starts an agent for one, of a fleet whose mounts have a snapshot policy. Snapshots of the mounts are in its registry.
+// newPrimer starts an agent for one, of a fleet whose mounts have a snapshot policy. Snapshots of the mounts are in
+// its registry.
 func newPrimer(t *testing.T, snapshots ...string) (*world, *primer) {
 	t.Helper()
 	repository := ""
@@ -192,7 +193,8 @@ func TestWhatRequestsComeTo(t *testing.T) {
 	for _, tc := range cases {
 		requests = append(requests, v1alpha1.PrefetchRequest{ID: w.ns + "/" + tc.id, Bytes: tc.bytes})
 	}
-	requests = append(requests, v1alpha1.PrefetchRequest{ID: "elsewhere/m", Bytes: 1}) // which no policy is about, and which is tried again
+	// which no policy is about, and which is tried again
+	requests = append(requests, v1alpha1.PrefetchRequest{ID: "elsewhere/m", Bytes: 1})
 	w.ask(requests...)
 	told := w.tells("the agent is done with all of them", isDone(len(requests)-1)).Status.Prefetch
 	for i, tc := range cases {

@@ -30,9 +30,10 @@ type reporter struct {
 	log  logr.Logger
 }
 
-// write changes a build's status with an optimistic lock, as often as it takes: until it is written, until permitted says that the build, as it
-// is by now, is no longer the agent's to write (errNotMine), or until ctx is done. It begins with the build as the caller knows it and returns it
-// as written. change must be a function of the build alone.
+// write changes a build's status with an optimistic lock, as often as it takes: until it is written, until permitted
+// says that the build, as it is by now, is no longer the agent's to write (errNotMine), or until ctx is done. It
+// begins with the build as the caller knows it and returns it as written. change must be a function of the build
+// alone.
 func (r *reporter) write(ctx context.Context, b *v1alpha1.HLBBuild, permitted func(*v1alpha1.HLBBuild) bool, change func(*v1alpha1.HLBBuild)) (*v1alpha1.HLBBuild, error) {
 	pause := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 7, Cap: 5 * time.Second}
 	for {
@@ -72,7 +73,8 @@ func (r *reporter) try(ctx context.Context, b *v1alpha1.HLBBuild, permitted func
 	return after, err
 }
 
-// read returns the build as it is now, nil when that can't be found out; a build that is gone comes back as one being deleted.
+// read returns the build as it is now, nil when that can't be found out; a build that is gone comes back as one being
+// deleted.
 func (r *reporter) read(ctx context.Context, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	fresh := &v1alpha1.HLBBuild{}
 	switch err := r.live.Get(ctx, client.ObjectKeyFromObject(b), fresh); {

@@ -15,7 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
-// mountSizing keeps, on the volume, what the builds' uses of cache mounts say about its size. It is safe for concurrent use.
+// mountSizing keeps, on the volume, what the builds' uses of cache mounts say about its size. It is safe for
+// concurrent use.
 type mountSizing struct {
 	path string
 

@@ -13,8 +13,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// fullPercent of bytes or inodes taken is where a step that says "no space left" is believed to mean the volume: file systems keep a few percent
-// back.
+// fullPercent of bytes or inodes taken is where a step that says "no space left" is believed to mean the volume: file
+// systems keep a few percent back.
 const fullPercent = 98
 
 // volumeAt measures the file system that path is on. What is kept back for root counts as used.
@@ -35,7 +35,8 @@ func isFull(v gc.Volume) bool {
 	return taken(v.UsedBytes(), v.CapacityBytes) || taken(v.UsedInodes(), v.CapacityInodes)
 }
 
-// isolationInForce tells from this process's user namespace, which it shares with buildkitd, whether the pod's root is root on the node.
+// isolationInForce tells from this process's user namespace, which it shares with buildkitd, whether the pod's root
+// is root on the node.
 func isolationInForce() (v1alpha1.Isolation, error) {
 	data, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {

@@ -41,7 +41,8 @@ type Builder interface {
 	snapshot.Copier
 }
 
-// exportTimeout bounds an export of build cache, so that one that hangs ends before the daemon's token for the registry does.
+// exportTimeout bounds an export of build cache, so that one that hangs ends before the daemon's token for the
+// registry does.
 const exportTimeout = 30 * time.Minute
 
 // worker takes up builds and runs them.
@@ -111,10 +112,11 @@ type task struct {
 	log     logr.Logger
 	began   time.Time
 
-	epoch    string            // of the volume when the attempt began
-	held     map[string]int64  // cache mounts that the daemon held before, with their bytes
-	refresh  bool              // older copies are to be brought up to date
-	uses     map[string]string // cache mounts that the build has come to use, with their sharing; nil before it has compiled
+	epoch   string           // of the volume when the attempt began
+	held    map[string]int64 // cache mounts that the daemon held before, with their bytes
+	refresh bool             // older copies are to be brought up to date
+	// cache mounts that the build has come to use, with their sharing; nil before it has compiled
+	uses     map[string]string
 	primed   []v1alpha1.PrimeStatus
 	progress *progressLog // nil before it is opened
 	logFile  string

@@ -15,13 +15,14 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// builtBefore is a ledger of two keys, of which one was built in 1000 s cold and 100 s warm with the mount "old", and one in as many and warm with "new".
+// builtBefore is a ledger of two keys, of which one was built in 1000 s cold and 100 s warm with the mount "old", and
+// one in as many and warm with "new".
 const builtBefore = `{"epoch": "e", "keys": {
 	"k-old": {"lastUsed": "2026-01-01T00:00:00Z", "coldSeconds": 1000, "warmSeconds": 100, "mounts": ["NS/old"]},
 	"k-new": {"lastUsed": "2026-01-01T00:00:00Z", "coldSeconds": 1000, "warmSeconds": WARM, "mounts": ["NS/new"]}}}`
 
-// TestTheMountThatIsWorthLeastGoes has a daemon of 10Gi hold two mounts of 3Gi, one more than its bound of half allows. The old one was last used nine hours
-// ago, the new one six.
+// TestTheMountThatIsWorthLeastGoes has a daemon of 10Gi hold two mounts of 3Gi, one more than its bound of half
+// allows. The old one was last used nine hours ago, the new one six.
 func TestTheMountThatIsWorthLeastGoes(t *testing.T) {
 	snapshots := func(id string) string {
 		return `{"epoch": "e", "mounts": {"NS/` + id + `": {"ref": "r@sha256:0", "bytes": 1000000000}}}`

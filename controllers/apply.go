@@ -26,8 +26,9 @@ func (e *conflictError) Error() string {
 	return fmt.Sprintf("%s %q exists and does not belong to this BuildCache: rename the BuildCache or remove that object", e.kind, e.name)
 }
 
-// applyOwned brings one desired object into being by server-side apply, owned by owner. Fields that others set and the operator does not
-// mention stay theirs. It returns a *conflictError rather than take over an object that owner does not control.
+// applyOwned brings one desired object into being by server-side apply, owned by owner. Fields that others set and
+// the operator does not mention stay theirs. It returns a *conflictError rather than take over an object that owner
+// does not control.
 func applyOwned(ctx context.Context, c client.Client, owner client.Object, desired client.Object) error {
 	gvk := desired.GetObjectKind().GroupVersionKind()
 	if err := controllerutil.SetControllerReference(owner, desired, c.Scheme()); err != nil {

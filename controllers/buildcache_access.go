@@ -26,7 +26,8 @@ func desiredServiceAccount(cache *v1alpha1.BuildCache) *corev1.ServiceAccount {
 	}
 }
 
-// desiredRole is what agents may do in their namespace: see builds and report on them, and keep their own daemons' objects.
+// desiredRole is what agents may do in their namespace: see builds and report on them, and keep their own daemons'
+// objects.
 func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 	const group = "build.openllb.dev"
 	return &rbacv1.Role{
@@ -44,9 +45,10 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 	}
 }
 
-// desiredRoleBindings give the agents their Role, and the installation's ClusterRole for what builds name: Secrets and ConfigMaps of the
-// namespace. Those can't be narrowed by name, since builds name them freely. They are not in the Role because the manager would then have to hold
-// the right to read every Secret of the cluster itself; so it only needs the right to bind that one ClusterRole.
+// desiredRoleBindings give the agents their Role, and the installation's ClusterRole for what builds name: Secrets
+// and ConfigMaps of the namespace. Those can't be narrowed by name, since builds name them freely. They are not in
+// the Role because the manager would then have to hold the right to read every Secret of the cluster itself; so it
+// only needs the right to bind that one ClusterRole.
 func desiredRoleBindings(cache *v1alpha1.BuildCache, inputsRole string) []*rbacv1.RoleBinding {
 	return []*rbacv1.RoleBinding{
 		roleBinding(cache, agentName(cache), rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: agentName(cache)}),
@@ -83,7 +85,8 @@ func desiredNetworkPolicy(cache *v1alpha1.BuildCache) *networkingv1.NetworkPolic
 	}
 }
 
-// desiredPodDisruptionBudget lets node drains take one daemon at a time; each takes its caches' warmth with it for a while.
+// desiredPodDisruptionBudget lets node drains take one daemon at a time; each takes its caches' warmth with it for a
+// while.
 func desiredPodDisruptionBudget(cache *v1alpha1.BuildCache) *policyv1.PodDisruptionBudget {
 	one := intstr.FromInt32(1)
 	return &policyv1.PodDisruptionBudget{

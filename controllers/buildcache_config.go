@@ -86,8 +86,9 @@ func desiredConfig(cache *v1alpha1.BuildCache) (string, error) {
 	return string(out), nil
 }
 
-// desiredGCPolicy is the whole list of rules for a volume of sizeBytes. BuildKit's stock policy deletes cache mounts unused for 48 hours as soon
-// as its cache passes 512 MB, which is what makes builds cold over a weekend, so the list is never left to it.
+// desiredGCPolicy is the whole list of rules for a volume of sizeBytes. BuildKit's stock policy deletes cache mounts
+// unused for 48 hours as soon as its cache passes 512 MB, which is what makes builds cold over a weekend, so the list
+// is never left to it.
 func desiredGCPolicy(sizeBytes int64) []gcPolicy {
 	var out []gcPolicy
 	for _, rule := range gcrules.Backstop(sizeBytes) {
@@ -96,8 +97,9 @@ func desiredGCPolicy(sizeBytes int64) []gcPolicy {
 	return out
 }
 
-// restartConfig is the part of the configuration whose change restarts the daemons: all but the bounds that are derived from the volume's size,
-// so that a volume that grows does not cost its running builds. These follow at the next start.
+// restartConfig is the part of the configuration whose change restarts the daemons: all but the bounds that are
+// derived from the volume's size, so that a volume that grows does not cost its running builds. These follow at the
+// next start.
 func restartConfig(cache *v1alpha1.BuildCache) (string, error) {
 	sized := cache.DeepCopy()
 	sized.Spec.Storage.Size, sized.Status.Storage = resource.MustParse("1Gi"), nil

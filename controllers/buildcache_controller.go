@@ -58,7 +58,8 @@ func (r *BuildCacheReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// Reconcile brings the fleet a step nearer to the spec and reports. Called twice on the same world, it changes nothing the second time.
+// Reconcile brings the fleet a step nearer to the spec and reports. Called twice on the same world, it changes
+// nothing the second time.
 func (r *BuildCacheReconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
 	if !cache.DeletionTimestamp.IsZero() {
 		return r.finish(ctx, cache)

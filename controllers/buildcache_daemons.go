@@ -12,7 +12,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// desiredDaemons lists a BuildDaemon for each ordinal that the spec asks for. Those beyond that exist already stay while their volume does.
+// desiredDaemons lists a BuildDaemon for each ordinal that the spec asks for. Those beyond that exist already stay
+// while their volume does.
 func desiredDaemons(cache *v1alpha1.BuildCache) []*v1alpha1.BuildDaemon {
 	daemons := make([]*v1alpha1.BuildDaemon, 0, wantedReplicas(cache))
 	for ordinal := range wantedReplicas(cache) {
@@ -35,8 +36,8 @@ func desiredLease(daemon *v1alpha1.BuildDaemon) *coordinationv1.Lease {
 	}
 }
 
-// daemonNames lists the daemons that agents of the cache may report on: those wanted and those that still exist, sorted. It is never
-// empty, because an empty list of names in a role means all of them.
+// daemonNames lists the daemons that agents of the cache may report on: those wanted and those that still exist,
+// sorted. It is never empty, because an empty list of names in a role means all of them.
 func daemonNames(cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon) []string {
 	names := []string{daemonName(cache.Name, 0)}
 	for _, d := range desiredDaemons(cache) {
@@ -49,8 +50,8 @@ func daemonNames(cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon) []
 	return slices.Compact(names)
 }
 
-// surplusDaemons are those beyond the wanted ordinals whose pods are gone. With retained volumes they stay, asleep; otherwise their
-// volume is gone with the pod and they must go too.
+// surplusDaemons are those beyond the wanted ordinals whose pods are gone. With retained volumes they stay, asleep;
+// otherwise their volume is gone with the pod and they must go too.
 func surplusDaemons(cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon, podExists func(name string) bool) []*v1alpha1.BuildDaemon {
 	var surplus []*v1alpha1.BuildDaemon
 	for i := range existing {

@@ -46,8 +46,8 @@ func (r *BuildCacheReconciler) keepFinalizer(ctx context.Context, cache *v1alpha
 	return nil
 }
 
-// cleanUpVerdict says whether a BuildCache that is being deleted may go, and what to tell of its tags. Its daemons do the work, since only they may
-// read the registry's Secret.
+// cleanUpVerdict says whether a BuildCache that is being deleted may go, and what to tell of its tags. Its daemons do
+// the work, since only they may read the registry's Secret.
 func cleanUpVerdict(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, now time.Time) (done, ok bool, message string) {
 	if !cleansRegistry(cache) {
 		return true, true, "The registry is left as it is"
@@ -74,7 +74,8 @@ func cleanUpVerdict(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, 
 	return false, false, ""
 }
 
-// finish lets a BuildCache go when its tags are gone from the registry, or will not go. Everything else is owned, so garbage collection does the rest.
+// finish lets a BuildCache go when its tags are gone from the registry, or will not go. Everything else is owned, so
+// garbage collection does the rest.
 func (r *BuildCacheReconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(cache, finalizerRegistry) {
 		return ctrl.Result{}, nil

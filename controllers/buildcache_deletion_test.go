@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // cleaning is a BuildCache whose tags are deleted with it.

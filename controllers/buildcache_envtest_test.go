@@ -24,8 +24,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // keep reconciles a BuildCache once and returns it as it then is.
@@ -36,7 +36,8 @@ func (w *world) keep(cache *v1alpha1.BuildCache) *v1alpha1.BuildCache {
 	return read(w, cache)
 }
 
-// owned lists what carries a BuildCache's label, as resource versions by kind and name. Each of it must be controlled by the BuildCache.
+// owned lists what carries a BuildCache's label, as resource versions by kind and name. Each of it must be controlled
+// by the BuildCache.
 func (w *world) owned(cache *v1alpha1.BuildCache) map[string]string {
 	w.t.Helper()
 	versions := map[string]string{}
@@ -113,7 +114,8 @@ func TestBuildCacheBecomesReady(t *testing.T) {
 	}
 }
 
-// TestAnOldViewIsNoError reconciles a BuildCache as it was before its last status: nothing is written over it, and the pass is soon repeated.
+// TestAnOldViewIsNoError reconciles a BuildCache as it was before its last status: nothing is written over it, and
+// the pass is soon repeated.
 func TestAnOldViewIsNoError(t *testing.T) {
 	w := newWorld(t)
 	cache := testbuild.BuildCache(w.ns, "cache", testbuild.WithReplicas(1))

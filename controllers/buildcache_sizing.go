@@ -7,7 +7,8 @@ import (
 	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
-// fleetSizing merges what the wanted daemons say about the size of their volumes; those beyond are asleep and their keys have moved.
+// fleetSizing merges what the wanted daemons say about the size of their volumes; those beyond are asleep and their
+// keys have moved.
 func fleetSizing(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon) *v1alpha1.SizingStatus {
 	var reports []*v1alpha1.DaemonSizing
 	for i := range daemons {

@@ -37,8 +37,9 @@ const (
 
 // desiredStatefulSet is the fleet: one pod a daemon, with buildkitd as a sidecar of the agent.
 //
-// buildkitd is an init container that keeps running (a native sidecar), so that a pod that must go ends in order: the agent is told
-// first, waits for its builds while buildkitd still serves them, and only then is buildkitd told. A change of restart rolls the pods.
+// buildkitd is an init container that keeps running (a native sidecar), so that a pod that must go ends in order: the
+// agent is told first, waits for its builds while buildkitd still serves them, and only then is buildkitd told. A
+// change of restart rolls the pods.
 func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, restart string) *appsv1.StatefulSet {
 	replicas := wantedReplicas(cache)
 	return &appsv1.StatefulSet{
@@ -127,10 +128,11 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 		Name:          "buildkitd",
 		Image:         image,
 		RestartPolicy: &always,
-		// The volume comes up owned by root. Its second directory is the agent's, who is not root; an fsGroup would do the same but also leave
-		// its group on every layer that buildkitd unpacks.
+		// The volume comes up owned by root. Its second directory is the agent's, who is not root; an fsGroup would
+		// do the same but also leave its group on every layer that buildkitd unpacks.
 		Command: []string{"/bin/sh", "-c", fmt.Sprintf("chown %d:%d %s && exec buildkitd --config %s/%s", agentUser, agentUser, agentState, configDir, configFile)},
-		// Privileged inside the pod's own user namespace, or on the node where spec.buildkit.isolation says so: mounting overlayfs needs it.
+		// Privileged inside the pod's own user namespace, or on the node where spec.buildkit.isolation says so:
+		// mounting overlayfs needs it.
 		SecurityContext: &corev1.SecurityContext{Privileged: &privileged},
 		Resources:       cache.Spec.BuildKit.Resources,
 		StartupProbe:    &corev1.Probe{ProbeHandler: alive, PeriodSeconds: 1, FailureThreshold: 120, TimeoutSeconds: 10},

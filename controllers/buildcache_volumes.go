@@ -22,12 +22,12 @@ import (
 	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
-// expandPause is the least time between two steps of autoExpand: a volume must have grown, and its daemon have reported so, before it can be judged
-// again.
+// expandPause is the least time between two steps of autoExpand: a volume must have grown, and its daemon have
+// reported so, before it can be judged again.
 const expandPause = 10 * time.Minute
 
-// desiredStorage is what status.storage becomes: the size of the spec, or what autoExpand makes of it. why names the daemon that asks for more, and is
-// empty when nothing grows.
+// desiredStorage is what status.storage becomes: the size of the spec, or what autoExpand makes of it. why names the
+// daemon that asks for more, and is empty when nothing grows.
 func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, now time.Time) (storage v1alpha1.StorageStatus, why string) {
 	storage = v1alpha1.StorageStatus{Size: sizing.VolumeSize(cache)}
 	if s := cache.Status.Storage; s != nil {
@@ -62,9 +62,10 @@ func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, 
 	return storage, ""
 }
 
-// fullness says what of a daemon's volume is in use from the threshold on, empty for nothing: all of it, or the share of cache mounts. That share is
-// pruned long before the volume is full when little else is there, so it counts as a volume does in which everything had grown alike: of what may be
-// in use, which is all but freePercent. Layers have no say of their own: what is pruned of them comes back from registries.
+// fullness says what of a daemon's volume is in use from the threshold on, empty for nothing: all of it, or the share
+// of cache mounts. That share is pruned long before the volume is full when little else is there, so it counts as a
+// volume does in which everything had grown alike: of what may be in use, which is all but freePercent. Layers have
+// no say of their own: what is pruned of them comes back from registries.
 func fullness(d *v1alpha1.BuildDaemonStatus, thresholdPercent, freePercent int32) string {
 	if d.CapacityBytes <= 0 {
 		return ""
@@ -82,8 +83,8 @@ func fullness(d *v1alpha1.BuildDaemonStatus, thresholdPercent, freePercent int32
 	return fmt.Sprintf("%d%% of its volume's share for cache mounts", used)
 }
 
-// resize is how far the volumes of the wanted daemons are on their way to the wanted size. Those of daemons that were scaled away grow when these come
-// back: many drivers enlarge a file system only where it is mounted.
+// resize is how far the volumes of the wanted daemons are on their way to the wanted size. Those of daemons that were
+// scaled away grow when these come back: many drivers enlarge a file system only where it is mounted.
 type resize struct {
 	claims          int
 	growing         int    // asked for more and not there yet
@@ -198,8 +199,9 @@ func (r *BuildCacheReconciler) refusal(ctx context.Context, claim *corev1.Persis
 // errRecreating says that the StatefulSet is on its way out, to come back with a larger volume in its template.
 var errRecreating = fmt.Errorf("the StatefulSet is being made anew with larger volumes; its pods stay")
 
-// fitTemplate makes the desired StatefulSet one that can be applied: a claim template can't be changed, so for a larger volume the present
-// StatefulSet is deleted without its pods, which the next one adopts. Where volumes can't grow the template stays as it is.
+// fitTemplate makes the desired StatefulSet one that can be applied: a claim template can't be changed, so for a
+// larger volume the present StatefulSet is deleted without its pods, which the next one adopts. Where volumes can't
+// grow the template stays as it is.
 func (r *BuildCacheReconciler) fitTemplate(ctx context.Context, cache *v1alpha1.BuildCache, desired *appsv1.StatefulSet, volumes *resize) error {
 	present := &appsv1.StatefulSet{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(desired), present)

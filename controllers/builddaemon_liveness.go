@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// leaseGrace is added to a Lease's own duration before its daemon is given up. The agent cancels its builds when it could not renew for two
-// thirds of the duration, so at this point nothing of it runs any more, clocks apart.
+// leaseGrace is added to a Lease's own duration before its daemon is given up. The agent cancels its builds when it
+// could not renew for two thirds of the duration, so at this point nothing of it runs any more, clocks apart.
 const leaseGrace = 2 * time.Second
 
 // liveness is what a Lease says about its agent.
@@ -24,8 +24,8 @@ const (
 	expired                   // not renewed in time
 )
 
-// leaseWatch remembers when each Lease was last seen to change, on this process's own clock: renewal times come from other machines' clocks and
-// are only compared with one another. It is safe for concurrent use.
+// leaseWatch remembers when each Lease was last seen to change, on this process's own clock: renewal times come from
+// other machines' clocks and are only compared with one another. It is safe for concurrent use.
 type leaseWatch struct {
 	mu   sync.Mutex
 	seen map[types.NamespacedName]sighting
@@ -43,8 +43,9 @@ const unknownDuration = 15 * time.Second
 
 func newLeaseWatch() *leaseWatch { return &leaseWatch{seen: map[types.NamespacedName]sighting{}} }
 
-// look says how the Lease stands now and, while it is alive, how long it may stay unchanged. A Lease without a holder, of a daemon that has been
-// reported on, was deleted and made anew: its agent may work on for as long as the old one lasts.
+// look says how the Lease stands now and, while it is alive, how long it may stay unchanged. A Lease without a
+// holder, of a daemon that has been reported on, was deleted and made anew: its agent may work on for as long as the
+// old one lasts.
 func (w *leaseWatch) look(lease *coordinationv1.Lease, reported bool, now time.Time) (liveness, time.Duration) {
 	name := types.NamespacedName{Namespace: lease.Namespace, Name: lease.Name}
 	blank := lease.Spec.RenewTime == nil || lease.Spec.HolderIdentity == nil

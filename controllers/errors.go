@@ -19,7 +19,8 @@ type configError struct{ err error }
 func (e *configError) Error() string { return e.err.Error() }
 func (e *configError) Unwrap() error { return e.err }
 
-// failureVerdict says how a failed pass shows in the conditions: stalled where only the user can help, otherwise being retried.
+// failureVerdict says how a failed pass shows in the conditions: stalled where only the user can help, otherwise
+// being retried.
 func failureVerdict(err error) cacheVerdict {
 	var conflict *conflictError
 	var config *configError
@@ -33,7 +34,8 @@ func failureVerdict(err error) cacheVerdict {
 	}
 }
 
-// result is what Reconcile returns for a failed pass: final errors are not retried by back-off, the next change of the object tries again.
+// result is what Reconcile returns for a failed pass: final errors are not retried by back-off, the next change of
+// the object tries again.
 func result(err error) error {
 	if err != nil && failureVerdict(err).stalled {
 		return reconcile.TerminalError(err)

@@ -20,8 +20,8 @@ const (
 	giveUp                  // its agent is gone and has fenced itself: the attempt is lost
 )
 
-// judgeBound decides about a bound attempt from its daemon; daemon is nil when the BuildDaemon no longer exists. The string says why, for
-// people.
+// judgeBound decides about a bound attempt from its daemon; daemon is nil when the BuildDaemon no longer exists. The
+// string says why, for people.
 func judgeBound(run *v1alpha1.RunStatus, placement *v1alpha1.PlacementStatus, daemon *v1alpha1.BuildDaemon) (verdict, string) {
 	taken := run.StartedBy != ""
 	if daemon == nil {
@@ -44,7 +44,8 @@ func lostOrTakenBack(taken bool) verdict {
 	return takeBack
 }
 
-// isGone says whether the daemon's agent is known to run nothing: its Lease ran out or was released, or its pod was scaled away.
+// isGone says whether the daemon's agent is known to run nothing: its Lease ran out or was released, or its pod was
+// scaled away.
 func isGone(d *v1alpha1.BuildDaemon) bool {
 	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && (ready.Reason == v1alpha1.ReasonLeaseExpired || ready.Reason == v1alpha1.ReasonScaledDown)

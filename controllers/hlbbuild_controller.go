@@ -28,7 +28,8 @@ const (
 	indexCache  = "spec.cacheRef.name"
 )
 
-// HLBBuildReconciler opens runs and decides what becomes of attempts. Placing them is the PlacementReconciler's, running them the agents'.
+// HLBBuildReconciler opens runs and decides what becomes of attempts. Placing them is the PlacementReconciler's,
+// running them the agents'.
 type HLBBuildReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -62,7 +63,8 @@ func (r *HLBBuildReconciler) buildsBy(index string) handler.MapFunc {
 	}
 }
 
-// Reconcile takes one HLBBuild a step nearer to its spec. Called twice on the same world, it does nothing the second time.
+// Reconcile takes one HLBBuild a step nearer to its spec. Called twice on the same world, it does nothing the second
+// time.
 func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBBuild) (ctrl.Result, error) {
 	if !build.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // its agent sees the deletion itself
@@ -87,8 +89,8 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 	return again, nil
 }
 
-// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue. It returns how long until there is
-// something to do by the clock alone, 0 for never.
+// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue. It
+// returns how long until there is something to do by the clock alone, 0 for never.
 func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if buildstatus.NeedsRun(build) {
@@ -144,7 +146,8 @@ func (r *HLBBuildReconciler) afterLoss(build *v1alpha1.HLBBuild) {
 	}, now)
 }
 
-// checkCache says so on a waiting build whose BuildCache does not exist. It may come later, as it does when both are applied at once.
+// checkCache says so on a waiting build whose BuildCache does not exist. It may come later, as it does when both are
+// applied at once.
 func (r *HLBBuildReconciler) checkCache(ctx context.Context, build *v1alpha1.HLBBuild) error {
 	err := r.Client.Get(ctx, types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}, &v1alpha1.BuildCache{})
 	if !apierrors.IsNotFound(err) {

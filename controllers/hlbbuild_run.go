@@ -14,8 +14,8 @@ import (
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
 
-// newRun is the run that the object asks for now. Its id is the same however often it is worked out, and no earlier run that the status tells of
-// has it: an annotation may come back to an old value.
+// newRun is the run that the object asks for now. Its id is the same however often it is worked out, and no earlier
+// run that the status tells of has it: an annotation may come back to an old value.
 func newRun(b *v1alpha1.HLBBuild) v1alpha1.RunStatus {
 	run := v1alpha1.RunStatus{
 		ID:          fmt.Sprintf("g%d", b.Generation),

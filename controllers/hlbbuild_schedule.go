@@ -16,8 +16,9 @@ import (
 	"github.com/openllb/hlb-operator/internal/cronschedule"
 )
 
-// keepSchedule opens a run when the build's schedule asks for one, notes when it comes next, and returns how long until then, 0 for never. The build
-// has a run already: that of its spec. A run that was opened after a time of the schedule covers it, whatever it was opened for.
+// keepSchedule opens a run when the build's schedule asks for one, notes when it comes next, and returns how long
+// until then, 0 for never. The build has a run already: that of its spec. A run that was opened after a time of the
+// schedule covers it, whatever it was opened for.
 func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 	spec := b.Spec.Schedule
 	if spec == nil {

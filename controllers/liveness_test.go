@@ -12,8 +12,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 func lease(holder string, renewed time.Time) *coordinationv1.Lease {

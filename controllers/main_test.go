@@ -12,9 +12,9 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 func TestMain(m *testing.M) { os.Exit(envtestkit.Main(m)) }
@@ -44,7 +44,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// restart replaces the reconcilers by new ones that remember nothing, as a restart of the manager does. They reach the API through c.
+// restart replaces the reconcilers by new ones that remember nothing, as a restart of the manager does. They reach
+// the API through c.
 func (w *world) restart(c client.Client) {
 	w.caches = &BuildCacheReconciler{Client: c, Events: w.events, Clock: w.clock, Images: testImages, InputsRole: "hlb-operator-agent-inputs"}
 	w.daemons = &BuildDaemonReconciler{Client: c, Events: w.events, Clock: w.clock, leases: newLeaseWatch()}

@@ -20,13 +20,13 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-// mirror lists objects from memory as the manager's cache does, and keeps what is written. It stands in for the API server in benchmarks, which are about
-// the loop's own work.
+// mirror lists objects from memory as the manager's cache does, and keeps what is written. It stands in for the API
+// server in benchmarks, which are about the loop's own work.
 type mirror struct {
 	client.Client
 	mu      sync.Mutex
@@ -136,7 +136,8 @@ func (m *mirror) end(i int, now time.Time) {
 	m.daemons[i%len(m.daemons)] = d
 }
 
-// TestALargeQueueIsDecidedAsASmallOne compares the rounds that only look for what can start with those that look at every build.
+// TestALargeQueueIsDecidedAsASmallOne compares the rounds that only look for what can start with those that look at
+// every build.
 func TestALargeQueueIsDecidedAsASmallOne(t *testing.T) {
 	m := burst(10, largeRound+50, 200)
 	clock := envtestkit.NewClock()
@@ -155,7 +156,8 @@ func TestALargeQueueIsDecidedAsASmallOne(t *testing.T) {
 		m.end(i, clock.Now())
 		kept := maps.Clone(m.builds)
 		m.builds = maps.Clone(kept)
-		fresh := &PlacementReconciler{Client: m, Events: r.Events, Clock: clock, Params: r.Params} // whose first round looks at every build
+		// whose first round looks at every build
+		fresh := &PlacementReconciler{Client: m, Events: r.Events, Clock: clock, Params: r.Params}
 		if _, err := fresh.Reconcile(t.Context(), cache); err != nil {
 			t.Fatal(err)
 		}

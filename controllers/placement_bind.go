@@ -18,15 +18,17 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// writers is how many statuses a round writes at once: the API server takes some milliseconds for each, most of it waiting for its disk.
+// writers is how many statuses a round writes at once: the API server takes some milliseconds for each, most of it
+// waiting for its disk.
 const writers = 8
 
-// Builds that keep waiting are told so, but telling must not keep the API server from placements: when thousands wait and a daemon comes or goes, all
-// of them have news.
+// Builds that keep waiting are told so, but telling must not keep the API server from placements: when thousands wait
+// and a daemon comes or goes, all of them have news.
 const (
 	tellsPerSecond = 50
 	tellsAtOnce    = 200
-	// retellReason and retellCount are how long a build has what it was told before it is told another reason, or another count of refusals.
+	// retellReason and retellCount are how long a build has what it was told before it is told another reason, or
+	// another count of refusals.
 	retellReason = 10 * time.Second
 	retellCount  = time.Minute
 )
@@ -39,8 +41,8 @@ type verdictOf struct {
 	placed bool
 }
 
-// plan chooses the decisions that are worth a write: all placements, and of the news for builds that wait as many as may be told, those that were never told
-// anything first.
+// plan chooses the decisions that are worth a write: all placements, and of the news for builds that wait as many as
+// may be told, those that were never told anything first.
 func (f *fleet) plan(waiting []inLine, decisions []scheduler.Decision) []verdictOf {
 	var todo []verdictOf
 	for i := range decisions {
@@ -89,8 +91,8 @@ func chosen(waiting []inLine, starts []scheduler.Decision) []verdictOf {
 	return todo
 }
 
-// carryOut writes decisions and says how many builds were placed. What was written is assumed until it is seen. Every decision is tried, and the errors
-// are joined.
+// carryOut writes decisions and says how many builds were placed. What was written is assumed until it is seen. Every
+// decision is tried, and the errors are joined.
 func (r *PlacementReconciler) carryOut(ctx context.Context, m *memory, todo []verdictOf) (placed int, err error) {
 	errs := make([]error, len(todo))
 	next := make(chan int)
@@ -125,7 +127,8 @@ func placementOf(d *scheduler.Decision) v1alpha1.PlacementStatus {
 	}
 }
 
-// write writes one decision to its build. A conflict means that the build changed meanwhile; that change runs the loop again.
+// write writes one decision to its build. A conflict means that the build changed meanwhile; that change runs the
+// loop again.
 func (r *PlacementReconciler) write(ctx context.Context, v *verdictOf) error {
 	build, d, now := v.build.DeepCopy(), v.decision, r.Clock.Now()
 	if d.Action == scheduler.Run {
@@ -155,8 +158,8 @@ func waitReason(d *scheduler.Decision) string {
 	return v1alpha1.ReasonNoDaemonFits
 }
 
-// worthTelling says whether a build that keeps waiting has news: a new reason, or for want of a daemon a new count, where counts are asked for. The
-// seconds that a wait is expected to take change all the time and are not news.
+// worthTelling says whether a build that keeps waiting has news: a new reason, or for want of a daemon a new count,
+// where counts are asked for. The seconds that a wait is expected to take change all the time and are not news.
 func worthTelling(build *v1alpha1.HLBBuild, d *scheduler.Decision, counts bool) (sameReason, worth bool) {
 	for i := range build.Status.Conditions {
 		if c := &build.Status.Conditions[i]; c.Type == v1alpha1.ConditionScheduled {

@@ -27,8 +27,9 @@ import (
 // waitingCheck is how often a queue is decided again when nothing happens: costs and ages move with time.
 const waitingCheck = 10 * time.Second
 
-// PlacementReconciler is the scheduling loop: one at a time for each BuildCache, late-binding, on a snapshot from the manager's cache. It keeps
-// no state that matters: what it assumes about its own writes, it forgets as soon as it sees them.
+// PlacementReconciler is the scheduling loop: one at a time for each BuildCache, late-binding, on a snapshot from the
+// manager's cache. It keeps no state that matters: what it assumes about its own writes, it forgets as soon as it
+// sees them.
 type PlacementReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -47,7 +48,8 @@ func (r *PlacementReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.BuildCache{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.HLBBuild{}, handler.EnqueueRequestsFromMapFunc(cacheOfBuild)).
 		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(cacheOfLabel)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4}). // over BuildCaches; the queue never hands out one twice
+		// over BuildCaches; the queue never hands out one twice
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.Func(r.reconcile))
 }
 
@@ -102,7 +104,8 @@ func (r *PlacementReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bui
 	return ctrl.Result{RequeueAfter: again}, nil
 }
 
-// serve decides the queue, binds what is to run, and says when the queue has to be decided again: 0 for not before something changes.
+// serve decides the queue, binds what is to run, and says when the queue has to be decided again: 0 for not before
+// something changes.
 func (r *PlacementReconciler) serve(ctx context.Context, f *fleet, view *scheduler.View, queue []scheduler.Request, waiting []inLine) (time.Duration, error) {
 	if len(queue) == 0 {
 		return 0, nil
@@ -120,8 +123,9 @@ func (r *PlacementReconciler) serve(ctx context.Context, f *fleet, view *schedul
 	return waitingCheck, nil
 }
 
-// decide decides the queue and says what is to be written. Of a large queue it decides only what can start now, except once in a while: then it looks at every
-// build, so that those that wait hear why, and that the round can be explained.
+// decide decides the queue and says what is to be written. Of a large queue it decides only what can start now,
+// except once in a while: then it looks at every build, so that those that wait hear why, and that the round can be
+// explained.
 func (r *PlacementReconciler) decide(f *fleet, view *scheduler.View, queue []scheduler.Request, waiting []inLine, params *scheduler.Params) []verdictOf {
 	m := f.memory
 	if len(queue) > largeRound && f.now.Sub(m.lookedAt) < largeRoundsEvery {
@@ -136,14 +140,15 @@ func (r *PlacementReconciler) decide(f *fleet, view *scheduler.View, queue []sch
 	return todo
 }
 
-// A round of more builds than largeRound takes tens of milliseconds when every build is looked at, and megabytes to explain.
+// A round of more builds than largeRound takes tens of milliseconds when every build is looked at, and megabytes to
+// explain.
 const (
 	largeRound       = 1000
 	largeRoundsEvery = time.Second
 )
 
-// longestRest bounds the pause after a round. Rounds rest for as long as they took, so that a loop has half a processor at most; meanwhile more builds end
-// and are decided at once.
+// longestRest bounds the pause after a round. Rounds rest for as long as they took, so that a loop has half a
+// processor at most; meanwhile more builds end and are decided at once.
 const longestRest = time.Second
 
 // read gathers the fleet from the manager's cache, without copying it.

@@ -13,7 +13,8 @@ import (
 // keptCandidates bounds the remembered orders of daemons, each of about 300 bytes.
 const keptCandidates = 20_000
 
-// demandsLast is for how long what waiting builds have in common is taken to hold although other keys' builds may have moved the priors.
+// demandsLast is for how long what waiting builds have in common is taken to hold although other keys' builds may
+// have moved the priors.
 const demandsLast = 5 * time.Second
 
 // requestMounts bounds the cache mounts that placement weighs: a request has eight keys at most.
@@ -63,8 +64,8 @@ func (m *memory) renew(f *fleet, d *demand) {
 	d.warm, d.cold = m.estimates.Expect(d.id.key, scopes(d.id.queue), m.params)
 }
 
-// keysOf are what builds of a demand would profit from: their cache key, and half as much their cache mounts, as far as a build of the key has told
-// of them.
+// keysOf are what builds of a demand would profit from: their cache key, and half as much their cache mounts, as far
+// as a build of the key has told of them.
 func (m *memory) keysOf(f *fleet, d *demand) []scheduler.KeyUse {
 	mounts := d.fresh.mounts
 	mounts = mounts[:min(len(mounts), requestMounts)]
@@ -83,8 +84,8 @@ func (m *memory) keysOf(f *fleet, d *demand) []scheduler.KeyUse {
 	return keys
 }
 
-// registryCacheBytes stands for the size of a key's registry cache. BuildKit pulls of it only what the steps that have to run need, and reports no
-// size, so only the fixed part of bringing it in counts.
+// registryCacheBytes stands for the size of a key's registry cache. BuildKit pulls of it only what the steps that
+// have to run need, and reports no size, so only the fixed part of bringing it in counts.
 const registryCacheBytes = 1
 
 // left is the part of a copy's worth that is left when it has missed so many builds.

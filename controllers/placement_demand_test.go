@@ -12,9 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // withMounts is a run that tells of cache mounts.
@@ -39,7 +39,8 @@ func TestRequestsKnowSharingAndSnapshotsOfMounts(t *testing.T) {
 			v1alpha1.BuildMount{ID: "ns/own", Sharing: v1alpha1.MountPrivate}),
 		opened("waits", "k"),
 	}
-	for _, id := range []string{"ns/primed", "ns/other"} { // the other has snapshots, and no policy to be primed from them
+	// the other has snapshots, and no policy to be primed from them
+	for _, id := range []string{"ns/primed", "ns/other"} {
 		withSnapshot(&f.daemons[0], id, v1alpha1.SnapshotPushed, envtestkit.Epoch.Add(-time.Hour), 50)
 		withSnapshot(&f.daemons[1], id, v1alpha1.SnapshotUnchanged, envtestkit.Epoch.Add(time.Second), 60)
 	}
@@ -96,7 +97,8 @@ func TestAKeyInTheRegistryCanBeBroughtIn(t *testing.T) {
 	}
 }
 
-// TestACheapSnapshotMakesABuildSpill has a warm daemon that is busy for long, and a build whose mounts can be primed within seconds elsewhere.
+// TestACheapSnapshotMakesABuildSpill has a warm daemon that is busy for long, and a build whose mounts can be primed
+// within seconds elsewhere.
 func TestACheapSnapshotMakesABuildSpill(t *testing.T) {
 	for name, tc := range map[string]struct {
 		snapshot         int64
@@ -197,7 +199,8 @@ func TestPrimingTellsHowFastCachesComeIn(t *testing.T) {
 	f := remembering()
 	f.memory.learn(f)
 	small := v1alpha1.PrimeStatus{ID: "ns/small", Outcome: v1alpha1.PrimePrimed, Bytes: 1000, Seconds: 3}
-	large := v1alpha1.PrimeStatus{ID: "ns/large", Outcome: v1alpha1.PrimePrimed, Bytes: 4_000_000_000, Seconds: 43} // 2.5 s and 40 s
+	// 2.5 s and 40 s
+	large := v1alpha1.PrimeStatus{ID: "ns/large", Outcome: v1alpha1.PrimePrimed, Bytes: 4_000_000_000, Seconds: 43}
 	failed := v1alpha1.PrimeStatus{ID: "ns/gone", Outcome: v1alpha1.PrimeFailed, Bytes: 4_000_000_000, Seconds: 900}
 	b := done("a", "k", "c-0", time.Minute, true)
 	b.Status.Prime = []v1alpha1.PrimeStatus{small, large, failed}
@@ -221,7 +224,8 @@ func TestPrimingTellsHowFastCachesComeIn(t *testing.T) {
 	}
 }
 
-// TestALockedMountIsWaitedFor has a daemon with free slots, one of whose builds has the mount that another build of the key wants.
+// TestALockedMountIsWaitedFor has a daemon with free slots, one of whose builds has the mount that another build of
+// the key wants.
 func TestALockedMountIsWaitedFor(t *testing.T) {
 	for sharing, runs := range map[v1alpha1.MountSharing]bool{v1alpha1.MountShared: true, v1alpha1.MountLocked: false} {
 		f := remembering()

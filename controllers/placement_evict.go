@@ -8,8 +8,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// roomBytes is what can be filled on a daemon's volume before its agent drops a cache mount: up to the bound of all mounts together, and to the space that
-// is kept free. Agents that have not looked yet tell of no bounds.
+// roomBytes is what can be filled on a daemon's volume before its agent drops a cache mount: up to the bound of all
+// mounts together, and to the space that is kept free. Agents that have not looked yet tell of no bounds.
 func roomBytes(s *v1alpha1.BuildDaemonStatus) int64 {
 	room := s.CapacityBytes - s.UsedBytes
 	if s.GC != nil {

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 func TestRoomBeforeAMountIsDropped(t *testing.T) {
@@ -32,7 +32,8 @@ func TestRoomBeforeAMountIsDropped(t *testing.T) {
 	}
 }
 
-// full makes a daemon one of 10 GB without room, with mounts of 1 GB each that were used one hour apart, the first longest ago.
+// full makes a daemon one of 10 GB without room, with mounts of 1 GB each that were used one hour apart, the first
+// longest ago.
 func full(d *v1alpha1.BuildDaemon, mounts ...string) {
 	d.Status.CapacityBytes, d.Status.UsedBytes = 10e9, 9e9
 	d.Status.GC = &v1alpha1.GCStatus{MountsBudgetBytes: int64(len(mounts)) * 1e9, MountsBytes: int64(len(mounts)) * 1e9}
@@ -42,7 +43,8 @@ func full(d *v1alpha1.BuildDaemon, mounts ...string) {
 	}
 }
 
-// TestAFullDaemonHasItsPrice has a key whose builds, 100 s cold and 10 s warm, use mount ns/busy every minute, and a mount ns/idle that nobody asks for.
+// TestAFullDaemonHasItsPrice has a key whose builds, 100 s cold and 10 s warm, use mount ns/busy every minute, and a
+// mount ns/idle that nobody asks for.
 func TestAFullDaemonHasItsPrice(t *testing.T) {
 	for name, c := range map[string]struct {
 		change   func(f *fleet)
@@ -94,7 +96,8 @@ func TestAFullDaemonHasItsPrice(t *testing.T) {
 	}
 }
 
-// TestANewMountGoesWhereNothingIsLost: of two daemons without room, the build that brings a new mount goes to the one whose next victim nobody wants.
+// TestANewMountGoesWhereNothingIsLost: of two daemons without room, the build that brings a new mount goes to the one
+// whose next victim nobody wants.
 func TestANewMountGoesWhereNothingIsLost(t *testing.T) {
 	for precious := range 2 {
 		f := remembering()

@@ -25,8 +25,8 @@ const (
 	keptRoundBytes = 32 << 20
 )
 
-// Explanations are the latest rounds of placement with all they were decided from, for people who ask why. The oldest go when there are too many
-// or they grow too large. It is safe for concurrent use.
+// Explanations are the latest rounds of placement with all they were decided from, for people who ask why. The oldest
+// go when there are too many or they grow too large. It is safe for concurrent use.
 type Explanations struct {
 	mu     sync.Mutex
 	next   int64
@@ -75,7 +75,8 @@ func (e *Explanations) add(cache types.NamespacedName, now time.Time, waiting []
 	e.rounds = append([]explained(nil), e.rounds[drop:]...)
 }
 
-// sizeOf is about how much memory a record takes, in bytes: its parts' sizes by unsafe.Sizeof on 64 bits, with what they point to as a rule.
+// sizeOf is about how much memory a record takes, in bytes: its parts' sizes by unsafe.Sizeof on 64 bits, with what
+// they point to as a rule.
 func sizeOf(r *scheduler.Record) int {
 	size := 300*len(r.Daemons) + 500*len(r.Queue) + 450*len(r.Decisions) + 80*len(r.Keys)
 	for i := range r.Daemons {
@@ -101,8 +102,8 @@ func (r *explained) short(build string) []explainedBuild {
 	return out
 }
 
-// ServeHTTP lists the rounds, newest first, those of ?cache=NAMESPACE/NAME and ?build=NAME where these are given; below the list's path, a round's
-// number yields the record that `go run ./scheduler/cmd/replay` decides again.
+// ServeHTTP lists the rounds, newest first, those of ?cache=NAMESPACE/NAME and ?build=NAME where these are given;
+// below the list's path, a round's number yields the record that `go run ./cmd/replay` decides again.
 func (e *Explanations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		http.Error(w, "only GET", http.StatusMethodNotAllowed)
@@ -111,7 +112,8 @@ func (e *Explanations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	number := strings.Trim(strings.TrimPrefix(r.URL.Path, ExplainPath), "/")
 	w.Header().Set("Content-Type", "application/json")
 	if number == "" {
-		json.NewEncoder(w).Encode(e.list(r.URL.Query().Get("cache"), r.URL.Query().Get("build"))) //nolint:errcheck // the client went away
+		//nolint:errcheck // the client went away
+		json.NewEncoder(w).Encode(e.list(r.URL.Query().Get("cache"), r.URL.Query().Get("build")))
 		return
 	}
 	record := e.record(number)

@@ -18,9 +18,9 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // otherFleet makes a BuildCache of this name with n serving daemons.
@@ -37,8 +37,8 @@ func (w *world) otherFleet(namespace, name string, n, slots int32) *v1alpha1.Bui
 	return cache
 }
 
-// TestFleetsDoNotMix decides three BuildCaches at once: two of one namespace, and one of another namespace with the name of the first and with
-// builds of the same names and keys.
+// TestFleetsDoNotMix decides three BuildCaches at once: two of one namespace, and one of another namespace with the
+// name of the first and with builds of the same names and keys.
 func TestFleetsDoNotMix(t *testing.T) {
 	w := newWorld(t)
 	elsewhere := envtestkit.Get(t).Namespace(t)
@@ -99,8 +99,9 @@ func TestFleetsDoNotMix(t *testing.T) {
 	}
 }
 
-// TestADaemonIsDeletedInMidRound has a daemon go after some of a round's builds were bound to it and before others are. One of its builds had been taken
-// up before. Each build ends once, on a daemon that is there, and only the one that had begun loses an attempt.
+// TestADaemonIsDeletedInMidRound has a daemon go after some of a round's builds were bound to it and before others
+// are. One of its builds had been taken up before. Each build ends once, on a daemon that is there, and only the one
+// that had begun loses an attempt.
 func TestADaemonIsDeletedInMidRound(t *testing.T) {
 	w := newWorld(t)
 	cache := w.fleet(3, 4)

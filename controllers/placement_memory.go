@@ -19,8 +19,9 @@ import (
 // sweepEvery is how often keys are counted that are hot enough for another copy.
 const sweepEvery = time.Minute
 
-// memory is what the loop of one BuildCache learns from one round to the next. All of it makes placement better and none of it makes it right: a
-// new memory is filled from the API, and what can't be read there is learned again. It is used by one goroutine at a time.
+// memory is what the loop of one BuildCache learns from one round to the next. All of it makes placement better and
+// none of it makes it right: a new memory is filled from the API, and what can't be read there is learned again. It
+// is used by one goroutine at a time.
 type memory struct {
 	table
 	params     *scheduler.Params
@@ -41,7 +42,8 @@ type memory struct {
 	prefetch   *prefetching  // nil while the BuildCache has no spec.prefetch
 }
 
-// freshness counts the successful builds of a key, and says which of them each daemon's copy has seen, and which cache mounts and platform the latest had.
+// freshness counts the successful builds of a key, and says which of them each daemon's copy has seen, and which
+// cache mounts and platform the latest had.
 type freshness struct {
 	version  uint32
 	seen     map[string]uint32 // by daemon's name
@@ -240,7 +242,8 @@ func (m *memory) ended(f *fleet, b *v1alpha1.HLBBuild, k *knownBuild) {
 	}
 }
 
-// sweep does the minute's housekeeping: it counts hot keys, and forgets keys that no daemon holds and no build asks for.
+// sweep does the minute's housekeeping: it counts hot keys, and forgets keys that no daemon holds and no build asks
+// for.
 func (m *memory) sweep(f *fleet) {
 	m.sweptAt = f.now
 	m.hot.Sweep(m.ledger, seconds(f.now), f.cache.Spec.BuildKit.MaxConcurrentBuilds)
@@ -311,7 +314,8 @@ func imported(b *v1alpha1.HLBBuild) bool {
 	return false
 }
 
-// memories holds a memory for each BuildCache. It is safe for concurrent use; one cache's memory is used by one round at a time.
+// memories holds a memory for each BuildCache. It is safe for concurrent use; one cache's memory is used by one round
+// at a time.
 type memories struct {
 	mu sync.Mutex
 	of map[types.NamespacedName]*memory

@@ -12,7 +12,8 @@ import (
 
 // mountFacts is what is known of one cache mount across daemons.
 type mountFacts struct {
-	// snapshotBytes is the size of the newest snapshot, 0 for none. Since it was made, at snapshotAt, missed builds have had the mount.
+	// snapshotBytes is the size of the newest snapshot, 0 for none. Since it was made, at snapshotAt, missed builds
+	// have had the mount.
 	snapshotBytes int64
 	snapshotAt    time.Time
 	missed        uint32
@@ -90,15 +91,16 @@ func isOfContent(o v1alpha1.SnapshotOutcome) bool {
 	return o == v1alpha1.SnapshotPushed || o == v1alpha1.SnapshotUnchanged
 }
 
-// pullRate is how fast snapshots were seen to come in: large ones tell the bytes a second, small ones the time that any takes. The zero value has seen
-// nothing.
+// pullRate is how fast snapshots were seen to come in: large ones tell the bytes a second, small ones the time that
+// any takes. The zero value has seen nothing.
 type pullRate struct {
 	bytesPerSecond, fixedSeconds float64
 }
 
 const (
 	pullAlpha = 0.3 // as that of lengths: the network changes as slowly as programs do
-	// largePull is where a snapshot's size begins to outweigh the fixed part: at 200 MB/s it takes a second. It is told in whole seconds.
+	// largePull is where a snapshot's size begins to outweigh the fixed part: at 200 MB/s it takes a second. It is
+	// told in whole seconds.
 	largePull = 200_000_000
 )
 
@@ -116,7 +118,8 @@ func (r *pullRate) see(p *v1alpha1.PrimeStatus, params *scheduler.Params) {
 	if fixed == 0 {
 		fixed = params.PrimeFixedSeconds
 	}
-	r.bytesPerSecond = ewma(r.bytesPerSecond, float64(p.Bytes)/max(took-fixed, took/4)) // the fixed part is never most of a large one
+	// the fixed part is never most of a large one
+	r.bytesPerSecond = ewma(r.bytesPerSecond, float64(p.Bytes)/max(took-fixed, took/4))
 }
 
 // ewma is a mean that starts with the first value.

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// prefetchRest is how long the same daemons must have taken builds before copies are made for them: one that is restarted is back by then.
+	// prefetchRest is how long the same daemons must have taken builds before copies are made for them: one that is
+	// restarted is back by then.
 	prefetchRest = 2 * time.Minute
 	// prefetchLasts is how long a request stands, as the API says.
 	prefetchLasts = 10 * time.Minute
@@ -28,13 +29,15 @@ const (
 	prefetchCoolDown = time.Hour
 )
 
-// prefetching is what the loop of a BuildCache with spec.prefetch remembers for it. A new one has saved up nothing, so that a manager that is restarted
-// spends no more than one that is not; requests that it finds it takes back as it would its own.
+// prefetching is what the loop of a BuildCache with spec.prefetch remembers for it. A new one has saved up nothing,
+// so that a manager that is restarted spends no more than one that is not; requests that it finds it takes back as it
+// would its own.
 type prefetching struct {
-	rested       *scheduler.View // the fleet as it was when it was last at rest: all that its changes were worth was brought in; nil before
-	members      []member        // who takes builds, as last seen
-	since        time.Time       // they have been the same
-	planned      time.Time       // when the last plan was made
+	// the fleet as it was when it was last at rest: all that its changes were worth was brought in; nil before
+	rested       *scheduler.View
+	members      []member  // who takes builds, as last seen
+	since        time.Time // they have been the same
+	planned      time.Time // when the last plan was made
 	bytesPerHour float64
 	savings      float64 // bytes that may be asked for now
 	savedAt      time.Time
@@ -52,8 +55,8 @@ type prefetchID struct {
 	daemon, epoch, mount string
 }
 
-// prefetch has daemons bring in what builds will want there after the fleet has changed, and takes back what they are done with. It says when it has to look
-// again, 0 for not before something changes.
+// prefetch has daemons bring in what builds will want there after the fleet has changed, and takes back what they are
+// done with. It says when it has to look again, 0 for not before something changes.
 func (r *PlacementReconciler) prefetch(ctx context.Context, f *fleet) (time.Duration, error) {
 	requests, again, err := f.prefetch()
 	if err != nil {
@@ -68,7 +71,8 @@ func (r *PlacementReconciler) prefetch(ctx context.Context, f *fleet) (time.Dura
 	return again, errors.Join(errs...)
 }
 
-// writePrefetch writes a daemon's requests, and pays for those that are new. A conflict means that the daemon changed meanwhile; the next plan tries again.
+// writePrefetch writes a daemon's requests, and pays for those that are new. A conflict means that the daemon changed
+// meanwhile; the next plan tries again.
 func (r *PlacementReconciler) writePrefetch(ctx context.Context, f *fleet, d *v1alpha1.BuildDaemon, requests []v1alpha1.PrefetchRequest) error {
 	after := d.DeepCopy()
 	after.Spec.Prefetch = requests
@@ -137,7 +141,8 @@ func (p *prefetching) earn(bytesPerHour float64, now time.Time) {
 // maxBytesPerHour is as good as no bound, and an int64.
 const maxBytesPerHour = 1 << 60
 
-// standing are the requests of a daemon that have neither ended nor grown old. Those that have are not repeated for a while.
+// standing are the requests of a daemon that have neither ended nor grown old. Those that have are not repeated for a
+// while.
 func (p *prefetching) standing(d *v1alpha1.BuildDaemon, now time.Time) []v1alpha1.PrefetchRequest {
 	var out []v1alpha1.PrefetchRequest
 	for _, r := range d.Spec.Prefetch {
@@ -151,7 +156,8 @@ func (p *prefetching) standing(d *v1alpha1.BuildDaemon, now time.Time) []v1alpha
 	return out
 }
 
-// watch notes who takes builds. The first fleet that is whole, or has been the same for long enough, counts as one at rest.
+// watch notes who takes builds. The first fleet that is whole, or has been the same for long enough, counts as one at
+// rest.
 func (p *prefetching) watch(view *scheduler.View, wanted int32, now time.Time) error {
 	if members := membersOf(view); p.since.IsZero() || !slices.Equal(members, p.members) {
 		p.members, p.since = members, now
@@ -183,7 +189,8 @@ func (p *prefetching) settle(view *scheduler.View) (err error) {
 	return err
 }
 
-// isChanged says whether builds are taken by others than when the fleet was last at rest. While nobody takes any there is nothing to decide.
+// isChanged says whether builds are taken by others than when the fleet was last at rest. While nobody takes any
+// there is nothing to decide.
 func (p *prefetching) isChanged() bool {
 	return p.rested != nil && len(p.members) > 0 && !slices.Equal(membersOf(p.rested), p.members)
 }

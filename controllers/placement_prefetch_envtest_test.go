@@ -16,12 +16,12 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-// grown is a fleet of one daemon that was scaled to two. The one has built a key whose home is the other, 100 s cold and 10 s warm, and has a snapshot of the
-// key's mount, of 1 GB. more changes the key's builds.
+// grown is a fleet of one daemon that was scaled to two. The one has built a key whose home is the other, 100 s cold
+// and 10 s warm, and has a snapshot of the key's mount, of 1 GB. more changes the key's builds.
 func grown(w *world, more ...func(*v1alpha1.HLBBuild)) *v1alpha1.BuildCache {
 	w.t.Helper()
 	cache := w.fleet(1, 4)

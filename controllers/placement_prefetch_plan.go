@@ -12,7 +12,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// prefetchMinPerSecond is how often a key must be built to be copied ahead of need: twice an hour, so that a copy is likely to be used before it is stale.
+// prefetchMinPerSecond is how often a key must be built to be copied ahead of need: twice an hour, so that a copy is
+// likely to be used before it is stale.
 const prefetchMinPerSecond = 2.0 / 3600
 
 // wantedMount is a cache mount that can be brought in from a snapshot.
@@ -22,8 +23,8 @@ type wantedMount struct {
 	bytes   int64 // of the snapshot
 }
 
-// whereabouts says for each cache mount which daemons, by position, have it. What they hold is true; what they were asked for, and what came to nothing lately,
-// is false.
+// whereabouts says for each cache mount which daemons, by position, have it. What they hold is true; what they were
+// asked for, and what came to nothing lately, is false.
 type whereabouts map[string]map[int]bool
 
 func (w whereabouts) note(mount string, at int, held bool) {
@@ -60,8 +61,9 @@ type prefetchPlan struct {
 	mounts   map[scheduler.KeyID][]wantedMount
 }
 
-// planPrefetch adds to the requests that stand what is worth asking for now because of how the fleet changed since it was last at rest. It says whether anything was: if
-// so, there may be more, which did not fit the budget or a daemon's list.
+// planPrefetch adds to the requests that stand what is worth asking for now because of how the fleet changed since it
+// was last at rest. It says whether anything was: if so, there may be more, which did not fit the budget or a
+// daemon's list.
 func (f *fleet) planPrefetch(requests [][]v1alpha1.PrefetchRequest) (open bool, err error) {
 	m := f.memory
 	p := &prefetchPlan{f: f, p: m.prefetch, params: m.paramsNow(), requests: requests, at: map[string]int{}, where: whereabouts{}, mounts: map[scheduler.KeyID][]wantedMount{}}
@@ -140,8 +142,9 @@ func (p *prefetchPlan) wanted(fresh *freshness) []wantedMount {
 	return out
 }
 
-// ledger says of the wanted keys who has a copy. A daemon that holds all mounts of a key has one here although it has never built it, so that it is not given
-// another. The loop's own ledger does not say so: builds still lack the rest there.
+// ledger says of the wanted keys who has a copy. A daemon that holds all mounts of a key has one here although it has
+// never built it, so that it is not given another. The loop's own ledger does not say so: builds still lack the rest
+// there.
 func (p *prefetchPlan) ledger() *scheduler.Ledger {
 	m, out := p.f.memory, scheduler.NewLedger()
 	for key, mounts := range p.mounts {
@@ -163,8 +166,9 @@ func (p *prefetchPlan) ledger() *scheduler.Ledger {
 	return out
 }
 
-// ask turns copies into requests for what their daemons lack, the best copy first, as long as there is something in the budget. It stops at the first that the
-// budget does not reach: it is saved up for, or large copies would never have their turn.
+// ask turns copies into requests for what their daemons lack, the best copy first, as long as there is something in
+// the budget. It stops at the first that the budget does not reach: it is saved up for, or large copies would never
+// have their turn.
 func (p *prefetchPlan) ask(copies []scheduler.PrimePlan) {
 	left := int64(p.p.savings)
 	for i := range copies {
@@ -194,8 +198,8 @@ func bytesOf(mounts []wantedMount) (sum int64) {
 	return sum
 }
 
-// hasTime says whether a daemon is expected to be done with one more mount before its requests are taken back, with as much time to spare. A first one it always
-// has time for.
+// hasTime says whether a daemon is expected to be done with one more mount before its requests are taken back, with
+// as much time to spare. A first one it always has time for.
 func (p *prefetchPlan) hasTime(requests []v1alpha1.PrefetchRequest, bytes int64) bool {
 	for _, r := range requests {
 		bytes += r.Bytes

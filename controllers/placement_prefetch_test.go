@@ -12,9 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // ahead is a fleet whose BuildCache has spec.prefetch, played round by round.
@@ -67,8 +67,8 @@ func (a *ahead) pass(d time.Duration) time.Duration {
 	return a.round()
 }
 
-// key is one whose home is the daemon and that another one holds with its mounts, whose snapshots are of so many bytes. It was built builds times in the last
-// minute, in 100 s cold and 10 s warm.
+// key is one whose home is the daemon and that another one holds with its mounts, whose snapshots are of so many
+// bytes. It was built builds times in the last minute, in 100 s cold and 10 s warm.
 func (a *ahead) key(home, holder, builds int, bytes int64, mounts ...string) string {
 	a.t.Helper()
 	key := keyAt(a.t, a.cache, a.daemons[home].Name, len(a.builds))
@@ -172,7 +172,8 @@ func TestADaemonThatJoinsIsAskedForMounts(t *testing.T) {
 	a.wants("at rest", nil)
 }
 
-// TestADaemonThatLeavesHasItsCopiesMadeAnew has the daemon go with its BuildDaemon: that its mounts have snapshots is still known.
+// TestADaemonThatLeavesHasItsCopiesMadeAnew has the daemon go with its BuildDaemon: that its mounts have snapshots is
+// still known.
 func TestADaemonThatLeavesHasItsCopiesMadeAnew(t *testing.T) {
 	a := aheadOf(t, 3, "1Ti")
 	key := a.key(0, 0, 9, 1e9, "ns/a")
@@ -224,7 +225,8 @@ func TestOnlyChangesThatLastAreActedOn(t *testing.T) {
 	}
 }
 
-// TestWhatEndedIsLeftAlone has the daemon come to an end that is not the wanted one, and the fleet change twice within an hour and once after it.
+// TestWhatEndedIsLeftAlone has the daemon come to an end that is not the wanted one, and the fleet change twice
+// within an hour and once after it.
 func TestWhatEndedIsLeftAlone(t *testing.T) {
 	for name, end := range map[string]func(a *ahead){
 		"a request that failed":             func(a *ahead) { a.end(1, v1alpha1.PrimeFailed) },

@@ -12,7 +12,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// fleet is all that placement looks at for one BuildCache, read at one instant. Daemons and builds are the manager's cache's own: they are not to be changed.
+// fleet is all that placement looks at for one BuildCache, read at one instant. Daemons and builds are the manager's
+// cache's own: they are not to be changed.
 type fleet struct {
 	cache   *v1alpha1.BuildCache
 	daemons []v1alpha1.BuildDaemon
@@ -24,7 +25,8 @@ type fleet struct {
 // seconds puts an instant on the scheduler's clock: Unix seconds.
 func seconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
 
-// pool is the name that the daemons' identities are derived from: stable for the life of the BuildCache, different in each namespace.
+// pool is the name that the daemons' identities are derived from: stable for the life of the BuildCache, different in
+// each namespace.
 func (f *fleet) pool() string { return f.cache.Namespace + "/" + f.cache.Name }
 
 // daemonOf is the daemon's stable identity: its ordinal, not its pod.
@@ -35,8 +37,8 @@ func (f *fleet) daemonOf(d *v1alpha1.BuildDaemon) scheduler.DaemonID {
 // keyOf is the identity of a cache key in the cache's namespace.
 func (f *fleet) keyOf(key string) scheduler.KeyID { return scheduler.KeyOf(f.cache.Namespace, key) }
 
-// view is the fleet as the scheduler sees it, and the queue of builds that want a daemon, in no particular order. queue[i] is about
-// waiting[i]. The view is the memory's own: the next round changes it.
+// view is the fleet as the scheduler sees it, and the queue of builds that want a daemon, in no particular order.
+// queue[i] is about waiting[i]. The view is the memory's own: the next round changes it.
 func (f *fleet) view() (view *scheduler.View, queue []scheduler.Request, waiting []inLine, err error) {
 	m := f.memory
 	waiting = m.learn(f)
@@ -96,7 +98,8 @@ func (f *fleet) daemon(d *v1alpha1.BuildDaemon) scheduler.Daemon {
 	return out
 }
 
-// plainPlatform writes a platform as it is most often written: the variant that an architecture has anyway is left out, and an arm without one is v7.
+// plainPlatform writes a platform as it is most often written: the variant that an architecture has anyway is left
+// out, and an arm without one is v7.
 func plainPlatform(p string) string {
 	switch p {
 	case "linux/amd64/v1", "linux/arm64/v8":

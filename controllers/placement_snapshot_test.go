@@ -15,9 +15,9 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // opened is a build whose run of this key was opened at Epoch.

@@ -15,9 +15,10 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// table is the fleet as the last round saw it. A round compares the version of each object with the one in the table and works out anew only what
-// belongs to those that changed, so that ten thousand waiting builds cost little more than looking at them. Nothing is in it that the objects
-// themselves don't say: a table that is lost is filled again by the next round.
+// table is the fleet as the last round saw it. A round compares the version of each object with the one in the table
+// and works out anew only what belongs to those that changed, so that ten thousand waiting builds cost little more
+// than looking at them. Nothing is in it that the objects themselves don't say: a table that is lost is filled again
+// by the next round.
 type table struct {
 	round   uint64
 	of      tableOf
@@ -51,8 +52,9 @@ type knownBuild struct {
 	toldAt  time.Time // when it was last told why it waits
 }
 
-// assumption is a placement that was written on top of one version of a build and may not have been seen yet. It holds only as long as the manager's cache
-// shows that very version. Any later one holds the placement itself or what became of it: a build that was taken back waits again.
+// assumption is a placement that was written on top of one version of a build and may not have been seen yet. It
+// holds only as long as the manager's cache shows that very version. Any later one holds the placement itself or what
+// became of it: a build that was taken back waits again.
 type assumption struct {
 	daemon string
 	before string // the resource version
@@ -246,7 +248,8 @@ func (m *memory) refresh(f *fleet) error {
 	return nil
 }
 
-// note describes a daemon and writes what it holds, and what its builds are making, into the ledger in place of what was there for it.
+// note describes a daemon and writes what it holds, and what its builds are making, into the ledger in place of what
+// was there for it.
 func (m *memory) note(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon) {
 	m.erase(k)
 	k.is = f.daemon(d)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness), HLBBuild (runs and attempts) and
-// placement (the scheduling loop). Agents run the builds; nothing here talks to a daemon.
+// Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness), HLBBuild (runs
+// and attempts) and placement (the scheduling loop). Agents run the builds; nothing here talks to a daemon.
 package controllers
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// What the manager may do; config/rbac/role.yaml is generated from this. It holds whatever it grants to agents, since Kubernetes lets nobody
-// grant more than they have.
+// What the manager may do; config/rbac/role.yaml is generated from this. It holds whatever it grants to agents, since
+// Kubernetes lets nobody grant more than they have.
 //
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches;hlbbuilds,verbs=get;list;watch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches,verbs=patch

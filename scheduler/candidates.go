@@ -2,8 +2,9 @@
 
 package scheduler
 
-// Candidates remembers the rendezvous order of keys across placements and follows membership changes for a fraction of the work of
-// starting over: a daemon that joins is tried against each remembered order, and only orders that lose a daemon are worked out again.
+// Candidates remembers the rendezvous order of keys across placements and follows membership changes for a fraction
+// of the work of starting over: a daemon that joins is tried against each remembered order, and only orders that lose
+// a daemon are worked out again.
 type Candidates struct {
 	of      keyMap[ranks]
 	members map[DaemonID]uint32 // weights, as of the last Follow
@@ -57,7 +58,8 @@ func (c *Candidates) Follow(v *View) {
 	v.Candidates = c
 }
 
-// changes lists positions of daemons new since the last Follow, and identities that left. One whose weight changed is both.
+// changes lists positions of daemons new since the last Follow, and identities that left. One whose weight changed is
+// both.
 func (c *Candidates) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
 	lost = map[DaemonID]bool{}
 	for id, weight := range c.members {
@@ -73,7 +75,8 @@ func (c *Candidates) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
 	return joined, lost
 }
 
-// stale reports whether an order must be worked out again: it lost a daemon, or its scores are of the other kind (integers or weighted).
+// stale reports whether an order must be worked out again: it lost a daemon, or its scores are of the other kind
+// (integers or weighted).
 func (c *Candidates) stale(r *ranks, lost map[DaemonID]bool, v *View, weighted bool) bool {
 	if r.n == 0 || (r.of[0].score != 0) != weighted {
 		return true

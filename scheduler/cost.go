@@ -2,10 +2,12 @@
 
 package scheduler
 
-// maxKeys is how many keys of a request are weighed; further ones hardly ever hold a share of the gain worth a decision.
+// maxKeys is how many keys of a request are weighed; further ones hardly ever hold a share of the gain worth a
+// decision.
 const maxKeys = 8
 
-// weighing is one request against one view: everything about the request that does not depend on the daemon, worked out once.
+// weighing is one request against one view: everything about the request that does not depend on the daemon, worked
+// out once.
 type weighing struct {
 	v *View
 	r *Request
@@ -73,8 +75,8 @@ func (w *weighing) shareGain() {
 	}
 }
 
-// bareBid works out what daemons that hold none of the keys have in common, once all that hold one were offered. It leaves it unknown where a key is too
-// small for its holders to be gone after: they would not be known to hold it.
+// bareBid works out what daemons that hold none of the keys have in common, once all that hold one were offered. It
+// leaves it unknown where a key is too small for its holders to be gone after: they would not be known to hold it.
 func (w *weighing) bareBid() {
 	if w.keys == 0 {
 		return
@@ -105,11 +107,12 @@ func (w *weighing) bareBid() {
 	w.barren = true
 }
 
-// small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys lead.
+// small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys
+// lead.
 func (w *weighing) small(k int) bool { return w.gain[k] < 0.05*(w.cold-w.warm) }
 
-// isSettled reports whether the choice is between daemons that hold the only key, so that others need not be weighed at all: they have to do the key's work
-// again or to prime it, of which later builds pay no more than paidShare.
+// isSettled reports whether the choice is between daemons that hold the only key, so that others need not be weighed
+// at all: they have to do the key's work again or to prime it, of which later builds pay no more than paidShare.
 func (w *weighing) isSettled(c *choice) bool {
 	if w.keys != 1 {
 		return false
@@ -123,8 +126,8 @@ func (w *weighing) isSettled(c *choice) bool {
 	return run.exists && second.exists && second.total < beyond && run.total < beyond
 }
 
-// hopeless reports whether the daemon of this rank, which holds none of the keys, can neither be chosen nor be the runner-up, so that it need not
-// be weighed.
+// hopeless reports whether the daemon of this rank, which holds none of the keys, can neither be chosen nor be the
+// runner-up, so that it need not be weighed.
 func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
 	run, second := c.of(c.run), c.of(c.second)
 	if !w.barren || d.PullBytesPerSecond > w.p.PullBytesPerSecond || !run.exists || !second.exists {
@@ -282,8 +285,8 @@ func (w *weighing) freshness(k int, c *Copy) float64 {
 	}
 }
 
-// bid fills b with the best way of running the request on the daemon at position at, which passed standing. first is the primary key's copy there, or
-// nil; others are looked for.
+// bid fills b with the best way of running the request on the daemon at position at, which passed standing. first is
+// the primary key's copy there, or nil; others are looked for.
 func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 	d := &w.v.Daemons[at]
 	wait := d.slotWait(w.v.NowSeconds, w.p)
@@ -352,15 +355,17 @@ func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, n
 	if rank > 0 {
 		ranked = w.p.RankSeconds * float64(rank-1)
 	}
-	c := &b.cost // field by field, and not read again: a Cost put together elsewhere and copied takes longer than the arithmetic
+	// field by field, and not read again: a Cost put together elsewhere and copied takes longer than the arithmetic
+	c := &b.cost
 	c.WaitSeconds, c.SetupSeconds, c.ServiceSeconds = wait, setup, service
 	c.PriceSeconds, c.EvictSeconds, c.FutureSeconds, c.RankSeconds = price, evict, future, ranked
 	b.total = wait + setup + service + price + evict + future + ranked
 	b.daemon, b.at, b.rank, b.startable, b.exists = d.ID, at, rank, wait <= 0, true
 }
 
-// fill is what key k adds to set-up, service and price where f is what there is of it: what is missing is either done again or primed, whichever takes less
-// time, where pulling must also be worth its price. Bringing a copy up to date moves only the layers of the snapshot that have files it lacks.
+// fill is what key k adds to set-up, service and price where f is what there is of it: what is missing is either done
+// again or primed, whichever takes less time, where pulling must also be worth its price. Bringing a copy up to date
+// moves only the layers of the snapshot that have files it lacks.
 func (w *weighing) fill(k int, f found, d *Daemon) (setupSeconds, serviceSeconds, priceSeconds float64, primed bool) {
 	use := &w.r.Keys[k]
 	missing := w.gain[k] * (1 - f.fresh)

@@ -48,21 +48,25 @@ type Daemon struct {
 	// Platforms it can build for, for example "linux/amd64"; empty means any.
 	Platforms []string `json:"platforms,omitempty"`
 	Epoch     Epoch    `json:"epoch,string,omitempty"`
-	// Slots is how many builds it may run at once. Running builds have been seen to run; Reserved ones are bound to it and not
-	// yet seen. Running + Reserved may exceed Slots only after Slots was lowered.
+	// Slots is how many builds it may run at once. Running builds have been seen to run; Reserved ones are bound to
+	// it and not yet seen. Running + Reserved may exceed Slots only after Slots was lowered.
 	Slots    int32 `json:"slots"`
 	Running  int32 `json:"running,omitempty"`
 	Reserved int32 `json:"reserved,omitempty"`
-	// Busy has an entry for each running or reserved build, in any order. Missing entries count as builds of unknown length.
+	// Busy has an entry for each running or reserved build, in any order. Missing entries count as builds of unknown
+	// length.
 	Busy []Busy `json:"busy,omitempty"`
 	// Utilisation is the part of its slots that was taken lately, 0..1; see Usage.
 	Utilisation float64 `json:"utilisation,omitempty"`
-	// TypicalSeconds is how long the builds are, in the mean over its slots' taken time, so that long ones count for more; 0: unknown.
+	// TypicalSeconds is how long the builds are, in the mean over its slots' taken time, so that long ones count for
+	// more; 0: unknown.
 	TypicalSeconds float64 `json:"typicalSeconds,omitempty"`
-	// VolumeBytes is what its volume can hold for caches (0: unknown), FreeBytes what can be filled before something must go.
+	// VolumeBytes is what its volume can hold for caches (0: unknown), FreeBytes what can be filled before something
+	// must go.
 	VolumeBytes int64 `json:"volumeBytes,omitempty"`
 	FreeBytes   int64 `json:"freeBytes,omitempty"`
-	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See View.EvictionPrice.
+	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See
+	// View.EvictionPrice.
 	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
 	// PullBytesPerSecond is how fast it was seen to bring caches in; 0 means Params.PullBytesPerSecond.
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond,omitempty"`
@@ -90,8 +94,8 @@ func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
 	return d.busyWait(nowSeconds, p)
 }
 
-// busyWait is slotWait where no slot is free. It stands apart so that the compiler puts the rest into its callers, as do other parts of a placement that are
-// seldom needed.
+// busyWait is slotWait where no slot is free. It stands apart so that the compiler puts the rest into its callers, as
+// do other parts of a placement that are seldom needed.
 func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
 	soonest := math.Inf(1)
 	if len(d.Busy) < int(d.Running+d.Reserved) || len(d.Busy) == 0 {
@@ -105,9 +109,9 @@ func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
 	return soonest
 }
 
-// remaining is how long a running build is still expected to take. One that is overdue is never expected to end this very instant: lengths have a heavy
-// tail, so the longer it has run already, the longer it is likely to go on. Without that, builds whose length was underrated keep everyone
-// betting on a slot that does not come free.
+// remaining is how long a running build is still expected to take. One that is overdue is never expected to end this
+// very instant: lengths have a heavy tail, so the longer it has run already, the longer it is likely to go on.
+// Without that, builds whose length was underrated keep everyone betting on a slot that does not come free.
 func (b *Busy) remaining(nowSeconds float64, p *Params) float64 {
 	left, whole := b.EndsAtSeconds-nowSeconds, b.ExpectedSeconds
 	if left < 0 {

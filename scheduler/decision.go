@@ -94,10 +94,12 @@ type Cost struct {
 	WaitSeconds    float64 `json:"waitSeconds"`    // until it can start
 	SetupSeconds   float64 `json:"setupSeconds"`   // bringing caches in
 	ServiceSeconds float64 `json:"serviceSeconds"` // the build itself, with the caches it finds
-	PriceSeconds   float64 `json:"priceSeconds"`   // what others lose by its taking longer than a warm build, and by the bytes it pulls
-	EvictSeconds   float64 `json:"evictSeconds"`   // what later builds lose by what it evicts
-	FutureSeconds  float64 `json:"futureSeconds"`  // what later builds of the key lose, or gain, by the copy that this one makes
-	RankSeconds    float64 `json:"rankSeconds"`    // ties fall towards home
+	// what others lose by its taking longer than a warm build, and by the bytes it pulls
+	PriceSeconds float64 `json:"priceSeconds"`
+	EvictSeconds float64 `json:"evictSeconds"` // what later builds lose by what it evicts
+	// what later builds of the key lose, or gain, by the copy that this one makes
+	FutureSeconds float64 `json:"futureSeconds"`
+	RankSeconds   float64 `json:"rankSeconds"` // ties fall towards home
 }
 
 // Total is the sum that is compared.
@@ -111,7 +113,8 @@ type Option struct {
 	Name   string   `json:"name"`
 	// At is the daemon's position in View.Daemons.
 	At int32 `json:"-"`
-	// Rank is the daemon's place in the primary key's rendezvous order, home being 1; 0 means beyond the ranks looked at.
+	// Rank is the daemon's place in the primary key's rendezvous order, home being 1; 0 means beyond the ranks looked
+	// at.
 	Rank int32 `json:"rank"`
 	Mode Mode  `json:"mode"`
 	// Prime has bit i set when Request.Keys[i] is to be primed before the build starts.
@@ -127,7 +130,8 @@ type Decision struct {
 	UID    string `json:"uid"`
 	Action Action `json:"action"`
 	Why    Why    `json:"why"`
-	// Chosen is the daemon to run on or to wait for. With NoFit it is the one likely to be free for it first, if any may ever take it.
+	// Chosen is the daemon to run on or to wait for. With NoFit it is the one likely to be free for it first, if any
+	// may ever take it.
 	Chosen Option `json:"chosen"`
 	// RunnerUp is the best way on another daemon, if there was one.
 	RunnerUp Option `json:"runnerUp"`

@@ -4,9 +4,10 @@ package scheduler
 
 import "math"
 
-// Estimates learns how long builds take, warm and cold, from builds that ended well. Lengths are close to lognormal, so it keeps
-// exponentially weighted means of logarithms: for each key, and for each wider scope (say its repository, its namespace, the fleet) as a prior
-// for keys seen little or never. The ratio of cold to warm is drawn towards that of the narrowest scope that knows one, the more the less sure the key's own is.
+// Estimates learns how long builds take, warm and cold, from builds that ended well. Lengths are close to lognormal,
+// so it keeps exponentially weighted means of logarithms: for each key, and for each wider scope (say its repository,
+// its namespace, the fleet) as a prior for keys seen little or never. The ratio of cold to warm is drawn towards that
+// of the narrowest scope that knows one, the more the less sure the key's own is.
 type Estimates struct {
 	byKey   map[KeyID]*lengths
 	byScope map[string]*lengths
@@ -15,8 +16,9 @@ type Estimates struct {
 	staleCross, staleSquare mean
 }
 
-// lengths are the running means of one key or scope, all of logarithms. The ratio is of pairs: a cold build beside the warm ones around it, because
-// programs grow and shrink, and a cold length from last month says little beside today's warm ones.
+// lengths are the running means of one key or scope, all of logarithms. The ratio is of pairs: a cold build beside
+// the warm ones around it, because programs grow and shrink, and a cold length from last month says little beside
+// today's warm ones.
 type lengths struct {
 	warm, cold, ratio mean
 }
@@ -28,13 +30,13 @@ type mean struct {
 }
 
 const (
-	// estimateAlpha weighs a key's newest build. The recorded builds' median coefficient of variation is 0.2, so a short memory is exact
-	// enough, and follows a program that changes.
+	// estimateAlpha weighs a key's newest build. The recorded builds' median coefficient of variation is 0.2, so a
+	// short memory is exact enough, and follows a program that changes.
 	estimateAlpha = 0.3
 	// scopeAlpha weighs a scope's newest build: a scope is many programs, and none of them should sway it.
 	scopeAlpha = 0.02
-	// priorBuilds is how many builds a wider scope's mean counts for beside a key's own: the variance within a key over that between keys, both
-	// of logarithms, 0.2² and 1² in the recorded builds.
+	// priorBuilds is how many builds a wider scope's mean counts for beside a key's own: the variance within a key
+	// over that between keys, both of logarithms, 0.2² and 1² in the recorded builds.
 	priorBuilds = 0.04
 	// ratioVariance is that of the ratio of cold to warm between keys, of logarithms.
 	ratioVariance = 0.36
@@ -56,8 +58,8 @@ func NewEstimates() *Estimates {
 	return &Estimates{byKey: map[KeyID]*lengths{}, byScope: map[string]*lengths{}}
 }
 
-// Observe learns from a build that ended well. scopes go from narrow to wide. seconds is the build alone, without set-up; primed builds
-// count as warm after their known overhead is taken out. Lengths of zero or less are ignored.
+// Observe learns from a build that ended well. scopes go from narrow to wide. seconds is the build alone, without
+// set-up; primed builds count as warm after their known overhead is taken out. Lengths of zero or less are ignored.
 func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float64, p *Params) {
 	if seconds <= 0 {
 		return
@@ -92,9 +94,10 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 	}
 }
 
-// pair is the ratio that the newest build shows, before it is added: a cold one beside the warm ones so far, or the first warm one beside the cold. No
-// build is faster without its caches: a cold one that seems to be has ended early, and counts as equal. Taken for what it looks like it would be
-// proof that the key's caches are worth nothing, and outweigh the prior for good, since the key is run cold from then on.
+// pair is the ratio that the newest build shows, before it is added: a cold one beside the warm ones so far, or the
+// first warm one beside the cold. No build is faster without its caches: a cold one that seems to be has ended early,
+// and counts as equal. Taken for what it looks like it would be proof that the key's caches are worth nothing, and
+// outweigh the prior for good, since the key is run cold from then on.
 func (l *lengths) pair(mode Mode, x float64) (ratio float64, paired bool) {
 	switch {
 	case mode == Cold && l.warm.n > 0:
@@ -145,7 +148,8 @@ func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, 
 	return math.Exp(cold - ratio), math.Exp(cold)
 }
 
-// pairNoise is the variance of one pair's ratio: that of a warm build around its key's mean, from the mean of its amount, as if normal.
+// pairNoise is the variance of one pair's ratio: that of a warm build around its key's mean, from the mean of its
+// amount, as if normal.
 func (e *Estimates) pairNoise() float64 {
 	const trust, prior = 20, 0.16 // the amount for a deviation of 0.2
 	n := float64(min(e.noise.n, 1000))
@@ -156,16 +160,18 @@ func (e *Estimates) pairNoise() float64 {
 // staleVersions is how many versions behind count at most: what a copy loses is not linear for ever.
 const staleVersions = 25
 
-// ObserveStale learns from a build on a copy that was behind versions old: what part of the gain each version cost. Lengths vary much more than copies
-// age. So it fits one slope to all such builds, the excess over the warm length against versions times gain, both in warm lengths; and an excess below zero
-// counts too, or half of the noise would be taken for age.
+// ObserveStale learns from a build on a copy that was behind versions old: what part of the gain each version cost.
+// Lengths vary much more than copies age. So it fits one slope to all such builds, the excess over the warm length
+// against versions times gain, both in warm lengths; and an excess below zero counts too, or half of the noise would
+// be taken for age.
 func (e *Estimates) ObserveStale(behind uint32, seconds, warmSeconds, coldSeconds float64) {
 	if behind == 0 || warmSeconds <= 0 || coldSeconds <= warmSeconds {
 		return
 	}
 	gain := coldSeconds/warmSeconds - 1
 	x := min(float64(behind), staleVersions) * gain
-	excess := seconds/warmSeconds*math.Exp(-e.pairNoise()/4) - 1 // estimates are medians, and the mean of lengths is above: by half of one build's variance
+	// estimates are medians, and the mean of lengths is above: by half of one build's variance
+	excess := seconds/warmSeconds*math.Exp(-e.pairNoise()/4) - 1
 	e.staleSquare.add(x*x, scopeAlpha)
 	e.staleCross.add(x*min(excess, gain), scopeAlpha)
 }

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestStalenessIsLearnedThroughNoise gives builds of 20 s warm and 80 s cold whose lengths vary as recorded ones do, and more.
+// TestStalenessIsLearnedThroughNoise gives builds of 20 s warm and 80 s cold whose lengths vary as recorded ones do,
+// and more.
 func TestStalenessIsLearnedThroughNoise(t *testing.T) {
 	for name, c := range map[string]struct{ truth, low, high float64 }{
 		"copies that do not age":             {0, 0, .005},

@@ -7,15 +7,15 @@ import "math"
 // evictionHorizonSeconds is how far ahead a reuse counts as lost by an eviction now: a working day.
 const evictionHorizonSeconds = 8 * 3600
 
-// spareShare is the part of a copy's worth that is lost where another daemon has it too: builds go to that one, and miss this one only when all slots are
-// taken there.
+// spareShare is the part of a copy's worth that is lost where another daemon has it too: builds go to that one, and
+// miss this one only when all slots are taken there.
 const spareShare = 0.25
 
 // Roomy reports whether so much of a volume is free that nobody need look for what would be evicted next.
 func Roomy(freeBytes, volumeBytes int64) bool { return freeBytes > volumeBytes/4 }
 
-// LostSeconds is what a build loses that no longer finds a copy which saves so many seconds: with a snapshot no more than priming takes. 0 bytes mean
-// that there is none.
+// LostSeconds is what a build loses that no longer finds a copy which saves so many seconds: with a snapshot no more
+// than priming takes. 0 bytes mean that there is none.
 func (p *Params) LostSeconds(savedSeconds float64, snapshotBytes int64) float64 {
 	if snapshotBytes <= 0 {
 		return savedSeconds
@@ -23,7 +23,8 @@ func (p *Params) LostSeconds(savedSeconds float64, snapshotBytes int64) float64 
 	return min(savedSeconds, p.PrimeFixedSeconds+float64(snapshotBytes)/p.PullBytesPerSecond)
 }
 
-// Held is a key that a daemon holds. LostSeconds is what its next build loses without it, 0 if that is not known; see Params.LostSeconds.
+// Held is a key that a daemon holds. LostSeconds is what its next build loses without it, 0 if that is not known; see
+// Params.LostSeconds.
 type Held struct {
 	Key         KeyID
 	LostSeconds float64
@@ -39,14 +40,15 @@ type Victim struct {
 	score float64 // among those that are spare, or not, the highest goes first
 }
 
-// EvictionScore orders copies of which neither or each is spare: the highest goes first. It is the time since the last use, one second at least, over the root of
-// the copy's worth, which is the seconds that are lost for each byte that is gained.
+// EvictionScore orders copies of which neither or each is spare: the highest goes first. It is the time since the
+// last use, one second at least, over the root of the copy's worth, which is the seconds that are lost for each byte
+// that is gained.
 func EvictionScore(idleSeconds, worthPerByte float64) float64 {
 	return max(idleSeconds, 1) / math.Sqrt(worthPerByte)
 }
 
-// NextVictim is the copy that the daemon at a position would evict next, of those of keys that it holds and no build uses, as package agent/gc has it: spare
-// ones first, and of equals the one with the highest EvictionScore.
+// NextVictim is the copy that the daemon at a position would evict next, of those of keys that it holds and no build
+// uses, as package agent/gc has it: spare ones first, and of equals the one with the highest EvictionScore.
 func (v *View) NextVictim(at int, held []Held) Victim {
 	d := &v.Daemons[at]
 	var all []Victim
@@ -127,8 +129,9 @@ func (v *View) isSpare(h *holding, c *Copy) bool {
 	return false
 }
 
-// EvictionPrice is what evicting a GB of the victim is expected to cost, for Daemon.EvictSecondsPerGB: the chance that it is wanted within a working day,
-// times the seconds that are lost then. perSecond is the rate of builds of the key, which its copies share. Unknown sizes cost nothing.
+// EvictionPrice is what evicting a GB of the victim is expected to cost, for Daemon.EvictSecondsPerGB: the chance
+// that it is wanted within a working day, times the seconds that are lost then. perSecond is the rate of builds of
+// the key, which its copies share. Unknown sizes cost nothing.
 func (v *View) EvictionPrice(x Victim, perSecond float64) float64 {
 	if x.Copy == nil || x.Copy.Bytes <= 0 {
 		return 0

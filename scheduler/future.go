@@ -2,14 +2,15 @@
 
 package scheduler
 
-// Where a copy is made the next builds of its key will want to run. So an option that makes one, or brings an old one up to date, is paid for what
-// they will wait less; and a key that nobody holds passes over daemons that are busy most of the time.
+// Where a copy is made the next builds of its key will want to run. So an option that makes one, or brings an old one
+// up to date, is paid for what they will wait less; and a key that nobody holds passes over daemons that are busy
+// most of the time.
 
 // crowdLimit is the utilisation beyond which expected waits are not believed to grow: the formula has a pole at 1.
 const crowdLimit = 0.95
 
-// crowd is how long a build is expected to wait for a daemon. Its form is that of a queue with a few servers: the typical rest of a build, over the
-// slots, times u²/(1-u).
+// crowd is how long a build is expected to wait for a daemon. Its form is that of a queue with a few servers: the
+// typical rest of a build, over the slots, times u²/(1-u).
 func (p *Params) crowd(d *Daemon) float64 {
 	if d.Utilisation <= 0 {
 		return 0
@@ -22,8 +23,8 @@ func (p *Params) crowd(d *Daemon) float64 {
 	return p.Crowding * typical / float64(max(d.Slots, 1)) * u * u / (1 - u)
 }
 
-// busyHome is the utilisation from which on a daemon is passed over for the first copy of a key. Below, expected waits are small beside the noise of
-// what is known of the next builds, and a key's home should not depend on it.
+// busyHome is the utilisation from which on a daemon is passed over for the first copy of a key. Below, expected
+// waits are small beside the noise of what is known of the next builds, and a key's home should not depend on it.
 const busyHome = 0.5
 
 // paidShare is how much of what a copy costs may be paid for by later builds: a free warm daemon must win.
@@ -37,7 +38,8 @@ type outlook struct {
 	known  bool
 	builds float64 // how many of them within the horizon
 	spill  float64 // what each would take longer by making a copy elsewhere, in seconds
-	keep   float64 // what sharing the builds between two copies is expected to cost each: every build leaves the other copies behind
+	// what sharing the builds between two copies is expected to cost each: every build leaves the other copies behind
+	keep   float64
 	n      int
 	holder [maxLooked]lookedAt // the best first
 }
@@ -110,8 +112,8 @@ func (o *outlook) joins(x lookedAt) {
 	o.n++
 }
 
-// loss is what a later build is expected to lose where it can, and others by it: on the best daemon alone, or on several in turns. The daemon at position
-// but is left out and fresh, if not nil, put in.
+// loss is what a later build is expected to lose where it can, and others by it: on the best daemon alone, or on
+// several in turns. The daemon at position but is left out and fresh, if not nil, put in.
 func (o *outlook) loss(but int32, fresh *lookedAt) float64 {
 	if fresh == nil && o.n > 0 && o.holder[0].wait <= 0 && o.holder[0].at != but {
 		return 0 // the best of them is hardly ever busy, as on most fleets
@@ -143,8 +145,9 @@ func (o *outlook) loss(but int32, fresh *lookedAt) float64 {
 	return lost
 }
 
-// future is what later builds of the primary key are expected to lose, or with a minus to gain, by a copy on d that is made, or brought up to
-// date. Without other copies they lose what they wait there; with others they gain what they wait less, but never more than most.
+// future is what later builds of the primary key are expected to lose, or with a minus to gain, by a copy on d that
+// is made, or brought up to date. Without other copies they lose what they wait there; with others they gain what
+// they wait less, but never more than most.
 func (w *weighing) future(at int32, d *Daemon, most float64) float64 {
 	o := w.foresee()
 	if o.builds <= 0 {

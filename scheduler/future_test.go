@@ -72,7 +72,8 @@ func TestOneShortColdBuildDoesNotMakeCachesWorthless(t *testing.T) {
 	}
 }
 
-// TestASecondCopyIsKeptUpToDate looks at a key that a crowded full daemon holds, of which two more builds are expected, in a fleet that is busy everywhere.
+// TestASecondCopyIsKeptUpToDate looks at a key that a crowded full daemon holds, of which two more builds are
+// expected, in a fleet that is busy everywhere.
 func TestASecondCopyIsKeptUpToDate(t *testing.T) {
 	for name, c := range map[string]struct {
 		keep float64

@@ -39,9 +39,9 @@ func EpochOf(volume string) Epoch {
 	return Epoch(xxhash.Sum64String(volume))
 }
 
-// affinity is the pseudo-random number that rendezvous hashing compares: uniform over 64 bits, independent for each pair.
-// The finaliser is the one of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). Changing anything here moves every key of every fleet;
-// golden vectors in the tests hold it still.
+// affinity is the pseudo-random number that rendezvous hashing compares: uniform over 64 bits, independent for each
+// pair. The finaliser is the one of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). Changing anything here moves every
+// key of every fleet; golden vectors in the tests hold it still.
 func affinity(key KeyID, daemon DaemonID) uint64 {
 	x := uint64(key) ^ uint64(daemon)
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

@@ -7,9 +7,10 @@ import (
 	"slices"
 )
 
-// HotKeys finds the keys that one daemon cannot serve alone, and says how many copies each is worth. It counts arrivals with a half-life and
-// compares the work they bring with the slots of a daemon. A count must ask for more copies in two sweeps running before it gets them, and must
-// fall to half before it loses them, so that a key near a boundary does not go back and forth.
+// HotKeys finds the keys that one daemon cannot serve alone, and says how many copies each is worth. It counts
+// arrivals with a half-life and compares the work they bring with the slots of a daemon. A count must ask for more
+// copies in two sweeps running before it gets them, and must fall to half before it loses them, so that a key near a
+// boundary does not go back and forth.
 type HotKeys struct {
 	rates map[KeyID]*rate
 }
@@ -66,8 +67,8 @@ func (r *rate) decay(nowSeconds float64) {
 	r.atSeconds = nowSeconds
 }
 
-// Sweep brings the wanted copies of every key up to date in the ledger; slots is the number of slots of one daemon. Call it at a steady
-// interval, say each minute. Keys that have been quiet for hours are forgotten.
+// Sweep brings the wanted copies of every key up to date in the ledger; slots is the number of slots of one daemon.
+// Call it at a steady interval, say each minute. Keys that have been quiet for hours are forgotten.
 func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 	for key, r := range h.rates {
 		r.decay(nowSeconds)
@@ -79,7 +80,8 @@ func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 	}
 }
 
-// Want writes the copies that the last sweep found worth having into a ledger, for callers that make a new one for each round.
+// Want writes the copies that the last sweep found worth having into a ledger, for callers that make a new one for
+// each round.
 func (h *HotKeys) Want(l *Ledger) {
 	for key, r := range h.rates {
 		r.tell(l, key)

@@ -12,7 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestRendezvousIsMinimal is invariant 2: without a daemon, the order of every key is the same with that daemon left out.
+// TestRendezvousIsMinimal is invariant 2: without a daemon, the order of every key is the same with that daemon left
+// out.
 func TestRendezvousIsMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		daemons := fleet(rapid.IntRange(2, 9).Draw(t, "daemons"), 1)
@@ -33,8 +34,8 @@ func TestRendezvousIsMinimal(t *testing.T) {
 	})
 }
 
-// TestMovedKeys is invariant 3: one change among n daemons moves a share of 1/n of the keys, within four standard deviations, and only to or from the
-// daemon that changed.
+// TestMovedKeys is invariant 3: one change among n daemons moves a share of 1/n of the keys, within four standard
+// deviations, and only to or from the daemon that changed.
 func TestMovedKeys(t *testing.T) {
 	const keys = 20000
 	for _, n := range []int{3, 10, 100} {

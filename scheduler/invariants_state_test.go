@@ -109,7 +109,8 @@ func drawDemand(t *rapid.T) []Demand {
 	return demand
 }
 
-// TestAnIdleFleetKnowsTheBestCopy has no build run while two keys have copies elsewhere, of which one is built ten times as often.
+// TestAnIdleFleetKnowsTheBestCopy has no build run while two keys have copies elsewhere, of which one is built ten
+// times as often.
 func TestAnIdleFleetKnowsTheBestCopy(t *testing.T) {
 	p := DefaultParams()
 	l := NewLedger()
@@ -139,7 +140,8 @@ func TestAnIdleFleetKnowsTheBestCopy(t *testing.T) {
 	}
 }
 
-// TestCopiesAreForDaemonsThatBuildThem has a daemon join that is first in a key's order but builds for another platform than the key's.
+// TestCopiesAreForDaemonsThatBuildThem has a daemon join that is first in a key's order but builds for another
+// platform than the key's.
 func TestCopiesAreForDaemonsThatBuildThem(t *testing.T) {
 	p := DefaultParams()
 	key := KeyOf("ns", "app")

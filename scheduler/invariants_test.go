@@ -16,7 +16,8 @@ import (
 // ignorePosition leaves out what depends on the order of a view's slice.
 var ignorePosition = cmpopts.IgnoreFields(Option{}, "At")
 
-// world is a drawn fleet, ledger content and queue. Ledger entries are kept as a list so that they can be put down in any order.
+// world is a drawn fleet, ledger content and queue. Ledger entries are kept as a list so that they can be put down in
+// any order.
 type world struct {
 	daemons []Daemon
 	copies  []heldCopy
@@ -42,7 +43,8 @@ func (w *world) view(t *rapid.T) *View {
 	return v
 }
 
-// drawWorld draws up to ten daemons in all phases, up to six keys, up to eight requests. quiet worlds have only Ready daemons of one platform.
+// drawWorld draws up to ten daemons in all phases, up to six keys, up to eight requests. quiet worlds have only Ready
+// daemons of one platform.
 func drawWorld(t *rapid.T, quiet bool) *world {
 	w := &world{daemons: fleet(rapid.IntRange(1, 10).Draw(t, "daemons"), 0)}
 	for i := range w.daemons {
@@ -219,7 +221,8 @@ func TestWorkConservation(t *testing.T) {
 	})
 }
 
-// TestMonotony is invariant 9: improving the chosen daemon keeps it chosen, and a higher price never makes a build colder.
+// TestMonotony is invariant 9: improving the chosen daemon keeps it chosen, and a higher price never makes a build
+// colder.
 func TestMonotony(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t, true)
@@ -248,12 +251,14 @@ func TestMonotony(t *testing.T) {
 	})
 }
 
-// TestOverdueGoesFirst is the rule behind invariant 10: what an overdue build gets does not depend on anyone who may not go before it.
+// TestOverdueGoesFirst is the rule behind invariant 10: what an overdue build gets does not depend on anyone who may
+// not go before it.
 func TestOverdueGoesFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t, false)
 		p := DefaultParams()
-		p.PriceSlope, p.PriceSteep, p.PriceFull, p.StayLoad = 0, 0, 0, 0 // the length of the queue itself must not matter here
+		// the length of the queue itself must not matter here
+		p.PriceSlope, p.PriceSteep, p.PriceFull, p.StayLoad = 0, 0, 0, 0
 		all := Round(w.view(t), w.queue, &p)
 		for i := range all {
 			if !all[i].Overdue {
@@ -272,7 +277,8 @@ func TestOverdueGoesFirst(t *testing.T) {
 	})
 }
 
-// TestFairness is invariant 11: two queues with work for ever get the same slot-seconds, to within a longest build for each slot.
+// TestFairness is invariant 11: two queues with work for ever get the same slot-seconds, to within a longest build
+// for each slot.
 func TestFairness(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		slots := rapid.Int32Range(1, 4).Draw(t, "slots")
@@ -306,7 +312,8 @@ func TestFairness(t *testing.T) {
 	})
 }
 
-// TestSingleFlight is invariant 12: a round starts a second cold build of a key only if waiting for the first would take longer.
+// TestSingleFlight is invariant 12: a round starts a second cold build of a key only if waiting for the first would
+// take longer.
 func TestSingleFlight(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v, err := NewView(fleet(4, 2), nil, 0)

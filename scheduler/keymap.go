@@ -7,9 +7,9 @@ import (
 	"math/bits"
 )
 
-// keyMap finds what is known of a key in a third of the time that a map takes, of which a placement would otherwise spend much of its own. Keys are hashes
-// already, so their first bits, after one multiplication for keys that are not, say where to look; whoever is in the way is passed by. The zero value is
-// empty. Values are never nil.
+// keyMap finds what is known of a key in a third of the time that a map takes, of which a placement would otherwise
+// spend much of its own. Keys are hashes already, so their first bits, after one multiplication for keys that are
+// not, say where to look; whoever is in the way is passed by. The zero value is empty. Values are never nil.
 type keyMap[T any] struct {
 	slots []keySlot[T] // a power of two, at least twice the keys; nil values are free
 	shift uint         // 64 less the power
@@ -67,7 +67,8 @@ func (m *keyMap[T]) grow() {
 	}
 }
 
-// remove forgets a key. Those behind it that it was in the way of move up, so that a free slot always means that nobody passed by.
+// remove forgets a key. Those behind it that it was in the way of move up, so that a free slot always means that
+// nobody passed by.
 func (m *keyMap[T]) remove(key KeyID) {
 	if m.get(key) == nil {
 		return

@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestKeyMapIsAMap does the same to a keyMap and a map. Few keys, many of them with one home, make sure that they are in each other's way.
+// TestKeyMapIsAMap does the same to a keyMap and a map. Few keys, many of them with one home, make sure that they are
+// in each other's way.
 func TestKeyMapIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var got keyMap[int]

@@ -34,7 +34,8 @@ type Copy struct {
 	Daemon DaemonID  `json:"daemon,string"`
 	Epoch  Epoch     `json:"epoch,string,omitempty"`
 	State  CopyState `json:"state,omitempty"`
-	// Version counts the successful builds of the key that this copy has seen; the distance to the key's own version is its age.
+	// Version counts the successful builds of the key that this copy has seen; the distance to the key's own version
+	// is its age.
 	Version uint32 `json:"version,omitempty"`
 	Bytes   int64  `json:"bytes,omitempty"`
 	// Users builds are using it now, and are expected to be done at ReleaseAtSeconds.
@@ -45,8 +46,9 @@ type Copy struct {
 	ExpiresAtSeconds float64 `json:"expiresAtSeconds,omitempty"`
 }
 
-// Ledger is the belief about which daemon holds which key. It is only a belief: losing all or part of it makes builds slower, never wrong.
-// Copies are found by identity and epoch, so a daemon that comes back with its volume finds them again, and one with a new volume does not.
+// Ledger is the belief about which daemon holds which key. It is only a belief: losing all or part of it makes builds
+// slower, never wrong. Copies are found by identity and epoch, so a daemon that comes back with its volume finds them
+// again, and one with a new volume does not.
 type Ledger struct {
 	keys keyMap[holding]
 }
@@ -62,7 +64,8 @@ type holding struct {
 // NewLedger is a ledger that knows nothing.
 func NewLedger() *Ledger { return &Ledger{} }
 
-// Copies returns the copies of key, sorted by daemon. The slice is the ledger's own: valid until its next change, not to be written.
+// Copies returns the copies of key, sorted by daemon. The slice is the ledger's own: valid until its next change, not
+// to be written.
 func (l *Ledger) Copies(key KeyID) []Copy {
 	if h := l.keys.get(key); h != nil {
 		return h.copies
@@ -78,23 +81,24 @@ func (l *Ledger) Version(key KeyID) uint32 {
 	return 0
 }
 
-// Restore puts down a copy as reported from outside, replacing what was known of it, and moves the key's version up to the copy's.
+// Restore puts down a copy as reported from outside, replacing what was known of it, and moves the key's version up
+// to the copy's.
 func (l *Ledger) Restore(key KeyID, c Copy) {
 	h := l.hold(key)
 	h.version = max(h.version, c.Version)
 	*h.at(c.Daemon) = c
 }
 
-// Advance moves the version of a key that is held up to what is known from elsewhere: copies that were put down may all be behind, because the daemon
-// that held the newest is gone.
+// Advance moves the version of a key that is held up to what is known from elsewhere: copies that were put down may
+// all be behind, because the daemon that held the newest is gone.
 func (l *Ledger) Advance(key KeyID, version uint32) {
 	if h := l.keys.get(key); h != nil {
 		h.version = max(h.version, version)
 	}
 }
 
-// Begin notes that a build using key starts on a daemon and should end at endsAtSeconds. Where no copy of this epoch is known, the build
-// is taken to make one, and that belief ends at expiresAtSeconds.
+// Begin notes that a build using key starts on a daemon and should end at endsAtSeconds. Where no copy of this epoch
+// is known, the build is taken to make one, and that belief ends at expiresAtSeconds.
 func (l *Ledger) Begin(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds, endsAtSeconds, expiresAtSeconds float64) {
 	h := l.hold(key)
 	c := h.at(daemon)
@@ -109,9 +113,9 @@ func (l *Ledger) Begin(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds, ends
 	c.ReleaseAtSeconds = max(c.ReleaseAtSeconds, endsAtSeconds)
 }
 
-// End notes the end of a build that Begin announced. A success makes the copy the newest of its key; a failure changes nothing about a
-// copy that was there before, and forgets one that the build was only making. bytes is the copy's size, 0 if not known. An end in another epoch than
-// the copy's says nothing about it.
+// End notes the end of a build that Begin announced. A success makes the copy the newest of its key; a failure
+// changes nothing about a copy that was there before, and forgets one that the build was only making. bytes is the
+// copy's size, 0 if not known. An end in another epoch than the copy's says nothing about it.
 func (l *Ledger) End(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds float64, success bool, bytes int64) {
 	h := l.keys.get(key)
 	if h == nil {
@@ -154,7 +158,8 @@ func (l *Ledger) DropDaemon(daemon DaemonID) {
 	}
 }
 
-// Doubt marks the confirmed copies on a daemon Unverified, after it was out of sight. Builds and inventories confirm them again.
+// Doubt marks the confirmed copies on a daemon Unverified, after it was out of sight. Builds and inventories confirm
+// them again.
 func (l *Ledger) Doubt(daemon DaemonID) {
 	for _, h := range l.keys.all() {
 		if i, found := h.find(daemon); found && h.copies[i].State == Confirmed {
@@ -172,15 +177,16 @@ func (l *Ledger) Expire(nowSeconds float64) {
 	}
 }
 
-// WantReplicas sets how many copies of key are worth having; 0 and 1 are the same. While fewer exist, a build of the key that spills to another daemon
-// pays no price for the extra work, because its copy is wanted.
+// WantReplicas sets how many copies of key are worth having; 0 and 1 are the same. While fewer exist, a build of the
+// key that spills to another daemon pays no price for the extra work, because its copy is wanted.
 func (l *Ledger) WantReplicas(key KeyID, replicas int32) {
 	if h := l.keys.get(key); h != nil || replicas > 1 {
 		l.hold(key).replicas = replicas
 	}
 }
 
-// SetRate sets how many builds of key are expected a second; 0 means that it is not known. It is what a copy is worth to later builds.
+// SetRate sets how many builds of key are expected a second; 0 means that it is not known. It is what a copy is worth
+// to later builds.
 func (l *Ledger) SetRate(key KeyID, perSecond float64) {
 	if h := l.keys.get(key); h != nil {
 		h.perSecond = perSecond

@@ -8,12 +8,14 @@ import (
 	"slices"
 )
 
-// The order in which a round serves the queue. Builds past their own MaxWait come first of all, then priorities fall. Within a priority the
-// overdue builds come first, oldest first, and after them queues take turns by their shares, oldest build first.
+// The order in which a round serves the queue. Builds past their own MaxWait come first of all, then priorities fall.
+// Within a priority the overdue builds come first, oldest first, and after them queues take turns by their shares,
+// oldest build first.
 //
-// Going first is all the reservation an overdue build needs. A round runs whenever a slot is freed, so the overdue build is asked before
-// anyone younger whether it wants that slot, and while it waits for a daemon its claim delays that daemon's slots for all who are asked
-// later. Nothing has to be stored or given back, and a restarted scheduler makes the same reservations again.
+// Going first is all the reservation an overdue build needs. A round runs whenever a slot is freed, so the overdue
+// build is asked before anyone younger whether it wants that slot, and while it waits for a daemon its claim delays
+// that daemon's slots for all who are asked later. Nothing has to be stored or given back, and a restarted scheduler
+// makes the same reservations again.
 
 // turn is one request's place in the order.
 type turn struct {
@@ -69,7 +71,8 @@ type lane struct {
 	tag   float64
 }
 
-// serve calls visit for every turn in the order of service, until it returns false. visit tells how many slot-seconds it gave away.
+// serve calls visit for every turn in the order of service, until it returns false. visit tells how many slot-seconds
+// it gave away.
 func serve(order []turn, queue []Request, shares *Shares, visit func(turn) (slotSeconds float64, more bool)) {
 	tags := map[string]float64{} // of queues served in this round
 	now := shares.now

@@ -9,25 +9,27 @@ type Params struct {
 	// RankSeconds is added for each rank away from home, so that equal costs fall towards home.
 	RankSeconds float64 `json:"rankSeconds"`
 
-	// The price of a slot-second as a function of load u = (busy + queued)/slots: Slope*u up to Knee, rising by Steep from Knee to 1,
-	// and Full from 1 on.
+	// The price of a slot-second as a function of load u = (busy + queued)/slots: Slope*u up to Knee, rising by Steep
+	// from Knee to 1, and Full from 1 on.
 	PriceSlope float64 `json:"priceSlope"`
 	PriceKnee  float64 `json:"priceKnee"`
 	PriceSteep float64 `json:"priceSteep"`
 	PriceFull  float64 `json:"priceFull"`
 
-	// Later builds of a key are thought of for HorizonSeconds, UnknownBuilds of them where the key's rate is not known. Crowding scales what a
-	// build is expected to wait for a daemon of some utilisation; see crowd. KeepShare is the part of what each build leaves a second copy behind that is
-	// counted against making one: builds go to the newest copy that is free.
+	// Later builds of a key are thought of for HorizonSeconds, UnknownBuilds of them where the key's rate is not
+	// known. Crowding scales what a build is expected to wait for a daemon of some utilisation; see crowd. KeepShare
+	// is the part of what each build leaves a second copy behind that is counted against making one: builds go to the
+	// newest copy that is free.
 	HorizonSeconds float64 `json:"horizonSeconds"`
 	UnknownBuilds  float64 `json:"unknownBuilds"`
 	Crowding       float64 `json:"crowding"`
 	KeepShare      float64 `json:"keepShare"`
 
-	// Priming takes PrimeFixedSeconds and the bytes at the daemon's pull rate, PullBytesPerSecond where that is unknown; a
-	// build on a primed daemon takes PrimedFactor times as long as a warm one. PullSecondsPerGB is what pulling a GB (1e9 bytes) costs others, and WaitSecondsPerGB what it
-	// costs beside where a daemon that takes builds has a copy, which the build could wait for. Of the bytes of a
-	// copy that is behind, RefreshSpread times the part that it lacks are moved, and never more than all.
+	// Priming takes PrimeFixedSeconds and the bytes at the daemon's pull rate, PullBytesPerSecond where that is
+	// unknown; a build on a primed daemon takes PrimedFactor times as long as a warm one. PullSecondsPerGB is what
+	// pulling a GB (1e9 bytes) costs others, and WaitSecondsPerGB what it costs beside where a daemon that takes
+	// builds has a copy, which the build could wait for. Of the bytes of a copy that is behind, RefreshSpread times
+	// the part that it lacks are moved, and never more than all.
 	PrimeFixedSeconds  float64 `json:"primeFixedSeconds"`
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond"`
 	PrimedFactor       float64 `json:"primedFactor"`
@@ -35,8 +37,8 @@ type Params struct {
 	WaitSecondsPerGB   float64 `json:"waitSecondsPerGB"`
 	RefreshSpread      float64 `json:"refreshSpread"`
 
-	// JoinLoses is what a build loses that runs beside the one that makes its copy, as a part of what that one still takes: 1 if it finds the copy
-	// only when that ends, 0 if they share all work.
+	// JoinLoses is what a build loses that runs beside the one that makes its copy, as a part of what that one still
+	// takes: 1 if it finds the copy only when that ends, 0 if they share all work.
 	JoinLoses float64 `json:"joinLoses"`
 
 	// StalePerVersion is the part of the gain that a copy loses for each build of its key that it has not seen, and
@@ -44,9 +46,9 @@ type Params struct {
 	StalePerVersion float64 `json:"stalePerVersion"`
 	UnverifiedFresh float64 `json:"unverifiedFresh"`
 
-	// A build is overdue at an age of OverdueFactor times its warm length, and not before OverdueSeconds. Overdue builds come
-	// first. From a load of StayLoad on they never run cold while a daemon that holds their caches takes builds: see
-	// docs/scheduling.md for why old builds must not simply run anywhere.
+	// A build is overdue at an age of OverdueFactor times its warm length, and not before OverdueSeconds. Overdue
+	// builds come first. From a load of StayLoad on they never run cold while a daemon that holds their caches takes
+	// builds: see docs/scheduling.md for why old builds must not simply run anywhere.
 	OverdueFactor  float64 `json:"overdueFactor"`
 	OverdueSeconds float64 `json:"overdueSeconds"`
 	StayLoad       float64 `json:"stayLoad"`
@@ -58,7 +60,8 @@ type Params struct {
 	OverdueShare     float64 `json:"overdueShare"`
 }
 
-// DefaultParams are the values the simulator found good on generated loads and the recorded trace alike (docs/scheduling.md).
+// DefaultParams are the values the simulator found good on generated loads and the recorded trace alike
+// (docs/scheduling.md).
 func DefaultParams() Params {
 	return Params{
 		RankSeconds: 0.001, // far below any real difference: only breaks ties
@@ -72,7 +75,8 @@ func DefaultParams() Params {
 		PrimedFactor:       1.1, // what an imported cache misses of a real one
 		PullSecondsPerGB:   2,   // two fifths of what it takes: saves a tenth of the bytes and costs hardly any time
 
-		RefreshSpread: 2.7, // measured (make bench-cache): a snapshot after 1% of the files changed has 2.7% of the bytes
+		// measured (make bench-cache): a snapshot after 1% of the files changed has 2.7% of the bytes
+		RefreshSpread: 2.7,
 
 		JoinLoses: 1, // careful: BuildKit shares the steps under way, but builds differ
 
@@ -84,7 +88,9 @@ func DefaultParams() Params {
 		PriorColdSeconds: 183, // exp(5.21), the median of recorded builds
 		PriorColdRatio:   4,   // middle of the published 2x to 40x, on the careful side
 		UnknownSeconds:   177, // median of recorded builds
-		OverdueShare:     0.4, // of the time it has run: more than lengths vary by, because a bet on a slot that stays taken costs more than a copy
+		// of the time it has run: more than lengths vary by, because a bet on a slot that stays taken costs more than
+		// a copy
+		OverdueShare: 0.4,
 	}
 }
 
@@ -113,8 +119,8 @@ func (p *Params) Validate() error {
 	return nil
 }
 
-// price is what one more slot-second costs others, in seconds, at load u. Below the knee somebody is rarely delayed; above it
-// nearly always, and past 1 the only way out is to do less work, which means to stay warm.
+// price is what one more slot-second costs others, in seconds, at load u. Below the knee somebody is rarely delayed;
+// above it nearly always, and past 1 the only way out is to do less work, which means to stay warm.
 func (p *Params) price(u float64) float64 {
 	switch {
 	case u >= 1:

@@ -2,8 +2,9 @@
 
 package scheduler
 
-// Place picks the daemon for r out of v, or says that waiting for one is cheaper than any that is free now. If no daemon can start r now, it
-// returns the decision with its forecast and a *NoFitError that says why. It changes nothing and, without an error, allocates nothing.
+// Place picks the daemon for r out of v, or says that waiting for one is cheaper than any that is free now. If no
+// daemon can start r now, it returns the decision with its forecast and a *NoFitError that says why. It changes
+// nothing and, without an error, allocates nothing.
 func Place(v *View, r *Request, p *Params) (d Decision, err error) {
 	place(v, r, p, &d)
 	if d.Action == NoFit {
@@ -80,7 +81,8 @@ func (c *choice) offer() {
 	}
 }
 
-// place is Place into a decision of the caller's, which must be zero, without the error value and the count of refusals.
+// place is Place into a decision of the caller's, which must be zero, without the error value and the count of
+// refusals.
 func place(v *View, r *Request, p *Params, out *Decision) {
 	key := r.primary()
 	if v.Candidates != nil {
@@ -173,8 +175,8 @@ func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uin
 	return seen
 }
 
-// locate is the position of a daemon, or -1 if it is not in the fleet, and its rank in head, or 0. Copies are mostly where the head of the order says, so that
-// is where it looks first.
+// locate is the position of a daemon, or -1 if it is not in the fleet, and its rank in head, or 0. Copies are mostly
+// where the head of the order says, so that is where it looks first.
 func (v *View) locate(id DaemonID, head *ranks) (at, rank int32) {
 	for i := range min(head.n, weighedRanks) {
 		if at = head.at[i]; v.ids[at] == id {
@@ -213,8 +215,8 @@ func (w *weighing) beyond(at, rank int32, c *choice) {
 	}
 }
 
-// consider offers the daemon at position at if it may take the request now or later, and says whether it may. first is the primary key's copy there, or
-// nil.
+// consider offers the daemon at position at if it may take the request now or later, and says whether it may. first
+// is the primary key's copy there, or nil.
 func (w *weighing) consider(at, rank int32, first *Copy, c *choice) bool {
 	if !w.fits(&w.v.Daemons[at]) {
 		return false

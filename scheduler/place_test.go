@@ -15,7 +15,8 @@ func request(uid, key string) Request {
 	return Request{UID: uid, Keys: []KeyUse{{ID: KeyOf("ns", key)}}, WarmSeconds: 20, ColdSeconds: 100}
 }
 
-// TestWaitSecondsPerGB has a build's only copy on a daemon that is busy for 20 s more, and a snapshot of a GB, which takes 10 s to bring in elsewhere.
+// TestWaitSecondsPerGB has a build's only copy on a daemon that is busy for 20 s more, and a snapshot of a GB, which
+// takes 10 s to bring in elsewhere.
 func TestWaitSecondsPerGB(t *testing.T) {
 	r := request("b", "app")
 	r.Keys[0].SnapshotBytes, r.Keys[0].SnapshotFresh = 1e9, 1
@@ -115,7 +116,8 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestBytesHaveAPrice offers a build a copy that is a tenth behind and a snapshot that takes hardly less time to bring in.
+// TestBytesHaveAPrice offers a build a copy that is a tenth behind and a snapshot that takes hardly less time to
+// bring in.
 func TestBytesHaveAPrice(t *testing.T) {
 	for name, c := range map[string]struct {
 		secondsPerGB float64
@@ -134,7 +136,8 @@ func TestBytesHaveAPrice(t *testing.T) {
 			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: 1, Version: 10})
 			v.Ledger.Restore(r.Keys[0].ID, Copy{Daemon: v.Daemons[0].ID, Version: 5})
 			p := DefaultParams()
-			p.PriceSlope, p.PullSecondsPerGB, p.PrimedFactor = 0, c.secondsPerGB, 1.025 // 5 s, 5 s of pulling and 0.5 s, instead of 12 s
+			// 5 s, 5 s of pulling and 0.5 s, instead of 12 s
+			p.PriceSlope, p.PullSecondsPerGB, p.PrimedFactor = 0, c.secondsPerGB, 1.025
 			p.RefreshSpread = 1
 			got, err := Place(v, &r, &p)
 			if err != nil || got.Chosen.Mode != c.want || math.Abs(got.Chosen.Cost.PriceSeconds-c.price) > 1e-9 {

@@ -20,8 +20,8 @@ type Demand struct {
 // Budget bounds a plan.
 type Budget struct {
 	Bytes int64 // in one plan
-	// MinPerSecond is how often a key must be built to be copied ahead of need: a build primes what it finds missing anyway, and a copy that no build
-	// comes for is moved for nothing.
+	// MinPerSecond is how often a key must be built to be copied ahead of need: a build primes what it finds missing
+	// anyway, and a copy that no build comes for is moved for nothing.
 	MinPerSecond float64
 	// CoolDownSeconds is how long a copy that was used or primed is left alone, however stale it is.
 	CoolDownSeconds float64
@@ -37,11 +37,12 @@ type PrimePlan struct {
 	SavesPerGB float64
 }
 
-// Rebalance plans background copies after the membership of a fleet changed from old to now: each key that is in demand should have a copy on the
-// first daemons of its order that take builds, as many as it has wanted replicas, and those of them that are new to this role are to be primed. The
-// plan is empty when nothing changed. It is sorted by what it saves per byte and keeps within the budget; to spread a large move over
-// time, begin each planned copy in the ledger and call again with the same old view until the plan comes back empty. A daemon that comes and
-// goes finds its copies in the ledger, so flapping primes each key at most once in each direction.
+// Rebalance plans background copies after the membership of a fleet changed from old to now: each key that is in
+// demand should have a copy on the first daemons of its order that take builds, as many as it has wanted replicas,
+// and those of them that are new to this role are to be primed. The plan is empty when nothing changed. It is sorted
+// by what it saves per byte and keeps within the budget; to spread a large move over time, begin each planned copy in
+// the ledger and call again with the same old view until the plan comes back empty. A daemon that comes and goes
+// finds its copies in the ledger, so flapping primes each key at most once in each direction.
 func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan {
 	var wanted []PrimePlan
 	for i := range demand {
@@ -61,7 +62,8 @@ func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan
 	return plan
 }
 
-// leastUsed is what a fleet is taken to be used at least: a moment without builds says little of the next hour, and must not make all copies alike.
+// leastUsed is what a fleet is taken to be used at least: a moment without builds says little of the next hour, and
+// must not make all copies alike.
 const leastUsed = 0.01
 
 // appendPlans adds the copies that one key is worth.
@@ -76,7 +78,8 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 		replicas = max(1, int(h.replicas))
 	}
 	before := old.takers(d, replicas)
-	used := min(max(now.Load(), leastUsed), 1) // how likely it is that the daemons that hold the key have no slot for it
+	// how likely it is that the daemons that hold the key have no slot for it
+	used := min(max(now.Load(), leastUsed), 1)
 	if !now.reachable(d.Key) {
 		used = 1
 	}

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Record is one round with all it was decided from, fit to be saved and decided again. Only what its queue can see is in it: copies of the queue's keys,
-// shares of its queues.
+// Record is one round with all it was decided from, fit to be saved and decided again. Only what its queue can see is
+// in it: copies of the queue's keys, shares of its queues.
 type Record struct {
 	NowSeconds float64    `json:"nowSeconds"`
 	Params     Params     `json:"params"`
@@ -103,7 +103,8 @@ func (r *Record) Write(out io.Writer) error {
 	return nil
 }
 
-// Replay decides the record's round again. The result equals Decisions when the record was made by the same version of this package.
+// Replay decides the record's round again. The result equals Decisions when the record was made by the same version
+// of this package.
 func (r *Record) Replay() ([]Decision, error) {
 	l := NewLedger()
 	for _, k := range r.Keys {

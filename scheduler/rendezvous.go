@@ -8,20 +8,22 @@ import (
 	"slices"
 )
 
-// maxRanks is how many rendezvous ranks of a key are remembered: enough for every replica set and a few daemons that are away.
+// maxRanks is how many rendezvous ranks of a key are remembered: enough for every replica set and a few daemons that
+// are away.
 const maxRanks = 8
 
-// weighedRanks is how many of them a placement weighs. Beyond these only a free slot counts, and the whole fleet is searched in the same order; four
-// instead of eight change no decision on a fleet of like daemons and halve the time of a placement without remembered candidates.
+// weighedRanks is how many of them a placement weighs. Beyond these only a free slot counts, and the whole fleet is
+// searched in the same order; four instead of eight change no decision on a fleet of like daemons and halve the time
+// of a placement without remembered candidates.
 const weighedRanks = 4
 
 // unitWeight is the weight of an ordinary daemon, so that weights read as thousandths.
 const unitWeight = 1000
 
 // ranking orders daemons for a key by weighted rendezvous hashing: daemon d of weight w scores -w/ln(u), u the pair's
-// affinity scaled to (0,1), and the highest score is the key's home. Removing a daemon moves only its own keys, and a key
-// goes to the next daemon of its order. Within one weight the order of scores is the order of affinities, so a scan
-// compares integers and takes logarithms only for the few best of each weight: exact, and several times faster.
+// affinity scaled to (0,1), and the highest score is the key's home. Removing a daemon moves only its own keys, and a
+// key goes to the next daemon of its order. Within one weight the order of scores is the order of affinities, so a
+// scan compares integers and takes logarithms only for the few best of each weight: exact, and several times faster.
 type ranking struct {
 	classes []weightClass // by falling weight
 }
@@ -104,8 +106,9 @@ func (r *ranking) top(key KeyID, k int, out *ranks) {
 	out.settle()
 }
 
-// top is ranking.top within one weight, where integers suffice: affinity is a bijection of the identity, so no two are equal for one key. The few
-// best are kept in two small arrays, because this loop is most of what a placement costs in a large fleet.
+// top is ranking.top within one weight, where integers suffice: affinity is a bijection of the identity, so no two
+// are equal for one key. The few best are kept in two small arrays, because this loop is most of what a placement
+// costs in a large fleet.
 func (c *weightClass) top(key KeyID, k int, out *ranks) {
 	var best [maxRanks]uint64
 	var place [maxRanks]int32
@@ -159,8 +162,8 @@ func score(affinity uint64, weight uint32) float64 {
 	return -float64(weight) / math.Log(u)
 }
 
-// Ranks returns the positions in v.Daemons of the k daemons that come first for key, home first, whatever their phase. k is
-// capped at 8 and at the number of daemons.
+// Ranks returns the positions in v.Daemons of the k daemons that come first for key, home first, whatever their
+// phase. k is capped at 8 and at the number of daemons.
 func Ranks(v *View, key KeyID, k int) []int {
 	var r ranks
 	v.ranking.top(key, min(max(k, 1), maxRanks), &r)

@@ -37,7 +37,8 @@ func rankNames(v *View, key KeyID, k int) []string {
 	return names
 }
 
-// TestGoldenVectors holds the hash still. A change of these numbers moves every key of every fleet to another daemon: never adapt them.
+// TestGoldenVectors holds the hash still. A change of these numbers moves every key of every fleet to another daemon:
+// never adapt them.
 func TestGoldenVectors(t *testing.T) {
 	ids := []uint64{uint64(KeyOf("", "")), uint64(KeyOf("team-a", "app")), uint64(KeyOf("team-a", "app/mount:go")), uint64(DaemonOf("team-a/builds", 0)),
 		uint64(DaemonOf("team-a/builds", 1)), uint64(EpochOf("pvc-1")), affinity(KeyOf("team-a", "app"), DaemonOf("team-a/builds", 0))}

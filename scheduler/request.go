@@ -2,7 +2,8 @@
 
 package scheduler
 
-// Sharing says what two builds do that use one key on one daemon at the same time. The modes are those of BuildKit's cache mounts.
+// Sharing says what two builds do that use one key on one daemon at the same time. The modes are those of BuildKit's
+// cache mounts.
 type Sharing uint8
 
 // The sharing modes.
@@ -30,14 +31,14 @@ func (s *Sharing) UnmarshalText(text []byte) error {
 // KeyUse is one cache that a build would profit from.
 type KeyUse struct {
 	ID KeyID `json:"id,string"`
-	// Gain is this key's part in the difference between a cold and a warm build, relative to the other keys of the request;
-	// when all are 0 they count alike.
+	// Gain is this key's part in the difference between a cold and a warm build, relative to the other keys of the
+	// request; when all are 0 they count alike.
 	Gain    float64 `json:"gain,omitempty"`
 	Sharing Sharing `json:"sharing,omitempty"`
 	// Bytes is the size of a copy, 0 if unknown. It is what a new copy takes from the volume.
 	Bytes int64 `json:"bytes,omitempty"`
-	// SnapshotBytes is what must be pulled to prime a daemon with the key's snapshot or registry cache; 0 means there is none.
-	// SnapshotFresh in 0..1 is the part of Gain that it restores.
+	// SnapshotBytes is what must be pulled to prime a daemon with the key's snapshot or registry cache; 0 means there
+	// is none. SnapshotFresh in 0..1 is the part of Gain that it restores.
 	SnapshotBytes int64   `json:"snapshotBytes,omitempty"`
 	SnapshotFresh float64 `json:"snapshotFresh,omitempty"`
 }
@@ -49,9 +50,11 @@ type Request struct {
 	Queue    string `json:"queue,omitempty"`
 	Priority int32  `json:"priority,omitempty"`
 	Platform string `json:"platform,omitempty"` // for example "linux/arm64"; empty: any
-	// Keys are the caches it uses, the one that decides its home first. Empty means it has no caches: any daemon is as good.
+	// Keys are the caches it uses, the one that decides its home first. Empty means it has no caches: any daemon is
+	// as good.
 	Keys []KeyUse `json:"keys,omitempty"`
-	// WarmSeconds and ColdSeconds are how long it takes with all caches fresh and with none; 0 means Params' priors. See Estimates.
+	// WarmSeconds and ColdSeconds are how long it takes with all caches fresh and with none; 0 means Params' priors.
+	// See Estimates.
 	WarmSeconds float64 `json:"warmSeconds,omitempty"`
 	ColdSeconds float64 `json:"coldSeconds,omitempty"`
 	AgeSeconds  float64 `json:"ageSeconds,omitempty"` // since it was first queued, attempts included

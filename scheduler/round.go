@@ -4,9 +4,10 @@ package scheduler
 
 import "slices"
 
-// Round decides the whole queue against one view, in the order of priority, overdue age and shares, each decision assuming the ones before
-// it. Decision i answers queue[i]. It leaves v and its ledger as they are, except for v.Queued, which becomes len(queue): the caller
-// binds what is to Run and tells the view. Equal inputs give equal decisions whatever the order of queue and of daemons.
+// Round decides the whole queue against one view, in the order of priority, overdue age and shares, each decision
+// assuming the ones before it. Decision i answers queue[i]. It leaves v and its ledger as they are, except for
+// v.Queued, which becomes len(queue): the caller binds what is to Run and tells the view. Equal inputs give equal
+// decisions whatever the order of queue and of daemons.
 func Round(v *View, queue []Request, p *Params) []Decision {
 	out := make([]Decision, len(queue))
 	none := refusalCounts{}
@@ -23,8 +24,8 @@ func Round(v *View, queue []Request, p *Params) []Decision {
 	return out
 }
 
-// Starts is Round for callers that only want to know what to start now: the Run decisions of Round, in the order of service. It stops as soon as
-// the fleet is full, which makes it cheap for long queues.
+// Starts is Round for callers that only want to know what to start now: the Run decisions of Round, in the order of
+// service. It stops as soon as the fleet is full, which makes it cheap for long queues.
 func Starts(v *View, queue []Request, p *Params) []Decision {
 	v.Queued = len(queue)
 	v.Recount()
@@ -83,8 +84,8 @@ func (c *refusalCounts) of(v *View, r *Request) Refusals {
 	return c.counts
 }
 
-// assume makes v as it will be once d is carried out, and returns the slot-seconds that d gives to the request. Busy lists are replaced, never
-// written, because the view they came from shares them.
+// assume makes v as it will be once d is carried out, and returns the slot-seconds that d gives to the request. Busy
+// lists are replaced, never written, because the view they came from shares them.
 func (v *View) assume(r *Request, d *Decision) (slotSeconds float64) {
 	o := &d.Chosen
 	if !o.Exists() {
@@ -108,7 +109,8 @@ func (v *View) assume(r *Request, d *Decision) (slotSeconds float64) {
 	return seconds
 }
 
-// claim keeps the slot of d that is free first for a request that waits for it: whoever is asked later sees it taken until that request is done.
+// claim keeps the slot of d that is free first for a request that waits for it: whoever is asked later sees it taken
+// until that request is done.
 func (d *Daemon) claim(startsAtSeconds, seconds float64) {
 	if d.free() > 0 || len(d.Busy) == 0 {
 		return // it waits for a lock, or lengths are unknown

@@ -13,8 +13,9 @@ import (
 	"testing"
 )
 
-// A scenario is a text file under testdata/scenarios: steps split by lines of three dashes, each step a list of facts and of wanted decisions. Facts stay
-// from step to step, and a build that is decided to run does run, until an "end" line. Lines, with times in seconds:
+// A scenario is a text file under testdata/scenarios: steps split by lines of three dashes, each step a list of facts
+// and of wanted decisions. Facts stay from step to step, and a build that is decided to run does run, until an "end"
+// line. Lines, with times in seconds:
 //
 //	# a comment
 //	at 60                                              the time is now 60

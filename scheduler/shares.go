@@ -2,9 +2,10 @@
 
 package scheduler
 
-// Shares divides slot-seconds fairly over queues by start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): every queue has a tag, the
-// slot-seconds it was given over its weight; the backlogged queue with the smallest tag is served next. A queue that was idle starts at
-// the tag being served, so it can neither save up turns nor be made to pay for having been alone.
+// Shares divides slot-seconds fairly over queues by start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): every
+// queue has a tag, the slot-seconds it was given over its weight; the backlogged queue with the smallest tag is
+// served next. A queue that was idle starts at the tag being served, so it can neither save up turns nor be made to
+// pay for having been alone.
 type Shares struct {
 	now    float64 // tag of the build started last
 	tag    map[string]float64

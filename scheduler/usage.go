@@ -4,7 +4,8 @@ package scheduler
 
 import "math"
 
-// Usage remembers what part of each daemon's slots was taken lately, with a half-life of an hour, for Daemon.Utilisation.
+// Usage remembers what part of each daemon's slots was taken lately, with a half-life of an hour, for
+// Daemon.Utilisation.
 type Usage struct {
 	of   map[DaemonID]*usage
 	last float64 // instant of the last note
@@ -23,8 +24,9 @@ const usageHalfLifeSeconds = 3600
 // NewUsage has seen nothing.
 func NewUsage() *Usage { return &Usage{of: map[DaemonID]*usage{}} }
 
-// Note takes in v, which is as it has been since the last note, and sets the Utilisation of its daemons. Call it before each round. A daemon
-// that takes no builds keeps what it had, so that it is not thought idle when it comes back.
+// Note takes in v, which is as it has been since the last note, and sets the Utilisation of its daemons. Call it
+// before each round. A daemon that takes no builds keeps what it had, so that it is not thought idle when it comes
+// back.
 func (u *Usage) Note(v *View) {
 	keep := math.Exp2(-max(v.NowSeconds-u.last, 0) / usageHalfLifeSeconds)
 	u.last = v.NowSeconds

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// View is a fleet at one instant and what is believed of its caches. Change Daemons' fields freely between calls, then Recount; membership
-// changes need a new View.
+// View is a fleet at one instant and what is believed of its caches. Change Daemons' fields freely between calls,
+// then Recount; membership changes need a new View.
 type View struct {
 	// Daemons is sorted by identity; positions stay valid for the life of the View.
 	Daemons []Daemon
@@ -36,8 +36,8 @@ type View struct {
 	open    int64   // builds that could start now
 }
 
-// NewView orders a copy of daemons and puts a ledger beside them; nil is a ledger that knows nothing. It refuses two daemons of one
-// identity or name, and negative numbers of slots and builds.
+// NewView orders a copy of daemons and puts a ledger beside them; nil is a ledger that knows nothing. It refuses two
+// daemons of one identity or name, and negative numbers of slots and builds.
 func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error) {
 	if ledger == nil {
 		ledger = NewLedger()
@@ -89,7 +89,8 @@ func (v *View) Position(id DaemonID) (int, bool) {
 	return int(at), found
 }
 
-// position is Position for one who looks often: identities are hashes, so that their first bits nearly tell where they are.
+// position is Position for one who looks often: identities are hashes, so that their first bits nearly tell where
+// they are.
 func (v *View) position(id DaemonID) (int32, bool) {
 	if len(v.ids) == 0 {
 		return 0, false
@@ -102,7 +103,8 @@ func (v *View) position(id DaemonID) (int32, bool) {
 	return 0, false
 }
 
-// index prepares position: starts has an entry for each value of the first bits, of which there are twice as many as daemons or more.
+// index prepares position: starts has an entry for each value of the first bits, of which there are twice as many as
+// daemons or more.
 func (v *View) index() {
 	n := bits.Len(uint(2 * len(v.ids)))
 	v.shift = uint(64 - n)
@@ -122,10 +124,11 @@ func (v *View) must(id DaemonID) int32 {
 	return at
 }
 
-// Load is the demand for slots over their number: those that are taken, and the builds that are queued as far as they are queued for want of a
-// slot. While many slots are free, builds wait for one warm daemon by choice and take nothing from others; counting them would raise the
-// price for everybody and keep a hot key from getting its second copy, which makes it wait more. So the queue counts by the eighth power
-// of the share that is taken: by 0.02 at 60%, by 0.43 at 90%. A fleet without slots is fully loaded.
+// Load is the demand for slots over their number: those that are taken, and the builds that are queued as far as they
+// are queued for want of a slot. While many slots are free, builds wait for one warm daemon by choice and take
+// nothing from others; counting them would raise the price for everybody and keep a hot key from getting its second
+// copy, which makes it wait more. So the queue counts by the eighth power of the share that is taken: by 0.02 at 60%,
+// by 0.43 at 90%. A fleet without slots is fully loaded.
 func (v *View) Load() float64 {
 	if v.slots == 0 {
 		return 1

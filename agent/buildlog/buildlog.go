@@ -29,7 +29,8 @@ func Name(namespace, build, run string, attempt int32) string {
 	return fmt.Sprintf("%s-%s-%s-%d.log", namespace, build, run, attempt)
 }
 
-// File is an open log. It is safe for concurrent use; a write never fails the writer, since a build must not fail for its log.
+// File is an open log. It is safe for concurrent use; a write never fails the writer, since a build must not fail for
+// its log.
 type File struct {
 	mu   sync.Mutex
 	f    *os.File

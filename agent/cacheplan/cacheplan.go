@@ -20,8 +20,9 @@ type Plan struct {
 	Export string
 }
 
-// IsFresh says whether a daemon holds nothing for a key. It does when it has built the key since its volume was last reset (known) and still
-// holds every cache mount that the key's last build had: one that was evicted makes the daemon fresh. held is all that the daemon holds, by id.
+// IsFresh says whether a daemon holds nothing for a key. It does when it has built the key since its volume was last
+// reset (known) and still holds every cache mount that the key's last build had: one that was evicted makes the
+// daemon fresh. held is all that the daemon holds, by id.
 func IsFresh(known bool, mounts []string, held map[string]int64) bool {
 	return !known || slices.ContainsFunc(mounts, func(id string) bool {
 		_, found := held[id]
@@ -29,7 +30,8 @@ func IsFresh(known bool, mounts []string, held map[string]int64) bool {
 	})
 }
 
-// Decide plans for a cache key of a namespace. registry is nil when the BuildCache has no registry cache; fresh is what IsFresh says, or the placement.
+// Decide plans for a cache key of a namespace. registry is nil when the BuildCache has no registry cache; fresh is
+// what IsFresh says, or the placement.
 func Decide(registry *v1alpha1.RegistryCacheSpec, fresh bool, key, namespace string) Plan {
 	plan := Plan{Fresh: fresh}
 	if registry == nil {

@@ -23,8 +23,9 @@ import (
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
-// Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error it says how far the build
-// came. Errors are *CompileError, *DisconnectedError, *SourceError, *CredentialError, *PushError, those of package solve, or the connection's.
+// Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error
+// it says how far the build came. Errors are *CompileError, *DisconnectedError, *SourceError, *CredentialError,
+// *PushError, those of package solve, or the connection's.
 func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	out := &Outcome{ImportErrors: map[string]string{}}
 	attach, creds, err := attachables(job)
@@ -62,7 +63,8 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	return out, err
 }
 
-// compile takes the job's program to a request. What it has to look up it looks up through the daemon, in a job of its own.
+// compile takes the job's program to a request. What it has to look up it looks up through the daemon, in a job of
+// its own.
 func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attachable, creds *credentials) (_ *hlb.Request, err error) {
 	gw := d.newLazyJob(ctx, attach, job.Progress)
 	defer func() {

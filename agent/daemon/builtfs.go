@@ -12,8 +12,8 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 )
 
-// builtFiles is a filesystem that the daemon has built, such as a git checkout. It serves single files, not listings. It lives as long as the
-// gateway job that its reference comes from, and so does its context.
+// builtFiles is a filesystem that the daemon has built, such as a git checkout. It serves single files, not listings.
+// It lives as long as the gateway job that its reference comes from, and so does its context.
 type builtFiles struct {
 	ctx context.Context // fs.FS has no way to pass one
 	ref gateway.Reference

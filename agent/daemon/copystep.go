@@ -35,8 +35,9 @@ var ErrNotReached = errors.New("the mount was not free in time")
 // errNoStep says that the step ended before it reached the agent.
 var errNoStep = errors.New("the step that copies the mount has not reached the agent")
 
-// copyMount runs the half of a copy that is a build step, and talk as the other half. The two talk over loopback, which the step shares with its daemon
-// and the daemon with the agent: what the step has to say through buildkitd passes at a tenth of the speed.
+// copyMount runs the half of a copy that is a build step, and talk as the other half. The two talk over loopback,
+// which the step shares with its daemon and the daemon with the agent: what the step has to say through buildkitd
+// passes at a tenth of the speed.
 func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mode, flags []string, talk func(context.Context, *mountcopy.Peer) error) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -68,8 +69,9 @@ func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mod
 		cancel() // it waits for the mount, or for its turn
 	}
 	if reached && talkErr == nil && mode == mountcopy.ModePrime && c.Sharing != "private" {
-		// The mount is whole and the step about to end, which takes BuildKit a while: it has the disk take all that was written. A build can use a
-		// shared mount at once, and waits for a locked one by itself. Of a private one in use it would get another, an empty one.
+		// The mount is whole and the step about to end, which takes BuildKit a while: it has the disk take all that
+		// was written. A build can use a shared mount at once, and waits for a locked one by itself. Of a private one
+		// in use it would get another, an empty one.
 		return nil
 	}
 	select {
@@ -87,7 +89,8 @@ func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mod
 	return explain(talkErr, err)
 }
 
-// converse waits for the step and talks to it. It ends with ended before the step has come, and with ctx after it; reached says whether it came.
+// converse waits for the step and talks to it. It ends with ended before the step has come, and with ctx after it;
+// reached says whether it came.
 func converse(ctx, ended context.Context, l net.Listener, token string, talk func(context.Context, *mountcopy.Peer) error) (reached bool, err error) {
 	defer context.AfterFunc(ended, func() { l.Close() })()
 	for {
@@ -108,8 +111,8 @@ func converse(ctx, ended context.Context, l net.Listener, token string, talk fun
 	}
 }
 
-// step runs the program, and nothing else, on a filesystem that holds nothing else. The token makes it run every time: to ignore the cache instead would
-// wipe the mount.
+// step runs the program, and nothing else, on a filesystem that holds nothing else. The token makes it run every
+// time: to ignore the cache instead would wipe the mount.
 func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.State {
 	mount := []llb.MountOption{llb.AsPersistentCacheDir(c.ID, sharingModes[c.Sharing])}
 	if mode != mountcopy.ModePrime {
@@ -118,7 +121,8 @@ func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.S
 	root := llb.Scratch().File(llb.Mkfile(programPath, 0o755, c.Program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),
 		llb.WithCustomName("[copier] put the program in place"))
 	return root.Run(llb.AddMount(atMount, llb.Scratch(), mount...), llb.Args(argv), llb.AddEnv("MOUNTCOPY_TOKEN", token), llb.ReadonlyRootFS(),
-		llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, c.ID))).AddMount(atResult, llb.Scratch()) // a solve needs a result
+		// a solve needs a result
+		llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, c.ID))).AddMount(atResult, llb.Scratch())
 }
 
 // sharingModes are those of BuildKit; it takes the zero one for shared.

@@ -14,7 +14,8 @@ type Daemon struct {
 	client *client.Client
 }
 
-// Dial prepares a connection to addr, such as unix:///run/buildkit/buildkitd.sock; it is made when first used, and again when it was lost.
+// Dial prepares a connection to addr, such as unix:///run/buildkit/buildkitd.sock; it is made when first used, and
+// again when it was lost.
 func Dial(ctx context.Context, addr string) (*Daemon, error) {
 	c, err := client.New(ctx, addr)
 	if err != nil {

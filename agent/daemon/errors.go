@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// isConnectionLost says whether err is the end of the connection to buildkitd rather than an answer of it. An answer about a step of the program
-// carries the step, even where the step itself talked to something that was unavailable.
+// isConnectionLost says whether err is the end of the connection to buildkitd rather than an answer of it. An answer
+// about a step of the program carries the step, even where the step itself talked to something that was unavailable.
 func isConnectionLost(err error) bool {
 	var step *errdefs.VertexError
 	if err == nil || errors.As(err, &step) {
@@ -21,8 +21,8 @@ func isConnectionLost(err error) bool {
 	return grpcerrors.Code(err) == codes.Unavailable || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// IsLost says whether err means that the daemon is gone or going, so that the build may succeed elsewhere. It must not be asked about a build
-// that the agent itself has cancelled.
+// IsLost says whether err means that the daemon is gone or going, so that the build may succeed elsewhere. It must
+// not be asked about a build that the agent itself has cancelled.
 func IsLost(err error) bool {
 	var disconnected *DisconnectedError
 	if errors.As(err, &disconnected) {

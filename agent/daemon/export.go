@@ -14,17 +14,18 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 )
 
-// writtenManifest is under what BuildKit describes the cache manifest that it wrote: ExporterResponseManifestDesc of its cache/remotecache, which would
-// bring the whole daemon into the agent.
+// writtenManifest is under what BuildKit describes the cache manifest that it wrote: ExporterResponseManifestDesc of
+// its cache/remotecache, which would bring the whole daemon into the agent.
 const writtenManifest = "cache.manifest"
 
-// ErrNothingToExport says that the build has no step that a registry cache could hold. BuildKit exports no step without inputs, such as a mkfile on
-// scratch, and leaves out a manifest without layers.
+// ErrNothingToExport says that the build has no step that a registry cache could hold. BuildKit exports no step
+// without inputs, such as a mkfile on scratch, and leaves out a manifest without layers.
 var ErrNothingToExport = errors.New("no step of the build has a result that a registry cache holds")
 
-// ExportCache writes the registry cache of a job that Build has just done to job.Plan.Export. Its steps are in the daemon's cache, so that only the
-// export itself takes time; those that Build has imported are imported again, or they would be run now. All targets go into one manifest. It returns
-// ErrNothingToExport when there is none to be written.
+// ExportCache writes the registry cache of a job that Build has just done to job.Plan.Export. Its steps are in the
+// daemon's cache, so that only the export itself takes time; those that Build has imported are imported again, or
+// they would be run now. All targets go into one manifest. It returns ErrNothingToExport when there is none to be
+// written.
 func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error {
 	if out.request == nil {
 		return errors.New("there is no build to export the cache of")
@@ -65,8 +66,9 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 	return nil
 }
 
-// solveTargets solves the filesystems of all targets again with the same imports, as parts of one result. BuildKit takes several parts for platforms of one image, and
-// wants to be told which; without an image among the exports, the names mean nothing.
+// solveTargets solves the filesystems of all targets again with the same imports, as parts of one result. BuildKit
+// takes several parts for platforms of one image, and wants to be told which; without an image among the exports, the
+// names mean nothing.
 func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client, imports []string) (*gateway.Result, error) {
 	res := gateway.NewResult()
 	var parts exptypes.Platforms

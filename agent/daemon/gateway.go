@@ -14,8 +14,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// lazyJob is a job on the daemon in which the compiler looks things up: image configs, git trees, modules. It is opened by the first look-up, so
-// that a program without any costs no round trip. It is internal, so that buildkitd writes no history of it. It is safe for concurrent use.
+// lazyJob is a job on the daemon in which the compiler looks things up: image configs, git trees, modules. It is
+// opened by the first look-up, so that a program without any costs no round trip. It is internal, so that buildkitd
+// writes no history of it. It is safe for concurrent use.
 type lazyJob struct {
 	ctx    context.Context
 	client *client.Client
@@ -82,7 +83,8 @@ func (j *lazyJob) run() {
 	j.err = err
 }
 
-// close ends the job, whether it was opened or not, and returns the error that it ended with on its own, such as a lost connection.
+// close ends the job, whether it was opened or not, and returns the error that it ended with on its own, such as a
+// lost connection.
 func (j *lazyJob) close() error {
 	j.closeOnce.Do(func() { close(j.finish) })
 	j.once.Do(func() { close(j.done) }) // it was never opened and never will be

@@ -19,8 +19,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildkittest"
 	"github.com/openllb/hlb-operator/internal/gcrules"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 // roomy is a world in which nothing needs to be pruned.
@@ -175,9 +175,10 @@ func backstop(sizeBytes int64) string {
 	return text
 }
 
-// The case that this project is about: a mount idle over a weekend, on a daemon that was busy with other things. Both daemons hold the same and
-// come to life with the same pressure: more than the 512 MB above which stock settings act. Ours believes its volume to be full, and its budget
-// for layers is spent, so that all of its garbage collection acts, too.
+// The case that this project is about: a mount idle over a weekend, on a daemon that was busy with other things. Both
+// daemons hold the same and come to life with the same pressure: more than the 512 MB above which stock settings act.
+// Ours believes its volume to be full, and its budget for layers is spent, so that all of its garbage collection
+// acts, too.
 func TestIdleMountsStayWhereStockSettingsLoseThem(t *testing.T) {
 	registry := buildkittest.StartRegistry(t)
 	image := registry.Busybox()

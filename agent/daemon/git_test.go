@@ -10,7 +10,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 func TestGitSource(t *testing.T) {
@@ -54,8 +54,8 @@ func TestGitContextOfASubfolder(t *testing.T) {
 	}
 }
 
-// TestGitProgramWithAContextOfItsOwn has a module of the same name in the repository and in the context: the program's is the one beside it, and
-// local reads the context from its root.
+// TestGitProgramWithAContextOfItsOwn has a module of the same name in the repository and in the context: the
+// program's is the one beside it, and local reads the context from its root.
 func TestGitProgramWithAContextOfItsOwn(t *testing.T) {
 	url := gitServer(t, map[string]string{
 		"ci/build.hlb": "import files from \"./files.hlb\"\n\nfs default() {\n\tfiles.all\n}\n",

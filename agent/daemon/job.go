@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package daemon is everything the agent says to its buildkitd: builds, exports of build cache, and questions about its state.
+// Package daemon is everything the agent says to its buildkitd: builds, exports of build cache, and questions about
+// its state.
 package daemon
 
 import (
@@ -32,8 +33,8 @@ type Job struct {
 	Mounts []v1alpha1.MountPolicy
 	// Entitlements are those that the BuildCache grants.
 	Entitlements []string
-	// Prepare is called with the program's cache mounts once it has compiled, before anything of it is built, while the registry cache is imported. It is
-	// not called when nothing is built. Nil means there is nothing to prepare.
+	// Prepare is called with the program's cache mounts once it has compiled, before anything of it is built, while
+	// the registry cache is imported. It is not called when nothing is built. Nil means there is nothing to prepare.
 	Prepare func(ctx context.Context, mounts []Mount)
 	// Progress is called with every status message, one call at a time. Nil means nobody looks.
 	Progress func(*client.SolveStatus)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// TestAMountIsSeenWhileItIsMeasured has buildkitd measure a mount of many files for four who ask at once, as it does for its own garbage collection a moment
-// after it starts. All must see the mount, however it is listed meanwhile.
+// TestAMountIsSeenWhileItIsMeasured has buildkitd measure a mount of many files for four who ask at once, as it does
+// for its own garbage collection a moment after it starts. All must see the mount, however it is listed meanwhile.
 func TestAMountIsSeenWhileItIsMeasured(t *testing.T) {
 	m := newMounts(t)
 	d, bk := m.daemon()

@@ -26,8 +26,8 @@ import (
 type MountCopy struct {
 	// ID of the mount as BuildKit knows it. It must be one without a base state.
 	ID string
-	// Sharing that builds use the mount with: shared, private or locked. With another mode, BuildKit would give the copy or a build that begins
-	// meanwhile a second, empty mount of the same id.
+	// Sharing that builds use the mount with: shared, private or locked. With another mode, BuildKit would give the
+	// copy or a build that begins meanwhile a second, empty mount of the same id.
 	Sharing string
 	// Repository holds the images.
 	Repository *cacherepo.Repository
@@ -44,9 +44,11 @@ type MountCopy struct {
 	MaxBytes int64
 	// Annotations of the image's manifest. Snapshot adds DigestAnnotation and BytesAnnotation.
 	Annotations map[string]string
-	// Patience bounds how long Snapshot waits until the copying begins, which is when a locked mount is free; 0 for no bound.
+	// Patience bounds how long Snapshot waits until the copying begins, which is when a locked mount is free; 0 for
+	// no bound.
 	Patience time.Duration
-	// Check is called when the mount is copied, before the image gets its tag; its error ends the snapshot. Nil means no check.
+	// Check is called when the mount is copied, before the image gets its tag; its error ends the snapshot. Nil means
+	// no check.
 	Check func() error
 
 	// Replace has Prime replace what the mount holds; no build may use the mount meanwhile.
@@ -90,7 +92,8 @@ func ContentLayers(m cacherepo.Manifest) []int64 {
 	return out
 }
 
-// Snapshot copies a mount into an image in the registry. With an outcome other than Copied nothing was pushed. The digest is that of the manifest.
+// Snapshot copies a mount into an image in the registry. With an outcome other than Copied nothing was pushed. The
+// digest is that of the manifest.
 func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Result, dgst string, err error) {
 	args := []string{"-max-bytes", fmt.Sprint(c.MaxBytes)}
 	if c.Whole {

@@ -23,7 +23,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/mountcopy"
 	"github.com/openllb/hlb-operator/agent/registry"
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 // mounts is a registry with daemons whose mounts are copied.
@@ -214,7 +214,8 @@ func TestACopyThatIsGivenUpLeavesNothing(t *testing.T) {
 	m.run(otherBK, `test -z "$(ls -A /c)"`, llb.CacheMountShared)
 }
 
-// TestASnapshotDoesNotWaitForLong has a build hold a locked mount for longer than a snapshot's patience. The build is not disturbed.
+// TestASnapshotDoesNotWaitForLong has a build hold a locked mount for longer than a snapshot's patience. The build is
+// not disturbed.
 func TestASnapshotDoesNotWaitForLong(t *testing.T) {
 	m := newMounts(t)
 	d, bk := m.daemon()

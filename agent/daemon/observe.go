@@ -29,7 +29,8 @@ type Observation struct {
 	// Records is how many records the cache holds, Bytes what they take.
 	Records int
 	Bytes   int64
-	// MountBytes are the cache mounts held, by id without base state, with what they take; 0 while one is in use for the first time.
+	// MountBytes are the cache mounts held, by id without base state, with what they take; 0 while one is in use for
+	// the first time.
 	MountBytes map[string]int64
 	// Cache is the records themselves, Rules the garbage collection in force, both as package gc judges them.
 	Cache []gc.Record
@@ -50,7 +51,8 @@ func (d *Daemon) Ping(ctx context.Context) error {
 	return err
 }
 
-// Observe asks buildkitd about itself. It may take long after builds, because it measures the directories that they wrote.
+// Observe asks buildkitd about itself. It may take long after builds, because it measures the directories that they
+// wrote.
 func (d *Daemon) Observe(ctx context.Context) (*Observation, error) {
 	workers, err := d.client.ListWorkers(ctx)
 	if err != nil {
@@ -143,8 +145,8 @@ func appendBytes(parts []string, name string, bytes int64) []string {
 // mountDescription is how BuildKit describes the record of a cache mount; the id is the only place that names it.
 var mountDescription = regexp.MustCompile(`^cached mount .* with id ("(?:[^"\\]|\\.)*")$`)
 
-// mountID returns the id of the cache mount that a record is, false for other records. Mounts with a base state have the base's reference after
-// their id, which is not taken off.
+// mountID returns the id of the cache mount that a record is, false for other records. Mounts with a base state have
+// the base's reference after their id, which is not taken off.
 func mountID(r *client.UsageInfo) (string, bool) {
 	if r.RecordType != client.UsageRecordTypeCacheMount && !standsFor(r) {
 		return "", false
@@ -157,8 +159,9 @@ func mountID(r *client.UsageInfo) (string, bool) {
 	return id, err == nil
 }
 
-// standsFor says whether a record may stand for a cache mount that BuildKit measures for somebody else, such as its own garbage collection: it does so on an
-// immutable record with the mount's description, and lists that in place of the mount for as long. The descriptions of all other records begin in other ways.
+// standsFor says whether a record may stand for a cache mount that BuildKit measures for somebody else, such as its
+// own garbage collection: it does so on an immutable record with the mount's description, and lists that in place of
+// the mount for as long. The descriptions of all other records begin in other ways.
 func standsFor(r *client.UsageInfo) bool {
 	return r.RecordType == client.UsageRecordTypeRegular && !r.Mutable && r.InUse
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/mountcopy"
 	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 // meeting holds each of two requests until the other one has come.
@@ -45,8 +45,8 @@ func (m *meeting) attend(which int) bool {
 	}
 }
 
-// TestPrimingAndImportOverlap has a registry that serves the build cache only once it was asked for the mount's content, and the content only once it
-// was asked for the build cache: one after the other, neither would come.
+// TestPrimingAndImportOverlap has a registry that serves the build cache only once it was asked for the mount's
+// content, and the content only once it was asked for the build cache: one after the other, neither would come.
 func TestPrimingAndImportOverlap(t *testing.T) {
 	m := newMounts(t)
 	met := newMeeting()

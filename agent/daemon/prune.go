@@ -12,8 +12,9 @@ import (
 // pruneBatch bounds the records named in one request, so that it stays far below the limit of a gRPC message.
 const pruneBatch = 256
 
-// Prune deletes records of the cache by their ids and returns what each of them took that is gone now, by id. A record in use is left alone,
-// without an error, and so is one that others stand on; one that is unknown is gone. After an error the map says how far it came.
+// Prune deletes records of the cache by their ids and returns what each of them took that is gone now, by id. A
+// record in use is left alone, without an error, and so is one that others stand on; one that is unknown is gone.
+// After an error the map says how far it came.
 func (d *Daemon) Prune(ctx context.Context, ids []string) (map[string]int64, error) {
 	freed := map[string]int64{}
 	for len(ids) > 0 {

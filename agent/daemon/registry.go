@@ -21,8 +21,8 @@ import (
 	hlbregistry "github.com/openllb/hlb-operator/hlb/registry"
 )
 
-// registry answers the compiler's questions about manifests, which no call of buildkitd answers. It reaches registries as the daemon does: by
-// the BuildCache's mirrors and schemes, with the build's credentials.
+// registry answers the compiler's questions about manifests, which no call of buildkitd answers. It reaches
+// registries as the daemon does: by the BuildCache's mirrors and schemes, with the build's credentials.
 type registry struct {
 	credentials *credentials
 	hosts       []v1alpha1.RegistryHost

@@ -11,7 +11,7 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 func TestTheManifestBuiltinAsksTheRegistry(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	cacherepo "github.com/openllb/hlb-operator/agent/registry"
 )
 
-// attachables are what the daemon may ask of the agent during a job: registry credentials, which are returned by themselves too, secrets, ssh
-// agents. All of it stays in memory.
+// attachables are what the daemon may ask of the agent during a job: registry credentials, which are returned by
+// themselves too, secrets, ssh agents. All of it stays in memory.
 func attachables(job *Job) ([]session.Attachable, *credentials, error) {
 	in := job.Inputs
 	creds, err := newCredentials(in, job.cacheRepository())
@@ -86,8 +86,8 @@ func parseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
 	return config, nil
 }
 
-// lookUp implements authprovider.AuthConfigProvider. Where both the build and the BuildCache have credentials for a host, those of the
-// BuildCache are for its repository and the build's for everything else.
+// lookUp implements authprovider.AuthConfigProvider. Where both the build and the BuildCache have credentials for a
+// host, those of the BuildCache are for its repository and the build's for everything else.
 func (c *credentials) lookUp(_ context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
 	host = cmp.Or(map[string]string{authprovider.DockerHubRegistryHost: authprovider.DockerHubConfigfileKey}[host], host)
 	order := c.configs

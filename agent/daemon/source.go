@@ -20,8 +20,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb"
 )
 
-// Names under which the session serves the credentials of the source's and the context's repositories. They are asked for by those two git
-// sources only, so that no other repository of the program is sent them.
+// Names under which the session serves the credentials of the source's and the context's repositories. They are asked
+// for by those two git sources only, so that no other repository of the program is sent them.
 const (
 	sourceAuth  = "hlb-operator/source-auth"
 	contextAuth = "hlb-operator/context-auth"

@@ -17,7 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// sshAgents serve private keys held in memory over the ssh agent protocol, by id. BuildKit's own provider reads keys from files only.
+// sshAgents serve private keys held in memory over the ssh agent protocol, by id. BuildKit's own provider reads keys
+// from files only.
 type sshAgents map[string]agent.Agent
 
 func newSSHAgents(keys map[string][]byte) (sshAgents, error) {

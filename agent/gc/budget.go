@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gc plans a daemon's garbage collection: which records of BuildKit's cache go, and why. It is pure; package daemon prunes.
+// Package gc plans a daemon's garbage collection: which records of BuildKit's cache go, and why. It is pure; package
+// daemon prunes.
 //
-// BuildKit compares a rule's bound with its whole cache, not with what the rule's filter selects, so its own rules can't give cache mounts and
-// layers a budget each. Here they have one each, next to the policies of single mounts and room that is kept free. BuildKit's own rules remain
-// as a backstop that never touches a cache mount; see package gcrules.
+// BuildKit compares a rule's bound with its whole cache, not with what the rule's filter selects, so its own rules
+// can't give cache mounts and layers a budget each. Here they have one each, next to the policies of single mounts
+// and room that is kept free. BuildKit's own rules remain as a backstop that never touches a cache mount; see package
+// gcrules.
 package gc
 
 import (
@@ -33,8 +35,8 @@ type Budget struct {
 	FreeBytes, FreeInodes int64
 }
 
-// BudgetOf divides a volume. askedBytes is the size that was asked for; where the file system is larger than that, as on classes that give every
-// claim a folder of one disk, it is what is divided. 0 or less means that nobody knows.
+// BudgetOf divides a volume. askedBytes is the size that was asked for; where the file system is larger than that, as
+// on classes that give every claim a folder of one disk, it is what is divided. 0 or less means that nobody knows.
 func BudgetOf(v Volume, askedBytes int64, spec v1alpha1.GCSpec) Budget {
 	capacity := v.CapacityBytes
 	if askedBytes > 0 {
@@ -50,8 +52,9 @@ func BudgetOf(v Volume, askedBytes int64, spec v1alpha1.GCSpec) Budget {
 	}
 }
 
-// pressurePercent: pressure begins where this share of what is divided is left, of bytes or of inodes. The agent keeps twice as much free by default, so a volume
-// gets here only when pruning can't keep up or has nothing left to prune.
+// pressurePercent: pressure begins where this share of what is divided is left, of bytes or of inodes. The agent
+// keeps twice as much free by default, so a volume gets here only when pruning can't keep up or has nothing left to
+// prune.
 const pressurePercent = 10
 
 // HasBytePressure says whether a daemon must take no builds until there is more space.

@@ -30,7 +30,8 @@ const (
 type Record struct {
 	// ID of the record.
 	ID string
-	// Mount is the id of the cache mount that it is, as BuildKit knows it; empty for all other records, which have a Class.
+	// Mount is the id of the cache mount that it is, as BuildKit knows it; empty for all other records, which have a
+	// Class.
 	Mount string
 	Class Class
 	// Bytes it takes; 0 while a cache mount is in use.
@@ -51,12 +52,14 @@ type World struct {
 	// Namespace that mounts are named in, and the Policies of its BuildCache.
 	Namespace string
 	Policies  []v1alpha1.MountPolicy
-	// MountUsed is when builds last had the mounts, by id without base state, where that is known. BuildKit's own LastUsed also moves without a build.
+	// MountUsed is when builds last had the mounts, by id without base state, where that is known. BuildKit's own
+	// LastUsed also moves without a build.
 	MountUsed map[string]time.Time
-	// Elsewhere is when builds last had copies of the mounts on other daemons of the fleet that serve builds, by id without base state: the latest of each
-	// mount, and none where no such copy is known.
+	// Elsewhere is when builds last had copies of the mounts on other daemons of the fleet that serve builds, by id
+	// without base state: the latest of each mount, and none where no such copy is known.
 	Elsewhere map[string]time.Time
-	// LostSeconds is what the next build of a mount loses when it does not find it, by id without base state, where that is known.
+	// LostSeconds is what the next build of a mount loses when it does not find it, by id without base state, where
+	// that is known.
 	LostSeconds map[string]float64
 	Now         time.Time
 }
@@ -65,17 +68,20 @@ type World struct {
 type Victim struct {
 	Record
 	Reason v1alpha1.PruneReason
-	// Spare says that it is a cache mount that went before others because another daemon has a copy that was used later.
+	// Spare says that it is a cache mount that went before others because another daemon has a copy that was used
+	// later.
 	Spare bool
 }
 
-// Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too large. Then both budgets
-// are kept, then space and inodes freed: by sources, layers, and last by mounts. Of those the spare go before all others: a mount is spare when a
-// build has had a copy elsewhere later than this one. So of several copies in a fleet the one used last is never spare, and a volume drops what no
-// other daemon has only when it holds nothing that one has. In each group of mounts the one goes first with the longest time since its last use × √(bytes / seconds
-// that are lost without it): that time stands for how unlikely another use is, and the root for how roughly the rest is known. Mounts of which it is not known
-// what is lost are worth as much for each byte as the others are; if it is known of none, those unused for longest go first. So do layers. Equal ones go by id.
-// Pinned mounts and records in use stay.
+// Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too
+// large. Then both budgets are kept, then space and inodes freed: by sources, layers, and last by mounts. Of those
+// the spare go before all others: a mount is spare when a build has had a copy elsewhere later than this one. So of
+// several copies in a fleet the one used last is never spare, and a volume drops what no other daemon has only when
+// it holds nothing that one has. In each group of mounts the one goes first with the longest time since its last use
+// × √(bytes / seconds that are lost without it): that time stands for how unlikely another use is, and the root for
+// how roughly the rest is known. Mounts of which it is not known what is lost are worth as much for each byte as the
+// others are; if it is known of none, those unused for longest go first. So do layers. Equal ones go by id. Pinned
+// mounts and records in use stay.
 func Plan(w World) []Victim {
 	p := newPlanner(w)
 	p.ownPolicies()
@@ -94,7 +100,8 @@ func ChoosesMounts(plan []Victim) bool {
 	})
 }
 
-// bytesOfInodes is about how many bytes hold that many inodes: nobody counts a record's, so the volume's mean is taken. The next look corrects it.
+// bytesOfInodes is about how many bytes hold that many inodes: nobody counts a record's, so the volume's mean is
+// taken. The next look corrects it.
 func bytesOfInodes(v Volume, inodes int64) int64 {
 	if v.CapacityInodes <= 0 || inodes <= 0 || v.UsedInodes() <= 0 {
 		return 0
@@ -146,7 +153,8 @@ func (p *planner) sortMounts() {
 	slices.SortStableFunc(p.mounts, func(a, b Record) int { return cmp.Compare(scores[b.ID], scores[a.ID]) })
 }
 
-// scores are what mounts go by, the highest first, by record. A mount's worth is the seconds that are lost for each byte that is gained by pruning it.
+// scores are what mounts go by, the highest first, by record. A mount's worth is the seconds that are lost for each
+// byte that is gained by pruning it.
 func (p *planner) scores() map[string]float64 {
 	worth, lost, bytes := map[string]float64{}, 0.0, 0.0
 	for _, r := range p.mounts {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inputs reads from the cluster what a build names: its program, its context, its secrets and credentials. They live in memory only, for
-// one attempt.
+// Package inputs reads from the cluster what a build names: its program, its context, its secrets and credentials.
+// They live in memory only, for one attempt.
 package inputs
 
 import (
@@ -30,7 +30,8 @@ type Inputs struct {
 	GitAuth, ContextAuth *BasicAuth
 	// Secrets are the build's secrets by id, SSHKeys private keys in PEM by id.
 	Secrets, SSHKeys map[string][]byte
-	// Registries are docker configs for pulling and pushing, first match wins. CacheRegistry is that for the registry cache, nil for none.
+	// Registries are docker configs for pulling and pushing, first match wins. CacheRegistry is that for the registry
+	// cache, nil for none.
 	Registries    [][]byte
 	CacheRegistry []byte
 }
@@ -49,8 +50,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// Gather reads everything that spec names in the namespace, and the registry cache's credentials. The error is an *Error when the user must
-// help, else the API's.
+// Gather reads everything that spec names in the namespace, and the registry cache's credentials. The error is an
+// *Error when the user must help, else the API's.
 func Gather(ctx context.Context, c client.Reader, namespace string, spec *v1alpha1.HLBBuildSpec, registry *v1alpha1.RegistryCacheSpec) (*Inputs, error) {
 	g := &gatherer{client: c, namespace: namespace, secrets: map[string]*corev1.Secret{}, configMaps: map[string]*corev1.ConfigMap{}}
 	in := &Inputs{Filename: "build.hlb", Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{}}

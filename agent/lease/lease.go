@@ -2,8 +2,9 @@
 
 // Package lease keeps an agent's claim on its daemon, and tells the agent when the claim may have been lost.
 //
-// The manager gives a daemon's builds away once its Lease went unrenewed for the Lease's duration. So that no build ever runs twice at a time,
-// the agent fences itself earlier: when its last renewal is older than FenceAfter, the session of everything it runs ends.
+// The manager gives a daemon's builds away once its Lease went unrenewed for the Lease's duration. So that no build
+// ever runs twice at a time, the agent fences itself earlier: when its last renewal is older than FenceAfter, the
+// session of everything it runs ends.
 package lease
 
 import (
@@ -81,7 +82,8 @@ func New(c client.Client, name types.NamespacedName, holder string, timing Timin
 	return &Keeper{client: c, name: name, holder: holder, timing: timing, log: log, held: make(chan struct{})}
 }
 
-// Session returns a context that lives while the Lease is held and ends with the cause ErrFenced, false while it is not held.
+// Session returns a context that lives while the Lease is held and ends with the cause ErrFenced, false while it is
+// not held.
 func (k *Keeper) Session() (context.Context, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -141,15 +143,17 @@ func (k *Keeper) renew(ctx context.Context, now time.Time) error {
 	lease := k.lease.DeepCopy()
 	k.sign(lease, now)
 	if err := k.client.Update(ctx, lease); err != nil {
-		k.lease = nil // somebody else wrote it, or this write may have been done although no answer came: look, next time
+		// somebody else wrote it, or this write may have been done although no answer came: look, next time
+		k.lease = nil
 		return fmt.Errorf("write Lease %s: %w", k.name, err)
 	}
 	k.lease = lease
 	return nil
 }
 
-// mayTake says why the Lease can't be taken over from its holder now. A holder of the same pod is an earlier process of this container, which is
-// dead. One of another pod may live on, cut off from the cluster; it is given the Lease's whole duration to fence itself.
+// mayTake says why the Lease can't be taken over from its holder now. A holder of the same pod is an earlier process
+// of this container, which is dead. One of another pod may live on, cut off from the cluster; it is given the Lease's
+// whole duration to fence itself.
 func (k *Keeper) mayTake(lease *coordinationv1.Lease, now time.Time) error {
 	holder := value(lease.Spec.HolderIdentity)
 	if holder == "" || podOf(holder) == podOf(k.holder) {

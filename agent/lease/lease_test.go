@@ -108,7 +108,8 @@ func TestALeaseIsHeldAndReleased(t *testing.T) {
 	}
 }
 
-// TestAChangedLeaseIsReleasedToo has a Lease change behind the keeper's back, as it does when the answer to a renewal is lost.
+// TestAChangedLeaseIsReleasedToo has a Lease change behind the keeper's back, as it does when the answer to a renewal
+// is lost.
 func TestAChangedLeaseIsReleasedToo(t *testing.T) {
 	for _, tc := range []struct{ holder, want string }{{"pod/a", ""}, {"other/b", "other/b"}} {
 		s := newServer("")

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ledger keeps, on the daemon's volume, what the daemon has built: which cache keys, when and how fast, and which cache mounts they used.
+// Package ledger keeps, on the daemon's volume, what the daemon has built: which cache keys, when and how fast, and
+// which cache mounts they used.
 //
-// BuildKit's own usage counts also move without a build, and say nothing of keys, so the agent keeps its own. All of it belongs to a volume
-// epoch, a random name that changes when the bytes it is about are gone.
+// BuildKit's own usage counts also move without a build, and say nothing of keys, so the agent keeps its own. All of
+// it belongs to a volume epoch, a random name that changes when the bytes it is about are gone.
 package ledger
 
 import (
@@ -55,8 +56,8 @@ type keyEntry struct {
 	Mounts      []string  `json:"mounts,omitempty"` // of its last build, sorted
 }
 
-// Open reads the ledger at path, or begins a new one with a new epoch when there is none or it can't be read; lost then says why, and is nil
-// otherwise. The directory must exist. The error is that of writing a new ledger.
+// Open reads the ledger at path, or begins a new one with a new epoch when there is none or it can't be read; lost
+// then says why, and is nil otherwise. The directory must exist. The error is that of writing a new ledger.
 func Open(path string) (l *Ledger, lost, err error) {
 	l = &Ledger{path: path}
 	data, err := os.ReadFile(path)

@@ -12,8 +12,8 @@ const users = 8
 
 // Mount is what the ledger knows of a cache mount.
 type Mount struct {
-	// FirstUsed and LastUsed are when a build first and last had it, since it was last missed. One that was brought in ahead of builds counts as last used then,
-	// and has no first use before a build has it.
+	// FirstUsed and LastUsed are when a build first and last had it, since it was last missed. One that was brought
+	// in ahead of builds counts as last used then, and has no first use before a build has it.
 	FirstUsed, LastUsed time.Time
 	// Uses is how many builds have had it.
 	Uses int64
@@ -48,8 +48,8 @@ func (b *book) useMounts(key string, ids []string, now time.Time) {
 	bound(b.Mounts, func(e mountEntry) time.Time { return e.Last })
 }
 
-// UseMounts notes that a build of a key had mounts and did not succeed, so that nothing is known of the key. The epoch is as in Use. On an error
-// the note holds in memory only.
+// UseMounts notes that a build of a key had mounts and did not succeed, so that nothing is known of the key. The
+// epoch is as in Use. On an error the note holds in memory only.
 func (l *Ledger) UseMounts(key, epoch string, ids []string, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,8 +60,8 @@ func (l *Ledger) UseMounts(key, epoch string, ids []string, now time.Time) error
 	return l.save()
 }
 
-// BroughtIn notes that the daemon got a mount before a build had it, so that it is not the first to be pruned. The epoch is as in Use. On an error the note
-// holds in memory only.
+// BroughtIn notes that the daemon got a mount before a build had it, so that it is not the first to be pruned. The
+// epoch is as in Use. On an error the note holds in memory only.
 func (l *Ledger) BroughtIn(id, epoch string, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,10 +75,11 @@ func (l *Ledger) BroughtIn(id, epoch string, now time.Time) error {
 	return l.save()
 }
 
-// Look corrects the ledger by a look at the daemon that began at a moment and found mounts of those sizes. A mount that an earlier look has seen
-// and this one has not was evicted: the keys that it belongs to are fresh again and are forgotten. A mount that no look has ever seen was never
-// made, because every step with it was found in the cache, and is forgotten alone. A mount used since the look began may be newer than it and
-// stays. It returns the evicted, sorted. On an error the correction holds in memory only.
+// Look corrects the ledger by a look at the daemon that began at a moment and found mounts of those sizes. A mount
+// that an earlier look has seen and this one has not was evicted: the keys that it belongs to are fresh again and are
+// forgotten. A mount that no look has ever seen was never made, because every step with it was found in the cache,
+// and is forgotten alone. A mount used since the look began may be newer than it and stays. It returns the evicted,
+// sorted. On an error the correction holds in memory only.
 func (l *Ledger) Look(held map[string]int64, began time.Time) (evicted []string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,11 +148,13 @@ func (l *Ledger) MountsUsed() map[string]time.Time {
 	return out
 }
 
-// leastSaved is the part of a cold build that caches save at least: one that was shorter than warm ones has ended early.
+// leastSaved is the part of a cold build that caches save at least: one that was shorter than warm ones has ended
+// early.
 const leastSaved = 0.1
 
-// MountsSaved is what builds gain by mounts, in seconds, by id: how much longer a key's latest cold build took than its latest warm one, in equal parts for its
-// mounts, and of several keys the most. Mounts of keys that were not built both ways are not in it. The map is the caller's.
+// MountsSaved is what builds gain by mounts, in seconds, by id: how much longer a key's latest cold build took than
+// its latest warm one, in equal parts for its mounts, and of several keys the most. Mounts of keys that were not
+// built both ways are not in it. The map is the caller's.
 func (l *Ledger) MountsSaved() map[string]float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mountcopy copies the content of a cache mount into the layers of an image and back. One half runs inside build steps on an empty filesystem,
-// as the program cmd/mountcopy, so it needs nothing there but system calls. The other half is the agent's, which moves the layers to and from a
-// registry; the two talk over a connection, and no byte is written to a disk on the way.
+// Package mountcopy copies the content of a cache mount into the layers of an image and back. One half runs inside
+// build steps on an empty filesystem, as the program cmd/mountcopy, so it needs nothing there but system calls. The
+// other half is the agent's, which moves the layers to and from a registry; the two talk over a connection, and no
+// byte is written to a disk on the way.
 //
-// An image made by it holds the mount's tree at its root and, in its last layer, an index. Layers of images keep no fractions of a second, no hard
-// links over several layers and no devices without privileges, so the tree's files give their bytes and the index gives everything else.
+// An image made by it holds the mount's tree at its root and, in its last layer, an index. Layers of images keep no
+// fractions of a second, no hard links over several layers and no devices without privileges, so the tree's files
+// give their bytes and the index gives everything else.
 package mountcopy
 
 import (
@@ -114,8 +116,8 @@ func decode(r io.Reader) (index, error) {
 // clockStep is more than what passes between two times of a file system's clock.
 const clockStep = 100 * time.Millisecond
 
-// stamp tells whether an inode was changed: no program can set either of it. The zero stamp tells nothing. Stamps are of one daemon's disk, so they are
-// not part of the content that an index describes.
+// stamp tells whether an inode was changed: no program can set either of it. The zero stamp tells nothing. Stamps are
+// of one daemon's disk, so they are not part of the content that an index describes.
 type stamp struct {
 	Changed int64 // in nanoseconds since 1970
 	Inode   uint64
@@ -202,7 +204,8 @@ func readIndexLayer(r io.Reader) (ix index, stamps []stamp, err error) {
 	return ix, stamps, nil
 }
 
-// digestOf names a tree: equal for trees that no program can tell apart, but for times of access and of change of the inode.
+// digestOf names a tree: equal for trees that no program can tell apart, but for times of access and of change of the
+// inode.
 func digestOf(encoded []byte) string {
 	sum := sha256.Sum256(encoded)
 	return "sha256:" + hex.EncodeToString(sum[:])

@@ -10,7 +10,8 @@ import (
 	"net"
 )
 
-// message is what a part of the conversation is. The step that copies and the agent talk over one connection, each part with its length in front.
+// message is what a part of the conversation is. The step that copies and the agent talk over one connection, each
+// part with its length in front.
 type message byte
 
 const (
@@ -57,7 +58,8 @@ func (l *link) send(m message, payload []byte) error {
 	return err
 }
 
-// next reads the head of a part, whose bytes are to be read from the connection. A failure of the other end is a *RemoteError.
+// next reads the head of a part, whose bytes are to be read from the connection. A failure of the other end is a
+// *RemoteError.
 func (l *link) next() (message, int, error) {
 	var header [5]byte
 	if _, err := io.ReadFull(l.conn, header[:]); err != nil {

@@ -83,7 +83,8 @@ func TestUnchangedMountIsNotWrittenAgain(t *testing.T) {
 	}
 }
 
-// TestFilesThatStayAreNotRead makes a file unreadable in a way that leaves its inode as it is: what was mounted over it hides another content.
+// TestFilesThatStayAreNotRead makes a file unreadable in a way that leaves its inode as it is: what was mounted over
+// it hides another content.
 func TestFilesThatStayAreNotRead(t *testing.T) {
 	mount, im := t.TempDir(), &image{}
 	path := filepath.Join(mount, "f")
@@ -117,7 +118,8 @@ func TestFilesThatStayAreNotRead(t *testing.T) {
 	}
 }
 
-// TestChangesAreFollowed changes a tree at random, again and again; the image must always make the same tree, and look like it to others.
+// TestChangesAreFollowed changes a tree at random, again and again; the image must always make the same tree, and
+// look like it to others.
 func TestChangesAreFollowed(t *testing.T) {
 	names := []string{"a", "b", "a/x", "a/y", "b/x", "c"}
 	rapid.Check(t, func(rt *rapid.T) {

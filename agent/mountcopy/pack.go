@@ -16,8 +16,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// chunkSize is how much of a layer is compressed at a time. Chunks are independent, so that all processors take part; they are a few times the window
-// that zstd has at this level, so that little is lost.
+// chunkSize is how much of a layer is compressed at a time. Chunks are independent, so that all processors take part;
+// they are a few times the window that zstd has at this level, so that little is lost.
 const chunkSize = 2 << 20
 
 // layerWriter writes a layer: a tar archive of entries, compressed. It must be closed.
@@ -46,8 +46,8 @@ type piece struct {
 
 func newLayerWriter(out io.WriteCloser) (*layerWriter, error) {
 	cores := runtime.GOMAXPROCS(0)
-	// Entropy coding would save another tenth of the bytes, for a sixth more of the time: without it a layer is as large as that of zstd -1, and builds keep
-	// more of the processors.
+	// Entropy coding would save another tenth of the bytes, for a sixth more of the time: without it a layer is as
+	// large as that of zstd -1, and builds keep more of the processors.
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(cores), zstd.WithEncoderCRC(false),
 		zstd.WithWindowSize(1<<20), zstd.WithNoEntropyCompression(true))
 	if err != nil {

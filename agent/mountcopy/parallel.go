@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// each calls do for the numbers below n, several at a time, and returns the first error. After one, or once ctx is done, no more are begun.
+// each calls do for the numbers below n, several at a time, and returns the first error. After one, or once ctx is
+// done, no more are begun.
 func each(ctx context.Context, n int, do func(i int, buf []byte) error) error {
 	var next atomic.Int64
 	var failed error
@@ -42,7 +43,8 @@ func each(ctx context.Context, n int, do func(i int, buf []byte) error) error {
 	return failed
 }
 
-// inOrder calls do for the numbers below n, several at a time, and use with what it returned, one at a time and in order. It returns the first error.
+// inOrder calls do for the numbers below n, several at a time, and use with what it returned, one at a time and in
+// order. It returns the first error.
 func inOrder[T any](ctx context.Context, n int, do func(i int, buf []byte) (T, error), use func(i int, done T) error) error {
 	type answer struct {
 		done T
@@ -55,7 +57,8 @@ func inOrder[T any](ctx context.Context, n int, do func(i int, buf []byte) (T, e
 	for i := range answers {
 		answers[i] = make(chan answer, 1)
 	}
-	tasks, ahead := make(chan int), make(chan struct{}, len(answers)) // no more are done ahead than there is room for answers
+	// no more are done ahead than there is room for answers
+	tasks, ahead := make(chan int), make(chan struct{}, len(answers))
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()

@@ -36,7 +36,8 @@ func Accept(conn net.Conn, token string) (*Peer, error) {
 	return &Peer{l: l, conn: conn}, err
 }
 
-// Snapshot sends the base's index layer, nil for none, and calls push with each new layer, the lowest first. The result says which those were.
+// Snapshot sends the base's index layer, nil for none, and calls push with each new layer, the lowest first. The
+// result says which those were.
 func (p *Peer) Snapshot(base io.Reader, push func(layer io.Reader) error) (res Result, err error) {
 	if base == nil {
 		base = bytes.NewReader(nil)
@@ -140,7 +141,8 @@ func (p *Peer) stream(r io.Reader) error {
 	return w.Close()
 }
 
-// nextOrResult reads the head of a part that must be want, whose length it returns, or the result, after which there is no more.
+// nextOrResult reads the head of a part that must be want, whose length it returns, or the result, after which there
+// is no more.
 func (p *Peer) nextOrResult(want message, res *Result) (n int, more bool, err error) {
 	m, n, err := p.l.next()
 	switch {

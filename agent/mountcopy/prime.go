@@ -22,10 +22,12 @@ import (
 // Layers are those of an image that hold files, the top one first. The end of them is io.EOF.
 type Layers func() (io.Reader, error)
 
-// Prime fills a mount with the content that an index layer describes and layers hold. A mount that holds something already is left alone, unless replace
-// says that its content is to go; files that stay the same are kept then, and layers that hold no others are not asked for. Files whose bytes are not what
-// the index says are an error. The copy is made aside and moved into place when it is whole: a mount never shows a part of it as if it were all, and keeps
-// what it holds on an error. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends first, nothing of the copy stays.
+// Prime fills a mount with the content that an index layer describes and layers hold. A mount that holds something
+// already is left alone, unless replace says that its content is to go; files that stay the same are kept then, and
+// layers that hold no others are not asked for. Files whose bytes are not what the index says are an error. The copy
+// is made aside and moved into place when it is whole: a mount never shows a part of it as if it were all, and keeps
+// what it holds on an error. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends
+// first, nothing of the copy stays.
 func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layers, replace bool) (Result, error) {
 	ix, _, err := readIndexLayer(indexLayer)
 	if err != nil {
@@ -72,7 +74,8 @@ func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layer
 	return res, err
 }
 
-// finish moves a whole copy into place. Called again after it was cut off, it goes on; a name that exists by then stays as it is.
+// finish moves a whole copy into place. Called again after it was cut off, it goes on; a name that exists by then
+// stays as it is.
 func finish(mount, copied string, ix index) error {
 	names, err := os.ReadDir(copied)
 	if err != nil {
@@ -211,14 +214,15 @@ func (p *priming) eachLayer(ctx context.Context, more func() bool, read func(*ta
 	return nil
 }
 
-// take takes a file out of a layer: a small one into memory, for others to write. It makes the file itself: the others would only wait for each other at
-// the lock of its directory.
+// take takes a file out of a layer: a small one into memory, for others to write. It makes the file itself: the
+// others would only wait for each other at the lock of its directory.
 func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
 	if h.Size != e.Size {
 		return fmt.Errorf("%s has %d bytes in the image, and %d in its index", e.Path, h.Size, e.Size)
 	}
 	path := filepath.Join(p.to, e.Path)
-	fd, err := unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600) // an os.File would cost three system calls more
+	// an os.File would cost three system calls more
+	fd, err := unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// reuse finds the new tree's files that the mount holds already, for linkReused. Only files that are the same in all respects count, so that nothing about
-// the old tree changes. same says that the whole tree is.
+// reuse finds the new tree's files that the mount holds already, for linkReused. Only files that are the same in all
+// respects count, so that nothing about the old tree changes. same says that the whole tree is.
 func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error) {
 	have, _, err := scan(ctx, mount)
 	if err != nil {
@@ -59,7 +59,8 @@ func (p *priming) linkReused() error {
 	return nil
 }
 
-// takeUp ends a Prime, and what an earlier one had begun when it was cut off: it puts a whole copy, of which whole tells, in place, and throws away the rest.
+// takeUp ends a Prime, and what an earlier one had begun when it was cut off: it puts a whole copy, of which whole
+// tells, in place, and throws away the rest.
 func takeUp(mount string, ix index) (whole bool, err error) {
 	copied, leaving, left := filepath.Join(mount, copiedName), filepath.Join(mount, leavingName), filepath.Join(mount, leftName)
 	if _, err := os.Lstat(copied); err == nil {

@@ -23,8 +23,8 @@ import (
 // whiteout begins the names that mean deletions in layers of images, so that no file can be called so in one.
 const whiteout = ".wh."
 
-// scan lists the tree at root without reading its files: sums are empty. Sockets are left out, as they mean nothing once their process is gone. It
-// returns the stamps of all entries too.
+// scan lists the tree at root without reading its files: sums are empty. Sockets are left out, as they mean nothing
+// once their process is gone. It returns the stamps of all entries too.
 func scan(ctx context.Context, root string) (index, []stamp, error) {
 	names, err := namesIn(root)
 	if err != nil {
@@ -164,7 +164,8 @@ func xattrsOf(path string) (map[string][]byte, error) {
 	return out, nil
 }
 
-// sumFile reads a file and returns the sum of its bytes. A size other than the expected one means that somebody writes to it.
+// sumFile reads a file and returns the sum of its bytes. A size other than the expected one means that somebody
+// writes to it.
 func sumFile(path string, size int64, buf []byte) (string, error) {
 	return readThrough(path, size, buf, io.Discard)
 }
@@ -189,7 +190,8 @@ func readThrough(path string, size int64, buf []byte, w io.Writer) (string, erro
 
 // readWhole reads a file into memory, with the sum of its bytes. The memory has room for one byte more.
 func readWhole(path string, into []byte) (sum string, err error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // an os.File would cost three system calls more
+	// an os.File would cost three system calls more
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -40,7 +40,8 @@ type Result struct {
 	Files int64 `json:"files"`
 	// Written are the bytes of files that were written, the index apart.
 	Written int64 `json:"written"`
-	// ContentDiffID and IndexDiffID name the new layers of a snapshot before compression. The first is empty when no layer but the index is new.
+	// ContentDiffID and IndexDiffID name the new layers of a snapshot before compression. The first is empty when no
+	// layer but the index is new.
 	ContentDiffID string `json:"contentDiffID,omitempty"`
 	IndexDiffID   string `json:"indexDiffID,omitempty"`
 }
@@ -76,9 +77,9 @@ type Options struct {
 	MaxBytes int64
 }
 
-// Snapshot writes the layers to put on top of those of the base: one with files, unless none has changed, and one with the index. layer begins the
-// next one. Files are read only if their inodes were changed since the base, and written only if their bytes differ too, so that a small change costs
-// little.
+// Snapshot writes the layers to put on top of those of the base: one with files, unless none has changed, and one
+// with the index. layer begins the next one. Files are read only if their inodes were changed since the base, and
+// written only if their bytes differ too, so that a small change costs little.
 func Snapshot(ctx context.Context, mount string, o Options, layer func() io.WriteCloser) (Result, error) {
 	now, stamps, err := scan(ctx, mount)
 	if err != nil {
@@ -162,7 +163,8 @@ func (s *snapshot) reuseSums(stamps []stamp, before map[string]stamp) {
 	}
 }
 
-// isSame says whether the mount holds what the base does. Sums that can't be compared are worked out only where everything else is equal.
+// isSame says whether the mount holds what the base does. Sums that can't be compared are worked out only where
+// everything else is equal.
 func (s *snapshot) isSame(ctx context.Context, before index) (bool, error) {
 	butSums := func(a, b entry) bool {
 		if b.Sum == "" {
@@ -208,7 +210,8 @@ func (s *snapshot) write(ctx context.Context) (diffID string, err error) {
 	return diffID, cmp.Or(err, closeErr)
 }
 
-// writeWhiteouts marks what the base has and the mount has not. What was in a directory that is none any more went with it.
+// writeWhiteouts marks what the base has and the mount has not. What was in a directory that is none any more went
+// with it.
 func (s *snapshot) writeWhiteouts() error {
 	current := byPath(s.now)
 	var gone []string

@@ -34,7 +34,8 @@ type Step struct {
 	Token string
 }
 
-// Run does what the mode says and talks about it over the connection to the agent. It ends when the agent goes away. The agent has heard of an error.
+// Run does what the mode says and talks about it over the connection to the agent. It ends when the agent goes away.
+// The agent has heard of an error.
 func (s *Step) Run(ctx context.Context, conn net.Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

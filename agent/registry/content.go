@@ -19,7 +19,8 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Blob opens a blob of the repository, as it is stored. Reading to the end fails when its bytes are not those that the digest names.
+// Blob opens a blob of the repository, as it is stored. Reading to the end fails when its bytes are not those that
+// the digest names.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
 	layer, err := r.puller.Layer(ctx, r.repo.Digest(d.String()))
 	if err != nil {
@@ -28,7 +29,8 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, 
 	return layer.Compressed()
 }
 
-// PushBlob uploads all of content as a blob that no tag needs yet, without keeping it, and describes it. An upload that breaks off can't be tried again.
+// PushBlob uploads all of content as a blob that no tag needs yet, without keeping it, and describes it. An upload
+// that breaks off can't be tried again.
 func (r *Repository) PushBlob(ctx context.Context, mediaType string, content io.Reader) (ocispecs.Descriptor, error) {
 	up := &upload{content: content, hash: sha256.New(), mediaType: types.MediaType(mediaType)}
 	if err := r.pusher.Upload(ctx, r.repo, up); err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package registry looks into the repository that holds the registry cache and the snapshots of mounts, deletes tags there, and moves the content of
-// snapshots. That of the registry cache is moved by buildkitd.
+// Package registry looks into the repository that holds the registry cache and the snapshots of mounts, deletes tags
+// there, and moves the content of snapshots. That of the registry cache is moved by buildkitd.
 package registry
 
 import (
@@ -36,8 +36,8 @@ type Repository struct {
 	pusher *remote.Pusher
 }
 
-// Open prepares access to a repository such as registry.example.com/team/cache. dockerConfig is a docker configuration with credentials, nil for none;
-// hosts says which registries speak plain http.
+// Open prepares access to a repository such as registry.example.com/team/cache. dockerConfig is a docker
+// configuration with credentials, nil for none; hosts says which registries speak plain http.
 func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost) (*Repository, error) {
 	host, _, _ := strings.Cut(repository, "/")
 	var opts []name.Option
@@ -74,8 +74,8 @@ func IsPlain(host string, hosts []v1alpha1.RegistryHost) bool {
 	return slices.ContainsFunc(hosts, func(h v1alpha1.RegistryHost) bool { return h.Host == host && h.Scheme == "HTTP" })
 }
 
-// ParseDockerConfig reads a docker configuration out of a Secret. Programs that it names as helpers are left out: they would be programs of this machine,
-// which a Secret must not name. The error does not quote the content.
+// ParseDockerConfig reads a docker configuration out of a Secret. Programs that it names as helpers are left out:
+// they would be programs of this machine, which a Secret must not name. The error does not quote the content.
 func ParseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
 	config := configfile.New("")
 	if err := config.LoadFromReader(bytes.NewReader(data)); err != nil {
@@ -137,7 +137,8 @@ func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
 	return found.Digest.String(), nil
 }
 
-// Delete deletes a tag; one that is gone is no error. Other tags of the same manifest stay, which is why no manifest is deleted by its digest.
+// Delete deletes a tag; one that is gone is no error. Other tags of the same manifest stay, which is why no manifest
+// is deleted by its digest.
 func (r *Repository) Delete(ctx context.Context, tag string) error {
 	err := r.pusher.Delete(ctx, r.repo.Tag(tag))
 	var refused *transport.Error
@@ -151,7 +152,8 @@ func (r *Repository) Delete(ctx context.Context, tag string) error {
 	return err
 }
 
-// answerTimeout is how long a registry may take to answer a request that it has been sent whole. It may move gigabytes meanwhile.
+// answerTimeout is how long a registry may take to answer a request that it has been sent whole. It may move
+// gigabytes meanwhile.
 const answerTimeout = 5 * time.Minute
 
 // connections are those that all repositories share, with buffers for large blobs.

@@ -18,7 +18,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/registry"
 )
 
-// serve is a registry that answers deletes with a status, or does them when that is 0. It returns a repository with the tag "one" in it.
+// serve is a registry that answers deletes with a status, or does them when that is 0. It returns a repository with
+// the tag "one" in it.
 func serve(t *testing.T, status int) *registry.Repository {
 	t.Helper()
 	inner := server.New()

@@ -12,8 +12,8 @@ import (
 	"github.com/openllb/hlb-operator/internal/cacheref"
 )
 
-// Memory is since when tags of build cache are as they are: registries don't say. It lies in a file; one that is lost only makes tags look newer. It
-// is not safe for concurrent use.
+// Memory is since when tags of build cache are as they are: registries don't say. It lies in a file; one that is lost
+// only makes tags look newer. It is not safe for concurrent use.
 type Memory struct {
 	path string
 	// seen by repository and tag.
@@ -35,8 +35,9 @@ func OpenMemory(path string) *Memory {
 	return m
 }
 
-// Look notes what a repository holds now and returns its tags that the operator makes for the namespace. digest is asked for tags of build cache; a
-// snapshot's tag tells its time itself. One whose digest is unknown counts as new. The error is about the file.
+// Look notes what a repository holds now and returns its tags that the operator makes for the namespace. digest is
+// asked for tags of build cache; a snapshot's tag tells its time itself. One whose digest is unknown counts as new.
+// The error is about the file.
 func (m *Memory) Look(repository, namespace string, names []string, digest func(tag string) (string, error), now time.Time) ([]Tag, error) {
 	before, after := m.seen[repository], map[string]sighting{}
 	var out []Tag

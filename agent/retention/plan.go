@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package retention decides which tags of a registry cache go: build cache and snapshots of mounts that nobody has used for long, or whose BuildCache
-// is deleted. What goes is a pure function of what was found; a file on the daemon's volume remembers since when tags are as they are.
+// Package retention decides which tags of a registry cache go: build cache and snapshots of mounts that nobody has
+// used for long, or whose BuildCache is deleted. What goes is a pure function of what was found; a file on the
+// daemon's volume remembers since when tags are as they are.
 package retention
 
 import (
@@ -27,7 +28,8 @@ type World struct {
 	Tags      []Tag
 	// Used is when builds last used a key or a mount, by Subject.
 	Used map[string]time.Time
-	// Others are the subjects that builds of other BuildCaches use. They are never planned when a BuildCache is deleted.
+	// Others are the subjects that builds of other BuildCaches use. They are never planned when a BuildCache is
+	// deleted.
 	Others map[string]bool
 	Now    time.Time
 }
@@ -39,8 +41,8 @@ func Expired(w World, maxAge time.Duration) []string {
 	})
 }
 
-// Orphaned lists the tags of keys and mounts that builds of the BuildCache are known to have used and builds of no other one are, sorted: what goes
-// when the BuildCache is deleted.
+// Orphaned lists the tags of keys and mounts that builds of the BuildCache are known to have used and builds of no
+// other one are, sorted: what goes when the BuildCache is deleted.
 func Orphaned(w World) []string {
 	return w.pick(func(_ Tag, subject string) bool {
 		_, known := w.Used[subject]
@@ -59,8 +61,9 @@ func (w World) pick(goes func(t Tag, subject string) bool) []string {
 	return slices.Compact(out)
 }
 
-// Gather takes from the BuildDaemons of a BuildCache and the builds of its namespace when keys and mounts were last used, now by builds that have not
-// ended. For the builds of other BuildCaches it notes the subjects in Others as well.
+// Gather takes from the BuildDaemons of a BuildCache and the builds of its namespace when keys and mounts were last
+// used, now by builds that have not ended. For the builds of other BuildCaches it notes the subjects in Others as
+// well.
 func (w *World) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
 	w.Used, w.Others = map[string]time.Time{}, map[string]bool{}
 	for i := range daemons {

@@ -92,8 +92,8 @@ func TestLastUses(t *testing.T) {
 	}
 }
 
-// TestForeignTagsAreNeverPlanned: whatever else is in the repository, and whatever is believed about uses, no tag goes that the operator has not made
-// for the namespace.
+// TestForeignTagsAreNeverPlanned: whatever else is in the repository, and whatever is believed about uses, no tag
+// goes that the operator has not made for the namespace.
 func TestForeignTagsAreNeverPlanned(t *testing.T) {
 	name := rapid.StringMatching(`[a-z0-9]([-a-z0-9]{0,12}[a-z0-9])?`)
 	rapid.Check(t, func(t *rapid.T) {

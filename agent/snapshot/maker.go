@@ -99,7 +99,8 @@ func byDigest(repository, digest string) string { return repository + "@" + dige
 // errDisturbed says that a build began to use a mount while it was copied.
 var errDisturbed = errors.New("a build began to use the mount while it was copied")
 
-// Take makes a snapshot of a mount now and notes what came of it. Entries of mounts that no build has used are not known and not taken.
+// Take makes a snapshot of a mount now and notes what came of it. Entries of mounts that no build has used are not
+// known and not taken.
 func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string) (Entry, error) {
 	began := m.Now()
 	e, known := m.State.Entry(id)
@@ -144,7 +145,8 @@ func (e *Entry) putOff(disturbed bool) {
 	}
 }
 
-// take decides, copies and cleans up; e gets what is new about the newest snapshot. An error with Pushed is about the clean-up.
+// take decides, copies and cleans up; e gets what is new about the newest snapshot. An error with Pushed is about the
+// clean-up.
 func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, id, written string, e *Entry) (v1alpha1.SnapshotOutcome, error) {
 	quiet, begun := m.State.quiet(id)
 	switch {
@@ -239,7 +241,8 @@ func (m *Maker) Due(cache *v1alpha1.BuildCache) []string {
 	return out
 }
 
-// Hot lists the mounts to snapshot when the daemon shuts down, sorted: those with a policy for it that were used since their last snapshot.
+// Hot lists the mounts to snapshot when the daemon shuts down, sorted: those with a policy for it that were used
+// since their last snapshot.
 func (m *Maker) Hot(cache *v1alpha1.BuildCache) []string {
 	var out []string
 	for _, id := range m.State.ids() {

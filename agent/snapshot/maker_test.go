@@ -26,7 +26,8 @@ func TestAMountFollowsItsSnapshots(t *testing.T) {
 	first := a.take(v1alpha1.SnapshotPushed)
 	a.take(v1alpha1.SnapshotUnchanged) // by the count of uses
 	a.use("cat /c/f")
-	if again := a.take(v1alpha1.SnapshotUnchanged); again.Digest != first.Digest || again.Ref != first.Ref { // by the digest
+	// by the digest
+	if again := a.take(v1alpha1.SnapshotUnchanged); again.Digest != first.Digest || again.Ref != first.Ref {
 		t.Errorf("the unchanged mount is now %s in %s, was %s in %s", again.Digest, again.Ref, first.Digest, first.Ref)
 	}
 	a.use("echo 2 > /c/f; echo more > /c/g")
@@ -43,7 +44,8 @@ func TestAMountFollowsItsSnapshots(t *testing.T) {
 	}
 }
 
-// TestAMountThatIsBehindIsRefreshed has two daemons that take turns. Only a snapshot that the other one has made since counts, and only on request.
+// TestAMountThatIsBehindIsRefreshed has two daemons that take turns. Only a snapshot that the other one has made
+// since counts, and only on request.
 func TestAMountThatIsBehindIsRefreshed(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")

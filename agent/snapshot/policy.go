@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package snapshot pushes the content of cache mounts as images, and fills mounts from them. When a snapshot is due and from which image it starts are
-// pure functions; the daemon copies, the registry is looked at, and a file on the volume remembers.
+// Package snapshot pushes the content of cache mounts as images, and fills mounts from them. When a snapshot is due
+// and from which image it starts are pure functions; the daemon copies, the registry is looked at, and a file on the
+// volume remembers.
 package snapshot
 
 import (
@@ -20,13 +21,17 @@ const (
 	spread = time.Minute
 	// pauseAfterDisturbance is how soon a snapshot is tried again that a build has disturbed.
 	pauseAfterDisturbance = 20 * time.Second
-	// pauseAfterFailure is how soon a snapshot is tried again that has failed, and longestPause how soon after its pauses have doubled often enough.
+	// pauseAfterFailure is how soon a snapshot is tried again that has failed, and longestPause how soon after its
+	// pauses have doubled often enough.
 	pauseAfterFailure, longestPause = 20 * time.Second, time.Hour
-	// pauseWhileBusy is how often it is said that a snapshot waits for its mount. It is made as soon as the mount is idle, so this only costs writes.
+	// pauseWhileBusy is how often it is said that a snapshot waits for its mount. It is made as soon as the mount is
+	// idle, so this only costs writes.
 	pauseWhileBusy = 5 * time.Minute
-	// patience is how long a snapshot waits for its turn at the daemon and at a locked mount. Others wait behind it meanwhile.
+	// patience is how long a snapshot waits for its turn at the daemon and at a locked mount. Others wait behind it
+	// meanwhile.
 	patience = time.Minute
-	// overdueAfter is how long a snapshot is put off before that is told: longer than builds take, and no more than the pause of most schedules.
+	// overdueAfter is how long a snapshot is put off before that is told: longer than builds take, and no more than
+	// the pause of most schedules.
 	overdueAfter = time.Hour
 )
 
@@ -39,8 +44,9 @@ const (
 	annotationLedger    = "dev.openllb.build.mount.ledger"
 )
 
-// needsWhole says whether the next snapshot copies everything again instead of adding a layer: when it would be one of more than ten, or when the
-// layers on top weigh more than the bottom one. layers are the bytes of the newest snapshot's, the bottom one first.
+// needsWhole says whether the next snapshot copies everything again instead of adding a layer: when it would be one
+// of more than ten, or when the layers on top weigh more than the bottom one. layers are the bytes of the newest
+// snapshot's, the bottom one first.
 func needsWhole(layers []int64) bool {
 	if len(layers) == 0 || len(layers) >= maxLayers {
 		return true
@@ -52,8 +58,8 @@ func needsWhole(layers []int64) bool {
 	return top > layers[0]
 }
 
-// nextRun is when a schedule comes next after a moment, with the daemon's share of the spread; false when there is no schedule. The error says
-// what is wrong with it.
+// nextRun is when a schedule comes next after a moment, with the daemon's share of the spread; false when there is no
+// schedule. The error says what is wrong with it.
 func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (time.Time, bool, error) {
 	if spec.Schedule == "" {
 		return time.Time{}, false, nil
@@ -69,7 +75,8 @@ func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (ti
 	return next.Add(jitter), !next.IsZero(), nil
 }
 
-// isDue says whether a mount's snapshot is to be tried now. quiet says that no build uses the mount and the last one that did succeeded.
+// isDue says whether a mount's snapshot is to be tried now. quiet says that no build uses the mount and the last one
+// that did succeeded.
 func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, quiet bool, now time.Time, seed string) (bool, error) {
 	var pause time.Duration
 	switch {

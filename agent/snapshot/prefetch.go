@@ -9,9 +9,11 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// Prefetch fills a mount that the daemon does not hold before a build needs it, from its newest snapshot, as Begin would. A build that begins meanwhile waits
-// for it, for no longer than it would take to prime the mount itself. The status is nil when the mount is in use or being primed; then nothing is done. Until a
-// copy has ended well, or a build has had the mount, IsUnfilled says so, also to the next agent. The error is about that note, without which nothing is copied.
+// Prefetch fills a mount that the daemon does not hold before a build needs it, from its newest snapshot, as Begin
+// would. A build that begins meanwhile waits for it, for no longer than it would take to prime the mount itself. The
+// status is nil when the mount is in use or being primed; then nothing is done. Until a copy has ended well, or a
+// build has had the mount, IsUnfilled says so, also to the next agent. The error is about that note, without which
+// nothing is copied.
 func (m *Maker) Prefetch(ctx context.Context, cache *v1alpha1.BuildCache, epoch string, mount daemon.Mount) (*v1alpha1.PrimeStatus, error) {
 	one := m.primingOf(cache, mount)
 	if one == nil {
@@ -43,7 +45,8 @@ func (s *State) inUse(id string) bool {
 	return s.running[id] > 0
 }
 
-// IsUnfilled says whether a copy into the mount was begun ahead of builds that has not ended well, and no build has had the mount since.
+// IsUnfilled says whether a copy into the mount was begun ahead of builds that has not ended well, and no build has
+// had the mount since.
 func (s *State) IsUnfilled(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

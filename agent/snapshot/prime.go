@@ -17,10 +17,12 @@ import (
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
-// Begin notes that a build is about to use mounts; State.End must follow. Those that the daemon does not hold and that have a policy for it are filled,
-// several at a time, and what came of each is returned; it never fails a build. With refresh, those that it holds are replaced if another daemon has made
-// a snapshot since a build last had them here. A mount that is being primed for another build, or ahead of builds, is waited for, and one that
-// another build uses is left alone. What takes longer than the policy allows is given up. The error is about the note, which holds in memory.
+// Begin notes that a build is about to use mounts; State.End must follow. Those that the daemon does not hold and
+// that have a policy for it are filled, several at a time, and what came of each is returned; it never fails a build.
+// With refresh, those that it holds are replaced if another daemon has made a snapshot since a build last had them
+// here. A mount that is being primed for another build, or ahead of builds, is waited for, and one that another build
+// uses is left alone. What takes longer than the policy allows is given up. The error is about the note, which holds
+// in memory.
 func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch string, mounts []daemon.Mount, held map[string]int64, refresh bool) ([]v1alpha1.PrimeStatus, error) {
 	sharing := Sharing(mounts)
 	work := make([]func() *v1alpha1.PrimeStatus, 0, len(mounts))
@@ -59,7 +61,8 @@ func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch str
 	return out, err
 }
 
-// primingOf is how a mount is primed that the daemon does not hold, nil when no policy says so or there is nowhere to look for a snapshot.
+// primingOf is how a mount is primed that the daemon does not hold, nil when no policy says so or there is nowhere to
+// look for a snapshot.
 func (m *Maker) primingOf(cache *v1alpha1.BuildCache, mount daemon.Mount) *priming {
 	written, own := mountpolicy.Written(m.Namespace, mount.ID)
 	p := mountpolicy.For(cache.Spec.Mounts, written)

@@ -21,7 +21,8 @@ type Entry struct {
 	Sharing string `json:"sharing"`
 	// Dirty: a build used it and did not succeed, or has not ended.
 	Dirty bool `json:"dirty,omitempty"`
-	// Uses counts builds that have used it, so that a mount that none has used since its snapshot is known to be unchanged.
+	// Uses counts builds that have used it, so that a mount that none has used since its snapshot is known to be
+	// unchanged.
 	Uses int64 `json:"uses"`
 	// Seen is when it was first used, Tried when a snapshot was last tried.
 	Seen  time.Time `json:"seen"`
@@ -65,7 +66,8 @@ type content struct {
 	Unfilled map[string]bool `json:"unfilled,omitempty"`
 }
 
-// OpenState reads the state at path. One that can't be read is begun anew: all that is lost is a snapshot that would not have been needed.
+// OpenState reads the state at path. One that can't be read is begun anew: all that is lost is a snapshot that would
+// not have been needed.
 func OpenState(path, epoch string) *State {
 	s := &State{path: path, running: map[string]int{}, begun: map[string]int64{}}
 	data, err := os.ReadFile(path)
@@ -91,8 +93,8 @@ func (s *State) Entry(id string) (Entry, bool) {
 	return e, known
 }
 
-// Begin notes that a build is about to use mounts, each with its mode of sharing, and returns those that other builds use now. End must follow. On an
-// error the note holds in memory only.
+// Begin notes that a build is about to use mounts, each with its mode of sharing, and returns those that other builds
+// use now. End must follow. On an error the note holds in memory only.
 func (s *State) Begin(epoch string, sharing map[string]string, now time.Time) (busy map[string]bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +170,8 @@ func (s *State) note(id string, change func(*Entry)) error {
 	return s.save()
 }
 
-// Ask takes the annotations' value, empty for none. A new one asks for a snapshot of all mounts there are; an old one on a new volume finds none.
+// Ask takes the annotations' value, empty for none. A new one asks for a snapshot of all mounts there are; an old one
+// on a new volume finds none.
 func (s *State) Ask(value string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,7 +200,8 @@ func (s *State) ids() []string {
 	return out
 }
 
-// Keep forgets mounts that the daemon no longer holds, as look says, unless builds use them or have begun to since it was called.
+// Keep forgets mounts that the daemon no longer holds, as look says, unless builds use them or have begun to since it
+// was called.
 func (s *State) Keep(look func() map[string]int64) error {
 	before := s.idle()
 	held := look()

@@ -18,7 +18,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 const mount = "ns/go"
@@ -70,7 +70,8 @@ func (w *world) site(name string) *site {
 	s.Maker = &snapshot.Maker{
 		Namespace: "ns", Daemon: name, Copier: d, State: snapshot.OpenState(filepath.Join(w.t.TempDir(), "state.json"), "epoch"),
 		ProgramPath: w.program, Position: func(string) string { return "epoch/1" },
-		Now:          func() time.Time { w.clock = w.clock.Add(time.Second); return w.clock }, // so that no two tags are equal
+		// so that no two tags are equal
+		Now:          func() time.Time { w.clock = w.clock.Add(time.Second); return w.clock },
 		DockerConfig: func(context.Context, *v1alpha1.BuildCache) ([]byte, error) { return nil, nil },
 		LastUsed:     func(string) time.Time { return s.used },
 	}

@@ -30,28 +30,30 @@ type BuildCacheSpec struct {
 	// +optional
 	Template *PodTemplateOverlay `json:"template,omitempty"`
 
-	// registry is where the build cache is exported to and imported from, so that a fresh daemon need not start from nothing.
-	// Unset: no registry cache.
+	// registry is where the build cache is exported to and imported from, so that a fresh daemon need not start from
+	// nothing. Unset: no registry cache.
 	// +optional
 	Registry *RegistryCacheSpec `json:"registry,omitempty"`
 
-	// mounts says how cache mounts are treated, by id or pattern. Mounts that no entry applies to share the budget for mounts.
+	// mounts says how cache mounts are treated, by id or pattern. Mounts that no entry applies to share the budget
+	// for mounts.
 	// +optional
 	// +listType=map
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=24
 	Mounts []MountPolicy `json:"mounts,omitempty"`
 
-	// prefetch has daemons bring in cache mounts before a build needs them, when others have joined or left the fleet. Only mounts whose policy has them
-	// primed are. Unset: the first build on a daemon waits for its mounts.
+	// prefetch has daemons bring in cache mounts before a build needs them, when others have joined or left the
+	// fleet. Only mounts whose policy has them primed are. Unset: the first build on a daemon waits for its mounts.
 	// +optional
 	Prefetch *PrefetchSpec `json:"prefetch,omitempty"`
 }
 
 // PrefetchSpec bounds what is brought in ahead of builds.
 type PrefetchSpec struct {
-	// bytesPerHour is how many bytes of snapshots all daemons of the fleet together are asked to bring in, more than 0. What is not used is saved up for an
-	// hour at most. A cache key whose mounts are larger together is left to its first build.
+	// bytesPerHour is how many bytes of snapshots all daemons of the fleet together are asked to bring in, more than
+	// 0. What is not used is saved up for an hour at most. A cache key whose mounts are larger together is left to
+	// its first build.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('0'))",message="bytesPerHour must be more than 0: say how much may be brought in within an hour, for example 20Gi, or leave prefetch out to bring in nothing ahead of builds"
 	BytesPerHour resource.Quantity `json:"bytesPerHour"`
@@ -64,7 +66,8 @@ type PrefetchSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.autoExpand) || quantity(self.autoExpand.maxSize).compareTo(quantity(self.size)) >= 0",message="autoExpand.maxSize must be at least size"
 // +kubebuilder:validation:XValidation:rule="!has(self.autoExpand) || !has(self.gc) || self.autoExpand.thresholdPercent + self.gc.freePercent < 100",message="autoExpand.thresholdPercent and gc.freePercent must be less than 100 together: otherwise garbage collection makes room before the threshold is reached"
 type StorageSpec struct {
-	// size of each daemon's volume, at least 1Gi. It can be raised where the storage class allows expansion; running builds are not disturbed.
+	// size of each daemon's volume, at least 1Gi. It can be raised where the storage class allows expansion; running
+	// builds are not disturbed.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('1Gi')) >= 0",message="size must be at least 1Gi: less holds not even one base image and one cache mount"
 	Size resource.Quantity `json:"size"`
@@ -177,8 +180,8 @@ type BuildKitSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Registries []RegistryHost `json:"registries,omitempty"`
 
-	// drainTimeoutSeconds is how long a daemon that must go (roll-out, scale-down, node drain) waits for its running builds.
-	// Builds still running then are retried elsewhere.
+	// drainTimeoutSeconds is how long a daemon that must go (roll-out, scale-down, node drain) waits for its running
+	// builds. Builds still running then are retried elsewhere.
 	// +optional
 	// +kubebuilder:default=3600
 	// +kubebuilder:validation:Minimum=1

@@ -6,7 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BuildDaemonSpec says which daemon of which BuildCache this is, and what it is to bring in. The manager writes it; users only read it.
+// BuildDaemonSpec says which daemon of which BuildCache this is, and what it is to bring in. The manager writes it;
+// users only read it.
 type BuildDaemonSpec struct {
 	// cacheName is the name of the BuildCache. It can't be changed.
 	// +required
@@ -19,8 +20,9 @@ type BuildDaemonSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BuildDaemon stands for one daemon of its BuildCache for good: the operator makes one for each"
 	Ordinal int32 `json:"ordinal"`
-	// prefetch lists cache mounts that the daemon is to bring in from their newest snapshots before a build needs them, at most 16. The manager asks for them
-	// when daemons have joined or left the fleet, and takes back what was done, what failed, and what is ten minutes old.
+	// prefetch lists cache mounts that the daemon is to bring in from their newest snapshots before a build needs
+	// them, at most 16. The manager asks for them when daemons have joined or left the fleet, and takes back what was
+	// done, what failed, and what is ten minutes old.
 	// +optional
 	// +listType=map
 	// +listMapKey=id
@@ -124,7 +126,8 @@ type BuildDaemonStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Platform string `json:"platform,omitempty"`
-	// platforms the daemon can build for, its own first, at most 32. More than its own are reported where the machine runs or emulates them.
+	// platforms the daemon can build for, its own first, at most 32. More than its own are reported where the machine
+	// runs or emulates them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
@@ -137,7 +140,8 @@ type BuildDaemonStatus struct {
 	// isolation that the agent found in force: UserNamespace when the pod's root is nobody on the node.
 	// +optional
 	Isolation Isolation `json:"isolation,omitempty"`
-	// volumeEpoch changes whenever the volume is new or its cache was reset: what is believed about another epoch's bytes is void.
+	// volumeEpoch changes whenever the volume is new or its cache was reset: what is believed about another epoch's
+	// bytes is void.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	VolumeEpoch string `json:"volumeEpoch,omitempty"`

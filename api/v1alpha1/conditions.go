@@ -30,10 +30,11 @@ const (
 	ConditionDraining = "Draining"
 	// ConditionDiskPressure is True on a BuildDaemon whose volume is nearly full.
 	ConditionDiskPressure = "DiskPressure"
-	// ConditionRegistryCleaned says on a BuildDaemon how its agent's last clean-up of the registry went; absent on daemons that have none to do. The
-	// ready daemon with the lowest ordinal does it for all.
+	// ConditionRegistryCleaned says on a BuildDaemon how its agent's last clean-up of the registry went; absent on
+	// daemons that have none to do. The ready daemon with the lowest ordinal does it for all.
 	ConditionRegistryCleaned = "RegistryCleaned"
-	// ConditionGCPolicyInForce is False on a BuildDaemon whose buildkitd collects garbage by other rules than the operator's.
+	// ConditionGCPolicyInForce is False on a BuildDaemon whose buildkitd collects garbage by other rules than the
+	// operator's.
 	ConditionGCPolicyInForce = "GCPolicyInForce"
 )
 
@@ -92,7 +93,8 @@ const (
 	// ReasonExpansionFailed surfaces when a claim was not allowed to grow or its driver failed to.
 	ReasonExpansionFailed = "ExpansionFailed"
 
-	// ReasonInvalidSchedule surfaces when spec.schedule has an expression that never comes or a time zone that there is not.
+	// ReasonInvalidSchedule surfaces when spec.schedule has an expression that never comes or a time zone that there
+	// is not.
 	ReasonInvalidSchedule = "InvalidSchedule"
 	// ReasonSuspended surfaces when spec.schedule.suspend is set.
 	ReasonSuspended = "Suspended"
@@ -121,21 +123,27 @@ const (
 	ReasonSnapshotPushed = "SnapshotPushed"
 	// ReasonSnapshotFailed surfaces when a snapshot was due and could not be made.
 	ReasonSnapshotFailed = "SnapshotFailed"
-	// ReasonSnapshotOverdue surfaces when a snapshot that is due was put off for an hour, since builds use the mount all the time or fail.
+	// ReasonSnapshotOverdue surfaces when a snapshot that is due was put off for an hour, since builds use the mount
+	// all the time or fail.
 	ReasonSnapshotOverdue = "SnapshotOverdue"
-	// ReasonSnapshotCleanUpFailed surfaces when an old snapshot could not be deleted, as with registries that refuse to.
+	// ReasonSnapshotCleanUpFailed surfaces when an old snapshot could not be deleted, as with registries that refuse
+	// to.
 	ReasonSnapshotCleanUpFailed = "SnapshotCleanUpFailed"
 )
 
 // Reasons of a BuildCache's and a BuildDaemon's conditions.
 const (
-	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAge were looked for, and what was found is gone.
+	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAge were looked for, and what was
+	// found is gone.
 	ReasonExpiredTagsDeleted = "ExpiredTagsDeleted"
-	// ReasonOrphanedTagsDeleted surfaces when the tags of a BuildCache that is being deleted are gone, so that the deletion may go on.
+	// ReasonOrphanedTagsDeleted surfaces when the tags of a BuildCache that is being deleted are gone, so that the
+	// deletion may go on.
 	ReasonOrphanedTagsDeleted = "OrphanedTagsDeleted"
-	// ReasonDeletesRefused surfaces when the registry deletes no tags, or none for these credentials. Nothing but another registry or Secret helps.
+	// ReasonDeletesRefused surfaces when the registry deletes no tags, or none for these credentials. Nothing but
+	// another registry or Secret helps.
 	ReasonDeletesRefused = "DeletesRefused"
-	// ReasonOrphanedTagsRefused surfaces when the registry deletes none of the tags of a BuildCache that is being deleted. The deletion goes on without.
+	// ReasonOrphanedTagsRefused surfaces when the registry deletes none of the tags of a BuildCache that is being
+	// deleted. The deletion goes on without.
 	ReasonOrphanedTagsRefused = "OrphanedTagsRefused"
 	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
 	ReasonCleanUpFailed = "CleanUpFailed"

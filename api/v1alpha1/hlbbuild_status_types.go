@@ -103,15 +103,17 @@ type PlacementStatus struct {
 	// warm says whether the manager expects the daemon to hold the key's caches.
 	// +optional
 	Warm bool `json:"warm,omitempty"`
-	// refresh asks the daemon to bring older copies up to date before the build, because that is expected to take less time than to build with them: it
-	// imports the registry cache, and replaces mounts whose newest snapshot another daemon has made since they were last used there.
+	// refresh asks the daemon to bring older copies up to date before the build, because that is expected to take
+	// less time than to build with them: it imports the registry cache, and replaces mounts whose newest snapshot
+	// another daemon has made since they were last used there.
 	// +optional
 	Refresh bool `json:"refresh,omitempty"`
 }
 
 // CacheUseStatus says what the agent found and did about the registry cache.
 type CacheUseStatus struct {
-	// fresh says that the daemon had no usable state for the key when the attempt began, or such old state that the placement asked to refresh it.
+	// fresh says that the daemon had no usable state for the key when the attempt began, or such old state that the
+	// placement asked to refresh it.
 	// +optional
 	Fresh bool `json:"fresh,omitempty"`
 	// imports are the registry cache references offered to the solve.
@@ -261,13 +263,14 @@ type RunRecord struct {
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
 }
 
-// HLBBuildStatus is written by the manager (run, placement, history) and by the agent of the daemon that the build is bound to
-// (the attempt's times and outcome), always with an optimistic lock.
+// HLBBuildStatus is written by the manager (run, placement, history) and by the agent of the daemon that the build is
+// bound to (the attempt's times and outcome), always with an optimistic lock.
 type HLBBuildStatus struct {
 	// observedGeneration is the generation of the spec that the rest of the status is about; −1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready always, Reconciling or Stalled while True; Scheduled, Running, Complete, Failed of the current run.
+	// conditions: Ready always, Reconciling or Stalled while True; Scheduled, Running, Complete, Failed of the
+	// current run.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -291,7 +294,8 @@ type HLBBuildStatus struct {
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=64
 	Mounts []BuildMount `json:"mounts,omitempty"`
-	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold them or held old content.
+	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold
+	// them or held old content.
 	// +optional
 	// +listType=map
 	// +listMapKey=id

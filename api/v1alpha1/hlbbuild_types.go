@@ -46,8 +46,9 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:MaxProperties=64
 	Args map[string]string `json:"args,omitempty"`
 
-	// platform that filesystems are built for where the program names none, as os/architecture or os/architecture/variant. The build goes to a
-	// daemon that builds for it, and has caches apart from those of other platforms unless cacheKey is given. Unset: the daemon's own.
+	// platform that filesystems are built for where the program names none, as os/architecture or
+	// os/architecture/variant. The build goes to a daemon that builds for it, and has caches apart from those of
+	// other platforms unless cacheKey is given. Unset: the daemon's own.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^linux/[a-z0-9]+(/v[0-9]+)?$`
@@ -105,14 +106,15 @@ type HLBBuildSpec struct {
 	// +optional
 	Schedule *ScheduleSpec `json:"schedule,omitempty"`
 
-	// priority among the waiting builds of the BuildCache: higher ones are served first. A running build is never stopped for another.
+	// priority among the waiting builds of the BuildCache: higher ones are served first. A running build is never
+	// stopped for another.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1000
 	// +kubebuilder:validation:Maximum=1000
 	Priority int32 `json:"priority,omitempty"`
 
-	// queue whose share the build is charged to. Queues of one priority take turns by the slot-seconds they have used, so that one team's
-	// hundred builds do not hold up another's one. Builds without a queue share one.
+	// queue whose share the build is charged to. Queues of one priority take turns by the slot-seconds they have
+	// used, so that one team's hundred builds do not hold up another's one. Builds without a queue share one.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
@@ -146,7 +148,8 @@ type GitSource struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=255
 	Ref string `json:"ref,omitempty"`
-	// path inside the repository: of the program for a source (default build.hlb), of the directory for a context (default the whole tree).
+	// path inside the repository: of the program for a source (default build.hlb), of the directory for a context
+	// (default the whole tree).
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(p, p == '..')",message="path is relative to the repository and stays inside it"

@@ -10,7 +10,8 @@ const (
 	LabelComponent = "build.openllb.dev/component"
 	// ComponentDaemon is LabelComponent's value on daemon pods.
 	ComponentDaemon = "daemon"
-	// AnnotationRequestedAt on an HLBBuild asks for a new run whenever its value changes; an RFC 3339 time by convention.
+	// AnnotationRequestedAt on an HLBBuild asks for a new run whenever its value changes; an RFC 3339 time by
+	// convention.
 	AnnotationRequestedAt = "build.openllb.dev/requestedAt"
 	// AnnotationConfigHash on the pod template rolls the daemons when their generated configuration changes.
 	AnnotationConfigHash = "build.openllb.dev/config-hash"

@@ -21,13 +21,14 @@ const (
 	MountLocked MountSharing = "locked"
 )
 
-// MountPolicy says how the cache mounts of one id, or of a pattern of ids, are treated. One entry applies to a mount, as a whole: the one with
-// exactly its id, else the pattern with the most literal characters before its first *, else the first of those in the list.
+// MountPolicy says how the cache mounts of one id, or of a pattern of ids, are treated. One entry applies to a mount,
+// as a whole: the one with exactly its id, else the pattern with the most literal characters before its first *, else
+// the first of those in the list.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.pinned) || !self.pinned || (!has(self.maxSize) && !has(self.maxAge))",message="a pinned mount is never pruned, so it can't have maxSize or maxAge"
 type MountPolicy struct {
-	// id of the cache mounts as programs write it, without the namespace that the operator puts before it. A * stands for any characters,
-	// none and slashes included.
+	// id of the cache mounts as programs write it, without the namespace that the operator puts before it. A * stands
+	// for any characters, none and slashes included.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -35,11 +36,13 @@ type MountPolicy struct {
 	// sharing of mounts whose program names no mode. Unset: what the program's language says.
 	// +optional
 	Sharing MountSharing `json:"sharing,omitempty"`
-	// maxSize is how large one mount may be after a build; a larger one is pruned, alone, once no build uses it. Unset: no bound.
+	// maxSize is how large one mount may be after a build; a larger one is pruned, alone, once no build uses it.
+	// Unset: no bound.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('0'))",message="maxSize must be more than nothing"
 	MaxSize *resource.Quantity `json:"maxSize,omitempty"`
-	// maxAge is how long a mount may go unused before it is pruned, in hours, minutes and seconds: 168h, 1h30m. Unset: no bound.
+	// maxAge is how long a mount may go unused before it is pruned, in hours, minutes and seconds: 168h, 1h30m.
+	// Unset: no bound.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
@@ -52,7 +55,8 @@ type MountPolicy struct {
 	// snapshot says when the mounts' content is pushed as an image. Unset: never.
 	// +optional
 	Snapshot *MountSnapshotSpec `json:"snapshot,omitempty"`
-	// prime says when the mounts are filled from their newest snapshot. Unset: OnFreshDaemon where snapshot is given, else Never.
+	// prime says when the mounts are filled from their newest snapshot. Unset: OnFreshDaemon where snapshot is given,
+	// else Never.
 	// +optional
 	Prime PrimePolicy `json:"prime,omitempty"`
 	// primeTimeoutSeconds is how long a build waits for one mount to be primed before it begins with an empty one.
@@ -67,21 +71,22 @@ type MountPolicy struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.mountsPercent + self.layersPercent + self.freePercent <= 100",message="mountsPercent, layersPercent and freePercent are at most 100 together"
 type GCSpec struct {
-	// mountsPercent of the volume is for cache mounts. Above it those are pruned that save least for their size and were unused for
-	// longest; pinned ones and those in use stay.
+	// mountsPercent of the volume is for cache mounts. Above it those are pruned that save least for their size and
+	// were unused for longest; pinned ones and those in use stay.
 	// +optional
 	// +kubebuilder:default=50
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=89
 	MountsPercent int32 `json:"mountsPercent,omitempty"`
-	// layersPercent of the volume is for everything else that BuildKit keeps: sources, images and results of steps. Above it those unused for
-	// longest are pruned, sources first.
+	// layersPercent of the volume is for everything else that BuildKit keeps: sources, images and results of steps.
+	// Above it those unused for longest are pruned, sources first.
 	// +optional
 	// +kubebuilder:default=30
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=89
 	LayersPercent int32 `json:"layersPercent,omitempty"`
-	// freePercent of the volume's bytes and inodes is kept free for steps under way: sources, then layers, then mounts give way for it.
+	// freePercent of the volume's bytes and inodes is kept free for steps under way: sources, then layers, then
+	// mounts give way for it.
 	// +optional
 	// +kubebuilder:default=20
 	// +kubebuilder:validation:Minimum=10
@@ -111,7 +116,8 @@ const (
 
 // GCStatus is the garbage collection of one daemon, in bytes of its volume now.
 type GCStatus struct {
-	// capacityBytes is what the percentages are of: the volume's filesystem, or the size asked for when the filesystem is larger.
+	// capacityBytes is what the percentages are of: the volume's filesystem, or the size asked for when the
+	// filesystem is larger.
 	// +optional
 	CapacityBytes int64 `json:"capacityBytes,omitempty"`
 	// mountsBudgetBytes is the bound of all cache mounts together.

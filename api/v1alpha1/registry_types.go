@@ -25,8 +25,8 @@ const (
 
 // RegistryCacheSpec says where the registry cache lives and when it is used.
 type RegistryCacheSpec struct {
-	// repository to keep cache manifests in, without a tag: registry.example.com/team/build-cache. The operator writes only tags
-	// that begin with "cache-", one a namespace and cache key.
+	// repository to keep cache manifests in, without a tag: registry.example.com/team/build-cache. The operator
+	// writes only tags that begin with "cache-", one a namespace and cache key.
 	// +required
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=255
@@ -47,8 +47,9 @@ type RegistryCacheSpec struct {
 	// +kubebuilder:default={}
 	Export RegistryExportSpec `json:"export,omitempty"`
 
-	// waitSecondsPerGB is how many seconds longer a build waits for a daemon that has its cache mounts rather than have another daemon pull copies, for each GB
-	// of snapshots. It saves traffic where the registry is slow or metered, and costs time. 0: a build waits no longer than is quicker.
+	// waitSecondsPerGB is how many seconds longer a build waits for a daemon that has its cache mounts rather than
+	// have another daemon pull copies, for each GB of snapshots. It saves traffic where the registry is slow or
+	// metered, and costs time. 0: a build waits no longer than is quicker.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3600

@@ -6,13 +6,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ConcurrencyPolicy says what a schedule does while the run before is in flight. A build has one run at a time, so there is no Allow.
+// ConcurrencyPolicy says what a schedule does while the run before is in flight. A build has one run at a time, so
+// there is no Allow.
 // +kubebuilder:validation:Enum=Forbid;Replace
 type ConcurrencyPolicy string
 
 // The concurrency policies.
 const (
-	// ConcurrencyForbid waits for the end of the run in flight and then opens one, however often the schedule came meanwhile.
+	// ConcurrencyForbid waits for the end of the run in flight and then opens one, however often the schedule came
+	// meanwhile.
 	ConcurrencyForbid ConcurrencyPolicy = "Forbid"
 	// ConcurrencyReplace cancels the run in flight.
 	ConcurrencyReplace ConcurrencyPolicy = "Replace"
@@ -20,7 +22,8 @@ const (
 
 // ScheduleSpec opens a run of the build at the times of a cron expression, besides those that changes of the spec open.
 type ScheduleSpec struct {
-	// cron is a cron expression of five fields: minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly.
+	// cron is a cron expression of five fields: minute, hour, day of month, month, day of week; or @hourly, @daily,
+	// @weekly, @monthly, @yearly.
 	// +required
 	// +kubebuilder:validation:MinLength=6
 	// +kubebuilder:validation:MaxLength=128
@@ -37,8 +40,8 @@ type ScheduleSpec struct {
 	// +optional
 	// +kubebuilder:default=Forbid
 	ConcurrencyPolicy ConcurrencyPolicy `json:"concurrencyPolicy,omitempty"`
-	// startingDeadlineSeconds is how late a run may be opened, because the manager was away or the run before took long. Unset: however late. Of several
-	// missed times one is made up for.
+	// startingDeadlineSeconds is how late a run may be opened, because the manager was away or the run before took
+	// long. Unset: however late. Of several missed times one is made up for.
 	// +optional
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=604800

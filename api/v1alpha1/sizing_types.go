@@ -57,14 +57,15 @@ type SizingStatus struct {
 	// accesses are the uses of cache mounts by builds that it is based on.
 	// +optional
 	Accesses int64 `json:"accesses,omitempty"`
-	// points of the curve at half of today's size, today's, twice and four times that. Keys are taken to stay on their daemons.
+	// points of the curve at half of today's size, today's, twice and four times that. Keys are taken to stay on
+	// their daemons.
 	// +optional
 	// +listType=map
 	// +listMapKey=sizePercent
 	// +kubebuilder:validation:MaxItems=8
 	Points []SizingPoint `json:"points,omitempty"`
-	// recommendedSize is the smallest size looked at that holds as much as eight times today's size would, but for one percent of the bytes used.
-	// Unset while there are too few accesses.
+	// recommendedSize is the smallest size looked at that holds as much as eight times today's size would, but for
+	// one percent of the bytes used. Unset while there are too few accesses.
 	// +optional
 	RecommendedSize *resource.Quantity `json:"recommendedSize,omitempty"`
 	// reason of the recommendation.

@@ -7,12 +7,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// AnnotationSnapshotAt on a BuildCache or a BuildDaemon asks for snapshots of all its mounts that have a snapshot policy, whenever its value
-// changes; an RFC 3339 time by convention.
+// AnnotationSnapshotAt on a BuildCache or a BuildDaemon asks for snapshots of all its mounts that have a snapshot
+// policy, whenever its value changes; an RFC 3339 time by convention.
 const AnnotationSnapshotAt = "build.openllb.dev/snapshotAt"
 
-// MountSnapshotSpec says when the mounts' content is pushed as an image, from which fresh daemons are primed. A snapshot is made only of a mount
-// whose last build succeeded and that no build uses, and is pushed only when the content has changed since the one before.
+// MountSnapshotSpec says when the mounts' content is pushed as an image, from which fresh daemons are primed. A
+// snapshot is made only of a mount whose last build succeeded and that no build uses, and is pushed only when the
+// content has changed since the one before.
 type MountSnapshotSpec struct {
 	// schedule in the five fields of cron, or @daily and the like. Unset: no snapshots by the clock.
 	// +optional
@@ -22,8 +23,8 @@ type MountSnapshotSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	TimeZone string `json:"timeZone,omitempty"`
-	// repository to push to, without a tag. Unset: that of the BuildCache's registry. The operator writes and deletes only tags there that
-	// begin with "mount-" and the namespace.
+	// repository to push to, without a tag. Unset: that of the BuildCache's registry. The operator writes and deletes
+	// only tags there that begin with "mount-" and the namespace.
 	// +optional
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=255
@@ -119,7 +120,8 @@ const (
 	PrimeNoSnapshot PrimeOutcome = "NoSnapshot"
 	// PrimeHeld surfaces when the mount held something already and was left alone.
 	PrimeHeld PrimeOutcome = "Held"
-	// PrimeTimedOut surfaces when priming took longer than primeTimeoutSeconds; the build began with the mount as it was.
+	// PrimeTimedOut surfaces when priming took longer than primeTimeoutSeconds; the build began with the mount as it
+	// was.
 	PrimeTimedOut PrimeOutcome = "TimedOut"
 	// PrimeFailed surfaces when the registry or the copy failed; the build began with the mount as it was.
 	PrimeFailed PrimeOutcome = "Failed"
@@ -162,20 +164,21 @@ const (
 	RegistryDelete RegistryDeletePolicy = "Delete"
 )
 
-// RegistryRetentionSpec says how long tags stay that the operator has written: registry cache of keys and snapshots of mounts, of the BuildCache's
-// namespace. No other tag is ever deleted. The registry must be one that lets single tags be deleted; the daemons' condition RegistryCleaned says
-// when it is not.
+// RegistryRetentionSpec says how long tags stay that the operator has written: registry cache of keys and snapshots
+// of mounts, of the BuildCache's namespace. No other tag is ever deleted. The registry must be one that lets single
+// tags be deleted; the daemons' condition RegistryCleaned says when it is not.
 type RegistryRetentionSpec struct {
-	// maxAge is how long a tag stays after it was last written and its key or mount was last used by a build, in hours, minutes and seconds:
-	// 720h. BuildCaches of one namespace that share a repository should have the same. Unset: for ever.
+	// maxAge is how long a tag stays after it was last written and its key or mount was last used by a build, in
+	// hours, minutes and seconds: 720h. BuildCaches of one namespace that share a repository should have the same.
+	// Unset: for ever.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(h|m|s))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="maxAge must be longer than nothing"
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
-	// onDelete says what becomes of the tags when the BuildCache is deleted. With Delete, the deletion waits for the daemons to do it, five minutes at
-	// most.
+	// onDelete says what becomes of the tags when the BuildCache is deleted. With Delete, the deletion waits for the
+	// daemons to do it, five minutes at most.
 	// +optional
 	// +kubebuilder:default=Retain
 	OnDelete RegistryDeletePolicy `json:"onDelete,omitempty"`

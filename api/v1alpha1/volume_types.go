@@ -12,9 +12,10 @@ type AutoExpandSpec struct {
 	// maxSize is never exceeded.
 	// +required
 	MaxSize resource.Quantity `json:"maxSize"`
-	// thresholdPercent of a volume in use from which the fleet's volumes grow, or as much of the share for cache mounts: of gc.mountsPercent, the part
-	// that thresholdPercent is of what may be in use. Together with gc.freePercent it is below 100: beyond that, garbage collection makes room first
-	// and no volume ever fills up so far.
+	// thresholdPercent of a volume in use from which the fleet's volumes grow, or as much of the share for cache
+	// mounts: of gc.mountsPercent, the part that thresholdPercent is of what may be in use. Together with
+	// gc.freePercent it is below 100: beyond that, garbage collection makes room first and no volume ever fills up so
+	// far.
 	// +optional
 	// +kubebuilder:default=70
 	// +kubebuilder:validation:Minimum=10

@@ -36,7 +36,8 @@ func main() {
 }
 
 func run(ctx context.Context, opts agent.Options) error {
-	// BuildKit's auth provider keeps a random seed, no credential, where docker keeps its configuration; the home directory can't be written.
+	// BuildKit's auth provider keeps a random seed, no credential, where docker keeps its configuration; the home
+	// directory can't be written.
 	config.SetDir(filepath.Join(os.TempDir(), "hlb-agent"))
 	api, err := ctrl.GetConfig()
 	if err != nil {

@@ -83,8 +83,8 @@ func compileCommand(s *streams) *cobra.Command {
 	return cmd
 }
 
-// compile compiles a program, in a session of the daemon unless offline, and shows what was found. Tools get the findings that refuse a
-// program too.
+// compile compiles a program, in a session of the daemon unless offline, and shows what was found. Tools get the
+// findings that refuse a program too.
 func (s *streams) compile(ctx context.Context, file string, flags programFlags, offline, asJSON bool) (*hlb.Request, error) {
 	prog, err := s.program(file)
 	if err != nil {

@@ -23,8 +23,8 @@ func (s sources) text(file string) []byte {
 	return s[file]
 }
 
-// addFiles adds the files that findings are in and that weren't kept, because nothing came of the compile. Names that aren't files of this
-// machine are passed over; their findings are shown without the line.
+// addFiles adds the files that findings are in and that weren't kept, because nothing came of the compile. Names that
+// aren't files of this machine are passed over; their findings are shown without the line.
 func (s sources) addFiles(found diag.List) {
 	for _, d := range found {
 		for _, span := range append([]diag.Span{d.Primary}, secondary(d)...) {
@@ -56,7 +56,8 @@ func (s *streams) read(file string) (name string, src []byte, err error) {
 	return diag.StdinFile, src, err
 }
 
-// dirOf returns the directory that the imports of a file start from. Standard input is taken to be in the working directory.
+// dirOf returns the directory that the imports of a file start from. Standard input is taken to be in the working
+// directory.
 func dirOf(file string) module.Dir {
 	dir := "."
 	if file != "-" {
@@ -65,8 +66,8 @@ func dirOf(file string) module.Dir {
 	return module.Dir{Root: module.Machine{HomeDir: os.UserHomeDir}, Path: dir}
 }
 
-// report shows findings: to people on standard error, to tools on standard output. It returns errRefused if there are any
-// that refuse.
+// report shows findings: to people on standard error, to tools on standard output. It returns errRefused if there are
+// any that refuse.
 func (s *streams) report(found diag.List, texts sources, asJSON bool, refuses bool) error {
 	if asJSON {
 		if err := diag.WriteJSON(s.out, found); err != nil {

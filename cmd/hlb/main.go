@@ -2,7 +2,8 @@
 
 // Command hlb checks, formats, compiles and runs HLB programs.
 //
-// It exits with 0 if all went well, 1 if a program was refused or a build failed, and 2 for wrong usage or files that can't be read.
+// It exits with 0 if all went well, 1 if a program was refused or a build failed, and 2 for wrong usage or files that
+// can't be read.
 package main
 
 import (

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 func TestManifestsAreLookedUpUnlessOffline(t *testing.T) {

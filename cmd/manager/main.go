@@ -81,7 +81,8 @@ func run(ctx context.Context, o options) error {
 			SecureServing:  true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization, // of the handlers below too
 			ExtraHandlers:  map[string]http.Handler{controllers.ExplainPath: explain, controllers.ExplainPath + "/": explain},
-			TLSOpts:        []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}, // HTTP/2 had denial-of-service holes
+			// HTTP/2 had denial-of-service holes
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
 		},
 		HealthProbeBindAddress: o.healthAddr,
 		LeaderElection:         o.leaderElect,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mountcopy is the half of a copy of a cache mount that runs where the mount is. The agent puts it into build steps that have nothing else in
-// them; it connects to the agent and moves the content over that connection.
+// Command mountcopy is the half of a copy of a cache mount that runs where the mount is. The agent puts it into build
+// steps that have nothing else in them; it connects to the agent and moves the content over that connection.
 //
 //	mountcopy -agent ADDRESS [flags] snapshot|prime|digest MOUNT
 //
-// The environment variable MOUNTCOPY_TOKEN holds what the agent knows the step by. It exits with 1 and says why on standard error when it could not do
-// it, with 2 when it was called wrongly, and with 3 when its time was over.
+// The environment variable MOUNTCOPY_TOKEN holds what the agent knows the step by. It exits with 1 and says why on
+// standard error when it could not do it, with 2 when it was called wrongly, and with 3 when its time was over.
 package main
 
 import (
@@ -21,8 +21,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/mountcopy"
 )
 
-// heapGrowth is by how much the heap grows from one garbage collection to the next, in percent. Most of it are a few large buffers that are used again
-// and again.
+// heapGrowth is by how much the heap grows from one garbage collection to the next, in percent. Most of it are a few
+// large buffers that are used again and again.
 const heapGrowth = 400
 
 func main() {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package toolchain builds the programs the tests and the local cluster run (BuildKit, containerd, Kubernetes, a registry
-// and a few of our own) from source, through the Go module proxy, and keeps them under the git-ignored bin folder.
+// Package toolchain builds the programs the tests and the local cluster run (BuildKit, containerd, Kubernetes, a
+// registry and a few of our own) from source, through the Go module proxy, and keeps them under the git-ignored bin
+// folder.
 //
-// Every program is built once: its folder names the version, a stamp beside it holds what it was built from, and while the
-// stamp fits, asking for the program costs a file read. Several processes may ask at once; a file lock lets one build.
+// Every program is built once: its folder names the version, a stamp beside it holds what it was built from, and
+// while the stamp fits, asking for the program costs a file read. Several processes may ask at once; a file lock lets
+// one build.
 package toolchain
 
 import (

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package analyze finds out from the source alone what a program will touch: cache mounts, images, repositories, exports. It contacts
-// nothing, and its cost is bounded, so a scheduler can run it on any program before anything is built.
+// Package analyze finds out from the source alone what a program will touch: cache mounts, images, repositories,
+// exports. It contacts nothing, and its cost is bounded, so a scheduler can run it on any program before anything is
+// built.
 //
-// It runs the program over texts that are known or not, and over nothing else. What it lists is therefore what the targets may reach,
-// a little more than they will (a source that a later one replaces is listed too), and never less, unless Complete is false.
+// It runs the program over texts that are known or not, and over nothing else. What it lists is therefore what the
+// targets may reach, a little more than they will (a source that a later one replaces is listed too), and never less,
+// unless Complete is false.
 package analyze
 
 import (
@@ -76,8 +78,10 @@ type Target struct {
 	HTTPS       []Ref        `json:"https"`
 	Locals      []Ref        `json:"locals"`
 	Exports     []Export     `json:"exports"`
-	Imports     []Ref        `json:"imports"` // modules it uses that weren't resolved; the ref is unknown if it is a filesystem
-	// Complete is false if something couldn't be followed: a module that wasn't resolved, a recursion, or too large a program.
+	// modules it uses that weren't resolved; the ref is unknown if it is a filesystem
+	Imports []Ref `json:"imports"`
+	// Complete is false if something couldn't be followed: a module that wasn't resolved, a recursion, or too large a
+	// program.
 	Complete bool `json:"complete"`
 }
 
@@ -95,8 +99,8 @@ type Options struct {
 
 const defaultFuel = 100_000
 
-// Module analyzes a module that was checked without errors. Members of imports are followed if info has them resolved. The only
-// diagnostics are NO-TARGET ones.
+// Module analyzes a module that was checked without errors. Members of imports are followed if info has them
+// resolved. The only diagnostics are NO-TARGET ones.
 func Module(info *check.Info, opts Options) ([]Target, diag.List) {
 	if opts.Fuel <= 0 {
 		opts.Fuel = defaultFuel

@@ -13,9 +13,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/openllb/hlb-operator/hlb/analyze"
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
 func analyzed(t interface{ Fatalf(string, ...any) }, src string, opts analyze.Options) []analyze.Target {

@@ -185,8 +185,9 @@ func format(args []value) value {
 	return text(fmt.Sprintf(args[0].text, texts[1:]...))
 }
 
-// padsWidely reports whether a format has a number of more than three digits, which could be a width, or one from the arguments. A
-// repeated index could multiply long arguments, but not beyond the length of the format times that of the arguments.
+// padsWidely reports whether a format has a number of more than three digits, which could be a width, or one from the
+// arguments. A repeated index could multiply long arguments, but not beyond the length of the format times that of
+// the arguments.
 func padsWidely(format string) bool {
 	digits := 0
 	for i := range len(format) {

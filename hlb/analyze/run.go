@@ -21,7 +21,8 @@ const (
 	maxListed  = 4 << 10 // things found of all sorts
 )
 
-// value is what an expression may come to. A filesystem or pipeline is the zero value: only what is found on the way counts.
+// value is what an expression may come to. A filesystem or pipeline is the zero value: only what is found on the way
+// counts.
 type value struct {
 	text  string // of a string, int or bool
 	known bool
@@ -60,8 +61,8 @@ type run struct {
 	imports map[*ast.Import]bool
 }
 
-// callKey stands for a function and its arguments. Equal calls find nothing new, which keeps a tree of calls that doubles at each
-// level linear.
+// callKey stands for a function and its arguments. Equal calls find nothing new, which keeps a tree of calls that
+// doubles at each level linear.
 type callKey [sha256.Size]byte
 
 type memo struct {

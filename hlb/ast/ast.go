@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ast holds the syntax tree of HLB. Every node knows its span, and lists keep the comments written inside them, so a
-// formatter can print what the parser read. A tree is never changed once built; passes that rewrite work on a Clone.
+// Package ast holds the syntax tree of HLB. Every node knows its span, and lists keep the comments written inside
+// them, so a formatter can print what the parser read. A tree is never changed once built; passes that rewrite work
+// on a Clone.
 package ast
 
 import "github.com/openllb/hlb-operator/hlb/diag"

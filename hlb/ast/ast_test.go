@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 	"github.com/openllb/hlb-operator/hlb/syntax"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
 func TestHeredocModes(t *testing.T) {

@@ -2,8 +2,8 @@
 
 package ast
 
-// Inspect calls visit for n and everything below it, in source order, parents first. Where visit returns false, what is below that
-// node is left out. Comments aren't visited.
+// Inspect calls visit for n and everything below it, in source order, parents first. Where visit returns false, what
+// is below that node is left out. Comments aren't visited.
 func Inspect(n Node, visit func(Node) bool) {
 	if !visit(n) {
 		return

@@ -138,8 +138,9 @@ func (m HeredocMode) Apply(raw string) string {
 	}
 }
 
-// dedent removes the indentation that all lines share. Blank lines become empty and don't count. Where two indentations differ
-// and neither begins with the other, nothing is shared: a mix of tabs and spaces must not be cut somewhere in its middle.
+// dedent removes the indentation that all lines share. Blank lines become empty and don't count. Where two
+// indentations differ and neither begins with the other, nothing is shared: a mix of tabs and spaces must not be cut
+// somewhere in its middle.
 func dedent(text string) string {
 	lines := strings.Split(text, "\n")
 	margin, found := "", false

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package builtin is the table of the functions that exist without being declared: their kinds, parameters and effects. What they
-// do is the evaluator's business.
+// Package builtin is the table of the functions that exist without being declared: their kinds, parameters and
+// effects. What they do is the evaluator's business.
 //
-// There are two scopes. The names of the language proper are reserved: no module may define one. Extensions of this project are
-// not, because that would break existing programs; a name of the module hides them (see Extension).
+// There are two scopes. The names of the language proper are reserved: no module may define one. Extensions of this
+// project are not, because that would break existing programs; a name of the module hides them (see Extension).
 package builtin
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
-// Breakpoint is the callee that every kind of block accepts, with any arguments, and that changes nothing. It has no signature,
-// but its name is reserved like that of a builtin.
+// Breakpoint is the callee that every kind of block accepts, with any arguments, and that changes nothing. It has no
+// signature, but its name is reserved like that of a builtin.
 const Breakpoint = "breakpoint"
 
 // Func is one builtin function. Funcs are shared and never change; compare them by pointer.
@@ -134,8 +134,8 @@ func add(f *Func) {
 	byName[f.Name] = append(byName[f.Name], f)
 }
 
-// parse reads one signature: `kind name(params) [binds (effects)]`. The text is a constant of this package, so there is nothing
-// to report; a test holds the table against the list of the language's names.
+// parse reads one signature: `kind name(params) [binds (effects)]`. The text is a constant of this package, so there
+// is nothing to report; a test holds the table against the list of the language's names.
 func parse(sig string) *Func {
 	kind, rest, _ := strings.Cut(sig, " ")
 	name, rest, _ := strings.Cut(rest, "(")

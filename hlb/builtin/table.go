@@ -2,7 +2,8 @@
 
 package builtin
 
-// signatures is the text of the synthetic file <builtin>: one signature a line. Blank lines and remarks only structure it.
+// signatures is the text of the synthetic file <builtin>: one signature a line. Blank lines and remarks only
+// structure it.
 const signatures = `# Sources: the result replaces the current filesystem.
 fs scratch()
 fs image(string ref)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cachedir knows the cache directories of common tools and how a cache mount over each may be shared between builds that
-// run at the same time.
+// Package cachedir knows the cache directories of common tools and how a cache mount over each may be shared between
+// builds that run at the same time.
 package cachedir
 
 import (
@@ -12,7 +12,8 @@ import (
 // Sharing is a mode of a cache mount.
 type Sharing string
 
-// The modes. Shared lets builds use one directory at once, Private gives each its own, Locked makes them wait for each other.
+// The modes. Shared lets builds use one directory at once, Private gives each its own, Locked makes them wait for
+// each other.
 const (
 	Shared  Sharing = "shared"
 	Private Sharing = "private"
@@ -28,12 +29,12 @@ type Advice struct {
 	dirs    []string
 }
 
-// Safe reports whether mode is safe too. Where builds may share a directory, any mode is; where they may not, both of the others
-// keep them apart.
+// Safe reports whether mode is safe too. Where builds may share a directory, any mode is; where they may not, both of
+// the others keep them apart.
 func (a Advice) Safe(mode Sharing) bool { return a.Sharing == Shared || mode != Shared }
 
-// For returns the advice for a cache mount at target, which may lie in a home directory of any user. ok is false if no tool is known
-// to use it; such a directory is best treated as Shared, the default of BuildKit's own frontend.
+// For returns the advice for a cache mount at target, which may lie in a home directory of any user. ok is false if
+// no tool is known to use it; such a directory is best treated as Shared, the default of BuildKit's own frontend.
 func For(target string) (advice Advice, ok bool) {
 	target = path.Clean(target)
 	for _, a := range table {
@@ -54,8 +55,8 @@ func Default(target string) Sharing {
 	return Shared
 }
 
-// covers reports whether target is dir or below it. A dir that starts with "~/" stands for that directory of any home: /root, or a
-// directory of /home.
+// covers reports whether target is dir or below it. A dir that starts with "~/" stands for that directory of any
+// home: /root, or a directory of /home.
 func covers(dir, target string) bool {
 	if rest, ok := strings.CutPrefix(dir, "~/"); ok {
 		home := homeOf(target)

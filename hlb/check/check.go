@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package check decides whether a parsed module is a program: every name stands for something, every value has the kind its place
-// wants, every call has the arguments its signature asks for. What it finds out about names is kept in an Info, so that no later
-// pass looks a name up again.
+// Package check decides whether a parsed module is a program: every name stands for something, every value has the
+// kind its place wants, every call has the arguments its signature asks for. What it finds out about names is kept in
+// an Info, so that no later pass looks a name up again.
 //
-// It works in two passes. The first collects the names of the module, among them those bound by `as`, and stops the check if any
-// is wrong: without them the second, which checks names, kinds and counts, would report nonsense.
+// It works in two passes. The first collects the names of the module, among them those bound by `as`, and stops the
+// check if any is wrong: without them the second, which checks names, kinds and counts, would report nonsense.
 //
-// Imports aren't read here. A member of an import is accepted as it stands and checked by Info.Resolve once the imported module is
-// known, because a program may import a module it never needs.
+// Imports aren't read here. A member of an import is accepted as it stands and checked by Info.Resolve once the
+// imported module is known, because a program may import a module it never needs.
 package check
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
-// Module checks mod, whose deprecated forms must have been replaced (lint.Fix), and which must have parsed without errors. The Info is
-// never nil; if the list has errors, it lacks what couldn't be found out. mod isn't changed.
+// Module checks mod, whose deprecated forms must have been replaced (lint.Fix), and which must have parsed without
+// errors. The Info is never nil; if the list has errors, it lacks what couldn't be found out. mod isn't changed.
 func Module(mod *ast.Module) (*Info, diag.List) {
 	c := newChecker(&Info{
 		Module:     mod,
@@ -49,8 +49,8 @@ type checker struct {
 	distances int // left to compute for suggestions
 }
 
-// maxDistances bounds the work spent on suggestions: a program full of undefined names gets them for the first ones only. A name
-// among a thousand others takes a tenth of a millisecond.
+// maxDistances bounds the work spent on suggestions: a program full of undefined names gets them for the first ones
+// only. A name among a thousand others takes a tenth of a millisecond.
 const maxDistances = 1 << 18
 
 // builtins is how many names every module sees besides its own.
@@ -176,8 +176,8 @@ func (c *checker) validKind(kind *ast.Ident) bool {
 
 var valueKinds = []ast.Kind{ast.FS, ast.String, ast.Int, ast.Bool, ast.Pipeline}
 
-// isKind reports whether k is the kind of a value. Options exist for every builtin, and for functions of the module, though those
-// have none to give.
+// isKind reports whether k is the kind of a value. Options exist for every builtin, and for functions of the module,
+// though those have none to give.
 func (c *checker) isKind(k ast.Kind) bool {
 	switch k {
 	case ast.FS, ast.String, ast.Int, ast.Bool, ast.Pipeline:

@@ -14,8 +14,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 	"github.com/openllb/hlb-operator/hlb/syntax"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
 func module(t *testing.T, src string) (*check.Info, diag.List) {
@@ -252,8 +252,8 @@ func TestMembersResolveToTheOtherModule(t *testing.T) {
 	}
 }
 
-// TestHostileProgramsAreCheckedInLinearTime: programs whose parts could make each other expensive. A quadratic check takes minutes
-// for each.
+// TestHostileProgramsAreCheckedInLinearTime: programs whose parts could make each other expensive. A quadratic check
+// takes minutes for each.
 func TestHostileProgramsAreCheckedInLinearTime(t *testing.T) {
 	const n = 50_000
 	numbered := func(format string) string {
@@ -287,7 +287,8 @@ func TestHostileProgramsAreCheckedInLinearTime(t *testing.T) {
 	}
 }
 
-// checkAny holds the checker against its promises: no panic, a result, and every callee of a program that checks is known.
+// checkAny holds the checker against its promises: no panic, a result, and every callee of a program that checks is
+// known.
 func checkAny(t interface{ Fatalf(string, ...any) }, src []byte) {
 	mod, errs := syntax.Parse("a.hlb", src, syntax.Limits{})
 	if len(errs) > 0 {

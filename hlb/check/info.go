@@ -25,8 +25,8 @@ const (
 	AliasObject
 	// ImportObject is an import; Object.Import is set. No callee resolves to one in a program that checks.
 	ImportObject
-	// MemberObject is a member of an import that wasn't resolved yet; Object.Import is set. Info.Resolve replaces it by what the
-	// name stands for in the imported module.
+	// MemberObject is a member of an import that wasn't resolved yet; Object.Import is set. Info.Resolve replaces it
+	// by what the name stands for in the imported module.
 	MemberObject
 	// BreakpointObject is the callee `breakpoint`: nothing about the call is checked, and it changes nothing.
 	BreakpointObject
@@ -48,12 +48,12 @@ type Object struct {
 	params []builtin.Param
 }
 
-// Alias is a binding of an effect to a module-level name. Its value is: run Func (whose parameters it takes) up to and including
-// Stmt, completed with all arguments and options of that statement, and take Effect of Call.
+// Alias is a binding of an effect to a module-level name. Its value is: run Func (whose parameters it takes) up to
+// and including Stmt, completed with all arguments and options of that statement, and take Effect of Call.
 type Alias struct {
 	Func *ast.Func // the function it takes its parameters from
-	// Stmt is the statement of Func's own body that the binding is in: Call itself, the call whose `with` block holds Call, or
-	// a statement that has the block literal with one of these among its arguments or interpolations.
+	// Stmt is the statement of Func's own body that the binding is in: Call itself, the call whose `with` block holds
+	// Call, or a statement that has the block literal with one of these among its arguments or interpolations.
 	Stmt ast.Stmt
 	// Host is Call itself or, for a binding in a `with` block, the call with that block (the `run` of a bound mount).
 	Host *ast.CallStmt
@@ -65,10 +65,11 @@ type Alias struct {
 	Target *ast.Ident
 }
 
-// Info is what checking found out about one module. It is complete except for members of imports, which Resolve fills in when the
-// imported module is known. An Info may be read by many at once, but not while Resolve runs.
+// Info is what checking found out about one module. It is complete except for members of imports, which Resolve fills
+// in when the imported module is known. An Info may be read by many at once, but not while Resolve runs.
 type Info struct {
-	// Module is the tree that was checked: the source with deprecated forms replaced. Keys of the maps below are its nodes.
+	// Module is the tree that was checked: the source with deprecated forms replaced. Keys of the maps below are its
+	// nodes.
 	Module *ast.Module
 	// Scope holds every module-level name.
 	Scope map[string]*Object
@@ -111,8 +112,8 @@ func (i *Info) Imports() []*ast.Import {
 // Imported returns what Resolve was given for imp, or nil.
 func (i *Info) Imported(imp *ast.Import) *Info { return i.imports[imp].module }
 
-// Params returns the signature of a callable object: kind, name and whether variadic. Parameters, effects, imports and unresolved
-// members have none.
+// Params returns the signature of a callable object: kind, name and whether variadic. Parameters, effects, imports
+// and unresolved members have none.
 func (o *Object) Params() []builtin.Param {
 	return o.params
 }

@@ -24,9 +24,10 @@ func (c *checker) deferUse(imp *ast.Import, call call) {
 	}
 }
 
-// Resolve checks all uses of members of imp against the module it stands for, lib, and puts what they stand for into Callees. imp must be
-// one of Imports, and both modules must have passed Module without errors. Diagnostics are about the importing module. An import is
-// resolved once; calling again returns what was found then. Resolve must not run at the same time as anything else that uses i.
+// Resolve checks all uses of members of imp against the module it stands for, lib, and puts what they stand for into
+// Callees. imp must be one of Imports, and both modules must have passed Module without errors. Diagnostics are about
+// the importing module. An import is resolved once; calling again returns what was found then. Resolve must not run
+// at the same time as anything else that uses i.
 func (i *Info) Resolve(imp *ast.Import, lib *Info) diag.List {
 	if done, ok := i.imports[imp]; ok {
 		return done.errs

@@ -23,7 +23,8 @@ var (
 	importOperand = wanted{kinds: []ast.Kind{ast.FS, ast.String}}
 	// interpolated: what has a text.
 	interpolated = wanted{kinds: []ast.Kind{ast.Bool, ast.Int, ast.String}}
-	// pipelineArg: an argument of kind pipeline also takes a filesystem, which means "solve it", and values, which do nothing.
+	// pipelineArg: an argument of kind pipeline also takes a filesystem, which means "solve it", and values, which do
+	// nothing.
 	pipelineArg = wanted{kinds: []ast.Kind{ast.Pipeline, ast.FS, ast.String, ast.Int, ast.Bool}, label: "pipeline"}
 	// pipelineLit: the literals a pipeline block accepts as statements.
 	pipelineLit = wanted{kinds: []ast.Kind{ast.String, ast.Int, ast.Bool}, label: "pipeline"}
@@ -51,7 +52,8 @@ func (w wanted) String() string {
 	return strings.Join(names, "")
 }
 
-// argument is what a parameter of kind k accepts. If k is no kind, which was reported where it is declared, anything will do.
+// argument is what a parameter of kind k accepts. If k is no kind, which was reported where it is declared, anything
+// will do.
 func (c *checker) argument(k ast.Kind) wanted {
 	switch {
 	case k == ast.Pipeline:
@@ -86,9 +88,9 @@ var builtinObjects = func() map[*builtin.Func]*Object {
 
 var breakpointObject = &Object{What: BreakpointObject, Name: builtin.Breakpoint}
 
-// callee finds what n stands for in a place that wants w, or reports why it can't and returns nil. The result for a member of an import
-// is a MemberObject, of which nothing is known yet. For an unknown w the result is also nil, without a report, if n is a builtin
-// of several kinds.
+// callee finds what n stands for in a place that wants w, or reports why it can't and returns nil. The result for a
+// member of an import is a MemberObject, of which nothing is known yet. For an unknown w the result is also nil,
+// without a report, if n is a builtin of several kinds.
 func (c *checker) callee(n *ast.Name, w wanted) *Object {
 	o := c.find(n, w)
 	if o != nil {

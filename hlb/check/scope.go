@@ -11,7 +11,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
-// scope is the first pass: it fills Info.Scope and Info.Aliases and reports names defined twice and bindings that can't be.
+// scope is the first pass: it fills Info.Scope and Info.Aliases and reports names defined twice and bindings that
+// can't be.
 func (c *checker) scope() {
 	s := &scopePass{checker: c, defined: map[string][]*Object{}}
 	for _, d := range c.info.Module.Decls {
@@ -75,7 +76,8 @@ func (s *scopePass) body(f *ast.Func, sig []builtin.Param) {
 	s.stmts(f.Body, p, true)
 }
 
-// stmts looks for bindings in a block. If top, it is the body of a function, whose statements are the p.stmt of all below.
+// stmts looks for bindings in a block. If top, it is the body of a function, whose statements are the p.stmt of all
+// below.
 func (s *scopePass) stmts(b *ast.Block, p place, top bool) {
 	for _, stmt := range b.Stmts {
 		if top {
@@ -115,7 +117,8 @@ func (s *scopePass) call(call *ast.CallStmt, p place) {
 	s.stmts(b.Body, inside, false)
 }
 
-// expr looks for bindings in the block literals of e. None can be bound directly in one, but in the `with` blocks below it.
+// expr looks for bindings in the block literals of e. None can be bound directly in one, but in the `with` blocks
+// below it.
 func (s *scopePass) expr(e ast.Expr, p place) {
 	switch e := e.(type) {
 	case *ast.BlockLit:
@@ -232,8 +235,8 @@ func (s *scopePass) effectful(b binding) *builtin.Func {
 	return nil
 }
 
-// builtinFor finds the builtin a statement of a block of kind means: if there is none of that kind, one of another, for the second
-// pass to say that the kind is wrong.
+// builtinFor finds the builtin a statement of a block of kind means: if there is none of that kind, one of another,
+// for the second pass to say that the kind is wrong.
 func (s *scopePass) builtinFor(kind ast.Kind, name string) *builtin.Func {
 	if f := builtin.Lookup(kind, name); f != nil {
 		return f
@@ -250,7 +253,8 @@ func (s *scopePass) builtinFor(kind ast.Kind, name string) *builtin.Func {
 	return other
 }
 
-// duplicates reports every name with several definitions once, however many there are. A builtin counts as the first definition.
+// duplicates reports every name with several definitions once, however many there are. A builtin counts as the first
+// definition.
 func (s *scopePass) duplicates() {
 	for _, name := range s.names {
 		defs := s.defined[name]

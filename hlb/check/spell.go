@@ -18,8 +18,9 @@ func (s *suggestion) hint(d *diag.Diagnostic) *diag.Diagnostic {
 	return d.WithHint("did you mean `%s`?", s.name)
 }
 
-// afford takes n computations of a distance from what is left and reports whether there was enough. All candidates for a name are
-// paid for at once, because they come in the random order of maps and the outcome must not depend on it.
+// afford takes n computations of a distance from what is left and reports whether there was enough. All candidates
+// for a name are paid for at once, because they come in the random order of maps and the outcome must not depend on
+// it.
 func (c *checker) afford(n int) bool {
 	if c.distances < n {
 		return false
@@ -46,8 +47,8 @@ func (c *checker) consider(s *suggestion, written, candidate string) {
 	}
 }
 
-// distance counts the insertions, deletions and replacements of bytes that turn a into b (Levenshtein). Once it is clear that
-// the count exceeds limit, it returns limit+1.
+// distance counts the insertions, deletions and replacements of bytes that turn a into b (Levenshtein). Once it is
+// clear that the count exceeds limit, it returns limit+1.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) > limit || len(b)-len(a) > limit {
 		return limit + 1

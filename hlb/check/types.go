@@ -194,8 +194,8 @@ func (c *checker) blockLit(b *ast.BlockLit, w wanted) {
 	c.block(b.Body, kind)
 }
 
-// bareOption checks `option { … }` that isn't the operand of a `with` of a builtin. Its kind can't be completed there, so nothing in it
-// can have the right kind; an empty one has no options of any kind.
+// bareOption checks `option { … }` that isn't the operand of a `with` of a builtin. Its kind can't be completed
+// there, so nothing in it can have the right kind; an empty one has no options of any kind.
 func (c *checker) bareOption(b *ast.BlockLit, w wanted) {
 	before := len(c.errs)
 	if kind := optionOf(w); kind != "" || w.isUnknown() {

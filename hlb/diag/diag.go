@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package diag holds what the compiler tells its user: diagnostics with a stable code, a place in the source and a hint, and the
-// two ways they are shown, for a terminal and as JSON. Every pass of the compiler returns them as values; none prints.
+// Package diag holds what the compiler tells its user: diagnostics with a stable code, a place in the source and a
+// hint, and the two ways they are shown, for a terminal and as JSON. Every pass of the compiler returns them as
+// values; none prints.
 package diag
 
 import (
@@ -27,7 +28,8 @@ type Position struct {
 // IsValid reports whether p is a place at all.
 func (p Position) IsValid() bool { return p.Line > 0 }
 
-// Span is a stretch of one file: from Start up to, not including, End. An empty stretch (Start == End) points between characters.
+// Span is a stretch of one file: from Start up to, not including, End. An empty stretch (Start == End) points between
+// characters.
 type Span struct {
 	File  string
 	Start Position
@@ -114,7 +116,8 @@ func (d *Diagnostic) Error() string {
 	return b.String()
 }
 
-// List is any number of diagnostics. As an error it stands for all of them; use Err to get nil for a list without errors.
+// List is any number of diagnostics. As an error it stands for all of them; use Err to get nil for a list without
+// errors.
 type List []*Diagnostic
 
 // Error renders one diagnostic a line.
@@ -157,8 +160,8 @@ func (l List) Codes() []Code {
 	return codes
 }
 
-// Sort orders l by file, place, code and message, so that equal findings are always shown in equal order. Diagnostics of
-// the file named first in l stay before those of other files.
+// Sort orders l by file, place, code and message, so that equal findings are always shown in equal order. Diagnostics
+// of the file named first in l stay before those of other files.
 func (l List) Sort() {
 	if len(l) < 2 {
 		return

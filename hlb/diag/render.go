@@ -10,10 +10,11 @@ import (
 	"strings"
 )
 
-// Renderer shows diagnostics to a person: the message, then each source line they are about with the place underlined, `^` for what is
-// wrong and `-` for what explains it.
+// Renderer shows diagnostics to a person: the message, then each source line they are about with the place
+// underlined, `^` for what is wrong and `-` for what explains it.
 type Renderer struct {
-	// Source returns the text of a file, or nil if there is none; such places are shown without their line. It may be nil.
+	// Source returns the text of a file, or nil if there is none; such places are shown without their line. It may be
+	// nil.
 	Source func(file string) []byte
 	// Color adds ANSI colors.
 	Color bool
@@ -72,8 +73,8 @@ func (r Renderer) diagnostic(d *Diagnostic, cache map[string][]string) string {
 	return b.String()
 }
 
-// marksByFile returns the places of d, those of the primary file first, then of the others by name. Within a file the first mark is the
-// one to name in the heading; the others follow in source order.
+// marksByFile returns the places of d, those of the primary file first, then of the others by name. Within a file the
+// first mark is the one to name in the heading; the others follow in source order.
 func marksByFile(d *Diagnostic) [][]mark {
 	var marks []mark
 	if d.Primary.IsValid() {
@@ -160,8 +161,8 @@ func (r Renderer) excerpt(b *strings.Builder, marks []mark, lines []string, colo
 	}
 }
 
-// underline returns where the mark of span begins below line, and how long it is. Tabs are shown as four columns. A span that goes on
-// behind the line is marked up to its end.
+// underline returns where the mark of span begins below line, and how long it is. Tabs are shown as four columns. A
+// span that goes on behind the line is marked up to its end.
 func underline(line string, span Span) (indent, length int) {
 	column := 1
 	end := span.End.Column

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package format prints modules in one style: tabs, one statement a line unless the block was written on one line, one empty line
-// between declarations, comments where they were. It changes layout only, and drops options that are empty; formatting what it printed
-// changes nothing.
+// Package format prints modules in one style: tabs, one statement a line unless the block was written on one line,
+// one empty line between declarations, comments where they were. It changes layout only, and drops options that are
+// empty; formatting what it printed changes nothing.
 package format
 
 import (
@@ -23,8 +23,8 @@ func Source(file string, src []byte, limits syntax.Limits) ([]byte, diag.List) {
 	return Module(mod), nil
 }
 
-// Module prints a module that parsed without errors. Line breaks are taken from the spans of the nodes where there is a choice, so
-// the tree must be as parsed. The result ends with one line feed, unless it is empty.
+// Module prints a module that parsed without errors. Line breaks are taken from the spans of the nodes where there is
+// a choice, so the tree must be as parsed. The result ends with one line feed, unless it is empty.
 func Module(mod *ast.Module) []byte {
 	p := &printer{}
 	p.module(mod)
@@ -80,8 +80,8 @@ func merge[T ast.Node](elements []T, comments []*ast.Comment) []item {
 	return items
 }
 
-// lines prints items of a list that was opened on line open, each on its own line but for comments behind others. after is printed
-// behind each element.
+// lines prints items of a list that was opened on line open, each on its own line but for comments behind others.
+// after is printed behind each element.
 func (p *printer) lines(items []item, open int, after string, print func(ast.Node)) {
 	last := open
 	for i, it := range items {
@@ -131,8 +131,8 @@ func (p *printer) module(mod *ast.Module) {
 	}
 }
 
-// apart reports whether an empty line stands between two items of a module: around declarations, and where the author left one. A
-// comment directly above a declaration stays with it.
+// apart reports whether an empty line stands between two items of a module: around declarations, and where the author
+// left one. A comment directly above a declaration stays with it.
 func apart(before, it item) bool {
 	return before.comment == nil || it.first() > before.last()+1
 }
@@ -171,7 +171,8 @@ func (p *printer) params(l *ast.ParamList) {
 	})
 }
 
-// list prints a parenthesised list: on one line if it was written without line feeds between its elements, else one element a line.
+// list prints a parenthesised list: on one line if it was written without line feeds between its elements, else one
+// element a line.
 func list[T ast.Node](p *printer, span diag.Span, elements []T, comments []*ast.Comment, print func(ast.Node)) {
 	p.print("(")
 	if len(comments) == 0 && !broken(span, elements) {
@@ -191,8 +192,8 @@ func list[T ast.Node](p *printer, span diag.Span, elements []T, comments []*ast.
 	p.print(")")
 }
 
-// broken reports whether a list was written with a line feed before, between or behind its elements. Those inside of elements don't
-// count. An empty list never is.
+// broken reports whether a list was written with a line feed before, between or behind its elements. Those inside of
+// elements don't count. An empty list never is.
 func broken[T ast.Node](span diag.Span, elements []T) bool {
 	line := span.Start.Line
 	for _, e := range elements {
@@ -310,8 +311,8 @@ func (p *printer) parts(parts []ast.Part) {
 	}
 }
 
-// heredoc prints the body as written. The line of the closing tag is indented like the statement if that leaves the value alone: tabs
-// before the tag don't belong to it, other blanks do unless lines are folded.
+// heredoc prints the body as written. The line of the closing tag is indented like the statement if that leaves the
+// value alone: tabs before the tag don't belong to it, other blanks do unless lines are folded.
 func (p *printer) heredoc(h *ast.HeredocLit) {
 	p.print("<<")
 	if h.Mode != ast.HeredocKeep {

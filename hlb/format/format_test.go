@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 	"github.com/openllb/hlb-operator/hlb/syntax"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
 func TestSource(t *testing.T) {
@@ -67,8 +67,8 @@ func TestABrokenFileIsNotFormatted(t *testing.T) {
 	}
 }
 
-// sameTree compares trees but for what formatting may change: spans, upper case in numbers, blanks before the tag of a heredoc, and
-// empty options.
+// sameTree compares trees but for what formatting may change: spans, upper case in numbers, blanks before the tag of
+// a heredoc, and empty options.
 var sameTree = cmp.Options{
 	cmpopts.IgnoreTypes(ast.At{}),
 	cmpopts.IgnoreFields(ast.Module{}, "Source"),
@@ -119,7 +119,8 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-// checkRoundTrip holds the formatter against its promises for src. If mustParse is not set, sources that don't parse are passed over.
+// checkRoundTrip holds the formatter against its promises for src. If mustParse is not set, sources that don't parse
+// are passed over.
 func checkRoundTrip(t failer, src []byte, mustParse bool) {
 	mod, errs := syntax.Parse("a.hlb", src, syntax.Limits{})
 	if len(errs) > 0 {

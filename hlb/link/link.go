@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package link reads the modules that a program imports from files and checks what the program uses of them, without evaluating
-// anything. Modules in filesystems and repositories need a daemon; they are left to the evaluator.
+// Package link reads the modules that a program imports from files and checks what the program uses of them, without
+// evaluating anything. Modules in filesystems and repositories need a daemon; they are left to the evaluator.
 package link
 
 import (
@@ -29,8 +29,9 @@ type Linked struct {
 	Unread  []*ast.Import     // imports whose module isn't a file, or whose path isn't known without evaluating
 }
 
-// Files resolves the imports of info that are files, and those of the modules they name, as far as something uses them. dir is the
-// directory of the file info was made from. Warnings about imported modules are for their authors and left out.
+// Files resolves the imports of info that are files, and those of the modules they name, as far as something uses
+// them. dir is the directory of the file info was made from. Warnings about imported modules are for their authors
+// and left out.
 func Files(ctx context.Context, info *check.Info, dir module.Dir, limits syntax.Limits) (*Linked, diag.List) {
 	l := &linker{ctx: ctx, limits: limits, modules: map[string]*unit{}, pending: map[*ast.Import]bool{}}
 	l.out.Sources = map[string][]byte{}
@@ -112,7 +113,8 @@ func importsIn(info *check.Info, e ast.Expr) []*ast.Import {
 	return used
 }
 
-// read returns the module at a path, with its own imports resolved. It is nil, without an error, if the path isn't one of a file.
+// read returns the module at a path, with its own imports resolved. It is nil, without an error, if the path isn't
+// one of a file.
 func (l *linker) read(u *unit, imp *ast.Import, operand string) (*unit, *diag.Diagnostic) {
 	at := imp.Operand.Span()
 	uri, err := module.Parse(operand)

@@ -48,7 +48,8 @@ func (a *adviser) builtin(n *ast.Name) *builtin.Func {
 	return nil
 }
 
-// mount warns of a cache mount whose mode the tool that uses the directory can't live with, as far as both are written out.
+// mount warns of a cache mount whose mode the tool that uses the directory can't live with, as far as both are
+// written out.
 func (a *adviser) mount(call *ast.CallStmt) {
 	f := a.builtin(call.Callee)
 	if f == nil || f.Kind != ast.OptionOf("run") || call.With == nil {

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
 // TestCostGrowsWithTheLength counts allocations, which, unlike times, are the same on every machine.

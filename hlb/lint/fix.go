@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lint finds what is legal but shouldn't be written: forms of the language that are deprecated, which Fix replaces, and uses of
-// builtins that are unwise, which Advise explains. All findings are warnings.
+// Package lint finds what is legal but shouldn't be written: forms of the language that are deprecated, which Fix
+// replaces, and uses of builtins that are unwise, which Advise explains. All findings are warnings.
 package lint
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/syntax"
 )
 
-// Program parses, fixes and checks one module: what every user of the compiler does first. The list holds errors and the warnings of
-// Fix; the Info is nil if the module doesn't parse.
+// Program parses, fixes and checks one module: what every user of the compiler does first. The list holds errors and
+// the warnings of Fix; the Info is nil if the module doesn't parse.
 func Program(file string, src []byte, limits syntax.Limits) (*check.Info, diag.List) {
 	mod, errs := syntax.Parse(file, src, limits)
 	if len(errs) > 0 {
@@ -27,8 +27,9 @@ func Program(file string, src []byte, limits syntax.Limits) (*check.Info, diag.L
 	return info, all
 }
 
-// Fix replaces deprecated forms and says which it found. mod isn't changed; without findings the result is mod itself, else a copy
-// whose nodes keep the spans of what they replace. Programs with the old forms check because of this.
+// Fix replaces deprecated forms and says which it found. mod isn't changed; without findings the result is mod
+// itself, else a copy whose nodes keep the spans of what they replace. Programs with the old forms check because of
+// this.
 func Fix(mod *ast.Module) (*ast.Module, diag.List) {
 	_, found := rewrite(mod, false)
 	if len(found) == 0 {
@@ -80,8 +81,9 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 	return mod, found
 }
 
-// oddEscapes finds `\$` inside of a word of a heredoc. Here it is an escape like anywhere else; the first implementation of the language
-// kept the backslash and interpolated, so a program moved between the two changes meaning.
+// oddEscapes finds `\$` inside of a word of a heredoc. Here it is an escape like anywhere else; the first
+// implementation of the language kept the backslash and interpolated, so a program moved between the two changes
+// meaning.
 func oddEscapes(mod *ast.Module) diag.List {
 	var found diag.List
 	ast.Inspect(mod, func(n ast.Node) bool {

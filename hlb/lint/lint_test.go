@@ -10,9 +10,9 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
 func TestAdvise(t *testing.T) {
@@ -67,7 +67,8 @@ func TestFix(t *testing.T) {
 	}
 }
 
-// TestFixLeavesTheTreeAlone: the tree that was parsed stays as it was, and fixing what was fixed finds nothing deprecated.
+// TestFixLeavesTheTreeAlone: the tree that was parsed stays as it was, and fixing what was fixed finds nothing
+// deprecated.
 func TestFixLeavesTheTreeAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mod, _ := syntax.Parse("a.hlb", []byte(hlbtest.Module(t)), syntax.Limits{})

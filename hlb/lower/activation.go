@@ -31,7 +31,8 @@ type activation struct {
 	partial bool // a call was evaluated for its effects alone, so cur is not the function's value
 }
 
-// onlyEffect reports whether a call is evaluated just because one of its effects is wanted, and marks its activation so.
+// onlyEffect reports whether a call is evaluated just because one of its effects is wanted, and marks its activation
+// so.
 func (e *evaluator) onlyEffect(binds []bind) bool {
 	for _, b := range binds {
 		if e.seeking != nil && b.alias == e.seeking {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// generated is a program of about so many lines: functions of ten lines that build on each other, ten in a row, with all kinds of
-// statements, and a target that needs them all.
+// generated is a program of about so many lines: functions of ten lines that build on each other, ten in a row, with
+// all kinds of statements, and a target that needs them all.
 func generated(lines int) []byte {
 	var b, all strings.Builder
 	b.WriteString("fs f0() {\n\timage \"base\"\n}\n")

@@ -27,7 +27,8 @@ type scopeImport struct {
 	layout *image
 }
 
-// cacheMountOption mounts a cache directory as the Dockerfile front end does for RUN --mount=type=cache, so that both share one.
+// cacheMountOption mounts a cache directory as the Dockerfile front end does for RUN --mount=type=cache, so that both
+// share one.
 func (e *evaluator) cacheMountOption(x *execution, o *option) error {
 	target := o.args[0].str()
 	clean := path.Clean(target)
@@ -108,7 +109,8 @@ func (b *cacheMount) apply(o *option) {
 	}
 }
 
-// fsCacheContext says which build cache a section of the program uses. It changes how the section is solved, never its LLB.
+// fsCacheContext says which build cache a section of the program uses. It changes how the section is solved, never
+// its LLB.
 func (e *evaluator) fsCacheContext(c *call, cur *filesystem) (*filesystem, error) {
 	if err := e.vertex(c.span); err != nil {
 		return nil, err

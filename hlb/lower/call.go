@@ -56,8 +56,8 @@ func (c *call) key(e *evaluator) key {
 	return k
 }
 
-// relativePaths are the builtins whose paths start at the directory of the file the call is written in, so that equal calls in different
-// directories are not the same. (Of local, the key says what it reads.)
+// relativePaths are the builtins whose paths start at the directory of the file the call is written in, so that equal
+// calls in different directories are not the same. (Of local, the key says what it reads.)
 var relativePaths = map[string]bool{
 	"secret": true, "forward": true, "localPaths": true,
 	"download": true, "downloadTarball": true, "downloadOCITarball": true, "downloadDockerTarball": true,
@@ -103,8 +103,9 @@ func (e *evaluator) callBuiltin(s callSite, fn *builtin.Func) (value, error) {
 	return e.callText(c)
 }
 
-// builtinArgs evaluates the arguments of a builtin. The cache of a cacheContext may be an image that is no more than a cache, which
-// has no config to load: it is first evaluated without looking, and again if it turns out to be something that is built.
+// builtinArgs evaluates the arguments of a builtin. The cache of a cacheContext may be an image that is no more than
+// a cache, which has no config to load: it is first evaluated without looking, and again if it turns out to be
+// something that is built.
 func (e *evaluator) builtinArgs(s callSite, fn *builtin.Func) ([]arg, error) {
 	if fn.Name != "cacheContext" || len(s.args) == 0 {
 		return e.args(s, fn.Params)
@@ -187,7 +188,8 @@ func (e *evaluator) withOptions(s callSite, fn *builtin.Func) ([]*option, error)
 	return nil, diag.Errorf(diag.Internal, s.with.Span(), "the operand of with is not an option")
 }
 
-// args evaluates arguments for a signature. Variadic parameters given where a variadic one is wanted are spread in place.
+// args evaluates arguments for a signature. Variadic parameters given where a variadic one is wanted are spread in
+// place.
 func (e *evaluator) args(s callSite, params []builtin.Param) ([]arg, error) {
 	out := make([]arg, 0, len(s.args))
 	for i, x := range s.args {
@@ -213,7 +215,8 @@ func (e *evaluator) args(s callSite, params []builtin.Param) ([]arg, error) {
 	return out, nil
 }
 
-// convert adapts a value to a parameter: where a pipeline is wanted, a filesystem means its solve and other values nothing.
+// convert adapts a value to a parameter: where a pipeline is wanted, a filesystem means its solve and other values
+// nothing.
 func (e *evaluator) convert(v value, want ast.Kind, at diag.Span) value {
 	if want != ast.Pipeline {
 		return v

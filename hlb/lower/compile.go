@@ -120,7 +120,8 @@ func (e *evaluator) target(m *source, name string, given map[*ast.Param]string) 
 	return t, err
 }
 
-// withDropped adds exports that the target reached but whose filesystems it then dropped: they were asked for all the same.
+// withDropped adds exports that the target reached but whose filesystems it then dropped: they were asked for all the
+// same.
 func (e *evaluator) withDropped(root *request.Node) (*request.Node, error) {
 	have := map[*request.Node]bool{}
 	for _, leaf := range root.Leaves() {

@@ -16,8 +16,8 @@ import (
 // historyComment marks the history entries that this compiler made.
 const historyComment = "hlb"
 
-// configEdit is one change to an image config, after those before it. A list of edits is cheap to extend from any point, which
-// copies of the config would not be.
+// configEdit is one change to an image config, after those before it. A list of edits is cheap to extend from any
+// point, which copies of the config would not be.
 type configEdit struct {
 	prev  *configEdit
 	apply func(*dockerspec.DockerOCIImage)
@@ -27,7 +27,8 @@ func (i *image) editConfig(apply func(*dockerspec.DockerOCIImage)) {
 	i.config = &configEdit{prev: i.config, apply: apply}
 }
 
-// configJSON applies all edits and returns the config, with operating system and architecture from the platform where it has none.
+// configJSON applies all edits and returns the config, with operating system and architecture from the platform where
+// it has none.
 func (i *image) configJSON() ([]byte, error) {
 	var edits []*configEdit
 	for e := i.config; e != nil; e = e.prev {

@@ -2,13 +2,14 @@
 
 // Package lower evaluates a checked program to a request tree.
 //
-// A block threads one current value through its statements. Calls of functions are activations: they run their body statement by
-// statement, remember how far they came, and can be taken further later. An alias takes the activation of its function as far as
-// the statement that binds it and no further, which is why an alias may be used later in its own function. Activations are
-// remembered by function, current value and arguments, so equal calls are evaluated once and yield one LLB vertex.
+// A block threads one current value through its statements. Calls of functions are activations: they run their body
+// statement by statement, remember how far they came, and can be taken further later. An alias takes the activation
+// of its function as far as the statement that binds it and no further, which is why an alias may be used later in
+// its own function. Activations are remembered by function, current value and arguments, so equal calls are evaluated
+// once and yield one LLB vertex.
 //
-// Nothing is solved here but what must be known while compiling (see Solver), and nothing is exported. Evaluation is sequential
-// and its result depends on program and options alone.
+// Nothing is solved here but what must be known while compiling (see Solver), and nothing is exported. Evaluation is
+// sequential and its result depends on program and options alone.
 package lower
 
 import (
@@ -139,7 +140,8 @@ func (e *evaluator) vertex(at diag.Span) error {
 	return nil
 }
 
-// maxPlaces is how many calls around an op are kept as its places: with all of them, a request would grow with the square of the depth.
+// maxPlaces is how many calls around an op are kept as its places: with all of them, a request would grow with the
+// square of the depth.
 const maxPlaces = 32
 
 // locations returns the source locations of an op: the call itself, then the calls around it, innermost first.
@@ -218,8 +220,8 @@ func (e *evaluator) callStmt(en *env, kind ast.Kind, s *ast.CallStmt, cur value)
 	return e.combine(cur, v, obj, s.Span())
 }
 
-// combine makes the new current value of a block out of what a statement yielded. Names of values replace the current one, or are
-// added to it in options and pipelines; calls have already built on it.
+// combine makes the new current value of a block out of what a statement yielded. Names of values replace the current
+// one, or are added to it in options and pipelines; calls have already built on it.
 func (e *evaluator) combine(cur, v value, obj *check.Object, at diag.Span) (value, error) {
 	if obj.What != check.ParamObject && obj.What != check.EffectObject {
 		return v, nil

@@ -105,8 +105,8 @@ func (e *evaluator) standalone(at diag.Span, what string) error {
 		WithHint("use a BuildKit daemon of its own")
 }
 
-// mustConvert says whether the layers of the base image must be recompressed for eStargz: unless all of them are known to be so
-// already. An image without base has only new layers.
+// mustConvert says whether the layers of the base image must be recompressed for eStargz: unless all of them are
+// known to be so already. An image without base has only new layers.
 func (e *evaluator) mustConvert(img *image) bool {
 	if img.canonical == "" {
 		return false

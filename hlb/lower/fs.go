@@ -25,8 +25,9 @@ func (f *filesystem) key() key { return f.k }
 type image struct {
 	// out is the LLB output, nil for scratch.
 	out llb.Output
-	// meta is a state that carries the environment, working directory, user and platform for ops on out. Its own output means
-	// nothing. Keeping it apart from out keeps look-ups short: a state chain grows with every op otherwise.
+	// meta is a state that carries the environment, working directory, user and platform for ops on out. Its own
+	// output means nothing. Keeping it apart from out keeps look-ups short: a state chain grows with every op
+	// otherwise.
 	meta llb.State
 	// config is the image config's edits, workdir and user its values so far.
 	config  *configEdit
@@ -57,8 +58,8 @@ func (i *image) state() llb.State {
 	return i.meta.WithOutput(i.out)
 }
 
-// input returns the LLB state for use as another op's input: mounts, copies and merges take no environment from it, but relative
-// copy sources resolve against its working directory.
+// input returns the LLB state for use as another op's input: mounts, copies and merges take no environment from it,
+// but relative copy sources resolve against its working directory.
 func (i *image) input() llb.State { return i.state() }
 
 // with returns a copy of i that change has worked on.

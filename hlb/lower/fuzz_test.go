@@ -18,8 +18,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// FuzzCompile compiles anything as a server would. Nothing may panic, take longer than its limits allow, break a rule of the compiler's
-// own, or come out differently the second time.
+// FuzzCompile compiles anything as a server would. Nothing may panic, take longer than its limits allow, break a rule
+// of the compiler's own, or come out differently the second time.
 func FuzzCompile(f *testing.F) {
 	files, err := filepath.Glob("../../test/conformance/*.txt")
 	if err != nil {

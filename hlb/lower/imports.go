@@ -33,7 +33,8 @@ type source struct {
 	depth int // of imports from the program to here
 }
 
-// builtRoot is a filesystem that modules were read from, with the state it was built from. No two of them have the same name.
+// builtRoot is a filesystem that modules were read from, with the state it was built from. No two of them have the
+// same name.
 type builtRoot struct {
 	module.Built
 	state llb.State

@@ -224,7 +224,8 @@ func TestRepositoriesOverSSH(t *testing.T) {
 	}
 }
 
-// A server's program without files of its own finds its modules in the context, at the place where its local paths start.
+// A server's program without files of its own finds its modules in the context, at the place where its local paths
+// start.
 func TestModulesFromTheContext(t *testing.T) {
 	tree := &treeSolver{files: map[string]string{
 		"lib.hlb":    "export go\nfs go() { image \"root\"; }",

@@ -126,7 +126,8 @@ func (e *evaluator) machineLocal(c *call, cur *filesystem) (*filesystem, error) 
 	}), nil
 }
 
-// machinePath resolves a path of a program on this machine. Programs and modules that do not live on it can't name its files.
+// machinePath resolves a path of a program on this machine. Programs and modules that do not live on it can't name
+// its files.
 func machinePath(dir module.Dir, p string) (string, error) {
 	if _, ok := dir.Root.(module.Machine); !ok {
 		return "", &module.OutsideError{Path: p}
@@ -147,8 +148,8 @@ func reason(err error) error {
 	return err
 }
 
-// localID is equal for equal uses of an unchanged directory: a digest over its path, the newest modification among the files that
-// the patterns select, this machine and the patterns.
+// localID is equal for equal uses of an unchanged directory: a digest over its path, the newest modification among
+// the files that the patterns select, this machine and the patterns.
 func (e *evaluator) localID(dir string, p patterns) (string, error) {
 	all, err := fsutil.NewFS(dir)
 	if err != nil {

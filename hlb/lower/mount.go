@@ -59,7 +59,8 @@ func (e *evaluator) mountOption(x *execution, o *option) error {
 		return diag.Errorf(BadOption, o.args[0].span, "a tmpfs starts empty, so its input must be scratch")
 	}
 	if m.bound && in.origin.local {
-		// A local source as the mount's own input would make the run's result depend on the upload and not on the content.
+		// A local source as the mount's own input would make the run's result depend on the upload and not on the
+		// content.
 		m.state = llb.Scratch().File(llb.Copy(in.input(), "/", "/"), e.locations(o.span)...)
 	}
 	x.mounts = append(x.mounts, m)
@@ -143,8 +144,8 @@ func (e *evaluator) addMounts(x *execution) error {
 	return nil
 }
 
-// makeMountPoints makes the mount points of mounts and secrets that lie under a read-only mount, where the daemon could not. Only
-// the nearest earlier mount counts.
+// makeMountPoints makes the mount points of mounts and secrets that lie under a read-only mount, where the daemon
+// could not. Only the nearest earlier mount counts.
 func (e *evaluator) makeMountPoints(x *execution) error {
 	made := map[string]bool{}
 	for i, m := range slices.Backward(x.mounts) {

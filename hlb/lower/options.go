@@ -27,14 +27,14 @@ const (
 	ProfileServer
 )
 
-// Resolver looks up the config of an image. It answers with the reference it resolved, the digest of what the reference names
-// (an index, if there is one) and the config as JSON. Gateway clients are Resolvers.
+// Resolver looks up the config of an image. It answers with the reference it resolved, the digest of what the
+// reference names (an index, if there is one) and the config as JSON. Gateway clients are Resolvers.
 type Resolver interface {
 	ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error)
 }
 
-// Solver runs solves while compiling, for the builtins that need a result then: frontend, modules that live in a filesystem
-// or a git repository. Gateway clients are Solvers.
+// Solver runs solves while compiling, for the builtins that need a result then: frontend, modules that live in a
+// filesystem or a git repository. Gateway clients are Solvers.
 type Solver interface {
 	Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error)
 }
@@ -79,8 +79,8 @@ type Host interface {
 	ID() string
 }
 
-// Limits bound what one compile may take. Zero values mean the default: the first number for ProfileServer, where programs are
-// anybody's, the second for ProfileLocal, where they are only kept from taking the machine down.
+// Limits bound what one compile may take. Zero values mean the default: the first number for ProfileServer, where
+// programs are anybody's, the second for ProfileLocal, where they are only kept from taking the machine down.
 type Limits struct {
 	// SourceBytes is the size of one module's text. Default 1 MiB, 16 MiB.
 	SourceBytes int
@@ -92,11 +92,11 @@ type Limits struct {
 	CallDepth int
 	// Fuel is how many statements and expressions may be evaluated. Default 1,000,000 (about 2 s), 20,000,000.
 	Fuel int
-	// Vertices is how many LLB vertices, exports and cache contexts may be made; all definitions of a request together may have
-	// ten times as many ops. Default 20,000, 1,000,000.
+	// Vertices is how many LLB vertices, exports and cache contexts may be made; all definitions of a request
+	// together may have ten times as many ops. Default 20,000, 1,000,000.
 	Vertices int
-	// OpBytes is about the size of all LLB vertices, counting texts and environments for each vertex that has them. Default 64 MiB,
-	// 1 GiB.
+	// OpBytes is about the size of all LLB vertices, counting texts and environments for each vertex that has them.
+	// Default 64 MiB, 1 GiB.
 	OpBytes int
 	// StringBytes is the size of any string value, template output included. Default 4 MiB, 64 MiB.
 	StringBytes int
@@ -137,8 +137,8 @@ type Program struct {
 	Filename string
 	// Source is the program's text.
 	Source []byte
-	// Files holds the modules beside it, with Filename a path inside it. Nil means the machine's own files for ProfileLocal,
-	// and no modules for ProfileServer.
+	// Files holds the modules beside it, with Filename a path inside it. Nil means the machine's own files for
+	// ProfileLocal, and no modules for ProfileServer.
 	Files fs.FS
 }
 
@@ -146,8 +146,8 @@ type Program struct {
 type Options struct {
 	// Targets are the names to build, default "default".
 	Targets []string
-	// Args are values for the string, int and bool parameters of the targets, by parameter name. Each must be a parameter of
-	// one of the targets.
+	// Args are values for the string, int and bool parameters of the targets, by parameter name. Each must be a
+	// parameter of one of the targets.
 	Args map[string]string
 	// Platform is what filesystems are built for unless the program says otherwise. Default linux on this machine's
 	// architecture.
@@ -160,37 +160,41 @@ type Options struct {
 	Solver Solver
 	// Pusher performs dockerPush while compiling where its digest is used. Without it that is a diagnostic.
 	Pusher Pusher
-	// Registry serves the manifest builtin. Without it the builtin is a diagnostic, except that digest and config come from
-	// Resolver if there is one.
+	// Registry serves the manifest builtin. Without it the builtin is a diagnostic, except that digest and config
+	// come from Resolver if there is one.
 	Registry Registry
-	// DockerEngine says that the daemon is the BuildKit inside of Docker Engine, which neither writes OCI or Docker tarballs nor
-	// converts to eStargz, and imports no modules from git. Programs that want that get a diagnostic.
+	// DockerEngine says that the daemon is the BuildKit inside of Docker Engine, which neither writes OCI or Docker
+	// tarballs nor converts to eStargz, and imports no modules from git. Programs that want that get a diagnostic.
 	DockerEngine bool
 	// Host is the machine that ProfileLocal programs see. Nil means this one.
 	Host Host
 
 	// Context is what local "…" reads in ProfileServer; nil makes local a diagnostic.
 	Context *llb.State
-	// ContextApart says that Context is not the tree that the program lies in, so that paths start at its root and not at the program's directory.
+	// ContextApart says that Context is not the tree that the program lies in, so that paths start at its root and
+	// not at the program's directory.
 	ContextApart bool
 	// ContextNeeds is what solving Context takes.
 	ContextNeeds request.Needs
-	// Secrets and SSH are the ids that the build declares, for ProfileServer: secret "name" "/path" must name one of Secrets,
-	// ssh uses the agent "default" or the one that localPaths names.
+	// Secrets and SSH are the ids that the build declares, for ProfileServer: secret "name" "/path" must name one of
+	// Secrets, ssh uses the agent "default" or the one that localPaths names.
 	Secrets, SSH []string
-	// KnownSSHHosts are lines of a known_hosts file for git over ssh. Without them ssh remotes are refused in ProfileServer.
+	// KnownSSHHosts are lines of a known_hosts file for git over ssh. Without them ssh remotes are refused in
+	// ProfileServer.
 	KnownSSHHosts string
 
 	// CacheMountNamespace is put before every cache mount id. Servers set one per tenant.
 	CacheMountNamespace string
-	// CacheMountSharing gives the sharing mode (shared, private or locked) of cacheMounts for which the program gives none, by their id with the
-	// namespace before it, and false for ids that it has no opinion of: those get the mode that is advised for their directory. Nil has none.
+	// CacheMountSharing gives the sharing mode (shared, private or locked) of cacheMounts for which the program gives
+	// none, by their id with the namespace before it, and false for ids that it has no opinion of: those get the mode
+	// that is advised for their directory. Nil has none.
 	CacheMountSharing func(id string) (mode string, ok bool)
 	// AllowCacheRef says whether a program may import or export build cache at a registry reference. Nil allows all.
 	AllowCacheRef func(ref string) error
 	// DisableProgramCaches makes cacheContext do nothing.
 	DisableProgramCaches bool
-	// AllowedEntitlements are the entitlements a program may ask for: network.host, security.insecure. ProfileLocal allows all.
+	// AllowedEntitlements are the entitlements a program may ask for: network.host, security.insecure. ProfileLocal
+	// allows all.
 	AllowedEntitlements []string
 
 	Limits Limits

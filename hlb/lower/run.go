@@ -26,8 +26,8 @@ const maxMounts = 1000
 // defaultShell runs one-argument runs.
 var defaultShell = []string{"/bin/sh", "-c"}
 
-// ignoreCacheEnv makes a run differ from all others. llb.IgnoreCache would do so too, but it also empties the cache mounts of
-// the run.
+// ignoreCacheEnv makes a run differ from all others. llb.IgnoreCache would do so too, but it also empties the cache
+// mounts of the run.
 const ignoreCacheEnv = "HLB_IGNORE_CACHE"
 
 // execution is a run being put together.
@@ -90,8 +90,8 @@ func (e *evaluator) fsRun(c *call, cur *filesystem) (*filesystem, error) {
 	return next, nil
 }
 
-// bindMount gives the output of a mount its name: the content of the mount point after the run, with the image config of what was
-// mounted and nothing of its environment.
+// bindMount gives the output of a mount its name: the content of the mount point after the run, with the image config
+// of what was mounted and nothing of its environment.
 func (e *evaluator) bindMount(b boundMount, exec llb.ExecState, after *filesystem) {
 	m, k := b.mount, e.keys.of("output of", after.k, b.mount.target)
 	setEffect(b.binds, "target", func() (value, error) {

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// splitWords splits a command line into words like a POSIX shell that expands nothing: blanks part words unless they are quoted, a
-// backslash takes the next character as it is (between double quotes only `$`, a backquote, `"`, a backslash and the end of a line),
-// and `#` at the start of a word begins a remark. A line without words gives none. The only error is a quote that isn't closed.
+// splitWords splits a command line into words like a POSIX shell that expands nothing: blanks part words unless they
+// are quoted, a backslash takes the next character as it is (between double quotes only `$`, a backquote, `"`, a
+// backslash and the end of a line), and `#` at the start of a word begins a remark. A line without words gives none.
+// The only error is a quote that isn't closed.
 func splitWords(line string) ([]string, error) {
 	w := wordSplitter{rest: line}
 	for w.rest != "" {
@@ -39,7 +40,8 @@ func splitWords(line string) ([]string, error) {
 
 var errOpenQuote = errors.New("a quote is not closed")
 
-// wordSplitter is a line being split. Bytes are enough: what matters is ASCII, and no other character has an ASCII byte in it.
+// wordSplitter is a line being split. Bytes are enough: what matters is ASCII, and no other character has an ASCII
+// byte in it.
 type wordSplitter struct {
 	rest  string
 	words []string

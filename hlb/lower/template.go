@@ -25,8 +25,8 @@ var (
 	errTemplateTurns = errors.New("it takes too many turns")
 )
 
-// textTemplate executes a template. Templates can loop without output and double texts, so loops take fuel and everything that
-// makes text is held to the limit.
+// textTemplate executes a template. Templates can loop without output and double texts, so loops take fuel and
+// everything that makes text is held to the limit.
 func (e *evaluator) textTemplate(c *call) (string, error) {
 	data := map[string]string{}
 	for _, o := range c.opts {

@@ -26,8 +26,8 @@ func (e *evaluator) textFormat(c *call) (string, error) {
 	return fmt.Sprintf(format, values...), nil
 }
 
-// formatSize is an upper bound for the length of a formatted text, up to the few bytes that quoting and notes on errors add to
-// each value.
+// formatSize is an upper bound for the length of a formatted text, up to the few bytes that quoting and notes on
+// errors add to each value.
 func formatSize(format string, values []string) int {
 	size, next := len(format), 0
 	for i := 0; i < len(format); i++ {
@@ -145,7 +145,8 @@ func (e *evaluator) textLocalRun(c *call) (string, error) {
 	return strings.TrimRight(string(out), "\n"), nil
 }
 
-// textManifest looks an image up in its registry. Digest and config can come through the daemon; the manifest itself can't.
+// textManifest looks an image up in its registry. Digest and config can come through the daemon; the manifest itself
+// can't.
 func (e *evaluator) textManifest(c *call) (string, error) {
 	named, err := e.normalize(c.args[0])
 	if err != nil {

@@ -23,7 +23,8 @@ type pipe struct {
 
 func (p *pipe) key() key { return p.k }
 
-// parts returns the children, those of a sequence of sequences in one list: a block of n stages nests n deep on the left.
+// parts returns the children, those of a sequence of sequences in one list: a block of n stages nests n deep on the
+// left.
 func (p *pipe) parts() []*pipe {
 	if p.parallel || p.isNothing() {
 		return p.children

@@ -12,7 +12,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/module"
 )
 
-// value is what an expression evaluates to: *filesystem, text, number, truth, *options, *pipe or spread. Values never change.
+// value is what an expression evaluates to: *filesystem, text, number, truth, *options, *pipe or spread. Values never
+// change.
 type value interface {
 	// key identifies the value: equal keys mean that one may stand for the other. Keys are interned, see keys.
 	key() key
@@ -21,8 +22,8 @@ type value interface {
 // key is the identity of a value within one compile.
 type key uint32
 
-// keys hands out keys: equal parts get equal keys. Results of functions are remembered by the keys of what went in, which is
-// what keeps a chain like f1 = merge f0 f0, f2 = merge f1 f1 … from taking 2ⁿ evaluations.
+// keys hands out keys: equal parts get equal keys. Results of functions are remembered by the keys of what went in,
+// which is what keeps a chain like f1 = merge f0 f0, f2 = merge f1 f1 … from taking 2ⁿ evaluations.
 type keys struct {
 	ids map[string]key
 	buf []byte
@@ -121,8 +122,8 @@ func keysOf(values []value) []key {
 	return out
 }
 
-// options is a value of kind option::x: what came before, then own. Appending shares what came before, so that a block of n options
-// does not take n² copies.
+// options is a value of kind option::x: what came before, then own. Appending shares what came before, so that a
+// block of n options does not take n² copies.
 type options struct {
 	prev *options
 	own  []*option

@@ -21,8 +21,8 @@ import (
 type Root interface {
 	// Resolve returns the path of p as seen from directory dir of the tree. It fails when p leads out of the tree.
 	Resolve(dir, p string) (string, error)
-	// Read returns the content of a file; the error is fs.ErrNotExist when there is none, *TooLargeError when it is longer
-	// than limit bytes.
+	// Read returns the content of a file; the error is fs.ErrNotExist when there is none, *TooLargeError when it is
+	// longer than limit bytes.
 	Read(ctx context.Context, name string, limit int) ([]byte, error)
 	// Display returns how messages call the file.
 	Display(name string) string

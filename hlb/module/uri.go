@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package module finds and reads the modules that a program imports. It knows where a path leads and keeps programs inside the
-// tree they came with; what a module means is the evaluator's business.
+// Package module finds and reads the modules that a program imports. It knows where a path leads and keeps programs
+// inside the tree they came with; what a module means is the evaluator's business.
 package module
 
 import (
@@ -82,8 +82,8 @@ func parseGit(scheme, rest string) (URI, error) {
 	return u, nil
 }
 
-// Remote returns the URL to fetch the repository from: over ssh if it says so, or if it leaves the choice and ssh is wanted, else
-// over https.
+// Remote returns the URL to fetch the repository from: over ssh if it says so, or if it leaves the choice and ssh is
+// wanted, else over https.
 func (u URI) Remote(ssh bool) string {
 	if u.Scheme == "git+ssh" || u.Scheme == "git" && ssh {
 		user := u.User

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package registry asks registries themselves about images, for the manifest builtin: no call of buildkitd answers with manifests.
+// Package registry asks registries themselves about images, for the manifest builtin: no call of buildkitd answers
+// with manifests.
 package registry
 
 import (
@@ -24,7 +25,8 @@ import (
 // patience bounds one look-up, retries included.
 const patience = time.Minute
 
-// Get looks up what ref names, and of an index the image for the platform. It speaks http only if plain; otherwise an http address is a *PlainError.
+// Get looks up what ref names, and of an index the image for the platform. It speaks http only if plain; otherwise an
+// http address is a *PlainError.
 func Get(ctx context.Context, ref name.Reference, auth authn.Authenticator, plain bool, platform ocispecs.Platform) (lower.Manifest, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s gave no answer in %v", ref.Context().RegistryStr(), patience))
 	defer cancel()
@@ -61,8 +63,8 @@ func get(ref name.Reference, platform ocispecs.Platform, opts ...remote.Option) 
 	return m, nil
 }
 
-// User looks up manifests for a user at their own machine, with the credentials of their docker config. Registries on loopback may speak http, as
-// buildkitd has it.
+// User looks up manifests for a user at their own machine, with the credentials of their docker config. Registries on
+// loopback may speak http, as buildkitd has it.
 type User struct{}
 
 // Manifest implements lower.Registry.

@@ -8,12 +8,12 @@ import (
 	"net/http"
 )
 
-// answerLimit bounds what one answer of a registry may have, in bytes. It is the size up to which OCI's distribution specification wants registries
-// to take manifests, and more than the compiler's own bound on a text.
+// answerLimit bounds what one answer of a registry may have, in bytes. It is the size up to which OCI's distribution
+// specification wants registries to take manifests, and more than the compiler's own bound on a text.
 const answerLimit = 4 << 20
 
-// cautious is how registries are asked: a program may name any, so that neither long answers nor an unencrypted connection that nobody allowed may
-// do harm.
+// cautious is how registries are asked: a program may name any, so that neither long answers nor an unencrypted
+// connection that nobody allowed may do harm.
 type cautious struct {
 	next http.RoundTripper
 	// plain allows http.

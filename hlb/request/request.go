@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package request holds what compiling a target yields: a tree of solves and exports. It is plain data. Building it takes no
-// daemon, and package solve runs it.
+// Package request holds what compiling a target yields: a tree of solves and exports. It is plain data. Building it
+// takes no daemon, and package solve runs it.
 package request
 
 import (
@@ -33,8 +33,8 @@ func (k Kind) String() string {
 	return [...]string{"single", "export", "parallel", "sequential"}[k]
 }
 
-// Request is the outcome of compiling one or more targets. It is not changed after Compile returned it, so it may be read
-// from several goroutines; only package solve's Run may use its needs.
+// Request is the outcome of compiling one or more targets. It is not changed after Compile returned it, so it may be
+// read from several goroutines; only package solve's Run may use its needs.
 type Request struct {
 	// Root is the tree, nil when there is nothing to solve.
 	Root *Node
@@ -42,7 +42,8 @@ type Request struct {
 	Targets []Target
 	// Sources are the texts of every module read, keyed by the file name that spans use.
 	Sources map[string][]byte
-	// CacheMounts are the cache mounts of everything in the tree, each (id, target, sharing) once, in order of evaluation.
+	// CacheMounts are the cache mounts of everything in the tree, each (id, target, sharing) once, in order of
+	// evaluation.
 	CacheMounts []CacheMount
 	// Warnings are findings that do not stop the build, such as deprecated forms.
 	Warnings diag.List

@@ -13,9 +13,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Text renders a definition for people and for tests: an op a line, numbered in the order of the definition, inputs before what
-// uses them; %2 is the first output of op 2, %2.1 its second one. The last line says which output is the result. Equal graphs give
-// equal texts. An empty definition is "scratch".
+// Text renders a definition for people and for tests: an op a line, numbered in the order of the definition, inputs
+// before what uses them; %2 is the first output of op 2, %2.1 its second one. The last line says which output is the
+// result. Equal graphs give equal texts. An empty definition is "scratch".
 func Text(def *llb.Definition) string {
 	if len(def.Def) == 0 {
 		return "scratch\n"

@@ -15,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
-// Group makes a node of kind Parallel or Sequential: children that are nil are dropped, children of the same kind are taken
-// apart, and a single child stands for itself. The result is nil when nothing is left.
+// Group makes a node of kind Parallel or Sequential: children that are nil are dropped, children of the same kind are
+// taken apart, and a single child stands for itself. The result is nil when nothing is left.
 func Group(kind Kind, children ...*Node) *Node {
 	var flat []*Node
 	for _, c := range children {
@@ -37,8 +37,8 @@ func Group(kind Kind, children ...*Node) *Node {
 	return &Node{Kind: kind, Children: flat}
 }
 
-// Walk calls visit for n and everything under it, parents before children, children in order. It stops at the first error and
-// returns it. A nil node has nothing to visit.
+// Walk calls visit for n and everything under it, parents before children, children in order. It stops at the first
+// error and returns it. A nil node has nothing to visit.
 func (n *Node) Walk(visit func(*Node) error) error {
 	if n == nil {
 		return nil
@@ -122,7 +122,8 @@ func (s *Scope) needs() Needs {
 	return all
 }
 
-// Steps returns the digests of every exec and file op of the tree, each once, in order. They are what "cached 12/14" counts.
+// Steps returns the digests of every exec and file op of the tree, each once, in order. They are what "cached 12/14"
+// counts.
 func (r *Request) Steps() []digest.Digest {
 	var out []digest.Digest
 	seen := map[digest.Digest]bool{}
@@ -152,16 +153,16 @@ func Steps(def *llb.Definition) []digest.Digest {
 	return out
 }
 
-// Vertex returns what the vertex with this digest is in the program, false for vertices that are not from it (exports, cache
-// imports, internal ones).
+// Vertex returns what the vertex with this digest is in the program, false for vertices that are not from it
+// (exports, cache imports, internal ones).
 func (r *Request) Vertex(d digest.Digest) (Vertex, bool) {
 	r.Index()
 	v, ok := r.vertices[d]
 	return v, ok
 }
 
-// Index reads the places of all vertices out of the definitions, once. Vertex does so when first called; most requests succeed and
-// never need it.
+// Index reads the places of all vertices out of the definitions, once. Vertex does so when first called; most
+// requests succeed and never need it.
 func (r *Request) Index() {
 	r.indexOnce.Do(func() {
 		r.vertices = map[digest.Digest]Vertex{}
@@ -236,7 +237,8 @@ func union[T any](a, b []T, key func(T) string) []T {
 	return out
 }
 
-// String renders the tree's shape on one line, for tests and logs: "sequential(single, parallel(single, export image r))".
+// String renders the tree's shape on one line, for tests and logs: "sequential(single, parallel(single, export image
+// r))".
 func (n *Node) String() string {
 	if n == nil {
 		return "nothing"

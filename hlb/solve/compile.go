@@ -16,10 +16,11 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// Compile compiles a program inside a gateway session of the daemon, so that image configs, front ends, modules in filesystems and
-// digests of pushes come from it. opts says what the session offers, as for Run; its CacheImports apply to what is solved while
-// compiling. Resolver, Solver and Pusher of the compile options are filled in where they are nil, and DockerEngine is found out. What is
-// wrong with the program is in the list; the error is trouble with the daemon.
+// Compile compiles a program inside a gateway session of the daemon, so that image configs, front ends, modules in
+// filesystems and digests of pushes come from it. opts says what the session offers, as for Run; its CacheImports
+// apply to what is solved while compiling. Resolver, Solver and Pusher of the compile options are filled in where
+// they are nil, and DockerEngine is found out. What is wrong with the program is in the list; the error is trouble
+// with the daemon.
 func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile lower.Options, opts Options) (*request.Request, diag.List, error) {
 	var req *request.Request
 	var found diag.List

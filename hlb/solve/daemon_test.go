@@ -2,7 +2,8 @@
 
 //go:build integration
 
-// The tests with this tag run a real buildkitd as root. Images come from a registry on loopback that the tests fill themselves.
+// The tests with this tag run a real buildkitd as root. Images come from a registry on loopback that the tests fill
+// themselves.
 package solve
 
 import (
@@ -33,7 +34,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/frontend/gateway/grpcclient"
 
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 // frontend is a front end that adds a file to its input.
@@ -54,8 +55,8 @@ func frontend(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 	return res, err
 }
 
-// TestMain makes the test binary useful inside a build: as a front end, and as a client of unix sockets that sends a line and prints
-// what comes back.
+// TestMain makes the test binary useful inside a build: as a front end, and as a client of unix sockets that sends a
+// line and prints what comes back.
 func TestMain(m *testing.M) {
 	if os.Getenv("HLB_TEST_FRONTEND") != "" {
 		if err := grpcclient.RunFromEnvironment(context.Background(), frontend); err != nil {

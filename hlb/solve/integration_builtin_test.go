@@ -260,7 +260,8 @@ fs default() {
 	}
 }
 
-// One program with every builtin but those that need a service of their own: git, frontend, ssh, forward and dockerLoad.
+// One program with every builtin but those that need a service of their own: git, frontend, ssh, forward and
+// dockerLoad.
 func TestAProgramWithEveryBuiltin(t *testing.T) {
 	s := newSite(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from the web") }))

@@ -288,7 +288,8 @@ func TestAnEmptyImageCanBePushed(t *testing.T) {
 	}
 }
 
-// The overhead of compiling in a session and running a request over the plain steps must stay small: two calls on a warm daemon.
+// The overhead of compiling in a session and running a request over the plain steps must stay small: two calls on a
+// warm daemon.
 func TestOverheadIsSmall(t *testing.T) {
 	s := newSite(t)
 	const src = `fs default() { image "$BASE"; run "true"; dockerPush "$REG/app:1"; }`

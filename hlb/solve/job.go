@@ -15,7 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// exporterImageConfig is the result metadata that image exporters take the config from (exptypes.ExporterImageConfigKey).
+// exporterImageConfig is the result metadata that image exporters take the config from
+// (exptypes.ExporterImageConfigKey).
 const exporterImageConfig = "containerimage.config"
 
 // job is one call to the daemon: a gateway build in which any number of filesystems are solved.
@@ -78,7 +79,8 @@ func (j *job) run(ctx context.Context, opt client.SolveOpt, build gateway.BuildF
 	return err
 }
 
-// prepare calls Options.Before in the first job, and meanwhile has the daemon fetch the build cache that the job imports. Jobs that begin meanwhile wait.
+// prepare calls Options.Before in the first job, and meanwhile has the daemon fetch the build cache that the job
+// imports. Jobs that begin meanwhile wait.
 func (j *job) prepare(ctx context.Context, gw gateway.Client) {
 	if j.r.opts.Before == nil {
 		return
@@ -91,16 +93,18 @@ func (j *job) prepare(ctx context.Context, gw gateway.Client) {
 	})
 }
 
-// fetchImports begins to fetch the job's imports and returns at once. The daemon fetches them when a solve first names them, and keeps them for the job.
-// A step of that solve would have to wait for them, and with it, as BuildKit decides about all steps in one place, every other step of the daemon. So
-// what is solved has no step: the daemon refuses it, after it has begun to fetch.
+// fetchImports begins to fetch the job's imports and returns at once. The daemon fetches them when a solve first
+// names them, and keeps them for the job. A step of that solve would have to wait for them, and with it, as BuildKit
+// decides about all steps in one place, every other step of the daemon. So what is solved has no step: the daemon
+// refuses it, after it has begun to fetch.
 func (j *job) fetchImports(ctx context.Context, gw gateway.Client) {
 	imports, err := j.cacheImports(ctx, gw)
 	if err != nil {
 		return // the job's own solves say so
 	}
 	nothing := &pb.Definition{Def: [][]byte{{}}}
-	gw.Solve(ctx, gateway.SolveRequest{Evaluate: true, Definition: nothing, CacheImports: imports}) //nolint:errcheck // it always fails
+	//nolint:errcheck // it always fails
+	gw.Solve(ctx, gateway.SolveRequest{Evaluate: true, Definition: nothing, CacheImports: imports})
 }
 
 // solve solves s inside the job. With evaluate it returns when the filesystem is there, else the exporters see to it.
@@ -125,8 +129,9 @@ func (j *job) solve(ctx context.Context, gw gateway.Client, s *request.Solve, ev
 	return gw.Solve(ctx, gateway.SolveRequest{Evaluate: evaluate, Definition: s.Definition.ToPB(), CacheImports: imports})
 }
 
-// cacheImports returns the imports that each solve of the job must name itself: the daemon does not apply those of the job to
-// LLB solved inside it. The client has meanwhile completed local entries with digests and dropped those that don't exist.
+// cacheImports returns the imports that each solve of the job must name itself: the daemon does not apply those of
+// the job to LLB solved inside it. The client has meanwhile completed local entries with digests and dropped those
+// that don't exist.
 func (j *job) cacheImports(ctx context.Context, gw gateway.Client) ([]gateway.CacheOptionsEntry, error) {
 	var out []gateway.CacheOptionsEntry
 	if list := gw.BuildOpts().Opts["cache-imports"]; list != "" {

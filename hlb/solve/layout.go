@@ -19,8 +19,9 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// layouts are filesystems with an OCI layout at their root that a session serves as sources of build cache. BuildKit reads a
-// cache of type local from a content store of the client's session; nothing says that the store must be a directory.
+// layouts are filesystems with an OCI layout at their root that a session serves as sources of build cache. BuildKit
+// reads a cache of type local from a content store of the client's session; nothing says that the store must be a
+// directory.
 type layouts struct {
 	mu     sync.Mutex
 	byName map[string]*layoutStore
@@ -54,8 +55,8 @@ func (l *layouts) stores() map[string]content.Store {
 	return out
 }
 
-// open solves the filesystems inside the job, once, and returns the cache imports for them and for the plain entries of the job,
-// which the client does not see when layouts are served.
+// open solves the filesystems inside the job, once, and returns the cache imports for them and for the plain entries
+// of the job, which the client does not see when layouts are served.
 func (l *layouts) open(ctx context.Context, gw gateway.Client, imports []request.Import) ([]gateway.CacheOptionsEntry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,8 +82,8 @@ func (l *layouts) open(ctx context.Context, gw gateway.Client, imports []request
 	return l.served, nil
 }
 
-// layoutStore is a read-only content store over the blobs of a layout. The methods that write are not implemented: the embedded
-// interface is nil, and the daemon only reads from imports.
+// layoutStore is a read-only content store over the blobs of a layout. The methods that write are not implemented:
+// the embedded interface is nil, and the daemon only reads from imports.
 type layoutStore struct {
 	content.Store
 	solve *request.Solve

@@ -19,8 +19,9 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// offer is what a compiling session serves of a user's own machine. A session is opened before the program is read, so what it offers
-// grows as the program names it; the daemon gets nothing that the program did not name. It is safe for concurrent use.
+// offer is what a compiling session serves of a user's own machine. A session is opened before the program is read,
+// so what it offers grows as the program names it; the daemon gets nothing that the program did not name. It is safe
+// for concurrent use.
 type offer struct {
 	mu      sync.Mutex
 	dirs    map[string]fsutil.FS

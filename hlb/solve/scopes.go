@@ -45,7 +45,8 @@ func (s *scopeSet) do(scope *request.Scope, solve func() error) error {
 	return s.errs[scope]
 }
 
-// runScopes solves the cache scopes with exports, inner ones first. The main solve then finds their results in the daemon.
+// runScopes solves the cache scopes with exports, inner ones first. The main solve then finds their results in the
+// daemon.
 func (r *runner) runScopes(ctx context.Context, groups []*group) error {
 	for _, g := range groups {
 		for _, scope := range g.solve.Scopes {

@@ -26,8 +26,8 @@ import (
 
 type sessionAttachable = session.Attachable
 
-// attachables makes what the session must serve beyond what the caller attaches: secrets and agents that the program names
-// by path, and content stores. release closes what they hold open.
+// attachables makes what the session must serve beyond what the caller attaches: secrets and agents that the program
+// names by path, and content stores. release closes what they hold open.
 func attachables(needs request.Needs, l *layouts, imports []request.Import) (_ []session.Attachable, release func(), err error) {
 	var out []session.Attachable
 	var files []secretsprovider.Source
@@ -66,7 +66,8 @@ func attachables(needs request.Needs, l *layouts, imports []request.Import) (_ [
 	return out, release, nil
 }
 
-// addLocalStores adds the directories that imports read, which the client adds itself only when nobody else serves stores.
+// addLocalStores adds the directories that imports read, which the client adds itself only when nobody else serves
+// stores.
 func addLocalStores(stores map[string]content.Store, imports []request.Import) error {
 	for _, imp := range imports {
 		if imp.Layout == nil && imp.Entry.Type == "local" {
@@ -170,8 +171,8 @@ func exportEntry(o *request.Output) (client.ExportEntry, error) {
 	return entry, nil
 }
 
-// dockerLoad opens a pipe into the image load of the Docker engine that DOCKER_HOST names, by default the local socket. Closing
-// it waits for the engine's answer.
+// dockerLoad opens a pipe into the image load of the Docker engine that DOCKER_HOST names, by default the local
+// socket. Closing it waits for the engine's answer.
 func dockerLoad() (io.WriteCloser, error) {
 	host := os.Getenv("DOCKER_HOST")
 	if host == "" {

@@ -2,9 +2,9 @@
 
 // Package solve runs a compiled request against a buildkitd.
 //
-// A request is a tree. Leaves that may run at the same time form a stage. A stage with one distinct filesystem is one call to
-// the daemon, exports included. With several, one job evaluates all of them first, so that every step runs once whatever outputs
-// are wanted of it, and the exports run while that job holds the results.
+// A request is a tree. Leaves that may run at the same time form a stage. A stage with one distinct filesystem is one
+// call to the daemon, exports included. With several, one job evaluates all of them first, so that every step runs
+// once whatever outputs are wanted of it, and the exports run while that job holds the results.
 package solve
 
 import (
@@ -23,12 +23,14 @@ import (
 
 // Options say how to run a request.
 type Options struct {
-	// Session is what the daemon may ask of this process: registry credentials, and for programs compiled with ProfileServer
-	// the declared secrets and ssh agents. Secrets and agents that a ProfileLocal program names are added by Run.
+	// Session is what the daemon may ask of this process: registry credentials, and for programs compiled with
+	// ProfileServer the declared secrets and ssh agents. Secrets and agents that a ProfileLocal program names are
+	// added by Run.
 	Session []session.Attachable
 	// CacheImports are added to every solve.
 	CacheImports []client.CacheOptionsEntry
-	// Before is called once, before the first step, while the daemon fetches what CacheImports have. Nil means there is nothing to do.
+	// Before is called once, before the first step, while the daemon fetches what CacheImports have. Nil means there
+	// is nothing to do.
 	Before func(ctx context.Context)
 	// CacheExports are added to the final solve of each target of kind fs.
 	CacheExports []client.CacheOptionsEntry
@@ -87,8 +89,8 @@ type CacheExport struct {
 	Err error
 }
 
-// Run runs the whole request. The result is never nil: after an error it counts what was done. Errors are of type *StepError
-// when a step of the program failed, *EntitlementError, or the daemon client's.
+// Run runs the whole request. The result is never nil: after an error it counts what was done. Errors are of type
+// *StepError when a step of the program failed, *EntitlementError, or the daemon client's.
 func Run(ctx context.Context, c *client.Client, req *request.Request, opts Options) (*Result, error) {
 	r := &runner{client: c, req: req, opts: opts, track: newTracker(opts.Status)}
 	err := r.run(ctx)
@@ -174,8 +176,8 @@ func withOutputs(req *request.Request, outputs []Output) (*request.Node, error) 
 	return root, nil
 }
 
-// addBeside returns root with extra made parallel to the leaf that solves final, so that both are one stage; without such a
-// leaf (an empty filesystem has none), extra follows the rest.
+// addBeside returns root with extra made parallel to the leaf that solves final, so that both are one stage; without
+// such a leaf (an empty filesystem has none), extra follows the rest.
 func addBeside(root *request.Node, final *request.Solve, extra *request.Node) *request.Node {
 	added := false
 	var rebuild func(n *request.Node) *request.Node

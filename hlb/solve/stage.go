@@ -82,8 +82,8 @@ func solveKey(s *request.Solve) string {
 	return key
 }
 
-// anchored evaluates all groups in one job and runs those with exports while that job holds the results, so that a step with
-// several wanted outputs runs once.
+// anchored evaluates all groups in one job and runs those with exports while that job holds the results, so that a
+// step with several wanted outputs runs once.
 func (r *runner) anchored(ctx context.Context, groups []*group) error {
 	j := r.newJob()
 	for _, g := range groups {

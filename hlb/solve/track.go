@@ -10,7 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// logTailBytes is how much of a step's output is kept for its error: about 40 lines, well under what a status field may hold.
+// logTailBytes is how much of a step's output is kept for its error: about 40 lines, well under what a status field
+// may hold.
 const logTailBytes = 4096
 
 // tracker watches the status of all solves of a run. It is safe for concurrent use.
@@ -110,8 +111,9 @@ func (t *tracker) step(d digest.Digest) (ran, cached bool) {
 	return ran, t.cached[d] && !ran
 }
 
-// needed says whether the result of a vertex without inputs was asked for. BuildKit shows such a vertex as started when it only works out its
-// cache key, so that alone says nothing; but its result is asked for exactly when something made from it ran, or when it is the result itself.
+// needed says whether the result of a vertex without inputs was asked for. BuildKit shows such a vertex as started
+// when it only works out its cache key, so that alone says nothing; but its result is asked for exactly when
+// something made from it ran, or when it is the result itself.
 func (t *tracker) needed(d digest.Digest) bool {
 	for user := range t.users[d] {
 		if t.ran[user] {

@@ -9,8 +9,9 @@ import (
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
-// The lexer is modal: what a character means depends on the innermost bracket or string it stands in. The modes are a stack, pushed by
-// openers and popped by closers, so strings can hold interpolations that hold blocks that hold strings.
+// The lexer is modal: what a character means depends on the innermost bracket or string it stands in. The modes are a
+// stack, pushed by openers and popped by closers, so strings can hold interpolations that hold blocks that hold
+// strings.
 type mode struct {
 	kind modeKind
 	tag  string // of modeHeredoc
@@ -67,8 +68,8 @@ func (l *lexer) take(kind tokenKind, n int) token {
 	return t
 }
 
-// open takes an opener of n bytes and enters m. At the limit of depth it gives up the rest of the source instead, because whatever comes
-// is inside of what can't be read.
+// open takes an opener of n bytes and enters m. At the limit of depth it gives up the rest of the source instead,
+// because whatever comes is inside of what can't be read.
 func (l *lexer) open(kind tokenKind, n int, m mode) token {
 	t := l.take(kind, n)
 	if len(l.modes) > l.depth {
@@ -193,7 +194,8 @@ func (l *lexer) takeRawString() token {
 	return l.take(tRawString, n+2)
 }
 
-// takeWord reads a keyword, number, truth value or identifier, in this order. A word ends before a colon for all but identifiers.
+// takeWord reads a keyword, number, truth value or identifier, in this order. A word ends before a colon for all but
+// identifiers.
 func (l *lexer) takeWord() token {
 	rest := l.rest()
 	if n := wordLen(rest); n > 0 {
@@ -230,8 +232,8 @@ func wordKind(word []byte) (tokenKind, bool) {
 	return tInt, isNumber(word)
 }
 
-// isNumber reports whether word is a decimal without leading zero, or a base prefix and hexadecimal digits; whether the digits fit
-// the base is for the parser to say.
+// isNumber reports whether word is a decimal without leading zero, or a base prefix and hexadecimal digits; whether
+// the digits fit the base is for the parser to say.
 func isNumber(word []byte) bool {
 	if word[0] == '0' {
 		return len(word) == 1 || len(word) > 2 && bytes.IndexByte([]byte("bBoOxX"), word[1]) >= 0 && all(word[2:], isHex)

@@ -60,8 +60,8 @@ func (l *lexer) takeHeredoc() token {
 	return l.take(tRawHeredoc, n+body+len(tag))
 }
 
-// rawHeredocLen returns how many bytes come before the closing tag: the first word of text that begins like the tag and is no
-// longer. It is -1 if there is none.
+// rawHeredocLen returns how many bytes come before the closing tag: the first word of text that begins like the tag
+// and is no longer. It is -1 if there is none.
 func rawHeredocLen(text, tag []byte) int {
 	for n := 0; n < len(text); {
 		if startsWithWord(text[n:], tag) {
@@ -73,7 +73,8 @@ func rawHeredocLen(text, tag []byte) int {
 	return -1
 }
 
-// nextInHeredoc reads inside of a heredoc. The tag closes it wherever a token may start, so `$TAG` and `TAG.txt` do, `xTAG` doesn't.
+// nextInHeredoc reads inside of a heredoc. The tag closes it wherever a token may start, so `$TAG` and `TAG.txt` do,
+// `xTAG` doesn't.
 func (l *lexer) nextInHeredoc(tag string) token {
 	rest := l.rest()
 	switch {
@@ -93,8 +94,9 @@ func (l *lexer) nextInHeredoc(tag string) token {
 	return l.take(tText, heredocTextLen(rest))
 }
 
-// heredocTextLen returns the length of a run of text: up to white space, "$", or an escaped "$" inside of a word. Other escapes inside
-// of a word are text; their two characters are passed together, so that `\\$` is a backslash pair before a dollar.
+// heredocTextLen returns the length of a run of text: up to white space, "$", or an escaped "$" inside of a word.
+// Other escapes inside of a word are text; their two characters are passed together, so that `\\$` is a backslash
+// pair before a dollar.
 func heredocTextLen(text []byte) int {
 	n := 0
 	for n < len(text) && isNotSpace(text[n]) && text[n] != '$' {

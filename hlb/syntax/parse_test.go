@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
 func TestErrors(t *testing.T) {
@@ -157,8 +157,8 @@ func TestSpansHoldWhatWasRead(t *testing.T) {
 	}
 }
 
-// TestHostileSourcesAreReadInLinearTime: sources that made an earlier lexer look at the rest of the file again and again. A quadratic
-// one takes minutes for each.
+// TestHostileSourcesAreReadInLinearTime: sources that made an earlier lexer look at the rest of the file again and
+// again. A quadratic one takes minutes for each.
 func TestHostileSourcesAreReadInLinearTime(t *testing.T) {
 	const n = 1 << 18
 	for name, src := range map[string]string{

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package syntax turns the text of a module into its tree: a modal lexer and a parser that descends by hand. It reports several
-// errors at once and never fails otherwise: any input gives a tree of what could be read and a list of what could not.
+// Package syntax turns the text of a module into its tree: a modal lexer and a parser that descends by hand. It
+// reports several errors at once and never fails otherwise: any input gives a tree of what could be read and a list
+// of what could not.
 package syntax
 
 import (
@@ -18,8 +19,8 @@ type Limits struct {
 	MaxErrors int // after which the parser stops reporting; default 50
 }
 
-// The defaults leave room for generated programs (100,000 lines are about 3 MiB) and stay far below what a Go stack holds: a level of
-// nesting takes a few frames of some hundred bytes.
+// The defaults leave room for generated programs (100,000 lines are about 3 MiB) and stay far below what a Go stack
+// holds: a level of nesting takes a few frames of some hundred bytes.
 const (
 	defaultMaxBytes  = 8 << 20
 	defaultMaxDepth  = 256
@@ -42,8 +43,8 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Parse reads the module in src. file is the name that spans carry. The tree is never nil; where the list is not empty, the tree
-// lacks what couldn't be read and must not be compiled. src is kept by the tree and must not change.
+// Parse reads the module in src. file is the name that spans carry. The tree is never nil; where the list is not
+// empty, the tree lacks what couldn't be read and must not be compiled. src is kept by the tree and must not change.
 func Parse(file string, src []byte, limits Limits) (*ast.Module, diag.List) {
 	p := &parser{file: file, src: src, limits: limits.WithDefaults()}
 	p.lex = newLexer(src, p.limits.MaxDepth)
@@ -56,8 +57,8 @@ func Parse(file string, src []byte, limits Limits) (*ast.Module, diag.List) {
 	return mod, p.errs
 }
 
-// parser holds the state of one parse. Its methods read what they are named for and return nil after having reported why they can't;
-// lists then skip to where their next element can start.
+// parser holds the state of one parse. Its methods read what they are named for and return nil after having reported
+// why they can't; lists then skip to where their next element can start.
 type parser struct {
 	file   string
 	src    []byte
@@ -130,7 +131,8 @@ func (p *parser) accept(k tokenKind) {
 	}
 }
 
-// isWord reports whether the token n places ahead is the identifier word. Words like "from" have a meaning only by position.
+// isWord reports whether the token n places ahead is the identifier word. Words like "from" have a meaning only by
+// position.
 func (p *parser) isWord(n int, word string) bool {
 	t := p.peek(n)
 	return t.kind == tIdent && string(p.src[t.start.Offset:t.end.Offset]) == word
@@ -144,8 +146,8 @@ func (p *parser) report(d *diag.Diagnostic) {
 	p.muted = len(p.errs) >= p.limits.MaxErrors
 }
 
-// unexpected reports the next token as one that can't stand here. The end of the file is only worth a word if nothing before it
-// was wrong: after an error it usually means that a bracket was skipped.
+// unexpected reports the next token as one that can't stand here. The end of the file is only worth a word if nothing
+// before it was wrong: after an error it usually means that a bracket was skipped.
 func (p *parser) unexpected(want string) *diag.Diagnostic {
 	t := p.peek(0)
 	d := diag.Errorf(diag.Syntax, p.spanOf(t), "unexpected %s, expected %s", t.describe(p.src), want)

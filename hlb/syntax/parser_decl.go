@@ -41,8 +41,8 @@ func (p *parser) module() *ast.Module {
 // topDepth is the depth of tokens outside of all brackets.
 const topDepth = 1
 
-// skipLine drops the rest of the line, with all brackets opened on it. A bracket that is never closed would take the rest of the file
-// along; so what looks like a declaration at the start of a line is taken for one.
+// skipLine drops the rest of the line, with all brackets opened on it. A bracket that is never closed would take the
+// rest of the file along; so what looks like a declaration at the start of a line is taken for one.
 func (p *parser) skipLine() {
 	for {
 		t := p.peek(0)
@@ -168,8 +168,9 @@ func (p *parser) params() *ast.ParamList {
 	return list
 }
 
-// listed reads what stands between parentheses, after the first: elements that begin with a word and may have a comma after them. It returns the
-// comments among them, and false when it has reported an error or element has returned false. wanted says what is missing otherwise.
+// listed reads what stands between parentheses, after the first: elements that begin with a word and may have a comma
+// after them. It returns the comments among them, and false when it has reported an error or element has returned
+// false. wanted says what is missing otherwise.
 func (p *parser) listed(wanted string, element func() bool) ([]*ast.Comment, bool) {
 	var comments []*ast.Comment
 	for {
@@ -193,7 +194,8 @@ func (p *parser) listed(wanted string, element func() bool) ([]*ast.Comment, boo
 	}
 }
 
-// param = [ "variadic" ] type ident. The word is a parameter's kind or name like any other unless two more words follow.
+// param = [ "variadic" ] type ident. The word is a parameter's kind or name like any other unless two more words
+// follow.
 func (p *parser) param() *ast.Param {
 	param := &ast.Param{}
 	start := p.peek(0).start

@@ -11,7 +11,8 @@ import (
 
 func joinLines(lines []string) string { return strings.Join(lines, "\n") }
 
-// block = "{" { stmt | newline | comment } "}". A statement that can't be read is skipped, and the block goes on behind it.
+// block = "{" { stmt | newline | comment } "}". A statement that can't be read is skipped, and the block goes on
+// behind it.
 func (p *parser) block() *ast.Block {
 	open, ok := p.expect(tLBrace, "`{`")
 	if !ok {
@@ -119,8 +120,8 @@ func (p *parser) callStmt(doc string) *ast.CallStmt {
 	return call
 }
 
-// stmtEnds reports what can't follow a call statement. The grammar needs no terminator between statements, so a literal or another
-// call may follow a clause directly.
+// stmtEnds reports what can't follow a call statement. The grammar needs no terminator between statements, so a
+// literal or another call may follow a clause directly.
 func (p *parser) stmtEnds(call *ast.CallStmt) bool {
 	switch t := p.peek(0); {
 	case isTerminator(t.kind), t.kind == tRBrace, t.kind == tEOF, exprStarts(t.kind):

@@ -17,12 +17,13 @@ import (
 // defaultProgram is the path of the program in a git source that names none.
 const defaultProgram = "build.hlb"
 
-// Derive is the cache key of a build. It is the spec's own cacheKey where that is given; else it names the source without what doesn't
-// matter to caches (credentials, ref, spelling of the URL), the targets and the platform; else, for an inline program, the cache mounts it uses, since
-// those are what a daemon can be warm with; else the object's own name.
+// Derive is the cache key of a build. It is the spec's own cacheKey where that is given; else it names the source
+// without what doesn't matter to caches (credentials, ref, spelling of the URL), the targets and the platform; else,
+// for an inline program, the cache mounts it uses, since those are what a daemon can be warm with; else the object's
+// own name.
 //
-// mounts are the ids of cache mounts that static analysis found in an inline program, in any order; nil for other sources. The key is at
-// most 512 bytes long.
+// mounts are the ids of cache mounts that static analysis found in an inline program, in any order; nil for other
+// sources. The key is at most 512 bytes long.
 func Derive(b *v1alpha1.HLBBuild, mounts []string) string {
 	spec := &b.Spec
 	if spec.CacheKey != "" {
@@ -49,8 +50,8 @@ func derive(b *v1alpha1.HLBBuild, mounts []string) string {
 	}
 }
 
-// Repository is a git URL without scheme, credentials, default port and suffix, in lower case where case doesn't matter. What is no URL is
-// returned as it is.
+// Repository is a git URL without scheme, credentials, default port and suffix, in lower case where case doesn't
+// matter. What is no URL is returned as it is.
 func Repository(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {

@@ -8,8 +8,9 @@ import (
 	"github.com/openllb/hlb-operator/hlb/syntax"
 )
 
-// Mounts lists the ids of cache mounts that targets of an HLB program declare with known ids, found by static analysis: no daemon, no
-// imports, bounded work. A program with errors has none; its compiler will say so better than placement could.
+// Mounts lists the ids of cache mounts that targets of an HLB program declare with known ids, found by static
+// analysis: no daemon, no imports, bounded work. A program with errors has none; its compiler will say so better than
+// placement could.
 func Mounts(program string, targets []string) []string {
 	info, findings := lint.Program("<inline>", []byte(program), syntax.Limits{})
 	if info == nil || findings.HasErrors() {

@@ -3,8 +3,8 @@
 // Package buildstatus moves an HLBBuild's status from one fact to the next and derives every condition from the facts.
 //
 // The manager and the agents both report on an HLBBuild. Both do it through the functions here, so that one function,
-// derive, decides what the conditions say. Each function changes the object in memory only; the caller writes it with an
-// optimistic lock.
+// derive, decides what the conditions say. Each function changes the object in memory only; the caller writes it with
+// an optimistic lock.
 package buildstatus
 
 import (
@@ -167,8 +167,8 @@ func NeedsRun(b *v1alpha1.HLBBuild) bool {
 // requestedLimit bounds status.run.requestedAt; the API's own limit, in characters.
 const requestedLimit = 64
 
-// Requested is the annotation that asks for a run, as status.run.requestedAt holds it: a value that does not fit is replaced by its digest, so
-// that different values stay different.
+// Requested is the annotation that asks for a run, as status.run.requestedAt holds it: a value that does not fit is
+// replaced by its digest, so that different values stay different.
 func Requested(b *v1alpha1.HLBBuild) string {
 	value := b.Annotations[v1alpha1.AnnotationRequestedAt]
 	if len(value) <= requestedLimit {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cacheref names the places of the registry cache, all in one repository: one tag a namespace and cache key, and one a snapshot of a cache
-// mount.
+// Package cacheref names the places of the registry cache, all in one repository: one tag a namespace and cache key,
+// and one a snapshot of a cache mount.
 package cacheref
 
 import "strings"
@@ -22,8 +22,9 @@ func Ref(repository, namespace, key string) string {
 	return repository + ":" + Tag(namespace, key)
 }
 
-// Permitted says whether a program of the namespace may name ref as a place of build cache: anything is, except the operator's own tags of
-// another namespace and its snapshots of mounts in the repository. An empty repository owns no tags.
+// Permitted says whether a program of the namespace may name ref as a place of build cache: anything is, except the
+// operator's own tags of another namespace and its snapshots of mounts in the repository. An empty repository owns no
+// tags.
 func Permitted(repository, namespace, ref string) bool {
 	tag, inside := strings.CutPrefix(ref, repository+":")
 	if repository != "" && inside && mountShape.MatchString(tag) {

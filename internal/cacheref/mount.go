@@ -21,13 +21,14 @@ const (
 // mountShape is every tag that MountTag makes, and none that Tag makes.
 var mountShape = regexp.MustCompile(`^(mount-[a-z0-9-]+-[0-9a-f]{16}-)([0-9]{8}T[0-9]{6}Z)-[0-9a-f]{8}$`)
 
-// MountTag is the tag of a snapshot of a cache mount: of the mount that programs of the namespace call id, made at a moment from the daemon called
-// source. It is a valid tag for every namespace name: at most 112 characters.
+// MountTag is the tag of a snapshot of a cache mount: of the mount that programs of the namespace call id, made at a
+// moment from the daemon called source. It is a valid tag for every namespace name: at most 112 characters.
 func MountTag(namespace, id string, at time.Time, source string) string {
 	return mountSeries(namespace, id) + at.UTC().Format(timeLayout) + "-" + hashOf(source, sourceDigits)
 }
 
-// mountSeries is what all tags of a mount begin with. The namespace's own hyphens are no trouble: what follows it has a fixed length.
+// mountSeries is what all tags of a mount begin with. The namespace's own hyphens are no trouble: what follows it has
+// a fixed length.
 func mountSeries(namespace, id string) string {
 	return mountPrefix + namespace + "-" + hashOf(id, hashDigits) + "-"
 }
@@ -60,7 +61,8 @@ func MountTagTime(tag string) (time.Time, bool) {
 	return at, err == nil
 }
 
-// Owned says whether a tag is one that the operator makes for the namespace: build cache, or a snapshot of a mount. No other tag is ever deleted.
+// Owned says whether a tag is one that the operator makes for the namespace: build cache, or a snapshot of a mount.
+// No other tag is ever deleted.
 func Owned(namespace, tag string) bool {
 	if hash, ok := strings.CutPrefix(tag, tagPrefix+namespace+"-"); ok {
 		return isHash(hash)
@@ -73,8 +75,8 @@ func Owned(namespace, tag string) bool {
 	return ok && len(rest) == hashDigits+1 && isHash(rest[:hashDigits])
 }
 
-// Subject is what a tag is about, equal for all snapshots of one mount: MountSubject of the mount, or the tag itself for build cache. It is false for
-// tags that the operator does not make for the namespace.
+// Subject is what a tag is about, equal for all snapshots of one mount: MountSubject of the mount, or the tag itself
+// for build cache. It is false for tags that the operator does not make for the namespace.
 func Subject(namespace, tag string) (string, bool) {
 	if !Owned(namespace, tag) {
 		return "", false
@@ -85,5 +87,6 @@ func Subject(namespace, tag string) (string, bool) {
 	return tag, true
 }
 
-// MountSubject is the Subject of all snapshots of the mount that programs of the namespace call id. That of a cache key is its Tag.
+// MountSubject is the Subject of all snapshots of the mount that programs of the namespace call id. That of a cache
+// key is its Tag.
 func MountSubject(namespace, id string) string { return mountSeries(namespace, id) }

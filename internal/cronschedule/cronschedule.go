@@ -18,8 +18,8 @@ type Schedule struct {
 	zone *time.Location
 }
 
-// Parse reads an expression of five fields or a name such as @daily, and the name of a time zone, UTC when empty. Expressions that never come,
-// such as the 30th of February, are errors.
+// Parse reads an expression of five fields or a name such as @daily, and the name of a time zone, UTC when empty.
+// Expressions that never come, such as the 30th of February, are errors.
 func Parse(expression, timeZone string) (*Schedule, error) {
 	zone, err := time.LoadLocation(cmp.Or(timeZone, "UTC"))
 	if err != nil {

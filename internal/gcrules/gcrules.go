@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gcrules has the rules that buildkitd is configured with for its own garbage collection: the manager writes them, the agent compares
-// them with what buildkitd says back.
+// Package gcrules has the rules that buildkitd is configured with for its own garbage collection: the manager writes
+// them, the agent compares them with what buildkitd says back.
 package gcrules
 
 import "slices"
@@ -16,9 +16,10 @@ type Rule struct {
 	Others bool
 }
 
-// Backstop is the whole list of rules that buildkitd is configured with for a volume of sizeBytes. They act when the agent has not pruned in
-// time, at half of the free space that DiskPressure begins at. No rule selects cache mounts: these belong to the agent, which alone knows the
-// pinned ones. No rule bounds the cache itself, so that a volume that grew is used without a restart of the daemon.
+// Backstop is the whole list of rules that buildkitd is configured with for a volume of sizeBytes. They act when the
+// agent has not pruned in time, at half of the free space that DiskPressure begins at. No rule selects cache mounts:
+// these belong to the agent, which alone knows the pinned ones. No rule bounds the cache itself, so that a volume
+// that grew is used without a restart of the daemon.
 func Backstop(sizeBytes int64) []Rule {
 	return []Rule{
 		{Filters: []string{"type==source.local", "type==source.git.checkout"}, MinFreeBytes: sizeBytes / 100 * 8},
@@ -26,8 +27,8 @@ func Backstop(sizeBytes int64) []Rule {
 	}
 }
 
-// Honours says whether the rules that buildkitd reports are the backstop of a volume of sizeBytes, or of a smaller one: those in force are of the
-// size when the daemon started, and volumes only grow.
+// Honours says whether the rules that buildkitd reports are the backstop of a volume of sizeBytes, or of a smaller
+// one: those in force are of the size when the daemon started, and volumes only grow.
 func Honours(inForce []Rule, sizeBytes int64) bool {
 	return slices.EqualFunc(inForce, Backstop(sizeBytes), func(got, want Rule) bool {
 		return !got.Others && slices.Equal(got.Filters, want.Filters) && got.MinFreeBytes > 0 && got.MinFreeBytes <= want.MinFreeBytes

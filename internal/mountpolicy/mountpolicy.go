@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mountpolicy finds the policy that applies to a cache mount. Policies name mounts as programs do; BuildKit knows them with the
-// namespace in front.
+// Package mountpolicy finds the policy that applies to a cache mount. Policies name mounts as programs do; BuildKit
+// knows them with the namespace in front.
 package mountpolicy
 
 import (
@@ -11,8 +11,9 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// For returns the entry of policies that applies to the mount that programs call id, nil for none. Its fields apply as a whole; entries are
-// never mixed. An entry with exactly the id wins, then the pattern with the longest text before its first *, then the earlier one.
+// For returns the entry of policies that applies to the mount that programs call id, nil for none. Its fields apply
+// as a whole; entries are never mixed. An entry with exactly the id wins, then the pattern with the longest text
+// before its first *, then the earlier one.
 func For(policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
 	best, longest := -1, -1
 	for i := range policies {
@@ -31,7 +32,8 @@ func For(policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
 	return &policies[best]
 }
 
-// matches says whether id is the pattern with each * replaced by any text. It takes time in proportion to the product of the lengths at most.
+// matches says whether id is the pattern with each * replaced by any text. It takes time in proportion to the product
+// of the lengths at most.
 func matches(pattern, id string) bool {
 	parts := strings.Split(pattern, "*")
 	rest, ok := strings.CutPrefix(id, parts[0])
@@ -52,13 +54,15 @@ func matches(pattern, id string) bool {
 	return strings.HasSuffix(rest, parts[last])
 }
 
-// base is what BuildKit may put after a mount's id: the reference of the state that the mount began with, 25 characters of base 36.
+// base is what BuildKit may put after a mount's id: the reference of the state that the mount began with, 25
+// characters of base 36.
 var base = regexp.MustCompile(`:[0-9a-z]{25}$`)
 
 // Scoped is the id that BuildKit knows a program's mount by, in a namespace.
 func Scoped(namespace, id string) string { return namespace + "/" + id }
 
-// Written is the id as a program of the namespace writes it, from the one that BuildKit knows; false for mounts of no program.
+// Written is the id as a program of the namespace writes it, from the one that BuildKit knows; false for mounts of no
+// program.
 func Written(namespace, id string) (string, bool) {
 	return strings.CutPrefix(Unbased(id), namespace+"/")
 }
@@ -66,7 +70,8 @@ func Written(namespace, id string) (string, bool) {
 // Unbased is an id as BuildKit knows it without the state that the mount began with. Several mounts may have it.
 func Unbased(id string) string { return base.ReplaceAllString(id, "") }
 
-// Of is the entry that applies to a mount by the id that BuildKit knows, nil when none does or it is no mount of a program of the namespace.
+// Of is the entry that applies to a mount by the id that BuildKit knows, nil when none does or it is no mount of a
+// program of the namespace.
 func Of(namespace string, policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
 	written, own := Written(namespace, id)
 	if !own {
@@ -75,13 +80,14 @@ func Of(namespace string, policies []v1alpha1.MountPolicy, id string) *v1alpha1.
 	return For(policies, written)
 }
 
-// Primes says whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a policy they are not.
+// Primes says whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a
+// policy they are not.
 func Primes(p *v1alpha1.MountPolicy) bool {
 	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)
 }
 
-// Sharing returns the mode that policies give to mounts of a namespace that a program names no mode for, false where they say nothing. The
-// function takes ids as BuildKit knows them.
+// Sharing returns the mode that policies give to mounts of a namespace that a program names no mode for, false where
+// they say nothing. The function takes ids as BuildKit knows them.
 func Sharing(namespace string, policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
 	return func(id string) (string, bool) {
 		p := Of(namespace, policies, id)

@@ -26,7 +26,8 @@ const (
 	least = 1 << 30
 )
 
-// Report sums a curve up for a daemon whose mounts may take budgetBytes; nil when nothing was accessed or there is no budget.
+// Report sums a curve up for a daemon whose mounts may take budgetBytes; nil when nothing was accessed or there is no
+// budget.
 func Report(c Curve, budgetBytes int64) *v1alpha1.DaemonSizing {
 	if c.Accesses() == 0 || budgetBytes <= 0 {
 		return nil
@@ -39,8 +40,8 @@ func Report(c Curve, budgetBytes int64) *v1alpha1.DaemonSizing {
 	return out
 }
 
-// Advise merges the reports of a fleet, by the bytes that each daemon's builds used, and recommends a size; nil when there are none. Daemons
-// keep their keys, so a fleet's volumes are right when each daemon's is.
+// Advise merges the reports of a fleet, by the bytes that each daemon's builds used, and recommends a size; nil when
+// there are none. Daemons keep their keys, so a fleet's volumes are right when each daemon's is.
 func Advise(reports []*v1alpha1.DaemonSizing, size resource.Quantity) *v1alpha1.SizingStatus {
 	out := &v1alpha1.SizingStatus{}
 	var seen float64
@@ -73,7 +74,8 @@ func Advise(reports []*v1alpha1.DaemonSizing, size resource.Quantity) *v1alpha1.
 	return out
 }
 
-// recommend says that best percent of today's size is right, where today's finds now permille of the bytes and that one then.
+// recommend says that best percent of today's size is right, where today's finds now permille of the bytes and that
+// one then.
 func recommend(out *v1alpha1.SizingStatus, size resource.Quantity, best, now, then int32) {
 	if out.Accesses < enough {
 		out.Reason = v1alpha1.SizingTooFewAccesses

@@ -25,10 +25,12 @@ func (s *Sampler) Curve(now time.Time) Curve {
 // Accesses counts all that were noted.
 func (c Curve) Accesses() int64 { return c.counts.Accesses }
 
-// SeenBytes is what was accessed, those bytes counting half that were accessed two weeks ago, a quarter those of four weeks ago, and so on.
+// SeenBytes is what was accessed, those bytes counting half that were accessed two weeks ago, a quarter those of four
+// weeks ago, and so on.
 func (c Curve) SeenBytes() float64 { return c.counts.Seen * c.scale }
 
-// HitRatio is the part of the accessed bytes, in [0, 1], that a least-recently-used cache of so many bytes would have held; 0 before any access.
+// HitRatio is the part of the accessed bytes, in [0, 1], that a least-recently-used cache of so many bytes would have
+// held; 0 before any access.
 func (c Curve) HitRatio(cacheBytes float64) float64 {
 	if c.counts.Seen <= 0 {
 		return 0
@@ -40,9 +42,11 @@ func (c Curve) HitRatio(cacheBytes float64) float64 {
 		for i := range whole {
 			hits += c.counts.Hits[i]
 		}
-		hits += c.counts.Hits[whole] * (exact - float64(whole)) // distances spread evenly in a bucket, as far as anybody knows
+		// distances spread evenly in a bucket, as far as anybody knows
+		hits += c.counts.Hits[whole] * (exact - float64(whole))
 	}
-	// SHARDS-adj: a sample that met more or fewer of the accesses than its rate says did so by objects accessed often, which are short distances.
+	// SHARDS-adj: a sample that met more or fewer of the accesses than its rate says did so by objects accessed
+	// often, which are short distances.
 	hits += c.counts.Seen - c.counts.Followed
 	return max(0, min(1, hits/c.counts.Seen))
 }

@@ -5,17 +5,17 @@ package sizing
 // seenBits is the size of the set of objects seen: 128 KiB.
 const seenBits = 1 << 20
 
-// distinct sums the bytes of different objects without keeping them: a bit an object, by its hash (linear counting: K.-Y. Whang, B. T. Vander-Zanden,
-// H. M. Taylor, "A Linear-Time Probabilistic Counting Algorithm for Database Applications", ACM TODS 15(2), 1990, here weighted by bytes). The
-// zero value has seen nothing.
+// distinct sums the bytes of different objects without keeping them: a bit an object, by its hash (linear counting:
+// K.-Y. Whang, B. T. Vander-Zanden, H. M. Taylor, "A Linear-Time Probabilistic Counting Algorithm for Database
+// Applications", ACM TODS 15(2), 1990, here weighted by bytes). The zero value has seen nothing.
 type distinct struct {
 	bits []uint64
 	set  int     // bits that are set
 	sum  float64 // of bytes, corrected for objects whose bit another had set before
 }
 
-// note counts an object's bytes unless it, or by chance another with its bit, was noted before. An object is missed with the chance that is the
-// set part of the bits, so one that is not missed stands for so many more.
+// note counts an object's bytes unless it, or by chance another with its bit, was noted before. An object is missed
+// with the chance that is the set part of the bits, so one that is not missed stands for so many more.
 func (d *distinct) note(id uint64, bytes int64) {
 	if d.bits == nil {
 		d.bits = make([]uint64, seenBits/64)

@@ -5,9 +5,9 @@ package sizing
 // places bounds the order; when all are taken it is renumbered, so that costs a constant time an access.
 const places = 2 * sampled
 
-// order has objects in the order of their last access, with the bytes of each: a Fenwick tree (P. M. Fenwick, "A New Data Structure for Cumulative
-// Frequency Tables", Software: Practice and Experience 24(3), 1994) over places, of which the last taken is the latest access. The zero value is
-// empty.
+// order has objects in the order of their last access, with the bytes of each: a Fenwick tree (P. M. Fenwick, "A New
+// Data Structure for Cumulative Frequency Tables", Software: Practice and Experience 24(3), 1994) over places, of
+// which the last taken is the latest access. The zero value is empty.
 type order struct {
 	tree  []int64 // tree[i] sums the places that end at i; the first is not used
 	total int64

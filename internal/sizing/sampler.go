@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sizing tells from the accesses to cached objects which part of their bytes a cache of any size would have held.
+// Package sizing tells from the accesses to cached objects which part of their bytes a cache of any size would have
+// held.
 //
-// For least-recently-used eviction that is a matter of reuse distance: an access is a hit in every cache that can hold the bytes of all different
-// objects accessed since the object's last access, itself included (R. L. Mattson et al., "Evaluation techniques for storage hierarchies", IBM
-// Systems Journal 9(2), 1970). Distances are measured on line, in bounded memory, over a spatial sample of the objects whose rate falls as more
-// objects are seen: C. A. Waldspurger, N. Park, A. Garthwaite, I. Ahmad, "Efficient MRC Construction with SHARDS", FAST '15, the fixed-size variant
-// with the correction "SHARDS-adj". Here objects have sizes, so distances, hits and the correction are in bytes.
+// For least-recently-used eviction that is a matter of reuse distance: an access is a hit in every cache that can
+// hold the bytes of all different objects accessed since the object's last access, itself included (R. L. Mattson et
+// al., "Evaluation techniques for storage hierarchies", IBM Systems Journal 9(2), 1970). Distances are measured on
+// line, in bounded memory, over a spatial sample of the objects whose rate falls as more objects are seen: C. A.
+// Waldspurger, N. Park, A. Garthwaite, I. Ahmad, "Efficient MRC Construction with SHARDS", FAST '15, the fixed-size
+// variant with the correction "SHARDS-adj". Here objects have sizes, so distances, hits and the correction are in
+// bytes.
 package sizing
 
 import (
@@ -18,12 +21,13 @@ import (
 )
 
 const (
-	// sampled bounds the objects that a sampler follows. All that belongs to them stays below 900 KiB, and below as many objects nothing is
-	// estimated at all.
+	// sampled bounds the objects that a sampler follows. All that belongs to them stays below 900 KiB, and below as
+	// many objects nothing is estimated at all.
 	sampled = 8192
 	// perOctave and octaves shape the histogram of distances: from 1 KiB to 16 TiB in steps of 2.2 %.
 	perOctave, octaves, smallest = 32, 34, 1 << 10
-	// wholeRate is the sampling rate 1: an object is followed when its hash, of 24 bits as in the paper, is below the threshold.
+	// wholeRate is the sampling rate 1: an object is followed when its hash, of 24 bits as in the paper, is below the
+	// threshold.
 	wholeRate = 1 << 24
 	// halfLife of an access's weight: advice follows a team's work of the last weeks.
 	halfLife = 14 * 24 * time.Hour
@@ -57,7 +61,8 @@ func samplingHash(id uint64) uint32 { return uint32(id>>40) & (wholeRate - 1) }
 type histogram struct {
 	// Hits are weighted bytes by distance; the first bucket has those below 1 KiB, the last those of 16 TiB and more.
 	Hits [perOctave*octaves + 2]float64
-	// Seen are the weighted bytes of all accesses, followed or not; Followed those of objects followed, scaled by the rate of sampling.
+	// Seen are the weighted bytes of all accesses, followed or not; Followed those of objects followed, scaled by the
+	// rate of sampling.
 	Seen, Followed float64
 	Accesses       int64
 }
@@ -67,7 +72,8 @@ func NewSampler() *Sampler {
 	return &Sampler{threshold: wholeRate, objects: map[uint64]*object{}}
 }
 
-// Access notes that an object of so many bytes was used. Times must not run backwards by much. Objects of no bytes are ignored.
+// Access notes that an object of so many bytes was used. Times must not run backwards by much. Objects of no bytes
+// are ignored.
 func (s *Sampler) Access(name string, bytes int64, now time.Time) {
 	if bytes <= 0 {
 		return
@@ -101,8 +107,8 @@ func (s *Sampler) Access(name string, bytes int64, now time.Time) {
 	}
 }
 
-// byteRate is the part of all objects' bytes that the objects followed have. By chance it differs from the rate of sampling, the more the less
-// alike objects are in size, and all distances and hits with it; so it is measured.
+// byteRate is the part of all objects' bytes that the objects followed have. By chance it differs from the rate of
+// sampling, the more the less alike objects are in size, and all distances and hits with it; so it is measured.
 func (s *Sampler) byteRate() float64 {
 	rate := float64(s.threshold) / wholeRate
 	if all, known := s.distinct.bytes(); rate < 1 && known && s.first > 0 {
@@ -111,7 +117,8 @@ func (s *Sampler) byteRate() float64 {
 	return rate
 }
 
-// weight of an access now. Weights grow with time, which ages everything before; before they grow out of hand all are scaled down.
+// weight of an access now. Weights grow with time, which ages everything before; before they grow out of hand all are
+// scaled down.
 func (s *Sampler) weight(now time.Time) float64 {
 	if s.began.IsZero() {
 		s.began = now
@@ -153,8 +160,8 @@ func (s *Sampler) renumber(next *object) {
 	}
 }
 
-// lowerRate stops following the object with the greatest hash and samples below it from now on. What was counted was scaled by the rate at its
-// time and stays.
+// lowerRate stops following the object with the greatest hash and samples below it from now on. What was counted was
+// scaled by the rate at its time and stays.
 func (s *Sampler) lowerRate() {
 	s.threshold = s.byHash[0].hash()
 	for len(s.byHash) > 0 && s.byHash[0].hash() >= s.threshold {

@@ -20,8 +20,8 @@ func (quiet) Ended(*World, *run)                       {}
 func (quiet) Evicted(*World, scheduler.KeyID, int)     {}
 func (quiet) Changed(w *World, at int, newVolume bool) {}
 
-// central is a policy with one queue in the order of arrival. choose picks a daemon with a free slot, or -1 to leave the build waiting; daemons prime on
-// their own judgement.
+// central is a policy with one queue in the order of arrival. choose picks a daemon with a free slot, or -1 to leave
+// the build waiting; daemons prime on their own judgement.
 type central struct {
 	quiet
 	queue []int
@@ -85,7 +85,8 @@ func (w *World) program(build int) *Program {
 	return &w.Workload.Programs[w.Workload.Builds[build].Program]
 }
 
-// early is a policy that binds each build to a daemon's own queue when it arrives. When a daemon goes away, its queue is bound anew.
+// early is a policy that binds each build to a daemon's own queue when it arrives. When a daemon goes away, its queue
+// is bound anew.
 type early struct {
 	quiet
 	queues  [][]int
@@ -185,7 +186,8 @@ func leastLoaded(w *World, build int) int {
 	return best
 }
 
-// Greedy starts the oldest build on a free daemon that holds its key, else on the least loaded: residency without waiting.
+// Greedy starts the oldest build on a free daemon that holds its key, else on the least loaded: residency without
+// waiting.
 func Greedy() Policy { return Delay(0) }
 
 // Delay starts a build where its key is; only after it waited for so long does it start anywhere.
@@ -213,8 +215,9 @@ func Delay(seconds float64) Policy {
 	}}
 }
 
-// BuildxSticky binds by the ring that buildx's Kubernetes driver uses, the same library called the same way: one point a pod, over the pods that are up. (buildx
-// makes the ring anew for each build; keeping it until the fleet changes gives the same answers.)
+// BuildxSticky binds by the ring that buildx's Kubernetes driver uses, the same library called the same way: one
+// point a pod, over the pods that are up. (buildx makes the ring anew for each build; keeping it until the fleet
+// changes gives the same answers.)
 func BuildxSticky() Policy {
 	var ring *hashring.HashRing
 	var up []string
@@ -289,8 +292,8 @@ func PowerOfTwo() Policy {
 	}}
 }
 
-// BoundedLoad is consistent hashing with bounded loads: the first daemon of the key's order that has less than 1.25 times the mean load; with floored, a
-// daemon with a free slot is never passed over.
+// BoundedLoad is consistent hashing with bounded loads: the first daemon of the key's order that has less than 1.25
+// times the mean load; with floored, a daemon with a free slot is never passed over.
 func BoundedLoad(floored bool) Policy {
 	return &early{assign: func(w *World, e *early, build int) int {
 		total, up := 1, 0

@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// LB0 is a bound on the mean completion of the measured builds that no policy can beat: a slot for everybody at once, and every build warm except
-// the first ever of its program, which nothing can save from being cold. (Builds of one program that overtake its first could in theory be
-// counted the other way round; what that is worth is negligible.)
+// LB0 is a bound on the mean completion of the measured builds that no policy can beat: a slot for everybody at once,
+// and every build warm except the first ever of its program, which nothing can save from being cold. (Builds of one
+// program that overtake its first could in theory be counted the other way round; what that is worth is negligible.)
 func LB0(w *Workload) float64 {
 	sum, n := 0.0, 0
 	forEachLeast(w, func(b *Build, least float64) {
@@ -22,8 +22,8 @@ func LB0(w *Workload) float64 {
 	return sum / float64(max(n, 1))
 }
 
-// LB0Flight is LB0 with one more certainty: nobody finds a copy of a program before the first of its builds could have ended. A build that
-// arrives earlier runs cold, or waits for that end and runs warm, whichever is less.
+// LB0Flight is LB0 with one more certainty: nobody finds a copy of a program before the first of its builds could
+// have ended. A build that arrives earlier runs cold, or waits for that end and runs warm, whichever is less.
 func LB0Flight(w *Workload) float64 {
 	earliest := map[int]float64{} // possible end of any build of the program
 	for i := range w.Builds {
@@ -43,11 +43,12 @@ func LB0Flight(w *Workload) float64 {
 	return sum / float64(max(n, 1))
 }
 
-// LB1 is a bound for loaded fleets. Melt all slots into one machine of their joint speed that may interrupt builds at will and knows every length.
-// Whatever the slots do, that machine can do the same work at the same mean instants M of processing; and the order that makes the sum of
-// all M least, shortest whole length first, is known (mean busy time, after Goemans, Wein, Williamson; each unit of a build's work weighs 1/length). A
-// build that runs without a break on one slot ends at M + length/2, so the least sum of M plus half the lengths bounds the sum of
-// completions. It counts only the measured builds, as if the others took no slot.
+// LB1 is a bound for loaded fleets. Melt all slots into one machine of their joint speed that may interrupt builds at
+// will and knows every length. Whatever the slots do, that machine can do the same work at the same mean instants M
+// of processing; and the order that makes the sum of all M least, shortest whole length first, is known (mean busy
+// time, after Goemans, Wein, Williamson; each unit of a build's work weighs 1/length). A build that runs without a
+// break on one slot ends at M + length/2, so the least sum of M plus half the lengths bounds the sum of completions.
+// It counts only the measured builds, as if the others took no slot.
 func LB1(w *Workload) float64 {
 	speed := float64(w.Daemons) * float64(w.Slots)
 	jobs := []*job{}
@@ -98,7 +99,8 @@ func (q *jobs) Pop() any {
 	return x
 }
 
-// shortestFirst works off jobs, which are in the order of arrival, always the one of the shortest whole length first, and fills in busyMean.
+// shortestFirst works off jobs, which are in the order of arrival, always the one of the shortest whole length first,
+// and fills in busyMean.
 func shortestFirst(all []*job) []*job {
 	var q jobs
 	now := 0.0

@@ -94,8 +94,9 @@ func (w *World) store(key scheduler.KeyID, at int, bytes int64) *copied {
 	return &c.copies[len(c.copies)-1]
 }
 
-// evictNext drops an idle copy of a daemon, and says whether there was one: the one least recently used. Where the policy's agents know of each other's copies
-// and of what they save, spare ones go before all others, and of equals the one with the highest scheduler.EvictionScore.
+// evictNext drops an idle copy of a daemon, and says whether there was one: the one least recently used. Where the
+// policy's agents know of each other's copies and of what they save, spare ones go before all others, and of equals
+// the one with the highest scheduler.EvictionScore.
 func (w *World) evictNext(at int) bool {
 	agents, informed := w.policy.(interface {
 		lostSeconds(w *World, key scheduler.KeyID, bytes int64) float64

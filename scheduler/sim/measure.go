@@ -10,7 +10,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// Result is what one policy did with one workload. Shares are of the measured builds that are not their program's first; seconds are of all measured.
+// Result is what one policy did with one workload. Shares are of the measured builds that are not their program's
+// first; seconds are of all measured.
 type Result struct {
 	Workload    string  `json:"workload"`
 	Policy      string  `json:"policy"`

@@ -13,7 +13,8 @@ type Ours struct {
 	Params scheduler.Params
 	// Foresight gives it every build's true lengths instead of estimates.
 	Foresight bool
-	// ForgetAtSeconds, if above 0, makes it lose its ledger, estimates and all else at that instant, as if restarted without any record.
+	// ForgetAtSeconds, if above 0, makes it lose its ledger, estimates and all else at that instant, as if restarted
+	// without any record.
 	ForgetAtSeconds float64
 
 	estimates  *scheduler.Estimates
@@ -32,8 +33,9 @@ const sweepSeconds = 300
 // NewOurs is the policy with these parameters.
 func NewOurs(p scheduler.Params) *Ours { return &Ours{Params: p} }
 
-// setUp gives the policy an empty memory. Of the physics it knows what an operator can measure: what primed and joining builds lose, and what a copy
-// loses with each build that it misses, which is less than with each push where a push is several builds.
+// setUp gives the policy an empty memory. Of the physics it knows what an operator can measure: what primed and
+// joining builds lose, and what a copy loses with each build that it misses, which is less than with each push where
+// a push is several builds.
 func (o *Ours) setUp(w *World) {
 	o.Params.PrimedFactor, o.Params.RefreshSpread, o.Params.JoinLoses = w.Workload.PrimedFactor, w.Workload.RefreshSpread, 1
 	if w.Workload.Merging {
@@ -164,8 +166,9 @@ func (o *Ours) evictionPrice(w *World, at int) float64 {
 	return w.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, w.Now))
 }
 
-// lostSeconds is what the next build of a key loses without a copy of so many bytes. That the world asks for it marks how the project's agents evict: copies
-// that another daemon has and used later go first, and of the others those that are worth least.
+// lostSeconds is what the next build of a key loses without a copy of so many bytes. That the world asks for it marks
+// how the project's agents evict: copies that another daemon has and used later go first, and of the others those
+// that are worth least.
 func (o *Ours) lostSeconds(w *World, key scheduler.KeyID, bytes int64) float64 {
 	warm, cold := o.estimates.Expect(key, nil, &o.Params)
 	if !w.Workload.Priming {

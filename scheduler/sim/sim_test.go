@@ -84,7 +84,8 @@ func TestRecoversFromBurst(t *testing.T) {
 	const start = 8 * 3600.0
 	burst := small(func(g *Generated) { g.Days = 1 }).Burst(10, start, start+600, 1)
 	a, b := finish(t, calm, ours()), finish(t, burst, ours())
-	// Ten times the work of ten minutes at 0.3 of the slots is 30 minutes of the whole fleet, or about 45 minutes beside what comes meanwhile.
+	// Ten times the work of ten minutes at 0.3 of the slots is 30 minutes of the whole fleet, or about 45 minutes
+	// beside what comes meanwhile.
 	drained := int(start/600) + 1 + 2*45/10
 	longest := 0
 	for i := drained + 6; i < len(a.QueueByTenMins) && i < len(b.QueueByTenMins); i++ {
@@ -153,7 +154,8 @@ func TestBoundsOnTinyCases(t *testing.T) {
 	}
 }
 
-// optimum is the least mean completion, by trying every order of the builds on every assignment to slots, lengths being the least possible ones.
+// optimum is the least mean completion, by trying every order of the builds on every assignment to slots, lengths
+// being the least possible ones.
 func optimum(w *Workload) float64 {
 	var least []float64
 	forEachLeast(w, func(_ *Build, l float64) { least = append(least, l) })
@@ -244,7 +246,8 @@ func TestCopiesAgeByPushes(t *testing.T) {
 	}
 }
 
-// TestWhoEvictsWhat evicts from daemon 0, which used key 1 before key 2; daemon 1 used key 2 later. Both copies save as much, and key 1's has 1 GB.
+// TestWhoEvictsWhat evicts from daemon 0, which used key 1 before key 2; daemon 1 used key 2 later. Both copies save
+// as much, and key 1's has 1 GB.
 func TestWhoEvictsWhat(t *testing.T) {
 	for name, c := range map[string]struct {
 		policy Policy

@@ -43,8 +43,9 @@ type Case struct {
 // Trace opens a recording anew for each workload that is made of it.
 type Trace func() (io.ReadCloser, error)
 
-// Suite lists the workloads. days is the length of the generated ones, of which the first two fifths are warm-up. Without a trace a small one is
-// generated, so the recorded workloads have the same names and meaning with less weight. All that is drawn follows from seed.
+// Suite lists the workloads. days is the length of the generated ones, of which the first two fifths are warm-up.
+// Without a trace a small one is generated, so the recorded workloads have the same names and meaning with less
+// weight. All that is drawn follows from seed.
 func Suite(days float64, seed uint64, trace Trace) []Case {
 	gen := func(name string, change func(*Generated), then ...func(*Workload)) Case {
 		return Case{name, func() (*Workload, error) {
@@ -59,7 +60,8 @@ func Suite(days float64, seed uint64, trace Trace) []Case {
 	}
 	noon := days*day*2/5 + 3600
 	small := func(g *Generated) { g.Daemons, g.Programs = 12, 500 }
-	// A is where the ring and least loaded fail on fifty daemons. Queues are long at twice its load and take long to decide, so it is one working day.
+	// A is where the ring and least loaded fail on fifty daemons. Queues are long at twice its load and take long to
+	// decide, so it is one working day.
 	twice := func(g *Generated) { g.Utilisation, g.Days, g.WarmUpDays = .70, .75, .3 }
 	priming := func(g *Generated) { g.Priming = true }
 	churn := func(w *Workload) { w.Churn(36, seed) }

@@ -8,8 +8,9 @@ import (
 	"io"
 )
 
-// GeneratedTrace writes a small recording in the format that Recorded reads, for machines without a real one: a year of which only the first
-// fortnights have builds. It is drawn as Generate draws, with perDay builds a day in the mean in each of the given number of fortnights.
+// GeneratedTrace writes a small recording in the format that Recorded reads, for machines without a real one: a year
+// of which only the first fortnights have builds. It is drawn as Generate draws, with perDay builds a day in the mean
+// in each of the given number of fortnights.
 func GeneratedTrace(fortnights int, perDay float64) Trace {
 	var b bytes.Buffer
 	for lane := range fortnights {

@@ -15,17 +15,21 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// laneDays is the length of a lane: a recording of a year is folded so that its fortnights run side by side, each with programs of its own, because
-// one fleet serves many more projects than were recorded at once. The first half of the lane is warm-up.
+// laneDays is the length of a lane: a recording of a year is folded so that its fortnights run side by side, each
+// with programs of its own, because one fleet serves many more projects than were recorded at once. The first half of
+// the lane is warm-up.
 const laneDays = 14
 
-// tracedDiskBytes is a daemon's volume in recorded workloads. A fortnight of the folded year of 2019 has 33,769 programs, 93 TB at the drawn sizes;
-// thirty volumes of this size hold one copy of each and a few more, so what is measured is placement rather than a lack of disk.
+// tracedDiskBytes is a daemon's volume in recorded workloads. A fortnight of the folded year of 2019 has 33,769
+// programs, 93 TB at the drawn sizes; thirty volumes of this size hold one copy of each and a few more, so what is
+// measured is placement rather than a lack of disk.
 const tracedDiskBytes = 4e12
 
-// Recorded reads a recording: tab-separated lines, optionally gzipped, of seconds since the year's start, project, branch, duration in seconds
-// summed over jobs, and number of jobs. A build's cold length is duration/jobs; its program is the project within its lane. What the recording
-// does not say is drawn as in Generate: cold/warm ratio and copy size by program. Each build is a push of its own, because jobs are inside a build. Every lane of the same project has the same draw.
+// Recorded reads a recording: tab-separated lines, optionally gzipped, of seconds since the year's start, project,
+// branch, duration in seconds summed over jobs, and number of jobs. A build's cold length is duration/jobs; its
+// program is the project within its lane. What the recording does not say is drawn as in Generate: cold/warm ratio
+// and copy size by program. Each build is a push of its own, because jobs are inside a build. Every lane of the same
+// project has the same draw.
 func Recorded(r io.Reader, daemons int, slots int32, priming bool, seed uint64) (*Workload, error) {
 	in, err := plain(r)
 	if err != nil {
@@ -101,7 +105,8 @@ func traceLine(line string) (atSeconds float64, project string, coldSeconds floa
 	return at, f[1], duration / jobs, nil
 }
 
-// tracedProgram draws what is not recorded, from the project's name alone. Its ColdSeconds is the cold/warm ratio for now.
+// tracedProgram draws what is not recorded, from the project's name alone. Its ColdSeconds is the cold/warm ratio for
+// now.
 func tracedProgram(name, project string, seed uint64) Program {
 	rng := rand.New(rand.NewPCG(seed, uint64(scheduler.KeyOf("trace", project))))
 	ratio := min(max(4*math.Exp(0.6*rng.NormFloat64()), 1.2), 30)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sim replays recorded and generated build workloads against placement policies on a virtual clock. The project's own policy is
-// the code that runs in the cluster: scheduler.Starts on a scheduler.View. The physics — how long a build takes on which daemon — is
-// documented at World.begin and is kept apart from what the scheduler believes.
+// Package sim replays recorded and generated build workloads against placement policies on a virtual clock. The
+// project's own policy is the code that runs in the cluster: scheduler.Starts on a scheduler.View. The physics — how
+// long a build takes on which daemon — is documented at World.begin and is kept apart from what the scheduler
+// believes.
 package sim
 
 import (
@@ -25,8 +26,8 @@ type Program struct {
 	ColdSeconds float64
 }
 
-// Build is one arrival. Its lengths hold the noise of this one build. Builds of one push have the same sources, so that a copy which has seen one of
-// them is not behind the others; later pushes have higher numbers.
+// Build is one arrival. Its lengths hold the noise of this one build. Builds of one push have the same sources, so
+// that a copy which has seen one of them is not behind the others; later pushes have higher numbers.
 type Build struct {
 	Program       int
 	Push          int
@@ -60,9 +61,9 @@ type Workload struct {
 	// Priming says whether snapshots exist, at PullBytesPerSecond.
 	Priming            bool
 	PullBytesPerSecond float64
-	// PrimedFactor is how much longer a build takes on a primed copy than on a warm one. With Merging, a build beside the one that makes its
-	// copy finds it at once; without, when that build ends.
-	// Of the bytes of a copy that is behind, priming moves RefreshSpread times the part that it lacks, and never more than all.
+	// PrimedFactor is how much longer a build takes on a primed copy than on a warm one. With Merging, a build beside
+	// the one that makes its copy finds it at once; without, when that build ends. Of the bytes of a copy that is
+	// behind, priming moves RefreshSpread times the part that it lacks, and never more than all.
 	PrimedFactor  float64
 	RefreshSpread float64
 	Merging       bool
@@ -75,7 +76,8 @@ type Workload struct {
 
 const day = 86400.0
 
-// hourFactors are arrivals by hour of day, UTC, relative to the mean, after the recorded builds of 2019: least at 4, most at 15.
+// hourFactors are arrivals by hour of day, UTC, relative to the mean, after the recorded builds of 2019: least at 4,
+// most at 15.
 var hourFactors = [24]float64{0.80, 0.74, 0.69, 0.65, 0.63, 0.66, 0.75, 0.88, 1.00, 1.08, 1.12, 1.14, 1.18, 1.26, 1.33, 1.35, 1.31, 1.24, 1.17, 1.12, 1.09, 1.03, 0.95, 0.87}
 
 // Generated are the parameters of a synthetic workload; see Generate.
@@ -103,10 +105,11 @@ func newWorkload(daemons int, slots int32, diskBytes int64, priming bool) *Workl
 	return &Workload{Daemons: daemons, Slots: slots, DiskBytes: diskBytes, Priming: priming, PullBytesPerSecond: 2e8, PrimedFactor: 1.1, RefreshSpread: 2.7, EstimateBias: 1}
 }
 
-// Generate draws a workload: programs of Zipf popularity, cold lengths lognormal(5.21, 1.0) seconds, cold/warm lognormal around ColdRatio with
-// sigma 0.6 in 1.2..30, copies of lognormal(2 GB, 0.8); pushes come as a Poisson process with the recorded hours of day, each push being one build
-// and a geometric number of further ones within ten seconds, two in the mean; each build's length varies by lognormal(0, 0.2). In the first half of the
-// warm-up arrivals grow from a tenth, because a whole fleet that starts empty under full load is another experiment.
+// Generate draws a workload: programs of Zipf popularity, cold lengths lognormal(5.21, 1.0) seconds, cold/warm
+// lognormal around ColdRatio with sigma 0.6 in 1.2..30, copies of lognormal(2 GB, 0.8); pushes come as a Poisson
+// process with the recorded hours of day, each push being one build and a geometric number of further ones within ten
+// seconds, two in the mean; each build's length varies by lognormal(0, 0.2). In the first half of the warm-up
+// arrivals grow from a tenth, because a whole fleet that starts empty under full load is another experiment.
 func Generate(g Generated) *Workload {
 	rng := rand.New(rand.NewPCG(g.Seed, 0x5eed))
 	w := newWorkload(g.Daemons, g.Slots, 150e9, g.Priming)
@@ -160,7 +163,8 @@ func (g *Generated) program(i int, rng *rand.Rand) Program {
 	return p
 }
 
-// popularity is the cumulated share of programs, and the mean warm length it implies. Popularity is dealt out at random, also over queues.
+// popularity is the cumulated share of programs, and the mean warm length it implies. Popularity is dealt out at
+// random, also over queues.
 func (g *Generated) popularity(programs []Program, rng *rand.Rand) (cumulated []float64, meanWarmSeconds float64) {
 	share := make([]float64, len(programs))
 	for rank, i := range rng.Perm(len(programs)) {
@@ -192,7 +196,8 @@ func (w *Workload) add(program int, at float64, rng *rand.Rand) {
 	w.Builds = append(w.Builds, Build{Program: program, Push: w.pushes, ArriveSeconds: at, WarmSeconds: p.WarmSeconds * noise, ColdSeconds: p.ColdSeconds * noise})
 }
 
-// sort brings builds and changes into the order of time; equal times keep theirs. It numbers pushes by their first builds.
+// sort brings builds and changes into the order of time; equal times keep theirs. It numbers pushes by their first
+// builds.
 func (w *Workload) sort() {
 	slices.SortStableFunc(w.Builds, func(a, b Build) int { return cmp.Compare(a.ArriveSeconds, b.ArriveSeconds) })
 	slices.SortStableFunc(w.Changes, func(a, b Change) int { return cmp.Compare(a.AtSeconds, b.AtSeconds) })
@@ -207,15 +212,17 @@ func (w *Workload) sort() {
 	w.pushes = len(number)
 }
 
-// Stated makes the physics those of the model that the targets were stated for: a build beside the first of its program counts as warm. The other
-// workloads are harsher. docs/scheduling.md tells how this was found from the figures of other policies.
+// Stated makes the physics those of the model that the targets were stated for: a build beside the first of its
+// program counts as warm. The other workloads are harsher. docs/scheduling.md tells how this was found from the
+// figures of other policies.
 func (w *Workload) Stated() *Workload {
 	w.Merging = true
 	return w
 }
 
-// StatedVolumes is for recorded workloads what else that model has: copies a quarter as large as drawn, 0.5 GB in the median, on volumes of 500 GB. They
-// hold two thirds of a fortnight's programs of 2019, so that builds also find their copies evicted.
+// StatedVolumes is for recorded workloads what else that model has: copies a quarter as large as drawn, 0.5 GB in the
+// median, on volumes of 500 GB. They hold two thirds of a fortnight's programs of 2019, so that builds also find
+// their copies evicted.
 func (w *Workload) StatedVolumes() *Workload {
 	for i := range w.Programs {
 		for k := range w.Programs[i].Keys {
@@ -226,8 +233,8 @@ func (w *Workload) StatedVolumes() *Workload {
 	return w
 }
 
-// Churn adds ten-minute drains at random, perDay of them, every sixth of which loses the volume, and lets the last third of the fleet sleep from midnight
-// to seven.
+// Churn adds ten-minute drains at random, perDay of them, every sixth of which loses the volume, and lets the last
+// third of the fleet sleep from midnight to seven.
 func (w *Workload) Churn(perDay int, seed uint64) *Workload {
 	rng := rand.New(rand.NewPCG(seed, 0xc4a2))
 	awake := w.Daemons - w.Daemons/3
@@ -262,7 +269,8 @@ func (w *Workload) Flap(daemon int, startSeconds, endSeconds float64) *Workload 
 	return w
 }
 
-// Burst multiplies arrivals between start and end by copying each build there factor-1 times, at random instants of the same stretch.
+// Burst multiplies arrivals between start and end by copying each build there factor-1 times, at random instants of
+// the same stretch.
 func (w *Workload) Burst(factor int, startSeconds, endSeconds float64, seed uint64) *Workload {
 	rng := rand.New(rand.NewPCG(seed, 0xb057))
 	for _, b := range slices.Clone(w.Builds) {

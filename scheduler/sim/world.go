@@ -49,7 +49,8 @@ type run struct {
 	busy           scheduler.Busy
 }
 
-// World is the fleet as it really is at Now. View.Daemons is true in every field; View.Ledger is the policy's own affair.
+// World is the fleet as it really is at Now. View.Daemons is true in every field; View.Ledger is the policy's own
+// affair.
 type World struct {
 	Workload *Workload
 	View     *scheduler.View
@@ -94,8 +95,8 @@ func newWorld(wl *Workload, policy Policy) (*World, error) {
 	return w, nil
 }
 
-// Run plays a workload against a policy to the end of its last build. It gives up, and says so in the result, when more than sixty builds a slot
-// are waiting.
+// Run plays a workload against a policy to the end of its last build. It gives up, and says so in the result, when
+// more than sixty builds a slot are waiting.
 func Run(wl *Workload, name string, policy Policy) (*Result, error) {
 	w, err := newWorld(wl, policy)
 	if err != nil {
@@ -165,10 +166,11 @@ func (w *World) change(c Change) {
 	w.policy.Changed(w, at, c.NewVolume)
 }
 
-// begin starts a build. The physics: with every key fresh the build takes its warm length; each key that is missing adds its part of
-// cold-warm, one that is stale the stale part of it. A key that another build is making on the daemon is ready when that build ends, or is made
-// again if that is sooner; with Merging it is ready at once. A locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the bytes
-// that the copy lacks at the pull rate, and leaves the key's part of the warm length longer by PrimedFactor.
+// begin starts a build. The physics: with every key fresh the build takes its warm length; each key that is missing
+// adds its part of cold-warm, one that is stale the stale part of it. A key that another build is making on the
+// daemon is ready when that build ends, or is made again if that is sooner; with Merging it is ready at once. A
+// locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the bytes that the copy
+// lacks at the pull rate, and leaves the key's part of the warm length longer by PrimedFactor.
 func (w *World) begin(s Start) error {
 	d := &w.View.Daemons[s.At]
 	if d.Phase != scheduler.Ready || d.Running >= d.Slots {
@@ -212,7 +214,8 @@ func (w *World) begin(s Start) error {
 	return nil
 }
 
-// find is how fresh a build finds the copy x of a key, nil for none, what it has to do again of the key's gain, and how long it waits for a lock.
+// find is how fresh a build finds the copy x of a key, nil for none, what it has to do again of the key's gain, and
+// how long it waits for a lock.
 func (w *World) find(use *scheduler.KeyUse, c *content, x *copied, gain float64) (fresh, missingSeconds, lockSeconds float64) {
 	fresh = c.fresh(x)
 	missingSeconds = gain * (1 - fresh)

@@ -24,8 +24,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildkittest"
-	"github.com/openllb/hlb-operator/internal/sizing/replay"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/sizingreplay"
 )
 
 // rounds is how often the copies are measured; the median counts.
@@ -133,7 +133,7 @@ func TestBenchCache(t *testing.T) {
 	out := results(t)
 	t.Run("copies", func(t *testing.T) { b.in(t).measureCopies(out) })
 	t.Run("builds", func(t *testing.T) { b.in(t).measureBuilds(out) })
-	t.Run("sizing", func(*testing.T) { out["sizingMaxErrorPoints"] = replay.MaxErrorPoints(1) })
+	t.Run("sizing", func(*testing.T) { out["sizingMaxErrorPoints"] = sizingreplay.MaxErrorPoints(1) })
 	text, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +176,8 @@ func (b *bench) in(t *testing.T) *bench {
 	return &part
 }
 
-// measureBuilds compares a go build on a daemon that has nothing, on one that has built it before, and on one that was primed.
+// measureBuilds compares a go build on a daemon that has nothing, on one that has built it before, and on one that
+// was primed.
 func (b *bench) measureBuilds(out map[string]float64) {
 	image := b.registry.Golang()
 	first := b.site("a")
@@ -191,7 +192,8 @@ func (b *bench) measureBuilds(out map[string]float64) {
 	out["primedOfCold"], out["goCacheBytes"] = primed.Seconds()/cold.Seconds(), float64(e.Bytes)
 }
 
-// What the files of the mount hold: what a toolchain consists of, which packs as the caches of compilers do, or noise, which does not pack at all.
+// What the files of the mount hold: what a toolchain consists of, which packs as the caches of compilers do, or
+// noise, which does not pack at all.
 const (
 	compiled = `while find "$(go env GOROOT)" -type f | sort | xargs cat; do :; done 2>/dev/null | head -c 220000000 > /all; ` +
 		`i=0; while [ $i -lt 5000 ]; do dd if=/all of=$i bs=44000 skip=$i count=1 2>/dev/null; i=$((i+1)); done; rm /all`
@@ -218,8 +220,8 @@ func (b *bench) measureCopies(out map[string]float64) {
 	out["changedSeconds"], out["changedBytesFraction"] = took.Seconds(), b.pushedFraction(e.Ref)
 }
 
-// measureCopy snapshots a mount, primes another daemon and snapshots it again as it is. The copies are compared with tar and zstd of the same tree, which
-// run before and after them: a machine's speed changes.
+// measureCopy snapshots a mount, primes another daemon and snapshots it again as it is. The copies are compared with
+// tar and zstd of the same tree, which run before and after them: a machine's speed changes.
 func (b *bench) measureCopy(first, other *site, image, id string, note func(name string, seconds float64)) {
 	tar := b.tarZstd(first, image, id).Seconds()
 	unix.Sync()

@@ -25,8 +25,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/syntax"
 )
 
-// frontCase is one chunk of a front_*.txt file. Chunks are parted by lines of "---"; lines of a chunk up to the first empty one are its
-// header, the others, without the last line feed, its program. Header lines:
+// frontCase is one chunk of a front_*.txt file. Chunks are parted by lines of "---"; lines of a chunk up to the first
+// empty one are its header, the others, without the last line feed, its program. Header lines:
 //
 //	case N: sentence      number in the list of behaviours, and what is shown
 //	want CODE LINE:COL    a diagnostic, warnings included; all must be there, and no other. `want ok` stands for none

@@ -24,8 +24,9 @@ import (
 
 var update = flag.Bool("update", false, "write what the compiler yields into the lower_*.txt files")
 
-// lowerCase is one chunk of a lower_*.txt file. Chunks are parted by lines of "---". A chunk is a header, an empty line, a program, a
-// line "===" and what must come of it: the request with the text of each definition, or the diagnostics. Header lines:
+// lowerCase is one chunk of a lower_*.txt file. Chunks are parted by lines of "---". A chunk is a header, an empty
+// line, a program, a line "===" and what must come of it: the request with the text of each definition, or the
+// diagnostics. Header lines:
 //
 //	case N: sentence      number in the list of behaviours, and what is shown
 //	target NAME           what to compile instead of default; several lines for several targets

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 // gated is a step that says that it runs by a file in the mount "sync" and ends when told so by another, with what it
@@ -81,7 +81,8 @@ func (w *world) restart() {
 	})
 }
 
-// openGate makes the file that the gated step waits for, in the mount's folder on the host, since the daemon takes no calls.
+// openGate makes the file that the gated step waits for, in the mount's folder on the host, since the daemon takes no
+// calls.
 func openGate(t *testing.T, root string) {
 	t.Helper()
 	opened := false

@@ -11,7 +11,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 // A program with several outputs is solved in one job: its steps run once, whatever number of outputs they have.

@@ -7,11 +7,12 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
-// TestALockedUserHidesTheMountFromSharedOnes is why mounts are copied in the mode that builds use them with: while a step has a mount locked, one that
-// asks for it shared does not wait for it but gets a second, empty mount, which stays.
+// TestALockedUserHidesTheMountFromSharedOnes is why mounts are copied in the mode that builds use them with: while a
+// step has a mount locked, one that asks for it shared does not wait for it but gets a second, empty mount, which
+// stays.
 func TestALockedUserHidesTheMountFromSharedOnes(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	w.must(w.sh("echo warm > /c/f", mount("a", llb.CacheMountShared)).Root())

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package contract proves, against real daemons and a real registry, the facts about BuildKit that this project is built
-// on. A failing test here after an upgrade of BuildKit names a decision of ours that has lost its ground; no other code
-// is under test.
+// Package contract proves, against real daemons and a real registry, the facts about BuildKit that this project is
+// built on. A failing test here after an upgrade of BuildKit names a decision of ours that has lost its ground; no
+// other code is under test.
 package contract
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/openllb/hlb-operator/internal/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
 
 // world is a daemon, a registry that it may use and a base image in there.
@@ -30,8 +30,8 @@ type world struct {
 	busybox  string
 }
 
-// newWorld starts a registry with the busybox image and a daemon shaped by o. Worlds share nothing, so tests with one run
-// beside each other.
+// newWorld starts a registry with the busybox image and a daemon shaped by o. Worlds share nothing, so tests with one
+// run beside each other.
 func newWorld(t *testing.T, o buildkittest.Options) *world {
 	t.Helper()
 	t.Parallel()

@@ -27,8 +27,8 @@ func holds(t *testing.T, name, key string) {
 	}))
 }
 
-// TestAKeyWithTwoBuildsAtOnceIsHeldTwice has more builds of one key at once than its daemon has slots. The second daemon makes a copy, and from then on both
-// serve the key warm.
+// TestAKeyWithTwoBuildsAtOnceIsHeldTwice has more builds of one key at once than its daemon has slots. The second
+// daemon makes a copy, and from then on both serve the key warm.
 func TestAKeyWithTwoBuildsAtOnceIsHeldTwice(t *testing.T) {
 	cache := newFleet("hot", 2)
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.Registry = 1, nil
@@ -60,7 +60,8 @@ func TestAKeyWithTwoBuildsAtOnceIsHeldTwice(t *testing.T) {
 		return both
 	}
 	spilled := pair("first")[1].Status.Placement
-	if spilled.Warm || !strings.Contains(spilled.Reason, scheduler.Spilled.String()) { // two builds make no demand that is worth another copy
+	// two builds make no demand that is worth another copy
+	if spilled.Warm || !strings.Contains(spilled.Reason, scheduler.Spilled.String()) {
 		t.Errorf("the build beyond the slots of %s: %+v", home, spilled)
 	}
 	holds(t, other, key)
@@ -71,8 +72,8 @@ func TestAKeyWithTwoBuildsAtOnceIsHeldTwice(t *testing.T) {
 	}
 }
 
-// TestAHotKeyGetsItsReplica has so many builds of one key wait that one daemon can't serve it. Once that is counted, another daemon joins, and the first build
-// there is to make the copy that the demand is worth.
+// TestAHotKeyGetsItsReplica has so many builds of one key wait that one daemon can't serve it. Once that is counted,
+// another daemon joins, and the first build there is to make the copy that the demand is worth.
 func TestAHotKeyGetsItsReplica(t *testing.T) {
 	t.Parallel() // it mostly waits
 	cache := newFleet("demand", 1)
@@ -110,7 +111,8 @@ func TestAHotKeyGetsItsReplica(t *testing.T) {
 	}
 }
 
-// wantedCopies is how many copies of a key the latest round of a BuildCache that the manager keeps found worth having, 0 if it keeps none.
+// wantedCopies is how many copies of a key the latest round of a BuildCache that the manager keeps found worth
+// having, 0 if it keeps none.
 func wantedCopies(t *testing.T, address, token string, cache *v1alpha1.BuildCache, key string) int32 {
 	t.Helper()
 	rounds := roundsOf(t, address, token, "cache="+cache.Namespace+"/"+cache.Name)
@@ -129,8 +131,9 @@ func wantedCopies(t *testing.T, address, token string, cache *v1alpha1.BuildCach
 	return 0
 }
 
-// TestKeysOfADrainedDaemonMoveAndComeBack drains the node of a key's home. The key's builds go to the next daemon of its order meanwhile. When the
-// node is back, a key that was not built meanwhile is at home as if nothing had been, and one that was has two warm daemons, its home among them.
+// TestKeysOfADrainedDaemonMoveAndComeBack drains the node of a key's home. The key's builds go to the next daemon of
+// its order meanwhile. When the node is back, a key that was not built meanwhile is at home as if nothing had been,
+// and one that was has two warm daemons, its home among them.
 func TestKeysOfADrainedDaemonMoveAndComeBack(t *testing.T) {
 	cache := newFleet("moved", 3)
 	cache.Spec.BuildKit.MaxConcurrentBuilds = 1

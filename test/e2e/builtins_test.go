@@ -27,13 +27,14 @@ import (
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
-	"github.com/openllb/hlb-operator/internal/gittest"
+	"github.com/openllb/hlb-operator/test/kit/gittest"
 )
 
 //go:embed testdata/builtins
 var builtinPrograms embed.FS
 
-// refusedHere are programs that servers refuse, in one line each. The first word of the name is where in the program the diagnostic is.
+// refusedHere are programs that servers refuse, in one line each. The first word of the name is where in the program
+// the diagnostic is.
 var refusedHere = map[string]string{
 	"dockerLoad":                  `fs default() { scratch; dockerLoad "x"; }`,
 	"download":                    `fs default() { scratch; download "x"; }`,
@@ -59,8 +60,8 @@ type builtinPieces struct {
 	index  string // as the registry has it
 }
 
-// TestEveryBuiltinBuildsOrIsRefused runs one program with every builtin that makes sense in a cluster, and one for each of the others. A builtin
-// that neither uses fails it.
+// TestEveryBuiltinBuildsOrIsRefused runs one program with every builtin that makes sense in a cluster, and one for
+// each of the others. A builtin that neither uses fails it.
 func TestEveryBuiltinBuildsOrIsRefused(t *testing.T) {
 	used := map[*builtin.Func]bool{}
 	programs := map[string]string{"build.hlb": builtinFile(t, "build.hlb"), "lib.hlb": builtinFile(t, "lib.hlb")}

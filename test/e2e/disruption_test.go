@@ -98,8 +98,8 @@ func TestALostDaemonCostsOneAttempt(t *testing.T) {
 	must(t, cluster.WaitCache(t.Context(), fleet))
 }
 
-// TestScalingDownAndUp takes two daemons away and brings them back: a build that runs on one of them is waited for, and a daemon that comes back is
-// as warm as it went.
+// TestScalingDownAndUp takes two daemons away and brings them back: a build that runs on one of them is waited for,
+// and a daemon that comes back is as warm as it went.
 func TestScalingDownAndUp(t *testing.T) {
 	build := onOrdinal(t, "fleet-2")
 	epoch := daemon(t, "fleet-2").Status.VolumeEpoch

@@ -23,11 +23,13 @@ const docsNamespace = "builds"
 
 var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 
-// notHere are commands that are run elsewhere: the demo and the tests by make and CI, image builds where there is a container engine.
+// notHere are commands that are run elsewhere: the demo and the tests by make and CI, image builds where there is a
+// container engine.
 var notHere = regexp.MustCompile(`^(make |docker )`)
 
-// TestDocsCommands runs the commands of the documentation, page by page in the order of reading, as they stand. Placeholders get values, the
-// installation gets this checkout's images, and what would remove the operator is only tried.
+// TestDocsCommands runs the commands of the documentation, page by page in the order of reading, as they stand.
+// Placeholders get values, the installation gets this checkout's images, and what would remove the operator is only
+// tried.
 func TestDocsCommands(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	must(t, err)
@@ -93,7 +95,8 @@ func serveDockerHub(t *testing.T) {
 	must(t, err)
 }
 
-// mirrorDockerHub makes the fleet of the documentation take Docker Hub's images from the local registry: there is no way to Docker Hub in a test.
+// mirrorDockerHub makes the fleet of the documentation take Docker Hub's images from the local registry: there is no
+// way to Docker Hub in a test.
 func mirrorDockerHub(t *testing.T) {
 	t.Helper()
 	small := &v1alpha1.BuildCache{}

@@ -25,7 +25,8 @@ func evict(t *testing.T, name string) error {
 	return cluster.Client.SubResource("eviction").Create(t.Context(), pod, &policyv1.Eviction{})
 }
 
-// evictable waits until the disruption budget lets a daemon of the fleet go: it counts pods that kubelets found ready, which is after their agents said so.
+// evictable waits until the disruption budget lets a daemon of the fleet go: it counts pods that kubelets found
+// ready, which is after their agents said so.
 func evictable(t *testing.T, cache *v1alpha1.BuildCache) {
 	t.Helper()
 	must(t, harness.Eventually(t.Context(), patience, "a daemon of "+cache.Name+" may be evicted", func(ctx context.Context) (bool, error) {
@@ -88,8 +89,9 @@ func drainNode(t *testing.T, node string) <-chan error {
 	return ended
 }
 
-// TestDrainingANodeMovesItsMounts drains the node of a daemon while a build runs there. The build ends where it is and is told once, no other daemon of the
-// fleet may be evicted meanwhile, and the mounts of the daemon that leaves fill the one that takes over its key.
+// TestDrainingANodeMovesItsMounts drains the node of a daemon while a build runs there. The build ends where it is
+// and is told once, no other daemon of the fleet may be evicted meanwhile, and the mounts of the daemon that leaves
+// fill the one that takes over its key.
 func TestDrainingANodeMovesItsMounts(t *testing.T) {
 	cache := snapshotted("drained", 2)
 	makeFleet(t, cache)
@@ -136,8 +138,8 @@ func TestDrainingANodeMovesItsMounts(t *testing.T) {
 	}
 }
 
-// TestABuildThatOutlastsADrainIsTriedOnceMore evicts a daemon that waits three seconds for a build that takes longer. Its idle mount is snapshotted all the
-// same.
+// TestABuildThatOutlastsADrainIsTriedOnceMore evicts a daemon that waits three seconds for a build that takes longer.
+// Its idle mount is snapshotted all the same.
 func TestABuildThatOutlastsADrainIsTriedOnceMore(t *testing.T) {
 	cache := snapshotted("hurried", 2)
 	cache.Spec.BuildKit.DrainTimeoutSeconds = 3

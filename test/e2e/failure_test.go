@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 func TestAWrongProgramIsToldWhere(t *testing.T) {
@@ -118,7 +118,8 @@ func TestABuildWaitsForItsBuildCache(t *testing.T) {
 	}
 }
 
-// TestTheRegistryIsDown shows that a build that needs nothing of the registry succeeds without it, on a fresh key too, and says what it could not do.
+// TestTheRegistryIsDown shows that a build that needs nothing of the registry succeeds without it, on a fresh key
+// too, and says what it could not do.
 func TestTheRegistryIsDown(t *testing.T) {
 	must(t, cluster.Local.StopRegistry("registry"))
 	stopped := true

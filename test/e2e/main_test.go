@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package e2e runs real builds on a real cluster: three nodes, real kubelets, real buildkitd daemons, a real registry. Nothing is faked. The tests share one
-// fleet and run one after the other; each uses cache keys and names of its own.
+// Package e2e runs real builds on a real cluster: three nodes, real kubelets, real buildkitd daemons, a real
+// registry. Nothing is faked. The tests share one fleet and run one after the other; each uses cache keys and names
+// of its own.
 package e2e
 
 import (
@@ -20,8 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
 	"github.com/openllb/hlb-operator/test/e2e/harness"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 const (
@@ -68,7 +69,8 @@ func setUp(ctx context.Context) error {
 	if cluster.Local == nil {
 		return errors.New("these tests kill nodes and registries, so they need the local cluster: unset CLUSTER")
 	}
-	if _, err := cluster.Kubectl(ctx, "", "uncordon", "--selector=kubernetes.io/os=linux"); err != nil { // nodes that a run which was broken off has drained
+	// nodes that a run which was broken off has drained
+	if _, err := cluster.Kubectl(ctx, "", "uncordon", "--selector=kubernetes.io/os=linux"); err != nil {
 		return err
 	}
 	if err := cluster.Install(ctx); err != nil {

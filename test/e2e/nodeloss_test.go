@@ -53,8 +53,8 @@ func silent(t *testing.T, name string) {
 	}))
 }
 
-// TestAKilledNodeComesBackWarm kills the node of a daemon on which a build runs. The build is tried again elsewhere, a build of the daemon's key is primed
-// elsewhere, and when the node is back, its daemon holds what it held.
+// TestAKilledNodeComesBackWarm kills the node of a daemon on which a build runs. The build is tried again elsewhere,
+// a build of the daemon's key is primed elsewhere, and when the node is back, its daemon holds what it held.
 func TestAKilledNodeComesBackWarm(t *testing.T) {
 	cache := snapshotted("killed", 3)
 	makeFleet(t, cache)
@@ -93,8 +93,9 @@ func TestAKilledNodeComesBackWarm(t *testing.T) {
 	warm(t, built(t, cache, "kill-stayed", stayingKey, checking(stays), victim))
 }
 
-// TestANodeLostForGoodCostsNoMount kills a node and does what an administrator does who has no hope for it: the daemon's pod and claim are deleted. The
-// daemon begins anew on another node, and the first build of its key brings the mount back.
+// TestANodeLostForGoodCostsNoMount kills a node and does what an administrator does who has no hope for it: the
+// daemon's pod and claim are deleted. The daemon begins anew on another node, and the first build of its key brings
+// the mount back.
 func TestANodeLostForGoodCostsNoMount(t *testing.T) {
 	cache := snapshotted("buried", 3)
 	makeFleet(t, cache)

@@ -47,8 +47,8 @@ func onSpill(name, key, program string) *v1alpha1.HLBBuild {
 	return b
 }
 
-// TestAFullDaemonIsWaitedForOrNot has a build whose warm daemon is busy: for a few seconds, which is less than what its caches save, and then for much
-// longer than that.
+// TestAFullDaemonIsWaitedForOrNot has a build whose warm daemon is busy: for a few seconds, which is less than what
+// its caches save, and then for much longer than that.
 func TestAFullDaemonIsWaitedForOrNot(t *testing.T) {
 	spill := newFleet("spill", 2)
 	spill.Spec.BuildKit.MaxConcurrentBuilds, spill.Spec.Registry = 1, nil
@@ -169,7 +169,8 @@ func asker(t *testing.T) (address, token string) {
 	t.Helper()
 	name := strings.ToLower(t.Name())
 	kubectl(t, "create", "serviceaccount", name)
-	cluster.Kubectl(t.Context(), "", "delete", "clusterrolebinding", name, "--ignore-not-found") //nolint:errcheck // of an earlier run
+	//nolint:errcheck // of an earlier run
+	cluster.Kubectl(t.Context(), "", "delete", "clusterrolebinding", name, "--ignore-not-found")
 	kubectl(t, "create", "clusterrolebinding", name, "--clusterrole=hlb-operator-placements-reader", "--serviceaccount="+namespace+":"+name)
 	t.Cleanup(func() {
 		if _, err := cluster.Kubectl(context.WithoutCancel(t.Context()), "", "delete", "clusterrolebinding", name); err != nil {
@@ -227,8 +228,8 @@ func ask(t *testing.T, address, path, token string) (int, []byte) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	// The manager's certificate is its own; what is tested is who may ask.
-	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // see above
+	//nolint:gosec // The manager's certificate is its own; what is tested is who may ask.
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer c.CloseIdleConnections()
 	res, err := c.Do(req)
 	must(t, err)

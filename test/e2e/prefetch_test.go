@@ -15,7 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
-// slowlyFilling writes the contents, which takes so many seconds where the first mount is empty: the mount is worth its copying.
+// slowlyFilling writes the contents, which takes so many seconds where the first mount is empty: the mount is worth
+// its copying.
 func slowlyFilling(seconds int, word string, contents ...content) string {
 	return mounting(contents, func(dir string, c content) string {
 		return fmt.Sprintf("echo %[4]s; test -e %[1]s/numbers || sleep %[3]d; mkdir -p %[1]s/d; seq 1 %[2]d > %[1]s/numbers; cp %[1]s/numbers %[1]s/d/copy; "+
@@ -23,8 +24,8 @@ func slowlyFilling(seconds int, word string, contents ...content) string {
 	})
 }
 
-// TestADaemonThatJoinsHasItsMountsBroughtIn has the home of a key join a fleet in which another daemon has built the key. The key's mount is there before
-// any build is, and the first one finds it.
+// TestADaemonThatJoinsHasItsMountsBroughtIn has the home of a key join a fleet in which another daemon has built the
+// key. The key's mount is there before any build is, and the first one finds it.
 func TestADaemonThatJoinsHasItsMountsBroughtIn(t *testing.T) {
 	t.Parallel() // it mostly waits
 	cache := snapshotted("ahead", 1)

@@ -108,8 +108,8 @@ func TestTagsOutOfUseExpire(t *testing.T) {
 	})
 }
 
-// TestADeletedBuildCacheTakesItsTagsAlong has two fleets share a repository, and a key. The one that deletes its tags takes those that only its builds used;
-// the other one leaves everything.
+// TestADeletedBuildCacheTakesItsTagsAlong has two fleets share a repository, and a key. The one that deletes its tags
+// takes those that only its builds used; the other one leaves everything.
 func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
 	tidy, lax := snapshotted("tidy", 1), snapshotted("lax", 1)
 	r := withRepository(t, tidy, "e2e-deleted")

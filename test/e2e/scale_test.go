@@ -12,7 +12,8 @@ import (
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
-// scaledAwayAndBack scales a fleet of two daemons to one, waits with left until the second one has gone, and scales it back to two.
+// scaledAwayAndBack scales a fleet of two daemons to one, waits with left until the second one has gone, and scales
+// it back to two.
 func scaledAwayAndBack(t *testing.T, cache *v1alpha1.BuildCache, name string, left func()) {
 	t.Helper()
 	kubectl(t, "scale", "bcache/"+cache.Name, "--replicas=1")
@@ -24,7 +25,8 @@ func scaledAwayAndBack(t *testing.T, cache *v1alpha1.BuildCache, name string, le
 	}))
 }
 
-// TestADaemonThatIsScaledAwayComesBackWarm keeps the volumes: the daemon's mounts are snapshotted, and it needs neither import nor prime when it returns.
+// TestADaemonThatIsScaledAwayComesBackWarm keeps the volumes: the daemon's mounts are snapshotted, and it needs
+// neither import nor prime when it returns.
 func TestADaemonThatIsScaledAwayComesBackWarm(t *testing.T) {
 	cache := snapshotted("keeps", 2)
 	makeFleet(t, cache)
@@ -46,8 +48,8 @@ func TestADaemonThatIsScaledAwayComesBackWarm(t *testing.T) {
 	warm(t, built(t, cache, "keeps-check", key, checking(held), "keeps-1"))
 }
 
-// TestADaemonWhoseVolumeIsDeletedComesBackFresh deletes the volumes of daemons that are scaled away: the same ordinal begins anew, and the next build of its
-// key is imported and primed.
+// TestADaemonWhoseVolumeIsDeletedComesBackFresh deletes the volumes of daemons that are scaled away: the same ordinal
+// begins anew, and the next build of its key is imported and primed.
 func TestADaemonWhoseVolumeIsDeletedComesBackFresh(t *testing.T) {
 	cache := snapshotted("drops", 2)
 	cache.Spec.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete

@@ -13,7 +13,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// snapshotModules keeps a directory as an image: it mounts the image that the run before pushed, adds to it, and pushes it again.
+// snapshotModules keeps a directory as an image: it mounts the image that the run before pushed, adds to it, and
+// pushes it again.
 const snapshotModules = `# The modules of the last run, or none at first.
 fs modules() {
 	image "BASE"

@@ -14,7 +14,8 @@ import (
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
-// content is what a test puts into a cache mount: the numbers up to last, in a file, in another one in a folder, and behind a link.
+// content is what a test puts into a cache mount: the numbers up to last, in a file, in another one in a folder, and
+// behind a link.
 type content struct {
 	id, sharing string
 	last        int
@@ -146,8 +147,9 @@ func snapshotsOf(t *testing.T, name string) map[string]v1alpha1.MountSnapshotSta
 	return out
 }
 
-// TestMountsOutliveTheirDaemonAndVolume fills mounts, has them snapshotted on request, changes one, and scales their daemon away for good, which
-// snapshots it once more. The next build finds every mount on another daemon, to the byte.
+// TestMountsOutliveTheirDaemonAndVolume fills mounts, has them snapshotted on request, changes one, and scales their
+// daemon away for good, which snapshots it once more. The next build finds every mount on another daemon, to the
+// byte.
 func TestMountsOutliveTheirDaemonAndVolume(t *testing.T) {
 	snap := snapshotted("snap", 2)
 	snap.Spec.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete

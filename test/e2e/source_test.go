@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/gittest"
+	"github.com/openllb/hlb-operator/test/kit/gittest"
 )
 
 // create makes an object for the length of the test.
@@ -34,7 +34,8 @@ func objectMeta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: namespace}
 }
 
-// shown is a program that fails on purpose to show what it read: the log tail is the only thing of a step that status shows.
+// shown is a program that fails on purpose to show what it read: the log tail is the only thing of a step that status
+// shows.
 const shown = `fs default() { image "IMAGE"; run "cat /in/words; exit 1" with option { mount local(".") "/in"; }; }`
 
 func TestAProgramAndItsContextFromConfigMaps(t *testing.T) {
@@ -72,7 +73,8 @@ func TestAProgramFromGit(t *testing.T) {
 	}
 }
 
-// TestAContextOfItsOwn gives a program from a subfolder of one place a context from another: paths start at the context's root.
+// TestAContextOfItsOwn gives a program from a subfolder of one place a context from another: paths start at the
+// context's root.
 func TestAContextOfItsOwn(t *testing.T) {
 	repo := gittest.Serve(t, cluster.Info.HostIP)
 	repo.Commit("first", map[string]string{"ci/build.hlb": *newBuild("", shown).Spec.Inline, "ci/words": "wrong place"})

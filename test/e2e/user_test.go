@@ -31,7 +31,8 @@ func TestKubectlShowsWhatUsersAskFirst(t *testing.T) {
 		{[]string{"get", "bd", "-o", "yaml"}, []string{"isolation: UserNamespace", "volumeEpoch", "gcPolicy", "type!=exec.cachemount"}},
 	} {
 		out, lacks := "", ""
-		err := harness.Eventually(t.Context(), time.Minute, "kubectl shows it", func(context.Context) (bool, error) { // events are told after the status
+		// events are told after the status
+		err := harness.Eventually(t.Context(), time.Minute, "kubectl shows it", func(context.Context) (bool, error) {
 			out, lacks = kubectl(t, tc.args...), ""
 			for _, want := range tc.want {
 				if !strings.Contains(out, want) {

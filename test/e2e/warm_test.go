@@ -16,7 +16,8 @@ import (
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
-// counting appends a line to a file in a cache mount and prints how many there are: what it prints tells how often the mount was used.
+// counting appends a line to a file in a cache mount and prints how many there are: what it prints tells how often
+// the mount was used.
 const counting = `fs default() {
 	image "IMAGE"
 	run "echo WORD >> /cache/lines; wc -l < /cache/lines > /count; cat /count" with option {
@@ -88,7 +89,8 @@ func TestAnUnchangedBuildIsCachedWhenRequestedAgain(t *testing.T) {
 	}
 }
 
-// TestAFreshDaemonImportsTheRegistryCache takes a key's daemon away with its volume: the next build lands elsewhere and finds its steps in the registry.
+// TestAFreshDaemonImportsTheRegistryCache takes a key's daemon away with its volume: the next build lands elsewhere
+// and finds its steps in the registry.
 func TestAFreshDaemonImportsTheRegistryCache(t *testing.T) {
 	build := newBuild("fresh", countingProgram("fresh", "first"))
 	run(t, build)

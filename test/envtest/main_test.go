@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package envtest tests the API as a real API server serves it: what it accepts and refuses, defaults, subresources, selectable fields and
-// columns.
+// Package envtest tests the API as a real API server serves it: what it accepts and refuses, defaults, subresources,
+// selectable fields and columns.
 package envtest
 
 import (
@@ -11,12 +11,13 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 func TestMain(m *testing.M) { os.Exit(envtestkit.Main(m)) }
 
-// expectVerdict checks the server's answer: accepted where want is empty, otherwise refused with a message that holds want.
+// expectVerdict checks the server's answer: accepted where want is empty, otherwise refused with a message that holds
+// want.
 func expectVerdict(t *testing.T, err error, want string) {
 	t.Helper()
 	switch {

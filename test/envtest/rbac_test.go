@@ -26,8 +26,8 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
-	"github.com/openllb/hlb-operator/internal/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 const (
@@ -124,7 +124,8 @@ func holdLease(t *testing.T, agent client.Client, name client.ObjectKey) error {
 	return agent.Update(t.Context(), lease)
 }
 
-// TestRightsSuffice runs the manager as its service account through a fleet's and a build's life, and then asks what agents may do.
+// TestRightsSuffice runs the manager as its service account through a fleet's and a build's life, and then asks what
+// agents may do.
 func TestRightsSuffice(t *testing.T) {
 	cluster := envtestkit.Get(t)
 	applyRBAC(t)
@@ -138,8 +139,8 @@ func TestRightsSuffice(t *testing.T) {
 	}
 	agent := cluster.As(t, "system:serviceaccount:"+ns+":cache-agent")
 	daemon := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "cache-0"}}
-	// With the rights of the agent, which has them from the Role that the manager made: hold the Lease, and say so until the manager believes it. A
-	// manager that has not seen the Lease yet says NotStarted.
+	// With the rights of the agent, which has them from the Role that the manager made: hold the Lease, and say so
+	// until the manager believes it. A manager that has not seen the Lease yet says NotStarted.
 	envtestkit.Eventually(t, func() error {
 		if err := holdLease(t, agent, client.ObjectKeyFromObject(daemon)); err != nil {
 			return errors.Join(err, refusedError(refused))
@@ -196,7 +197,8 @@ func TestRightsSuffice(t *testing.T) {
 	}
 }
 
-// expectTakenBack has a daemon asked for a cache mount, and wants the manager to take that back: the BuildCache has no spec.prefetch.
+// expectTakenBack has a daemon asked for a cache mount, and wants the manager to take that back: the BuildCache has
+// no spec.prefetch.
 func expectTakenBack(t *testing.T, daemon *v1alpha1.BuildDaemon, refused *refusals) {
 	t.Helper()
 	cluster := envtestkit.Get(t)

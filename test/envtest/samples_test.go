@@ -18,10 +18,11 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
-// TestSamples applies every sample, checks that the server knows each of its fields, and that programs in it are accepted by the compiler.
+// TestSamples applies every sample, checks that the server knows each of its fields, and that programs in it are
+// accepted by the compiler.
 func TestSamples(t *testing.T) {
 	cluster := envtestkit.Get(t)
 	dir := filepath.Join(cluster.Root, "config", "samples")

@@ -15,8 +15,8 @@ import (
 // ticksPerSecond is the unit of processor times in /proc, the same on every Linux that Go runs on.
 const ticksPerSecond = 100
 
-// processorSeconds are the processor seconds that programs have used, by their names; all programs of the machine together under "machine". The test's own
-// process, named "agents", is mostly the agents.
+// processorSeconds are the processor seconds that programs have used, by their names; all programs of the machine
+// together under "machine". The test's own process, named "agents", is mostly the agents.
 func processorSeconds(own map[string]int) map[string]float64 {
 	out := map[string]float64{"machine": machineSeconds()}
 	for name, pid := range own {
@@ -83,8 +83,9 @@ func machineSeconds() float64 {
 	return sum / ticksPerSecond
 }
 
-// limitOf says what kept the builds from being done sooner: the processors when they were at work for nine tenths of the time, the daemons' slots when builds
-// had them for as long, and otherwise the waiting of one program for the other.
+// limitOf says what kept the builds from being done sooner: the processors when they were at work for nine tenths of
+// the time, the daemons' slots when builds had them for as long, and otherwise the waiting of one program for the
+// other.
 func limitOf(used map[string]float64, buildSeconds, totalSeconds float64, daemons int) string {
 	processors := used["machine"] / totalSeconds / float64(runtime.NumCPU())
 	taken := buildSeconds / totalSeconds / float64(daemons*slots)

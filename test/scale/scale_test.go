@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package scale runs the manager's real program and real agents against a real API server, with builds that only take time. It shows what the
-// scheduling loop does with long queues, and what a build costs the API server.
+// Package scale runs the manager's real program and real agents against a real API server, with builds that only take
+// time. It shows what the scheduling loop does with long queues, and what a build costs the API server.
 //
 // As a test it is small. `make bench-scale` runs 10,000 builds on 100 daemons and writes out/scale.json.
 package scale
@@ -18,7 +18,7 @@ import (
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/openllb/hlb-operator/internal/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
 var (
@@ -45,14 +45,16 @@ type report struct {
 	TotalSeconds float64 `json:"totalSeconds"`
 	// PlacementsPerSecond is placements over the time from the first to the last.
 	PlacementsPerSecond float64 `json:"placementsPerSecond"`
-	// BurstP50Seconds and BurstP99Seconds are from creation to placement when all are created at once: mostly waiting for a slot.
+	// BurstP50Seconds and BurstP99Seconds are from creation to placement when all are created at once: mostly waiting
+	// for a slot.
 	BurstP50Seconds float64 `json:"burstP50Seconds"`
 	BurstP99Seconds float64 `json:"burstP99Seconds"`
 	// IdleP50Seconds and IdleP99Seconds are the same for builds applied one by one to the idle fleet afterwards.
 	IdleP50Seconds float64 `json:"idleP50Seconds"`
 	IdleP99Seconds float64 `json:"idleP99Seconds"`
-	// WritesPerBuild counts requests that change HLBBuilds or BuildDaemons, without the creations, by everybody; DaemonWritesPerBuild those of
-	// BuildDaemons among them. Renewals of Leases, whose number depends on time and not on builds, are apart.
+	// WritesPerBuild counts requests that change HLBBuilds or BuildDaemons, without the creations, by everybody;
+	// DaemonWritesPerBuild those of BuildDaemons among them. Renewals of Leases, whose number depends on time and not
+	// on builds, are apart.
 	WritesPerBuild       float64 `json:"writesPerBuild"`
 	DaemonWritesPerBuild float64 `json:"daemonWritesPerBuild"`
 	LeaseWritesPerSecond float64 `json:"leaseWritesPerSecond"`
@@ -60,14 +62,15 @@ type report struct {
 	ManagerPeakMiB float64 `json:"managerPeakMiB"`
 	// EventWritesPerBuild counts the events that are created or changed, which nothing waits for.
 	EventWritesPerBuild float64 `json:"eventWritesPerBuild"`
-	// ProcessorSeconds are those of the manager, the agents (with the test that follows them), the API server and its etcd, and of the whole machine, from the
-	// first creation to the end of the last build.
+	// ProcessorSeconds are those of the manager, the agents (with the test that follows them), the API server and its
+	// etcd, and of the whole machine, from the first creation to the end of the last build.
 	ProcessorSeconds map[string]float64 `json:"processorSeconds"`
 	// SlotShare is the part of the slots' time that builds had.
 	SlotShare float64 `json:"slotShare"`
 	// Limit says what kept the builds from being done sooner.
 	Limit string `json:"limit"`
-	// LostAttempts are those that were given up because an agent could not renew its Lease in time; a machine that is too busy loses some.
+	// LostAttempts are those that were given up because an agent could not renew its Lease in time; a machine that is
+	// too busy loses some.
 	LostAttempts int `json:"lostAttempts"`
 	// WarmShare is the part of the builds that found their key on their daemon.
 	WarmShare float64 `json:"warmShare"`

@@ -106,8 +106,8 @@ func (w *watch) awaitDone(n int, within time.Duration) {
 	w.f.t.Fatalf("%d of %d builds have ended within %v\n%s", w.done, n, within, w.f.manager.tail())
 }
 
-// placements are the rate of placement of the builds whose names begin so, and the median and the 99th percentile of the seconds from when a watcher
-// first saw them to when the manager placed them.
+// placements are the rate of placement of the builds whose names begin so, and the median and the 99th percentile of
+// the seconds from when a watcher first saw them to when the manager placed them.
 func (w *watch) placements(prefix string) (perSecond, p50, p99 float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

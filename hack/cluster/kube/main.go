@@ -3,7 +3,8 @@
 // Command kube is a whole Kubernetes in one binary: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
 // kubelet, kube-proxy and kubectl, chosen by the name it is called by (a symlink) or by its first argument.
 //
-// One binary links the shared nine tenths of these programs once: 160 MB instead of 700 MB, and minutes less of linking.
+// One binary links the shared nine tenths of these programs once: 160 MB instead of 700 MB, and minutes less of
+// linking.
 package main
 
 import (
@@ -47,7 +48,8 @@ func component(command func() *cobra.Command) func() int {
 }
 
 func runKubectl() int {
-	logs.GlogSetter(kubectl.GetLogVerbosity(os.Args)) //nolint:errcheck // the flag is parsed again, with its error, below
+	//nolint:errcheck // the flag is parsed again, with its error, below
+	logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		util.CheckErr(err) // prints as kubectl does and exits
 	}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package localcluster runs a real Kubernetes of three nodes on one Linux machine: no virtual machine, no container engine,
-// no image pull. Control plane and registries are ordinary processes on a bridge of their own; each node is a set of
-// namespaces whose first process takes everything of the node with it when it is killed.
+// Package localcluster runs a real Kubernetes of three nodes on one Linux machine: no virtual machine, no container
+// engine, no image pull. Control plane and registries are ordinary processes on a bridge of their own; each node is a
+// set of namespaces whose first process takes everything of the node with it when it is killed.
 //
 // All state lives in bin/cluster of the checkout. Every method may be called from a test as well as from the command
 // (`go run ./hack/cluster`), and in any order; nothing here is safe for concurrent use within one process, and a file

@@ -47,8 +47,8 @@ func (c *Cluster) claimBridge() error {
 	return ip("link set " + bridge + " up")
 }
 
-// takeOver removes what is left of another checkout's cluster, unless one of its processes still runs: a session or a CI job that was
-// ended from outside leaves its bridge, cgroups and mounts behind.
+// takeOver removes what is left of another checkout's cluster, unless one of its processes still runs: a session or a
+// CI job that was ended from outside leaves its bridge, cgroups and mounts behind.
 func (c *Cluster) takeOver(owner string) error {
 	other := &Cluster{Root: owner, Dir: filepath.Join(owner, "bin", "cluster"), Log: c.Log}
 	if owner == "" || other.runs() {

@@ -141,7 +141,8 @@ func (c *Cluster) startNode(node string) error {
 	return err
 }
 
-// awaitNode waits until the node's own kubelet has reported Ready in this life of the node and its storage driver is known.
+// awaitNode waits until the node's own kubelet has reported Ready in this life of the node and its storage driver is
+// known.
 func (c *Cluster) awaitNode(ctx context.Context, a *api, node string) error {
 	born, err := os.Stat(c.path("pids", "node-"+node))
 	if err != nil {

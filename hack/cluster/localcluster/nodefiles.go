@@ -20,7 +20,8 @@ const (
 	kubeletDir       = "/var/lib/kubelet"
 )
 
-// sharedFolders maps folders that programs insist on to the folder that holds a node's own; each node mounts its own there.
+// sharedFolders maps folders that programs insist on to the folder that holds a node's own; each node mounts its own
+// there.
 var sharedFolders = map[string]string{
 	kubeletDir:            "kubelet",
 	"/var/lib/cni":        "cni",

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// process identifies a process beyond reuse of its id: Start is its start time in clock ticks since boot, Boot the boot.
+// process identifies a process beyond reuse of its id: Start is its start time in clock ticks since boot, Boot the
+// boot.
 type process struct {
 	Pid   int    `json:"pid"`
 	Start uint64 `json:"start"`
@@ -73,7 +74,8 @@ func (c *Cluster) find(name string) (process, bool) {
 	return recorded, err == nil && now == recorded
 }
 
-// kill sends sig to the process recorded as name and waits for its end; after grace it is killed. No process is no error.
+// kill sends sig to the process recorded as name and waits for its end; after grace it is killed. No process is no
+// error.
 func (c *Cluster) kill(name string, sig syscall.Signal, grace time.Duration) error {
 	p, alive := c.find(name)
 	if !alive {

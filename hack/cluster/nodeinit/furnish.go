@@ -24,8 +24,8 @@ func furnish(c nodespec.Config) error {
 	return nil
 }
 
-// mountAll gives the node its own /proc, /sys, /run and data folders. Mounts are private while this is done, so that nothing
-// leaks to the host, and shared afterwards, since kubelet and containerd propagate mounts into pods.
+// mountAll gives the node its own /proc, /sys, /run and data folders. Mounts are private while this is done, so that
+// nothing leaks to the host, and shared afterwards, since kubelet and containerd propagate mounts into pods.
 func mountAll(c nodespec.Config) error {
 	hold := filepath.Join(c.Scratch, "cgroup")
 	if err := os.MkdirAll(hold, 0o755); err != nil {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command nodeinit is the first process of a node of the local cluster. It is started in fresh pid, mount, network and UTS
-// namespaces, furnishes them as a machine of its own, and then keeps the node's daemons running. When it is killed the
-// kernel ends every process, mount and interface of the node with it, which is what a node failure looks like.
+// Command nodeinit is the first process of a node of the local cluster. It is started in fresh pid, mount, network
+// and UTS namespaces, furnishes them as a machine of its own, and then keeps the node's daemons running. When it is
+// killed the kernel ends every process, mount and interface of the node with it, which is what a node failure looks
+// like.
 //
 // Usage: nodeinit CONFIG.json, with a pipe on file descriptor 3 by which the parent says that eth0 is in place.
 package main

@@ -48,7 +48,8 @@ var Repositories = map[string]string{
 // Names are the images that Image builds.
 var Names = []string{"operator", "buildkit", "busybox", "golang"}
 
-// Operator is the image of manager, agent and the copier of mounts: three static programs and CA certificates, run as a user who is not root.
+// Operator is the image of manager, agent and the copier of mounts: three static programs and CA certificates, run as
+// a user who is not root.
 func (b *Builder) Operator(ctx context.Context) (v1.Image, error) {
 	dir := filepath.Join(b.dir, "operator")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -71,7 +72,8 @@ func (b *Builder) Operator(ctx context.Context) (v1.Image, error) {
 	}, content)
 }
 
-// BuildKit is the image of the daemons: buildkitd, buildctl and a static runc over git, ssh, CA certificates and a shell.
+// BuildKit is the image of the daemons: buildkitd, buildctl and a static runc over git, ssh, CA certificates and a
+// shell.
 func (b *Builder) BuildKit(ctx context.Context) (v1.Image, error) {
 	base := tree{
 		"tmp":                               {dir: true, mode: 0o777 | fs.ModeSticky},
@@ -90,7 +92,8 @@ func (b *Builder) BuildKit(ctx context.Context) (v1.Image, error) {
 			return nil, err
 		}
 	}
-	for _, script := range []string{"git-submodule", "git-sh-setup", "git-sh-i18n"} { // BuildKit updates submodules after every checkout
+	// BuildKit updates submodules after every checkout
+	for _, script := range []string{"git-submodule", "git-sh-setup", "git-sh-i18n"} {
 		if err := base.addFile("/usr/lib/git-core/" + script); err != nil {
 			return nil, err
 		}

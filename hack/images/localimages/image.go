@@ -3,8 +3,8 @@
 // Package localimages builds the project's container images and a few bases for tests from files of this machine, with
 // no container engine and nothing pulled: the operator, buildkitd with what it needs, busybox and a Go toolchain.
 //
-// A layer is built once for its content and kept under bin/images; while its sources are unchanged an image costs a stat a
-// file. Equal sources give equal digests.
+// A layer is built once for its content and kept under bin/images; while its sources are unchanged an image costs a
+// stat a file. Equal sources give equal digests.
 package localimages
 
 import (

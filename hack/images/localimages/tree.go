@@ -83,8 +83,8 @@ func (t tree) addFolder(folder, to string, skip func(string, fs.DirEntry) bool) 
 	})
 }
 
-// key is a digest of everything that decides the layer's content. Files count by path, size, mode and time of change, so
-// that it costs a stat a file.
+// key is a digest of everything that decides the layer's content. Files count by path, size, mode and time of change,
+// so that it costs a stat a file.
 func (t tree) key() (string, error) {
 	sum := sha256.New()
 	for _, name := range t.names() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command pause is the first process of every pod of the local cluster: it holds the pod's namespaces, reaps the orphans
-// of a pod that shares its process namespace, and leaves when told to.
+// Command pause is the first process of every pod of the local cluster: it holds the pod's namespaces, reaps the
+// orphans of a pod that shares its process namespace, and leaves when told to.
 package main
 
 import (

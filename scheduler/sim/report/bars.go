@@ -28,7 +28,8 @@ func ofWorkload(results []*sim.Result, workload string) []*sim.Result {
 	return out
 }
 
-// barFigure has a horizontal bar for each result, of the values that parts gives it beside one another, and says beside it what labels gives.
+// barFigure has a horizontal bar for each result, of the values that parts gives it beside one another, and says
+// beside it what labels gives.
 func barFigure(name, title, axis string, results []*sim.Result, parts []func(*sim.Result) float64, label func(*sim.Result) string) (*figure, []*plotter.BarChart) {
 	if len(results) == 0 {
 		return nil, nil

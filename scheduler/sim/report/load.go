@@ -22,7 +22,8 @@ const lostFrom, lostTo = 1, 1000
 // beyondView is the logarithm that is drawn for unstable runs: the line leaves the picture at the top.
 const beyondView = 9
 
-// loadFigure is the time that policies lose over the lower bound by the load that is offered, a line a policy, of workloads load-NN and the suffix.
+// loadFigure is the time that policies lose over the lower bound by the load that is offered, a line a policy, of
+// workloads load-NN and the suffix.
 func loadFigure(results []*sim.Result, name, suffix, title string) *figure {
 	lines := map[string]plotter.XYs{}
 	var loads []float64

@@ -15,8 +15,8 @@ import (
 // queueColumns is how many panels stand beside one another.
 const queueColumns = 4
 
-// queueFigure is the longest queue in each hour of a workload: a panel for each policy, with ours in all of them. All panels have one scale, which is made for
-// ours: others may leave the picture.
+// queueFigure is the longest queue in each hour of a workload: a panel for each policy, with ours in all of them. All
+// panels have one scale, which is made for ours: others may leave the picture.
 func queueFigure(results []*sim.Result, workload string) *figure {
 	all := ofWorkload(results, workload)
 	slices.Reverse(all)

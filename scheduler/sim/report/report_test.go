@@ -93,7 +93,8 @@ func TestNothingToPlot(t *testing.T) {
 	}
 }
 
-// TestAnUnstableRunEndsTheLine draws up to the first load at which a policy is unstable, whatever the order of results, and nothing beyond it.
+// TestAnUnstableRunEndsTheLine draws up to the first load at which a policy is unstable, whatever the order of
+// results, and nothing beyond it.
 func TestAnUnstableRunEndsTheLine(t *testing.T) {
 	got := stableStart(plotter.XYs{{X: 30, Y: 12}, {X: 20, Y: beyondView}, {X: 10, Y: 5}})
 	if diff := cmp.Diff(plotter.XYs{{X: 10, Y: 5}, {X: 20, Y: beyondView}}, got); diff != "" {

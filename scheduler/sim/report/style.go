@@ -44,7 +44,8 @@ var policyNames = func() []string {
 	return names
 }()
 
-// lineStyle is how a policy is drawn in every plot: ours black and thick, others by colour, and by dashes where there are more of them than colours.
+// lineStyle is how a policy is drawn in every plot: ours black and thick, others by colour, and by dashes where there
+// are more of them than colours.
 func lineStyle(policy string) draw.LineStyle {
 	switch policy {
 	case ours:

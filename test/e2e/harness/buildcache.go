@@ -11,8 +11,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// BuildCache is a fleet, not yet created, that knows the cluster's registries. It keeps its registry cache in Info.Registry, under the path repository:
-// one that no earlier run has used, or its first builds are warm.
+// BuildCache is a fleet, not yet created, that knows the cluster's registries. It keeps its registry cache in
+// Info.Registry, under the path repository: one that no earlier run has used, or its first builds are warm.
 func (c *Cluster) BuildCache(namespace, name string, replicas int32, size, repository string) *v1alpha1.BuildCache {
 	cache := &v1alpha1.BuildCache{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},

@@ -16,8 +16,8 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 )
 
-// BuildKit is a plain client of the daemon in a pod. Daemons have no network listener, so it goes through an exec of buildctl, which hands the
-// socket's bytes through.
+// BuildKit is a plain client of the daemon in a pod. Daemons have no network listener, so it goes through an exec of
+// buildctl, which hands the socket's bytes through.
 func (c *Cluster) BuildKit(ctx context.Context, namespace, pod string) (*bkclient.Client, error) {
 	clientset, err := kubernetes.NewForConfig(c.Config)
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package harness puts hlb-operator on a real cluster, for the demo and the end-to-end tests: the local cluster of this checkout, or with
-// CLUSTER=current the one that the current kubeconfig names.
+// Package harness puts hlb-operator on a real cluster, for the demo and the end-to-end tests: the local cluster of
+// this checkout, or with CLUSTER=current the one that the current kubeconfig names.
 package harness
 
 import (
@@ -46,8 +46,8 @@ type Cluster struct {
 
 // Open connects to the cluster, starting the local one where that is meant.
 //
-// With CLUSTER=current, REGISTRY names a registry that nodes and this machine both can push to and pull from, and the images are
-// pushed there; REGISTRY_HTTP=1 says that it has no TLS.
+// With CLUSTER=current, REGISTRY names a registry that nodes and this machine both can push to and pull from, and the
+// images are pushed there; REGISTRY_HTTP=1 says that it has no TLS.
 func Open(ctx context.Context, log io.Writer) (*Cluster, error) {
 	root, err := toolchain.Root()
 	if err != nil {

@@ -27,7 +27,8 @@ const (
 	ManagerName     = "hlb-operator"
 )
 
-// overlay puts the images of this checkout into config/default. A JSON patch appends the flag, so that the flags in config/manager stay.
+// overlay puts the images of this checkout into config/default. A JSON patch appends the flag, so that the flags in
+// config/manager stay.
 const overlay = `apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
@@ -165,8 +166,8 @@ func (c *Cluster) PodLogs(ctx context.Context, namespace, name string) (string, 
 	return c.Kubectl(ctx, "", "-n", namespace, "logs", name)
 }
 
-// DeleteNamespace removes a namespace and waits until it is gone. Its builds go first: Kubernetes deletes the pods of a namespace before anything else,
-// and those of daemons wait for their builds.
+// DeleteNamespace removes a namespace and waits until it is gone. Its builds go first: Kubernetes deletes the pods of
+// a namespace before anything else, and those of daemons wait for their builds.
 func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
 	if err := c.Client.DeleteAllOf(ctx, &v1alpha1.HLBBuild{}, client.InNamespace(name)); client.IgnoreNotFound(err) != nil {
 		return err

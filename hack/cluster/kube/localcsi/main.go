@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command localcsi gives the local cluster real volumes: each is a file system in a sparse file, mounted through a loop
-// device, so that it has the size that was asked for, can be full, and can grow while it is in use. What a folder of the
-// host could not show (a full disk, the growth of a claim) is what this project's storage code is about.
+// Command localcsi gives the local cluster real volumes: each is a file system in a sparse file, mounted through a
+// loop device, so that it has the size that was asked for, can be full, and can grow while it is in use. What a
+// folder of the host could not show (a full disk, the growth of a claim) is what this project's storage code is
+// about.
 //
-// The file system is XFS, because growing a mounted ext4 needs CAP_SYS_RESOURCE, which sandboxes and containers often drop.
+// The file system is XFS, because growing a mounted ext4 needs CAP_SYS_RESOURCE, which sandboxes and containers often
+// drop.
 //
 //	localcsi node --name NODE --volumes DIR --kubelet DIR       the CSI node service, one in every node
 //	localcsi controller --kubeconfig FILE --nodes DIR           provisions, grows and deletes volumes, one a cluster

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows what hlb-operator is for, on the local cluster or (CLUSTER=current) on the current kubeconfig's: a real Go program is built
-// cold, edited and built warm, run as a pod, and then built on a daemon that has never seen it. It prints a table and writes out/demo.json.
+// Command demo shows what hlb-operator is for, on the local cluster or (CLUSTER=current) on the current kubeconfig's:
+// a real Go program is built cold, edited and built warm, run as a pod, and then built on a daemon that has never
+// seen it. It prints a table and writes out/demo.json.
 package main
 
 import (
@@ -19,14 +20,16 @@ import (
 
 // report is out/demo.json.
 type report struct {
-	// ColdSeconds and WarmSeconds are from applying the HLBBuild until it is Ready. Warm is the median of warmRuns edits.
+	// ColdSeconds and WarmSeconds are from applying the HLBBuild until it is Ready. Warm is the median of warmRuns
+	// edits.
 	ColdSeconds float64 `json:"coldSeconds"`
 	WarmSeconds float64 `json:"warmSeconds"`
 	// DirectWarmSeconds is the median of as many equal edits, solved by a plain BuildKit client on the same daemon.
 	DirectWarmSeconds float64 `json:"directWarmSeconds"`
 	// SameDaemon says that every warm build went where the cold one had.
 	SameDaemon bool `json:"sameDaemon"`
-	// FreshImportSeconds is the cold build's source again on a daemon that had never seen it, from applying until Ready.
+	// FreshImportSeconds is the cold build's source again on a daemon that had never seen it, from applying until
+	// Ready.
 	FreshImportSeconds float64 `json:"freshImportSeconds"`
 	FreshCachedSteps   int32   `json:"freshCachedSteps"`
 	FreshTotalSteps    int32   `json:"freshTotalSteps"`

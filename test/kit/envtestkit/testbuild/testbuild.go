@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testbuild makes valid objects for tests, as the API server would hold them: with its defaults filled in. Options say what
-// a test is about.
+// Package testbuild makes valid objects for tests, as the API server would hold them: with its defaults filled in.
+// Options say what a test is about.
 package testbuild
 
 import (

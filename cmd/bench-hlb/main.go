@@ -2,7 +2,8 @@
 
 // Command benchhlb measures the passes of the compiler on generated programs and writes the figures as JSON.
 //
-// Programs of 10² to 10⁵ lines show that time and memory grow with the length, and pathological ones that nothing else makes them grow.
+// Programs of 10² to 10⁵ lines show that time and memory grow with the length, and pathological ones that nothing
+// else makes them grow.
 package main
 
 import (
@@ -22,12 +23,13 @@ import (
 	"github.com/openllb/hlb-operator/hlb/analyze"
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/format"
-	"github.com/openllb/hlb-operator/hlb/internal/hlbtest"
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
+	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
-// figure is one measurement: the best of several runs, by processor time, which other work on the machine disturbs least.
+// figure is one measurement: the best of several runs, by processor time, which other work on the machine disturbs
+// least.
 type figure struct {
 	Program   string  `json:"program"`
 	Pass      string  `json:"pass"`
@@ -39,8 +41,8 @@ type figure struct {
 	LinesPerS float64 `json:"linesPerSecond"`
 }
 
-// report is the file that is written. Growth is, for each pass, the processor time a line takes in the longest generated program over what it
-// takes in one of 1,000 lines; 1 is linear.
+// report is the file that is written. Growth is, for each pass, the processor time a line takes in the longest
+// generated program over what it takes in one of 1,000 lines; 1 is linear.
 type report struct {
 	Go      string             `json:"go"`
 	CPUs    int                `json:"cpus"`

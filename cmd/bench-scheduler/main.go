@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures placements beside the ring of other tools and writes one JSON object. Times are processor time of this process, the
-// least of several passes, so that a busy machine disturbs little.
+// Command bench measures placements beside the ring of other tools and writes one JSON object. Times are processor
+// time of this process, the least of several passes, so that a busy machine disturbs little.
 package main
 
 import (

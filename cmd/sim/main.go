@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command sim compares placement policies on generated and recorded workloads. It prints a line a run and writes sim.json and plots.
+// Command sim compares placement policies on generated and recorded workloads. It prints a line a run and writes
+// sim.json and plots.
 package main
 
 import (
@@ -88,7 +89,8 @@ func wanted(names *regexp.Regexp, params scheduler.Params) []sim.Named {
 	return slices.DeleteFunc(sim.Policies(params), func(p sim.Named) bool { return !names.MatchString(p.Name) })
 }
 
-// play runs policies on one workload, as many at a time as there are processors, and tells of each as it ends. Results are in the order of policies.
+// play runs policies on one workload, as many at a time as there are processors, and tells of each as it ends.
+// Results are in the order of policies.
 func play(w *sim.Workload, policies []sim.Named, log io.Writer) ([]*sim.Result, error) {
 	results := make([]*sim.Result, len(policies))
 	var told sync.Mutex

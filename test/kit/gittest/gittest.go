@@ -53,8 +53,8 @@ func Serve(t testing.TB, host string) *Repo {
 	return r
 }
 
-// Commit writes files (path in the tree → content; folders are made), commits them on main and returns the commit's full
-// hash. Files that are not named stay as they are.
+// Commit writes files (path in the tree → content; folders are made), commits them on main and returns the commit's
+// full hash. Files that are not named stay as they are.
 func (r *Repo) Commit(message string, files map[string]string) string {
 	r.t.Helper()
 	for name, content := range files {

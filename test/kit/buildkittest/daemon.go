@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package buildkittest gives tests real buildkitd daemons, a real registry and base images, built from source and started
-// in temporary folders. It needs root, and a test that uses it without fails: a skipped integration test proves nothing.
+// Package buildkittest gives tests real buildkitd daemons, a real registry and base images, built from source and
+// started in temporary folders. It needs root, and a test that uses it without fails: a skipped integration test
+// proves nothing.
 package buildkittest
 
 import (
@@ -34,8 +35,8 @@ const patience = time.Minute
 type Options struct {
 	// Root is the daemon's data folder; empty means a temporary one, removed with the test.
 	Root string
-	// Globals are lines of buildkitd.toml above all sections, Worker lines of its section [worker.oci] (sections below it,
-	// such as [[worker.oci.gcpolicy]], may follow them), Sections whole sections.
+	// Globals are lines of buildkitd.toml above all sections, Worker lines of its section [worker.oci] (sections
+	// below it, such as [[worker.oci.gcpolicy]], may follow them), Sections whole sections.
 	Globals, Worker, Sections string
 	// Registries are addresses to talk plain http to, such as Registry.Address.
 	Registries []string

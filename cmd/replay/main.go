@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command replay decides a saved scheduling round again and prints each decision. It ends with status 1 if the answers differ from the saved ones.
+// Command replay decides a saved scheduling round again and prints each decision. It ends with status 1 if the
+// answers differ from the saved ones.
 package main
 
 import (

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package replay measures how far estimates of package sizing are from the truth, which it finds by running a cache.
-package replay
+// Package sizingreplay measures how far estimates of package sizing are from the truth, which it finds by running a cache.
+package sizingreplay
 
 import (
 	"container/list"
@@ -25,13 +25,15 @@ type Workload struct {
 	Accesses []Access
 }
 
-// Workloads are the cases that estimates are judged by, from a seed. Their objects are three times as many as a sampler follows.
+// Workloads are the cases that estimates are judged by, from a seed. Their objects are three times as many as a
+// sampler follows.
 func Workloads(seed uint64) []Workload {
 	r := rand.New(rand.NewPCG(seed, 1))
 	const objects, accesses = 24_000, 200_000
 	sizes := make([]int64, objects)
 	for i := range sizes {
-		sizes[i] = int64(math.Exp(r.NormFloat64()*1.2) * (20 << 20)) // log-normal around 20 MiB, as folders of compilers are
+		// log-normal around 20 MiB, as folders of compilers are
+		sizes[i] = int64(math.Exp(r.NormFloat64()*1.2) * (20 << 20))
 	}
 	make := func(name string, next func(i int) int) Workload {
 		w := Workload{Name: name}
@@ -94,8 +96,8 @@ func Footprint(accesses []Access) int64 {
 	return bytes
 }
 
-// Errors are by how many percentage points the estimate misses the truth at half of a cache's size, at its size, at twice and at four times
-// that, for caches of a ninth and a third of what all objects take.
+// Errors are by how many percentage points the estimate misses the truth at half of a cache's size, at its size, at
+// twice and at four times that, for caches of a ninth and a third of what all objects take.
 func Errors(w Workload) []float64 {
 	s := sizing.NewSampler()
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

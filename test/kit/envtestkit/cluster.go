@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package envtestkit gives tests a real API server: etcd and kube-apiserver, built from source, with this project's kinds installed. No
-// kubelet and no controllers of Kubernetes run behind it, so pods never start and owned objects are not collected.
+// Package envtestkit gives tests a real API server: etcd and kube-apiserver, built from source, with this project's
+// kinds installed. No kubelet and no controllers of Kubernetes run behind it, so pods never start and owned objects
+// are not collected.
 //
-// A test package calls Main from its TestMain and Get from each test that needs the server; it starts with the first Get.
+// A test package calls Main from its TestMain and Get from each test that needs the server; it starts with the first
+// Get.
 package envtestkit
 
 import (
@@ -32,7 +34,8 @@ import (
 // startTimeout bounds the start and the end of one program; it is long because test machines are busy.
 const startTimeout = 3 * time.Minute
 
-// startTries is how often a start is tried: the library gives the server five seconds for its first namespace, which a busy machine can miss.
+// startTries is how often a start is tried: the library gives the server five seconds for its first namespace, which
+// a busy machine can miss.
 const startTries = 3
 
 // Cluster is a running API server.
@@ -115,7 +118,8 @@ func start() (*Cluster, error) {
 	return c, err
 }
 
-// newEnvironment names every program and the kind of server itself, so that no variable of the environment can point a test elsewhere.
+// newEnvironment names every program and the kind of server itself, so that no variable of the environment can point
+// a test elsewhere.
 func newEnvironment(root, programs string, scheme *runtime.Scheme) *envtest.Environment {
 	env := &envtest.Environment{
 		UseExistingCluster:       ptr.To(false),
