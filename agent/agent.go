@@ -90,10 +90,18 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	}
 	life, end := context.WithCancel(context.Background())
 	me := self{daemon: opts.Daemon, agentID: opts.PodUID + "/" + strings.ToLower(rand.Text()[:10])}
-	keeper := lease.New(direct, client.ObjectKey{Namespace: opts.Namespace, Name: opts.Daemon}, me.agentID, opts.Lease, log)
+	keeper := lease.New(
+		direct,
+		client.ObjectKey{Namespace: opts.Namespace, Name: opts.Daemon},
+		me.agentID,
+		opts.Lease,
+		log,
+	)
 	w := &worker{
 		opts: opts, me: me, client: mgr.GetClient(), live: mgr.GetAPIReader(), lease: keeper, ledger: book, builder: builder,
-		events: mgr.GetEventRecorder("hlb-agent"), log: log, now: time.Now, wakes: make(chan event.GenericEvent, 64), life: life,
+		events: mgr.GetEventRecorder(
+			"hlb-agent",
+		), log: log, now: time.Now, wakes: make(chan event.GenericEvent, 64), life: life,
 		reports: &reporter{client: mgr.GetClient(), live: mgr.GetAPIReader(), held: keeper.Wait, log: log},
 	}
 	w.attempts = newAttempts(w.wake)
@@ -131,7 +139,9 @@ func managerOptions(opts Options, scheme *runtime.Scheme, log logr.Logger) ctrl.
 			DefaultNamespaces:           map[string]cache.Config{opts.Namespace: {}},
 			ReaderFailOnMissingInformer: true,
 			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.HLBBuild{}:    {Field: fields.OneTermEqualSelector(v1alpha1.FieldPlacementDaemon, opts.Daemon)},
+				&v1alpha1.HLBBuild{}: {
+					Field: fields.OneTermEqualSelector(v1alpha1.FieldPlacementDaemon, opts.Daemon),
+				},
 				&v1alpha1.BuildDaemon{}: named(opts.Daemon),
 				&v1alpha1.BuildCache{}:  named(opts.Cache),
 			},
@@ -144,15 +154,18 @@ func managerOptions(opts Options, scheme *runtime.Scheme, log logr.Logger) ctrl.
 
 // addProbes serves /healthz, which says that the process lives, and /readyz, which says that it takes builds.
 func (a *Agent) addProbes() error {
-	return errors.Join(a.mgr.AddHealthzCheck("process", healthz.Ping), a.mgr.AddReadyzCheck("daemon", func(*http.Request) error {
-		if _, held := a.worker.lease.Session(); !held {
-			return errors.New("the agent does not hold its daemon's Lease")
-		}
-		if !a.worker.inventory.isServing() {
-			return errors.New("buildkitd does not answer")
-		}
-		return nil
-	}))
+	return errors.Join(
+		a.mgr.AddHealthzCheck("process", healthz.Ping),
+		a.mgr.AddReadyzCheck("daemon", func(*http.Request) error {
+			if _, held := a.worker.lease.Session(); !held {
+				return errors.New("the agent does not hold its daemon's Lease")
+			}
+			if !a.worker.inventory.isServing() {
+				return errors.New("buildkitd does not answer")
+			}
+			return nil
+		}),
+	)
 }
 
 // Run works until ctx is done, then waits for running builds as long as Options.DrainTimeout says, and returns nil

@@ -57,7 +57,13 @@ func (a *attempts) known(name types.NamespacedName) *attemptID {
 // begin gives a build a slot, or puts it into the queue and returns nil: all slots are taken, builds that were placed
 // earlier wait too, an older attempt of the same build is still ending, or the agent drains. It will be woken. The
 // attempt ends with the session.
-func (a *attempts) begin(session context.Context, name types.NamespacedName, id attemptID, placed time.Time, slots int) *attempt {
+func (a *attempts) begin(
+	session context.Context,
+	name types.NamespacedName,
+	id attemptID,
+	placed time.Time,
+	slots int,
+) *attempt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.slots = slots

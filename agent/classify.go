@@ -149,7 +149,11 @@ func compileFailure(found diag.List) *v1alpha1.FailureStatus {
 		if len(f.Diagnostics) == 16 { // the API's limit
 			break
 		}
-		out := v1alpha1.DiagnosticStatus{Code: string(d.Code), Message: buildstatus.Clip(d.Message, 1024), Hint: buildstatus.Clip(d.Hint, 1024)}
+		out := v1alpha1.DiagnosticStatus{
+			Code:    string(d.Code),
+			Message: buildstatus.Clip(d.Message, 1024),
+			Hint:    buildstatus.Clip(d.Hint, 1024),
+		}
 		if at := position(d.Primary); at != nil {
 			out.SourcePosition = *at
 		}
@@ -159,7 +163,12 @@ func compileFailure(found diag.List) *v1alpha1.FailureStatus {
 }
 
 func stepFailure(step *solve.StepError) *v1alpha1.FailureStatus {
-	f := &v1alpha1.FailureStatus{Reason: v1alpha1.ReasonSolveFailed, Step: step.Name, Source: position(step.Span), LogTail: step.LogTail}
+	f := &v1alpha1.FailureStatus{
+		Reason:  v1alpha1.ReasonSolveFailed,
+		Step:    step.Name,
+		Source:  position(step.Span),
+		LogTail: step.LogTail,
+	}
 	if step.ExitCode >= 0 {
 		code := int32(step.ExitCode)
 		f.ExitCode = &code
@@ -175,5 +184,9 @@ func position(span diag.Span) *v1alpha1.SourcePosition {
 	if !span.IsValid() {
 		return nil
 	}
-	return &v1alpha1.SourcePosition{File: buildstatus.Clip(span.File, 1024), Line: int32(span.Start.Line), Column: int32(span.Start.Column)}
+	return &v1alpha1.SourcePosition{
+		File:   buildstatus.Clip(span.File, 1024),
+		Line:   int32(span.Start.Line),
+		Column: int32(span.Start.Column),
+	}
 }

@@ -140,7 +140,8 @@ func (w *worker) disown(ctx context.Context, b *v1alpha1.HLBBuild) error {
 	if err != nil {
 		return err
 	}
-	log.FromContext(ctx).Info("Reported an attempt of an earlier agent as lost", "HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
+	log.FromContext(ctx).
+		Info("Reported an attempt of an earlier agent as lost", "HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
 	w.tellEnd(written)
 	return nil
 }

@@ -31,7 +31,13 @@ func (w *worker) tellEnd(b *v1alpha1.HLBBuild) {
 // tellPrimes sends an event for each mount that was primed or should have been; that there is no snapshot yet is no
 // news.
 func (w *worker) tellPrimes(b *v1alpha1.HLBBuild) {
-	words := fillWords{action: "PrimeMount", filled: "Primed", notFilled: "primed", reason: v1alpha1.ReasonPrimed, reasonFailed: v1alpha1.ReasonPrimeFailed}
+	words := fillWords{
+		action:       "PrimeMount",
+		filled:       "Primed",
+		notFilled:    "primed",
+		reason:       v1alpha1.ReasonPrimed,
+		reasonFailed: v1alpha1.ReasonPrimeFailed,
+	}
 	for i := range b.Status.Prime {
 		words.tell(w.events, ofMount(b, "status.prime", b.Status.Prime[i].ID), &b.Status.Prime[i])
 	}
@@ -63,12 +69,24 @@ type fillWords struct {
 // tell sends an event about what came of filling a mount; that there is no snapshot yet, or that the mount was there,
 // is no news.
 func (f *fillWords) tell(recorder events.EventRecorder, about runtime.Object, p *v1alpha1.PrimeStatus) {
-	kind, reason, note := corev1.EventTypeNormal, f.reason, fmt.Sprintf("%s %s with %d MiB in %d s from %s", f.filled, p.ID, p.Bytes>>20, p.Seconds, p.Ref)
+	kind, reason, note := corev1.EventTypeNormal, f.reason, fmt.Sprintf(
+		"%s %s with %d MiB in %d s from %s",
+		f.filled,
+		p.ID,
+		p.Bytes>>20,
+		p.Seconds,
+		p.Ref,
+	)
 	switch p.Outcome {
 	case v1alpha1.PrimeNoSnapshot, v1alpha1.PrimeHeld:
 		return
 	case v1alpha1.PrimeTimedOut, v1alpha1.PrimeFailed:
-		kind, reason, note = corev1.EventTypeWarning, f.reasonFailed, fmt.Sprintf("%s was not %s: %s", p.ID, f.notFilled, p.Message)
+		kind, reason, note = corev1.EventTypeWarning, f.reasonFailed, fmt.Sprintf(
+			"%s was not %s: %s",
+			p.ID,
+			f.notFilled,
+			p.Message,
+		)
 	}
 	recorder.Eventf(about, nil, kind, reason, f.action, "%s", buildstatus.Clip(note, noteLimit))
 }

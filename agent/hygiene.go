@@ -129,7 +129,11 @@ func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, fi
 
 // clean deletes what is planned in each repository of the BuildCache, and returns what it has deleted even with an
 // error.
-func (h *hygiene) clean(ctx context.Context, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon) ([]string, error) {
+func (h *hygiene) clean(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	daemons []v1alpha1.BuildDaemon,
+) ([]string, error) {
 	var builds v1alpha1.HLBBuildList
 	if err := h.live.List(ctx, &builds, client.InNamespace(h.opts.Namespace)); err != nil {
 		return nil, fmt.Errorf("list builds: %w", err)
@@ -155,12 +159,25 @@ func (h *hygiene) clean(ctx context.Context, cache *v1alpha1.BuildCache, daemons
 }
 
 // cleanOne deletes what is planned in one repository and adds it to gone.
-func (h *hygiene) cleanOne(ctx context.Context, cache *v1alpha1.BuildCache, world retention.World, where string, repo *registry.Repository, gone *[]string) error {
+func (h *hygiene) cleanOne(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	world retention.World,
+	where string,
+	repo *registry.Repository,
+	gone *[]string,
+) error {
 	names, err := repo.Tags(ctx)
 	if err != nil {
 		return err
 	}
-	world.Tags, err = h.memory.Look(where, h.opts.Namespace, names, func(tag string) (string, error) { return repo.Digest(ctx, tag) }, world.Now)
+	world.Tags, err = h.memory.Look(
+		where,
+		h.opts.Namespace,
+		names,
+		func(tag string) (string, error) { return repo.Digest(ctx, tag) },
+		world.Now,
+	)
 	if err != nil {
 		h.log.Info("Since when tags are as they are was not written", "reason", err.Error())
 	}
@@ -224,6 +241,14 @@ func (h *hygiene) note(cache *v1alpha1.BuildCache, reason string, gone []string,
 			buildstatus.Clip(fmt.Sprintf("Deleted %d tags: %s", len(gone), strings.Join(gone, ", ")), noteLimit))
 	}
 	if c.Status == metav1.ConditionFalse && news {
-		h.events.Eventf(bd, nil, corev1.EventTypeWarning, c.Reason, "CleanUpRegistry", "%s", buildstatus.Clip(c.Message, noteLimit))
+		h.events.Eventf(
+			bd,
+			nil,
+			corev1.EventTypeWarning,
+			c.Reason,
+			"CleanUpRegistry",
+			"%s",
+			buildstatus.Clip(c.Message, noteLimit),
+		)
 	}
 }

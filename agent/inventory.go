@@ -264,7 +264,8 @@ func (i *inventory) write(ctx context.Context) {
 		if equality.Semantic.DeepEqual(before.Status, bd.Status) {
 			return
 		}
-		err := i.client.Status().Patch(ctx, bd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		err := i.client.Status().
+			Patch(ctx, bd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 		if err == nil {
 			i.mine.wrote(before.ResourceVersion, bd)
 			i.tellPolicy(before, bd)

@@ -110,15 +110,32 @@ func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[s
 	i.mu.Lock()
 	i.lastPrune = status
 	i.mu.Unlock()
-	i.log.Info("Pruned", "records", status.Records, "bytes", status.Bytes, "reasons", status.Reasons, "mounts", status.Mounts)
+	i.log.Info(
+		"Pruned",
+		"records",
+		status.Records,
+		"bytes",
+		status.Bytes,
+		"reasons",
+		status.Reasons,
+		"mounts",
+		status.Mounts,
+	)
 	bd := &v1alpha1.BuildDaemon{}
 	if len(status.Mounts) == 0 || i.client.Get(ctx, i.name(), bd) != nil {
 		return
 	}
 	for _, v := range pruned {
 		if v.Mount != "" {
-			i.events.Eventf(ofMount(bd, "status.mounts", v.Mount), nil, corev1.EventTypeNormal, v1alpha1.ReasonPruned, "PruneMount", "%s",
-				buildstatus.Clip(pruneNote(&v), noteLimit))
+			i.events.Eventf(
+				ofMount(bd, "status.mounts", v.Mount),
+				nil,
+				corev1.EventTypeNormal,
+				v1alpha1.ReasonPruned,
+				"PruneMount",
+				"%s",
+				buildstatus.Clip(pruneNote(&v), noteLimit),
+			)
 		}
 	}
 }
@@ -189,5 +206,13 @@ func (i *inventory) tellPolicy(before, after *v1alpha1.BuildDaemon) {
 	if c == nil || c.Status != metav1.ConditionFalse || meta.IsStatusConditionFalse(before.Status.Conditions, c.Type) {
 		return
 	}
-	i.events.Eventf(after, nil, corev1.EventTypeWarning, c.Reason, "CompareGCPolicy", "%s", buildstatus.Clip(c.Message, noteLimit))
+	i.events.Eventf(
+		after,
+		nil,
+		corev1.EventTypeWarning,
+		c.Reason,
+		"CompareGCPolicy",
+		"%s",
+		buildstatus.Clip(c.Message, noteLimit),
+	)
 }

@@ -125,8 +125,10 @@ func policyCondition(seen *daemon.Observation, sizeBytes int64) metav1.Condition
 	}
 	return metav1.Condition{
 		Type: v1alpha1.ConditionGCPolicyInForce, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonGCPolicyDiffers,
-		Message: fmt.Sprintf("buildkitd collects garbage by other rules than configured and may delete cache mounts: %s",
-			strings.Join(gcLines(seen.GCPolicy), "; ")),
+		Message: fmt.Sprintf(
+			"buildkitd collects garbage by other rules than configured and may delete cache mounts: %s",
+			strings.Join(gcLines(seen.GCPolicy), "; "),
+		),
 	}
 }
 
@@ -140,7 +142,13 @@ func gcLines(rules []string) []string {
 }
 
 // mountUses lists the cache mounts held, largest first, equal ones by id.
-func mountUses(seen *daemon.Observation, uses *ledger.Ledger, snapshots *snapshot.State, namespace string, policies []v1alpha1.MountPolicy) []v1alpha1.MountUse {
+func mountUses(
+	seen *daemon.Observation,
+	uses *ledger.Ledger,
+	snapshots *snapshot.State,
+	namespace string,
+	policies []v1alpha1.MountPolicy,
+) []v1alpha1.MountUse {
 	var out []v1alpha1.MountUse
 	for id, bytes := range seen.MountBytes {
 		if len(id) > idLimit || snapshots.IsUnfilled(id) {
@@ -148,7 +156,11 @@ func mountUses(seen *daemon.Observation, uses *ledger.Ledger, snapshots *snapsho
 		}
 		use := v1alpha1.MountUse{ID: id, Bytes: bytes, Snapshot: snapshotStatus(snapshots, id)}
 		if m, known := uses.Mount(id); known {
-			first, last := metav1.NewTime(m.FirstUsed.Truncate(time.Second)), metav1.NewTime(m.LastUsed.Truncate(time.Second))
+			first, last := metav1.NewTime(
+				m.FirstUsed.Truncate(time.Second),
+			), metav1.NewTime(
+				m.LastUsed.Truncate(time.Second),
+			)
 			use.LastUsed, use.Uses, use.Users = &last, m.Uses, m.Users
 			if m.Uses > 0 {
 				use.FirstUsed = &first

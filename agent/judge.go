@@ -45,7 +45,8 @@ type self struct {
 // judge decides about a build as the agent last saw it. known is the attempt of the build that this process is on or
 // was on last, nil for none.
 func judge(b *v1alpha1.HLBBuild, me self, known *attemptID) verdict {
-	if !b.DeletionTimestamp.IsZero() || !buildstatus.IsBound(b) || buildstatus.NeedsRun(b) || b.Status.Placement.Daemon != me.daemon {
+	if !b.DeletionTimestamp.IsZero() || !buildstatus.IsBound(b) || buildstatus.NeedsRun(b) ||
+		b.Status.Placement.Daemon != me.daemon {
 		return letGo
 	}
 	if known != nil && *known == attemptOf(b) {
@@ -66,5 +67,6 @@ func judge(b *v1alpha1.HLBBuild, me self, known *attemptID) verdict {
 func isMine(b *v1alpha1.HLBBuild, id attemptID, me self) bool {
 	run, placement := b.Status.Run, b.Status.Placement
 	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !buildstatus.IsLost(b) &&
-		placement.Daemon == me.daemon && run.StartedBy == me.agentID
+		placement.Daemon == me.daemon &&
+		run.StartedBy == me.agentID
 }

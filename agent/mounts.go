@@ -112,18 +112,34 @@ func (m *mounts) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alp
 	after, err := m.Take(ctx, cache, id)
 	m.must(err)
 	m.inventory.kick()
-	m.inventory.log.V(1).Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
+	m.inventory.log.V(1).
+		Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
 	switch {
 	case after.Outcome == v1alpha1.SnapshotPushed:
-		m.tell(about, corev1.EventTypeNormal, v1alpha1.ReasonSnapshotPushed, fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref))
+		m.tell(
+			about,
+			corev1.EventTypeNormal,
+			v1alpha1.ReasonSnapshotPushed,
+			fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref),
+		)
 		if after.Message != "" {
 			m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
 		}
 	case after.Overdue && !before.Overdue:
-		m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotOverdue, fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message))
+		m.tell(
+			about,
+			corev1.EventTypeWarning,
+			v1alpha1.ReasonSnapshotOverdue,
+			fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message),
+		)
 	case after.Outcome == before.Outcome && after.Message == before.Message:
 	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
-		m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotFailed, fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message))
+		m.tell(
+			about,
+			corev1.EventTypeWarning,
+			v1alpha1.ReasonSnapshotFailed,
+			fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message),
+		)
 	}
 }
 

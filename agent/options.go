@@ -50,7 +50,11 @@ func DefaultOptions() Options {
 		CopierPath:   "/mountcopy",
 		HealthAddr:   ":8081",
 		DrainTimeout: time.Hour,
-		Lease:        lease.Timing{RenewEvery: 3 * time.Second, FenceAfter: 10 * time.Second, Duration: 15 * time.Second},
+		Lease: lease.Timing{
+			RenewEvery: 3 * time.Second,
+			FenceAfter: 10 * time.Second,
+			Duration:   15 * time.Second,
+		},
 		ObserveEvery: 30 * time.Second,
 	}
 }
@@ -59,18 +63,63 @@ func DefaultOptions() Options {
 func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "the namespace to work in")
 	flags.StringVar(&o.Cache, "cache", o.Cache, "the name of the BuildCache")
-	flags.StringVar(&o.Daemon, "daemon", o.Daemon, "the name of the BuildDaemon, which is also that of its Lease and of the pod")
+	flags.StringVar(
+		&o.Daemon,
+		"daemon",
+		o.Daemon,
+		"the name of the BuildDaemon, which is also that of its Lease and of the pod",
+	)
 	flags.StringVar(&o.PodUID, "pod-uid", o.PodUID, "the UID of the pod")
 	flags.StringVar(&o.Node, "node", o.Node, "the name of the node")
 	flags.StringVar(&o.BuildKitAddr, "buildkit-addr", o.BuildKitAddr, "the address of buildkitd")
-	flags.StringVar(&o.StateDir, "state-dir", o.StateDir, "a directory on the daemon's volume for the ledger and the logs")
-	flags.StringVar(&o.CopierPath, "copier-path", o.CopierPath, "where the program lies that copies cache mounts in build steps")
-	flags.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "where to serve /healthz and /readyz; empty for nowhere")
-	flags.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "how long to wait for running builds when told to stop")
-	flags.DurationVar(&o.Lease.RenewEvery, "lease-renew-every", o.Lease.RenewEvery, "the time between renewals of the Lease")
-	flags.DurationVar(&o.Lease.FenceAfter, "lease-fence-after", o.Lease.FenceAfter, "how old the last renewal may be before all builds are cancelled")
-	flags.DurationVar(&o.Lease.Duration, "lease-duration", o.Lease.Duration, "the duration of the Lease, in whole seconds")
-	flags.DurationVar(&o.ObserveEvery, "observe-every", o.ObserveEvery, "the time between looks at the daemon when nothing happens")
+	flags.StringVar(
+		&o.StateDir,
+		"state-dir",
+		o.StateDir,
+		"a directory on the daemon's volume for the ledger and the logs",
+	)
+	flags.StringVar(
+		&o.CopierPath,
+		"copier-path",
+		o.CopierPath,
+		"where the program lies that copies cache mounts in build steps",
+	)
+	flags.StringVar(
+		&o.HealthAddr,
+		"health-addr",
+		o.HealthAddr,
+		"where to serve /healthz and /readyz; empty for nowhere",
+	)
+	flags.DurationVar(
+		&o.DrainTimeout,
+		"drain-timeout",
+		o.DrainTimeout,
+		"how long to wait for running builds when told to stop",
+	)
+	flags.DurationVar(
+		&o.Lease.RenewEvery,
+		"lease-renew-every",
+		o.Lease.RenewEvery,
+		"the time between renewals of the Lease",
+	)
+	flags.DurationVar(
+		&o.Lease.FenceAfter,
+		"lease-fence-after",
+		o.Lease.FenceAfter,
+		"how old the last renewal may be before all builds are cancelled",
+	)
+	flags.DurationVar(
+		&o.Lease.Duration,
+		"lease-duration",
+		o.Lease.Duration,
+		"the duration of the Lease, in whole seconds",
+	)
+	flags.DurationVar(
+		&o.ObserveEvery,
+		"observe-every",
+		o.ObserveEvery,
+		"the time between looks at the daemon when nothing happens",
+	)
 }
 
 // Validate returns a *UsageError that names everything that is wrong, nil if nothing is.

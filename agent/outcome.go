@@ -31,7 +31,9 @@ func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
 		return // it did not compile, or there was nothing to do
 	}
 	b.Status.Steps = &v1alpha1.StepsStatus{
-		Total: int32(t.out.Total), Cached: int32(t.out.Cached), Display: fmt.Sprintf("%d/%d", t.out.Cached, t.out.Total),
+		Total: int32(
+			t.out.Total,
+		), Cached: int32(t.out.Cached), Display: fmt.Sprintf("%d/%d", t.out.Cached, t.out.Total),
 	}
 	b.Status.Mounts = nil
 	for _, m := range t.out.Mounts {

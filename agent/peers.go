@@ -64,7 +64,8 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 			m := &bd.Status.Mounts[i]
 			// Without bytes it is still being made; one that no build has had yet was brought in, and may be older
 			// than the copy it was made from.
-			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.Uses > 0 && m.LastUsed != nil && m.LastUsed.After(used[id]) {
+			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.Uses > 0 && m.LastUsed != nil &&
+				m.LastUsed.After(used[id]) {
 				used[id] = m.LastUsed.Time
 			}
 		}

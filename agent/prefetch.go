@@ -54,10 +54,17 @@ type prefetchTry struct {
 }
 
 func newPrefetcher(w *worker) *prefetcher {
-	return &prefetcher{inventory: w.inventory, maker: w.mounts.Maker, ledger: w.ledger, now: w.now, tried: map[prefetchID]prefetchTry{}, draining: func() bool {
-		_, draining := w.attempts.load()
-		return draining
-	}}
+	return &prefetcher{
+		inventory: w.inventory,
+		maker:     w.mounts.Maker,
+		ledger:    w.ledger,
+		now:       w.now,
+		tried:     map[prefetchID]prefetchTry{},
+		draining: func() bool {
+			_, draining := w.attempts.load()
+			return draining
+		},
+	}
 }
 
 // run brings in what is asked for until ctx is done.
@@ -118,7 +125,12 @@ func (p *prefetcher) isDue(r *v1alpha1.PrefetchRequest) bool {
 }
 
 // bring tries a request once.
-func (p *prefetcher) bring(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, r *v1alpha1.PrefetchRequest) {
+func (p *prefetcher) bring(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	bd *v1alpha1.BuildDaemon,
+	r *v1alpha1.PrefetchRequest,
+) {
 	t := p.try(ctx, cache, r)
 	if ctx.Err() != nil {
 		return // the agent ends; the next one begins again
@@ -129,8 +141,24 @@ func (p *prefetcher) bring(ctx context.Context, cache *v1alpha1.BuildCache, bd *
 	if t.end == nil {
 		return
 	}
-	p.inventory.log.Info("Done with a request for a cache mount", "mount", r.ID, "outcome", t.end.Outcome, "reason", t.end.Message, "durationSeconds", t.end.Seconds)
-	words := fillWords{action: "Prefetch", filled: "Brought in", notFilled: "brought in", reason: v1alpha1.ReasonPrefetched, reasonFailed: v1alpha1.ReasonPrefetchFailed}
+	p.inventory.log.Info(
+		"Done with a request for a cache mount",
+		"mount",
+		r.ID,
+		"outcome",
+		t.end.Outcome,
+		"reason",
+		t.end.Message,
+		"durationSeconds",
+		t.end.Seconds,
+	)
+	words := fillWords{
+		action:       "Prefetch",
+		filled:       "Brought in",
+		notFilled:    "brought in",
+		reason:       v1alpha1.ReasonPrefetched,
+		reasonFailed: v1alpha1.ReasonPrefetchFailed,
+	}
 	words.tell(p.inventory.events, ofMount(bd, "status.prefetch", r.ID), t.end)
 	p.inventory.kick()
 }
@@ -165,7 +193,8 @@ func (p *prefetcher) try(ctx context.Context, cache *v1alpha1.BuildCache, r *v1a
 	case status.Outcome == v1alpha1.PrimeFailed:
 		t.failures++
 		t.next = p.now().Add(time.Duration(t.failures) * prefetchPause)
-		p.inventory.log.V(1).Info("A cache mount was not brought in", "mount", r.ID, "attempt", t.failures, "reason", status.Message)
+		p.inventory.log.V(1).
+			Info("A cache mount was not brought in", "mount", r.ID, "attempt", t.failures, "reason", status.Message)
 		if t.failures >= prefetchTries {
 			t.end = status
 		}
@@ -222,9 +251,19 @@ func (i *inventory) roomFor(bytes int64) error {
 	mounts := i.seen.AllMountBytes()
 	switch {
 	case vol.FreeBytes-bytes < i.budget.FreeBytes || vol.HasInodePressure():
-		return fmt.Errorf("the volume has no room for %d MiB: %d MiB are free, of which %d are kept free", bytes>>20, vol.FreeBytes>>20, i.budget.FreeBytes>>20)
+		return fmt.Errorf(
+			"the volume has no room for %d MiB: %d MiB are free, of which %d are kept free",
+			bytes>>20,
+			vol.FreeBytes>>20,
+			i.budget.FreeBytes>>20,
+		)
 	case i.budget.MountsBytes > 0 && mounts+bytes > i.budget.MountsBytes:
-		return fmt.Errorf("the mounts' share has no room for %d MiB: %d of %d MiB are taken", bytes>>20, mounts>>20, i.budget.MountsBytes>>20)
+		return fmt.Errorf(
+			"the mounts' share has no room for %d MiB: %d of %d MiB are taken",
+			bytes>>20,
+			mounts>>20,
+			i.budget.MountsBytes>>20,
+		)
 	}
 	return nil
 }

@@ -34,7 +34,12 @@ type reporter struct {
 // says that the build, as it is by now, is no longer the agent's to write (errNotMine), or until ctx is done. It
 // begins with the build as the caller knows it and returns it as written. change must be a function of the build
 // alone.
-func (r *reporter) write(ctx context.Context, b *v1alpha1.HLBBuild, permitted func(*v1alpha1.HLBBuild) bool, change func(*v1alpha1.HLBBuild)) (*v1alpha1.HLBBuild, error) {
+func (r *reporter) write(
+	ctx context.Context,
+	b *v1alpha1.HLBBuild,
+	permitted func(*v1alpha1.HLBBuild) bool,
+	change func(*v1alpha1.HLBBuild),
+) (*v1alpha1.HLBBuild, error) {
 	pause := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 7, Cap: 5 * time.Second}
 	for {
 		if err := r.held(ctx); err != nil {
@@ -60,7 +65,12 @@ func (r *reporter) write(ctx context.Context, b *v1alpha1.HLBBuild, permitted fu
 	}
 }
 
-func (r *reporter) try(ctx context.Context, b *v1alpha1.HLBBuild, permitted func(*v1alpha1.HLBBuild) bool, change func(*v1alpha1.HLBBuild)) (*v1alpha1.HLBBuild, error) {
+func (r *reporter) try(
+	ctx context.Context,
+	b *v1alpha1.HLBBuild,
+	permitted func(*v1alpha1.HLBBuild) bool,
+	change func(*v1alpha1.HLBBuild),
+) (*v1alpha1.HLBBuild, error) {
 	if !permitted(b) {
 		return nil, errNotMine
 	}

@@ -128,7 +128,11 @@ type task struct {
 // do builds and says how it ended.
 func (t *task) do() ending {
 	limit := time.Duration(t.build.Spec.TimeoutSeconds) * time.Second
-	ctx, cancel := context.WithTimeoutCause(t.attempt.ctx, limit-t.now().Sub(t.build.Status.Run.StartedAt.Time), &deadlineError{limit})
+	ctx, cancel := context.WithTimeoutCause(
+		t.attempt.ctx,
+		limit-t.now().Sub(t.build.Status.Run.StartedAt.Time),
+		&deadlineError{limit},
+	)
 	defer cancel()
 	t.err = t.solve(ctx)
 	var cause error

@@ -23,7 +23,11 @@ type conflictError struct {
 }
 
 func (e *conflictError) Error() string {
-	return fmt.Sprintf("%s %q exists and does not belong to this BuildCache: rename the BuildCache or remove that object", e.kind, e.name)
+	return fmt.Sprintf(
+		"%s %q exists and does not belong to this BuildCache: rename the BuildCache or remove that object",
+		e.kind,
+		e.name,
+	)
 }
 
 // applyOwned brings one desired object into being by server-side apply, owned by owner. Fields that others set and
@@ -49,7 +53,12 @@ func applyOwned(ctx context.Context, c client.Client, owner client.Object, desir
 	}
 	u := &unstructured.Unstructured{Object: content}
 	unstructured.RemoveNestedField(u.Object, "status")
-	err = c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(fieldOwner), client.ForceOwnership)
+	err = c.Apply(
+		ctx,
+		client.ApplyConfigurationFromUnstructured(u),
+		client.FieldOwner(fieldOwner),
+		client.ForceOwnership,
+	)
 	if err != nil {
 		return fmt.Errorf("apply %s %s: %w", gvk.Kind, desired.GetName(), err)
 	}

@@ -14,7 +14,11 @@ import (
 )
 
 func objectMeta(cache *v1alpha1.BuildCache, name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: name, Namespace: cache.Namespace, Labels: map[string]string{v1alpha1.LabelCache: cache.Name}}
+	return metav1.ObjectMeta{
+		Name:      name,
+		Namespace: cache.Namespace,
+		Labels:    map[string]string{v1alpha1.LabelCache: cache.Name},
+	}
 }
 
 func desiredServiceAccount(cache *v1alpha1.BuildCache) *corev1.ServiceAccount {
@@ -36,10 +40,30 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{group}, Resources: []string{"hlbbuilds"}, Verbs: []string{"get", "list", "watch"}},
 			{APIGroups: []string{group}, Resources: []string{"hlbbuilds/status"}, Verbs: []string{"patch", "update"}},
-			{APIGroups: []string{group}, Resources: []string{"buildcaches"}, ResourceNames: []string{cache.Name}, Verbs: []string{"get", "list", "watch"}},
-			{APIGroups: []string{group}, Resources: []string{"builddaemons"}, ResourceNames: daemons, Verbs: []string{"get", "list", "watch"}},
-			{APIGroups: []string{group}, Resources: []string{"builddaemons/status"}, ResourceNames: daemons, Verbs: []string{"patch", "update"}},
-			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: daemons, Verbs: []string{"get", "update", "patch"}},
+			{
+				APIGroups:     []string{group},
+				Resources:     []string{"buildcaches"},
+				ResourceNames: []string{cache.Name},
+				Verbs:         []string{"get", "list", "watch"},
+			},
+			{
+				APIGroups:     []string{group},
+				Resources:     []string{"builddaemons"},
+				ResourceNames: daemons,
+				Verbs:         []string{"get", "list", "watch"},
+			},
+			{
+				APIGroups:     []string{group},
+				Resources:     []string{"builddaemons/status"},
+				ResourceNames: daemons,
+				Verbs:         []string{"patch", "update"},
+			},
+			{
+				APIGroups:     []string{"coordination.k8s.io"},
+				Resources:     []string{"leases"},
+				ResourceNames: daemons,
+				Verbs:         []string{"get", "update", "patch"},
+			},
 			{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		},
 	}
@@ -51,8 +75,16 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 // only needs the right to bind that one ClusterRole.
 func desiredRoleBindings(cache *v1alpha1.BuildCache, inputsRole string) []*rbacv1.RoleBinding {
 	return []*rbacv1.RoleBinding{
-		roleBinding(cache, agentName(cache), rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: agentName(cache)}),
-		roleBinding(cache, agentName(cache)+"-inputs", rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: inputsRole}),
+		roleBinding(
+			cache,
+			agentName(cache),
+			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: agentName(cache)},
+		),
+		roleBinding(
+			cache,
+			agentName(cache)+"-inputs",
+			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: inputsRole},
+		),
 	}
 }
 

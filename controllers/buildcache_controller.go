@@ -100,7 +100,12 @@ func (r *BuildCacheReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bu
 }
 
 // apply makes every object that the spec asks for and removes daemons that it no longer does.
-func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon, volumes *resize) error {
+func (r *BuildCacheReconciler) apply(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	existing []v1alpha1.BuildDaemon,
+	volumes *resize,
+) error {
 	config, err := desiredConfig(cache)
 	if err != nil {
 		return &configError{err}
@@ -137,7 +142,11 @@ func (r *BuildCacheReconciler) apply(ctx context.Context, cache *v1alpha1.BuildC
 }
 
 // retire deletes or puts to sleep the daemons that scaling down left without a pod.
-func (r *BuildCacheReconciler) retire(ctx context.Context, cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon) error {
+func (r *BuildCacheReconciler) retire(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	existing []v1alpha1.BuildDaemon,
+) error {
 	var readErr error
 	podExists := func(name string) bool {
 		err := r.Client.Get(ctx, client.ObjectKey{Namespace: cache.Namespace, Name: name}, &corev1.Pod{})
@@ -177,14 +186,22 @@ func (r *BuildCacheReconciler) sleep(ctx context.Context, d *v1alpha1.BuildDaemo
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonScaledDown,
 		Message: "The daemon was scaled away; its volume is kept and comes back with it", ObservedGeneration: d.Generation,
 	}, r.Clock.Now())
-	if err := r.Client.Status().Patch(ctx, d, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+	if err := r.Client.Status().Patch(ctx, d, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(
+		err,
+	) != nil {
 		return fmt.Errorf("report BuildDaemon %s: %w", d.Name, err)
 	}
 	return nil
 }
 
 // report writes the status once, if it changed, and then tells what changed.
-func (r *BuildCacheReconciler) report(ctx context.Context, before, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, volumes *resize, failure error) error {
+func (r *BuildCacheReconciler) report(
+	ctx context.Context,
+	before, cache *v1alpha1.BuildCache,
+	daemons []v1alpha1.BuildDaemon,
+	volumes *resize,
+	failure error,
+) error {
 	sts := &appsv1.StatefulSet{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(cache), sts)
 	switch {

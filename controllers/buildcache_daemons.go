@@ -52,7 +52,11 @@ func daemonNames(cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon) []
 
 // surplusDaemons are those beyond the wanted ordinals whose pods are gone. With retained volumes they stay, asleep;
 // otherwise their volume is gone with the pod and they must go too.
-func surplusDaemons(cache *v1alpha1.BuildCache, existing []v1alpha1.BuildDaemon, podExists func(name string) bool) []*v1alpha1.BuildDaemon {
+func surplusDaemons(
+	cache *v1alpha1.BuildCache,
+	existing []v1alpha1.BuildDaemon,
+	podExists func(name string) bool,
+) []*v1alpha1.BuildDaemon {
 	var surplus []*v1alpha1.BuildDaemon
 	for i := range existing {
 		d := &existing[i]

@@ -48,7 +48,11 @@ func (r *BuildCacheReconciler) keepFinalizer(ctx context.Context, cache *v1alpha
 
 // cleanUpVerdict says whether a BuildCache that is being deleted may go, and what to tell of its tags. Its daemons do
 // the work, since only they may read the registry's Secret.
-func cleanUpVerdict(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, now time.Time) (done, ok bool, message string) {
+func cleanUpVerdict(
+	cache *v1alpha1.BuildCache,
+	daemons []v1alpha1.BuildDaemon,
+	now time.Time,
+) (done, ok bool, message string) {
 	if !cleansRegistry(cache) {
 		return true, true, "The registry is left as it is"
 	}
@@ -91,7 +95,9 @@ func (r *BuildCacheReconciler) finish(ctx context.Context, cache *v1alpha1.Build
 	}
 	before := cache.DeepCopy()
 	controllerutil.RemoveFinalizer(cache, finalizerRegistry)
-	if err := r.Client.Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+	if err := r.Client.Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(
+		err,
+	) != nil {
 		return ctrl.Result{}, fmt.Errorf("remove finalizer: %w", err)
 	}
 	kind, reason := corev1.EventTypeNormal, v1alpha1.ReasonOrphanedTagsDeleted

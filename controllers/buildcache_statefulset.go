@@ -105,7 +105,10 @@ func desiredPodTemplate(cache *v1alpha1.BuildCache, images Images, restart strin
 }
 
 // spreadConstraints puts daemons on different nodes where that is possible, unless the spec says otherwise.
-func spreadConstraints(cache *v1alpha1.BuildCache, wanted []corev1.TopologySpreadConstraint) []corev1.TopologySpreadConstraint {
+func spreadConstraints(
+	cache *v1alpha1.BuildCache,
+	wanted []corev1.TopologySpreadConstraint,
+) []corev1.TopologySpreadConstraint {
 	if len(wanted) > 0 {
 		return wanted
 	}
@@ -123,20 +126,38 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 		image = images.BuildKit
 	}
 	always, privileged := corev1.ContainerRestartPolicyAlways, true
-	alive := corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"buildctl", "--addr", "unix://" + socketPath, "debug", "workers"}}}
+	alive := corev1.ProbeHandler{
+		Exec: &corev1.ExecAction{Command: []string{"buildctl", "--addr", "unix://" + socketPath, "debug", "workers"}},
+	}
 	return corev1.Container{
 		Name:          "buildkitd",
 		Image:         image,
 		RestartPolicy: &always,
 		// The volume comes up owned by root. Its second directory is the agent's, who is not root; an fsGroup would
 		// do the same but also leave its group on every layer that buildkitd unpacks.
-		Command: []string{"/bin/sh", "-c", fmt.Sprintf("chown %d:%d %s && exec buildkitd --config %s/%s", agentUser, agentUser, agentState, configDir, configFile)},
+		Command: []string{
+			"/bin/sh",
+			"-c",
+			fmt.Sprintf(
+				"chown %d:%d %s && exec buildkitd --config %s/%s",
+				agentUser,
+				agentUser,
+				agentState,
+				configDir,
+				configFile,
+			),
+		},
 		// Privileged inside the pod's own user namespace, or on the node where spec.buildkit.isolation says so:
 		// mounting overlayfs needs it.
 		SecurityContext: &corev1.SecurityContext{Privileged: &privileged},
 		Resources:       cache.Spec.BuildKit.Resources,
-		StartupProbe:    &corev1.Probe{ProbeHandler: alive, PeriodSeconds: 1, FailureThreshold: 120, TimeoutSeconds: 10},
-		LivenessProbe:   &corev1.Probe{ProbeHandler: alive, PeriodSeconds: 30, FailureThreshold: 4, TimeoutSeconds: 30},
+		StartupProbe: &corev1.Probe{
+			ProbeHandler:     alive,
+			PeriodSeconds:    1,
+			FailureThreshold: 120,
+			TimeoutSeconds:   10,
+		},
+		LivenessProbe: &corev1.Probe{ProbeHandler: alive, PeriodSeconds: 30, FailureThreshold: 4, TimeoutSeconds: 30},
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeCache, MountPath: buildkitRoot, SubPath: "buildkit"},
 			{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
@@ -150,10 +171,19 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 	yes, no := true, false
 	user := int64(agentUser)
 	probe := func(path string) corev1.ProbeHandler {
-		return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(healthPort), Scheme: corev1.URISchemeHTTP}}
+		return corev1.ProbeHandler{
+			HTTPGet: &corev1.HTTPGetAction{
+				Path:   path,
+				Port:   intstr.FromInt32(healthPort),
+				Scheme: corev1.URISchemeHTTP,
+			},
+		}
 	}
 	field := func(name, path string) corev1.EnvVar {
-		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}}}
+		return corev1.EnvVar{
+			Name:      name,
+			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}},
+		}
 	}
 	return corev1.Container{
 		Name:    "agent",
@@ -174,9 +204,21 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"),
 			field("POD_UID", "metadata.uid"), field("NODE_NAME", "spec.nodeName"),
 		},
-		Ports:          []corev1.ContainerPort{{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
-		ReadinessProbe: &corev1.Probe{ProbeHandler: probe("/readyz"), PeriodSeconds: 2, FailureThreshold: 3, TimeoutSeconds: 5},
-		LivenessProbe:  &corev1.Probe{ProbeHandler: probe("/healthz"), PeriodSeconds: 20, FailureThreshold: 3, TimeoutSeconds: 10},
+		Ports: []corev1.ContainerPort{
+			{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP},
+		},
+		ReadinessProbe: &corev1.Probe{
+			ProbeHandler:     probe("/readyz"),
+			PeriodSeconds:    2,
+			FailureThreshold: 3,
+			TimeoutSeconds:   5,
+		},
+		LivenessProbe: &corev1.Probe{
+			ProbeHandler:     probe("/healthz"),
+			PeriodSeconds:    20,
+			FailureThreshold: 3,
+			TimeoutSeconds:   10,
+		},
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
 		}},
@@ -211,13 +253,21 @@ func podVolumes(cache *v1alpha1.BuildCache) []corev1.Volume {
 		{Name: volumeToken, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 			DefaultMode: &mode,
 			Sources: []corev1.VolumeProjection{
-				{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &tokenSeconds}},
+				{
+					ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
+						Path:              "token",
+						ExpirationSeconds: &tokenSeconds,
+					},
+				},
 				{ConfigMap: &corev1.ConfigMapProjection{
 					LocalObjectReference: corev1.LocalObjectReference{Name: "kube-root-ca.crt"},
 					Items:                []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
 				}},
 				{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{
-					{Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"}},
+					{
+						Path:     "namespace",
+						FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"},
+					},
 				}}},
 			},
 		}}},

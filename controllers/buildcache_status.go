@@ -24,7 +24,13 @@ type cacheVerdict struct {
 }
 
 // fleetStatus derives a BuildCache's status from what is there. sts may be nil; daemons are sorted by ordinal.
-func fleetStatus(cache *v1alpha1.BuildCache, sts *appsv1.StatefulSet, daemons []v1alpha1.BuildDaemon, failure error, now time.Time) v1alpha1.BuildCacheStatus {
+func fleetStatus(
+	cache *v1alpha1.BuildCache,
+	sts *appsv1.StatefulSet,
+	daemons []v1alpha1.BuildDaemon,
+	failure error,
+	now time.Time,
+) v1alpha1.BuildCacheStatus {
 	status := *cache.Status.DeepCopy()
 	status.ObservedGeneration = cache.Generation
 	status.Isolation = cache.Spec.BuildKit.Isolation
@@ -52,7 +58,12 @@ func fleetStatus(cache *v1alpha1.BuildCache, sts *appsv1.StatefulSet, daemons []
 }
 
 func summarize(d *v1alpha1.BuildDaemon) v1alpha1.DaemonSummary {
-	s := v1alpha1.DaemonSummary{Name: d.Name, Node: d.Status.NodeName, RunningBuilds: d.Status.RunningBuilds, Reason: v1alpha1.ReasonNotStarted}
+	s := v1alpha1.DaemonSummary{
+		Name:          d.Name,
+		Node:          d.Status.NodeName,
+		RunningBuilds: d.Status.RunningBuilds,
+		Reason:        v1alpha1.ReasonNotStarted,
+	}
 	if ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
 		s.Ready, s.Reason = ready.Status == metav1.ConditionTrue, ready.Reason
 	}
@@ -68,15 +79,27 @@ func fleetVerdict(cache *v1alpha1.BuildCache, sts *appsv1.StatefulSet, ready int
 	if sts == nil {
 		return cacheVerdict{reason: v1alpha1.ReasonDaemonsNotReady, message: "The daemons are being created"}
 	}
-	rolledOut := sts.Status.ObservedGeneration == sts.Generation && sts.Status.UpdatedReplicas == wanted && sts.Status.Replicas == wanted
+	rolledOut := sts.Status.ObservedGeneration == sts.Generation && sts.Status.UpdatedReplicas == wanted &&
+		sts.Status.Replicas == wanted
 	switch {
 	case wanted == 0 && rolledOut:
-		return cacheVerdict{ready: true, reason: v1alpha1.ReasonScaledToZero, message: "No daemon is wanted; volumes are kept as storage.retention says"}
+		return cacheVerdict{
+			ready:   true,
+			reason:  v1alpha1.ReasonScaledToZero,
+			message: "No daemon is wanted; volumes are kept as storage.retention says",
+		}
 	case ready == wanted && rolledOut:
-		return cacheVerdict{ready: true, reason: v1alpha1.ReasonAllDaemonsReady, message: fmt.Sprintf("%d of %d daemons take builds", ready, wanted)}
+		return cacheVerdict{
+			ready:   true,
+			reason:  v1alpha1.ReasonAllDaemonsReady,
+			message: fmt.Sprintf("%d of %d daemons take builds", ready, wanted),
+		}
 	default:
-		return cacheVerdict{reason: v1alpha1.ReasonDaemonsNotReady, message: fmt.Sprintf("%d of %d daemons take builds; %d of %d pods are up to date",
-			ready, wanted, min(sts.Status.UpdatedReplicas, wanted), wanted)}
+		return cacheVerdict{
+			reason: v1alpha1.ReasonDaemonsNotReady,
+			message: fmt.Sprintf("%d of %d daemons take builds; %d of %d pods are up to date",
+				ready, wanted, min(sts.Status.UpdatedReplicas, wanted), wanted),
+		}
 	}
 }
 

@@ -28,7 +28,11 @@ const expandPause = 10 * time.Minute
 
 // desiredStorage is what status.storage becomes: the size of the spec, or what autoExpand makes of it. why names the
 // daemon that asks for more, and is empty when nothing grows.
-func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, now time.Time) (storage v1alpha1.StorageStatus, why string) {
+func desiredStorage(
+	cache *v1alpha1.BuildCache,
+	daemons []v1alpha1.BuildDaemon,
+	now time.Time,
+) (storage v1alpha1.StorageStatus, why string) {
 	storage = v1alpha1.StorageStatus{Size: sizing.VolumeSize(cache)}
 	if s := cache.Status.Storage; s != nil {
 		storage.ExpandedTime = s.ExpandedTime
@@ -57,7 +61,13 @@ func desiredStorage(cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon, 
 		}
 		at := metav1.NewTime(now)
 		return v1alpha1.StorageStatus{Size: *size, ExpandedTime: &at},
-			fmt.Sprintf("%s uses %s: volumes grow from %s to %s", daemons[i].Name, needs, storage.Size.String(), size.String())
+			fmt.Sprintf(
+				"%s uses %s: volumes grow from %s to %s",
+				daemons[i].Name,
+				needs,
+				storage.Size.String(),
+				size.String(),
+			)
 	}
 	return storage, ""
 }
@@ -102,9 +112,18 @@ func (r *resize) condition(size string) *metav1.Condition {
 	case r.failed != "":
 		c.Reason, c.Message = v1alpha1.ReasonExpansionFailed, r.failed
 	case r.growing > 0:
-		c.Reason, c.Message = v1alpha1.ReasonExpanding, fmt.Sprintf("%d of %d volumes are growing to %s", r.growing, r.claims, size)
+		c.Reason, c.Message = v1alpha1.ReasonExpanding, fmt.Sprintf(
+			"%d of %d volumes are growing to %s",
+			r.growing,
+			r.claims,
+			size,
+		)
 	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonVolumesAsWanted, fmt.Sprintf("%d volumes have %s", r.claims, size)
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonVolumesAsWanted, fmt.Sprintf(
+			"%d volumes have %s",
+			r.claims,
+			size,
+		)
 	}
 	return c
 }
@@ -117,13 +136,18 @@ func (r *resize) see(claim *corev1.PersistentVolumeClaim) {
 	}
 	r.growing++
 	for _, c := range claim.Status.Conditions {
-		if (c.Type == corev1.PersistentVolumeClaimControllerResizeError || c.Type == corev1.PersistentVolumeClaimNodeResizeError) && c.Status == corev1.ConditionTrue {
+		if (c.Type == corev1.PersistentVolumeClaimControllerResizeError || c.Type == corev1.PersistentVolumeClaimNodeResizeError) &&
+			c.Status == corev1.ConditionTrue {
 			r.failed = fmt.Sprintf("claim %s does not grow: %s", claim.Name, c.Message)
 		}
 	}
 	switch claim.Status.AllocatedResourceStatuses[corev1.ResourceStorage] {
 	case corev1.PersistentVolumeClaimControllerResizeInfeasible, corev1.PersistentVolumeClaimNodeResizeInfeasible:
-		r.failed = fmt.Sprintf("claim %s can't grow to %s: its driver says that this is not possible", claim.Name, wanted.String())
+		r.failed = fmt.Sprintf(
+			"claim %s can't grow to %s: its driver says that this is not possible",
+			claim.Name,
+			wanted.String(),
+		)
 	}
 }
 
@@ -186,12 +210,19 @@ func (r *BuildCacheReconciler) refusal(ctx context.Context, claim *corev1.Persis
 	err := r.Client.Get(ctx, client.ObjectKey{Name: name}, class)
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Sprintf("storage class %q of claim %s does not exist (any more), so its volume can't grow", name, claim.Name), nil
+		return fmt.Sprintf(
+			"storage class %q of claim %s does not exist (any more), so its volume can't grow",
+			name,
+			claim.Name,
+		), nil
 	case err != nil:
 		return "", fmt.Errorf("read storage class: %w", err)
 	case !ptr.Deref(class.AllowVolumeExpansion, false):
-		return fmt.Sprintf("storage class %q does not allow expansion: set its allowVolumeExpansion if its driver can do it, "+
-			"or make a new BuildCache of the wanted size and move builds to it by cacheRef", name), nil
+		return fmt.Sprintf(
+			"storage class %q does not allow expansion: set its allowVolumeExpansion if its driver can do it, "+
+				"or make a new BuildCache of the wanted size and move builds to it by cacheRef",
+			name,
+		), nil
 	}
 	return "", nil
 }
@@ -202,7 +233,12 @@ var errRecreating = fmt.Errorf("the StatefulSet is being made anew with larger v
 // fitTemplate makes the desired StatefulSet one that can be applied: a claim template can't be changed, so for a
 // larger volume the present StatefulSet is deleted without its pods, which the next one adopts. Where volumes can't
 // grow the template stays as it is.
-func (r *BuildCacheReconciler) fitTemplate(ctx context.Context, cache *v1alpha1.BuildCache, desired *appsv1.StatefulSet, volumes *resize) error {
+func (r *BuildCacheReconciler) fitTemplate(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	desired *appsv1.StatefulSet,
+	volumes *resize,
+) error {
 	present := &appsv1.StatefulSet{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(desired), present)
 	if apierrors.IsNotFound(err) {
@@ -226,7 +262,12 @@ func (r *BuildCacheReconciler) fitTemplate(ctx context.Context, cache *v1alpha1.
 		want[corev1.ResourceStorage] = has
 		return nil
 	}
-	err = r.Client.Delete(ctx, present, client.PropagationPolicy(metav1.DeletePropagationOrphan), client.Preconditions{UID: &present.UID})
+	err = r.Client.Delete(
+		ctx,
+		present,
+		client.PropagationPolicy(metav1.DeletePropagationOrphan),
+		client.Preconditions{UID: &present.UID},
+	)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete StatefulSet without its pods: %w", err)
 	}

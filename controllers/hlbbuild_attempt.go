@@ -22,7 +22,11 @@ const (
 
 // judgeBound decides about a bound attempt from its daemon; daemon is nil when the BuildDaemon no longer exists. The
 // string says why, for people.
-func judgeBound(run *v1alpha1.RunStatus, placement *v1alpha1.PlacementStatus, daemon *v1alpha1.BuildDaemon) (verdict, string) {
+func judgeBound(
+	run *v1alpha1.RunStatus,
+	placement *v1alpha1.PlacementStatus,
+	daemon *v1alpha1.BuildDaemon,
+) (verdict, string) {
 	taken := run.StartedBy != ""
 	if daemon == nil {
 		return lostOrTakenBack(taken), fmt.Sprintf("Daemon %s no longer exists", placement.Daemon)
@@ -54,7 +58,8 @@ func isGone(d *v1alpha1.BuildDaemon) bool {
 // takesBuilds says whether the daemon's agent takes up new builds.
 func takesBuilds(d *v1alpha1.BuildDaemon) bool {
 	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
-	return ready != nil && ready.Status == metav1.ConditionTrue && !meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDraining)
+	return ready != nil && ready.Status == metav1.ConditionTrue &&
+		!meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDraining)
 }
 
 // retryAllowed says whether a lost attempt is followed by another one.

@@ -57,7 +57,9 @@ func (r *HLBBuildReconciler) buildsBy(index string) handler.MapFunc {
 		}
 		requests := make([]reconcile.Request, len(builds.Items))
 		for i := range builds.Items {
-			requests[i] = reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: builds.Items[i].Name}}
+			requests[i] = reconcile.Request{
+				NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: builds.Items[i].Name},
+			}
 		}
 		return requests
 	}
@@ -114,8 +116,12 @@ func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBui
 // checkBound looks whether the daemon of a bound attempt still answers for it.
 func (r *HLBBuildReconciler) checkBound(ctx context.Context, build *v1alpha1.HLBBuild) error {
 	daemon := &v1alpha1.BuildDaemon{}
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: build.Namespace, Name: build.Status.Placement.Daemon}, daemon,
-		client.UnsafeDisableDeepCopy) // it may tell of hundreds of keys, and is only read
+	err := r.Client.Get(
+		ctx,
+		types.NamespacedName{Namespace: build.Namespace, Name: build.Status.Placement.Daemon},
+		daemon,
+		client.UnsafeDisableDeepCopy,
+	) // it may tell of hundreds of keys, and is only read
 	switch {
 	case apierrors.IsNotFound(err):
 		daemon = nil
@@ -141,19 +147,36 @@ func (r *HLBBuildReconciler) afterLoss(build *v1alpha1.HLBBuild) {
 	}
 	lost := build.Status.Run.Lost
 	buildstatus.Fail(build, v1alpha1.FailureStatus{
-		Reason:  lost.Reason,
-		Message: fmt.Sprintf("Attempt %d, the last of spec.retryLimit, was lost on %s: %s", lost.Attempt, lost.Daemon, lost.Message),
+		Reason: lost.Reason,
+		Message: fmt.Sprintf(
+			"Attempt %d, the last of spec.retryLimit, was lost on %s: %s",
+			lost.Attempt,
+			lost.Daemon,
+			lost.Message,
+		),
 	}, now)
 }
 
 // checkCache says so on a waiting build whose BuildCache does not exist. It may come later, as it does when both are
 // applied at once.
 func (r *HLBBuildReconciler) checkCache(ctx context.Context, build *v1alpha1.HLBBuild) error {
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}, &v1alpha1.BuildCache{})
+	err := r.Client.Get(
+		ctx,
+		types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name},
+		&v1alpha1.BuildCache{},
+	)
 	if !apierrors.IsNotFound(err) {
 		return err
 	}
-	buildstatus.Wait(build, v1alpha1.ReasonCacheNotFound,
-		fmt.Sprintf("There is no BuildCache %q in namespace %q; the build waits for it", build.Spec.CacheRef.Name, build.Namespace), r.Clock.Now())
+	buildstatus.Wait(
+		build,
+		v1alpha1.ReasonCacheNotFound,
+		fmt.Sprintf(
+			"There is no BuildCache %q in namespace %q; the build waits for it",
+			build.Spec.CacheRef.Name,
+			build.Namespace,
+		),
+		r.Clock.Now(),
+	)
 	return nil
 }

@@ -23,7 +23,16 @@ var warnings = map[string]bool{
 func tellBuild(recorder events.EventRecorder, before, after *v1alpha1.HLBBuild) {
 	old, run := before.Status.Run, after.Status.Run
 	if old != nil && old.ID != run.ID && old.FinishedAt == nil {
-		recorder.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.ReasonCancelled, "OpenRun", "Run %s was cancelled by run %s", old.ID, run.ID)
+		recorder.Eventf(
+			after,
+			nil,
+			corev1.EventTypeNormal,
+			v1alpha1.ReasonCancelled,
+			"OpenRun",
+			"Run %s was cancelled by run %s",
+			old.ID,
+			run.ID,
+		)
 	}
 	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
@@ -40,5 +49,13 @@ func tellBuild(recorder events.EventRecorder, before, after *v1alpha1.HLBBuild) 
 // tellPlaced sends the event of a placement.
 func tellPlaced(recorder events.EventRecorder, b *v1alpha1.HLBBuild) {
 	note := fmt.Sprintf("Run %s, attempt %d: %s", b.Status.Run.ID, b.Status.Run.Attempt, b.Status.Placement.Reason)
-	recorder.Eventf(b, nil, corev1.EventTypeNormal, v1alpha1.ReasonDaemonChosen, "Place", "%s", buildstatus.Clip(note, noteLimit))
+	recorder.Eventf(
+		b,
+		nil,
+		corev1.EventTypeNormal,
+		v1alpha1.ReasonDaemonChosen,
+		"Place",
+		"%s",
+		buildstatus.Clip(note, noteLimit),
+	)
 }

@@ -37,14 +37,21 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		return 0
 	}
 	if spec.Suspend {
-		setScheduleAccepted(b, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.schedule.suspend is set: no run is opened by the clock", now)
+		setScheduleAccepted(
+			b,
+			metav1.ConditionTrue,
+			v1alpha1.ReasonSuspended,
+			"spec.schedule.suspend is set: no run is opened by the clock",
+			now,
+		)
 		return 0
 	}
 	since := b.Status.Run.QueuedAt.Time
 	if status.LastTime != nil && status.LastTime.After(since) {
 		since = status.LastTime.Time
 	}
-	if due, ok := schedule.Latest(since, now); ok && (spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || buildstatus.IsFinal(b)) {
+	if due, ok := schedule.Latest(since, now); ok &&
+		(spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || buildstatus.IsFinal(b)) {
 		at := metav1.NewTime(due)
 		if !isTooLate(spec, due, now) {
 			buildstatus.Open(b, scheduledRun(b, due), now)
@@ -53,12 +60,19 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 	}
 	next := metav1.NewTime(schedule.Next(now))
 	status.NextTime = &next
-	setScheduleAccepted(b, metav1.ConditionTrue, v1alpha1.ReasonScheduleKept, fmt.Sprintf("Runs are opened at %q, %s", spec.Cron, spec.TimeZone), now)
+	setScheduleAccepted(
+		b,
+		metav1.ConditionTrue,
+		v1alpha1.ReasonScheduleKept,
+		fmt.Sprintf("Runs are opened at %q, %s", spec.Cron, spec.TimeZone),
+		now,
+	)
 	return next.Sub(now)
 }
 
 func isTooLate(spec *v1alpha1.ScheduleSpec, due, now time.Time) bool {
-	return spec.StartingDeadlineSeconds != nil && now.Sub(due) > time.Duration(*spec.StartingDeadlineSeconds)*time.Second
+	return spec.StartingDeadlineSeconds != nil &&
+		now.Sub(due) > time.Duration(*spec.StartingDeadlineSeconds)*time.Second
 }
 
 func setScheduleAccepted(b *v1alpha1.HLBBuild, status metav1.ConditionStatus, reason, message string, now time.Time) {
@@ -74,5 +88,13 @@ func tellSchedule(recorder events.EventRecorder, before, after *v1alpha1.HLBBuil
 	if is == nil || is.Status != metav1.ConditionFalse || was != nil && was.Message == is.Message {
 		return
 	}
-	recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "KeepSchedule", "%s", buildstatus.Clip(is.Message, noteLimit))
+	recorder.Eventf(
+		after,
+		nil,
+		corev1.EventTypeWarning,
+		is.Reason,
+		"KeepSchedule",
+		"%s",
+		buildstatus.Clip(is.Message, noteLimit),
+	)
 }

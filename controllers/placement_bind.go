@@ -136,7 +136,8 @@ func (r *PlacementReconciler) write(ctx context.Context, v *verdictOf) error {
 	} else {
 		buildstatus.Wait(build, waitReason(d), d.String(), now)
 	}
-	err := r.Client.Status().Patch(ctx, build, client.MergeFromWithOptions(v.build, client.MergeFromWithOptimisticLock{}))
+	err := r.Client.Status().
+		Patch(ctx, build, client.MergeFromWithOptions(v.build, client.MergeFromWithOptimisticLock{}))
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil
@@ -145,7 +146,8 @@ func (r *PlacementReconciler) write(ctx context.Context, v *verdictOf) error {
 	}
 	if d.Action == scheduler.Run {
 		v.placed = true
-		log.FromContext(ctx).Info("Placed a build", "HLBBuild", build.Name, "daemon", d.Chosen.Name, "reason", d.Why.String(), "run", build.Status.Run.ID)
+		log.FromContext(ctx).
+			Info("Placed a build", "HLBBuild", build.Name, "daemon", d.Chosen.Name, "reason", d.Why.String(), "run", build.Status.Run.ID)
 		tellPlaced(r.Events, build)
 	}
 	return nil

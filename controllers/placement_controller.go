@@ -69,7 +69,9 @@ func (r *PlacementReconciler) reconcile(ctx context.Context, req reconcile.Reque
 
 func cacheOfBuild(_ context.Context, o client.Object) []reconcile.Request {
 	b := o.(*v1alpha1.HLBBuild)
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.CacheRef.Name}}}
+	return []reconcile.Request{
+		{NamespacedName: types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.CacheRef.Name}},
+	}
 }
 
 // Reconcile decides the queue of one BuildCache and binds what is to run.
@@ -106,7 +108,13 @@ func (r *PlacementReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bui
 
 // serve decides the queue, binds what is to run, and says when the queue has to be decided again: 0 for not before
 // something changes.
-func (r *PlacementReconciler) serve(ctx context.Context, f *fleet, view *scheduler.View, queue []scheduler.Request, waiting []inLine) (time.Duration, error) {
+func (r *PlacementReconciler) serve(
+	ctx context.Context,
+	f *fleet,
+	view *scheduler.View,
+	queue []scheduler.Request,
+	waiting []inLine,
+) (time.Duration, error) {
 	if len(queue) == 0 {
 		return 0, nil
 	}
@@ -115,7 +123,9 @@ func (r *PlacementReconciler) serve(ctx context.Context, f *fleet, view *schedul
 	todo := r.decide(f, view, queue, waiting, &params)
 	took := r.Clock.Since(f.now)
 	m.restUntil = f.now.Add(took + min(took, longestRest))
-	log.FromContext(ctx).V(1).Info("Decided the queue", "builds", len(queue), "daemons", len(f.daemons), "durationSeconds", took.Seconds())
+	log.FromContext(ctx).
+		V(1).
+		Info("Decided the queue", "builds", len(queue), "daemons", len(f.daemons), "durationSeconds", took.Seconds())
 	placed, err := r.carryOut(ctx, m, todo)
 	if err != nil || placed == len(queue) {
 		return 0, err
@@ -126,7 +136,13 @@ func (r *PlacementReconciler) serve(ctx context.Context, f *fleet, view *schedul
 // decide decides the queue and says what is to be written. Of a large queue it decides only what can start now,
 // except once in a while: then it looks at every build, so that those that wait hear why, and that the round can be
 // explained.
-func (r *PlacementReconciler) decide(f *fleet, view *scheduler.View, queue []scheduler.Request, waiting []inLine, params *scheduler.Params) []verdictOf {
+func (r *PlacementReconciler) decide(
+	f *fleet,
+	view *scheduler.View,
+	queue []scheduler.Request,
+	waiting []inLine,
+	params *scheduler.Params,
+) []verdictOf {
 	m := f.memory
 	if len(queue) > largeRound && f.now.Sub(m.lookedAt) < largeRoundsEvery {
 		return chosen(waiting, scheduler.Starts(view, queue, params))
@@ -135,7 +151,12 @@ func (r *PlacementReconciler) decide(f *fleet, view *scheduler.View, queue []sch
 	decisions := scheduler.Round(view, queue, params)
 	todo := f.plan(waiting, decisions)
 	if r.Explain != nil && len(todo) > 0 {
-		r.Explain.add(client.ObjectKeyFromObject(f.cache), f.now, waiting, scheduler.NewRecord(view, queue, params, decisions))
+		r.Explain.add(
+			client.ObjectKeyFromObject(f.cache),
+			f.now,
+			waiting,
+			scheduler.NewRecord(view, queue, params, decisions),
+		)
 	}
 	return todo
 }

@@ -75,7 +75,12 @@ func (m *memory) keysOf(f *fleet, d *demand) []scheduler.KeyUse {
 		keys[0].SnapshotBytes, keys[0].SnapshotFresh = registryCacheBytes, m.left(d.fresh.version-d.fresh.exportedAt)
 	}
 	for i := range mounts {
-		use := scheduler.KeyUse{ID: f.mountKey(mounts[i].ID), Gain: mountsGain / float64(len(mounts)), Bytes: mounts[i].Bytes, Sharing: sharingOf(mounts[i].Sharing)}
+		use := scheduler.KeyUse{
+			ID:      f.mountKey(mounts[i].ID),
+			Gain:    mountsGain / float64(len(mounts)),
+			Bytes:   mounts[i].Bytes,
+			Sharing: sharingOf(mounts[i].Sharing),
+		}
 		if facts := m.mounts[mounts[i].ID]; facts != nil && facts.snapshotBytes > 0 && isPrimed(f.cache, mounts[i].ID) {
 			use.SnapshotBytes, use.SnapshotFresh = facts.snapshotBytes, m.left(facts.missed)
 		}

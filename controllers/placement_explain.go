@@ -96,7 +96,10 @@ func (r *explained) short(build string) []explainedBuild {
 	var out []explainedBuild
 	for i, name := range r.names {
 		if d := &r.record.Decisions[i]; build == "" || build == name {
-			out = append(out, explainedBuild{Name: name, Action: d.Action.String(), Daemon: d.Chosen.Name, Decision: d.String()})
+			out = append(
+				out,
+				explainedBuild{Name: name, Action: d.Action.String(), Daemon: d.Chosen.Name, Decision: d.String()},
+			)
 		}
 	}
 	return out

@@ -73,7 +73,12 @@ func (r *PlacementReconciler) prefetch(ctx context.Context, f *fleet) (time.Dura
 
 // writePrefetch writes a daemon's requests, and pays for those that are new. A conflict means that the daemon changed
 // meanwhile; the next plan tries again.
-func (r *PlacementReconciler) writePrefetch(ctx context.Context, f *fleet, d *v1alpha1.BuildDaemon, requests []v1alpha1.PrefetchRequest) error {
+func (r *PlacementReconciler) writePrefetch(
+	ctx context.Context,
+	f *fleet,
+	d *v1alpha1.BuildDaemon,
+	requests []v1alpha1.PrefetchRequest,
+) error {
 	after := d.DeepCopy()
 	after.Spec.Prefetch = requests
 	err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(d, client.MergeFromWithOptimisticLock{}))
@@ -91,7 +96,10 @@ func (r *PlacementReconciler) writePrefetch(ctx context.Context, f *fleet, d *v1
 
 // pay takes what was asked for out of the savings, and returns it.
 func (p *prefetching) pay(before, after []v1alpha1.PrefetchRequest) []v1alpha1.PrefetchRequest {
-	added := slices.DeleteFunc(slices.Clone(after), func(r v1alpha1.PrefetchRequest) bool { return slices.Contains(before, r) })
+	added := slices.DeleteFunc(
+		slices.Clone(after),
+		func(r v1alpha1.PrefetchRequest) bool { return slices.Contains(before, r) },
+	)
 	for i := range added {
 		p.savings -= float64(added[i].Bytes)
 	}
@@ -146,7 +154,10 @@ const maxBytesPerHour = 1 << 60
 func (p *prefetching) standing(d *v1alpha1.BuildDaemon, now time.Time) []v1alpha1.PrefetchRequest {
 	var out []v1alpha1.PrefetchRequest
 	for _, r := range d.Spec.Prefetch {
-		done := slices.ContainsFunc(d.Status.Prefetch, func(s v1alpha1.PrefetchStatus) bool { return s.ID == r.ID && s.Asked.Equal(&r.Asked) })
+		done := slices.ContainsFunc(
+			d.Status.Prefetch,
+			func(s v1alpha1.PrefetchStatus) bool { return s.ID == r.ID && s.Asked.Equal(&r.Asked) },
+		)
 		if !done && now.Sub(r.Asked.Time) < prefetchLasts {
 			out = append(out, r)
 			continue

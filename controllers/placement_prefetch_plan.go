@@ -66,7 +66,15 @@ type prefetchPlan struct {
 // daemon's list.
 func (f *fleet) planPrefetch(requests [][]v1alpha1.PrefetchRequest) (open bool, err error) {
 	m := f.memory
-	p := &prefetchPlan{f: f, p: m.prefetch, params: m.paramsNow(), requests: requests, at: map[string]int{}, where: whereabouts{}, mounts: map[scheduler.KeyID][]wantedMount{}}
+	p := &prefetchPlan{
+		f:        f,
+		p:        m.prefetch,
+		params:   m.paramsNow(),
+		requests: requests,
+		at:       map[string]int{},
+		where:    whereabouts{},
+		mounts:   map[scheduler.KeyID][]wantedMount{},
+	}
 	p.look()
 	demand := p.demand()
 	now, err := scheduler.NewView(m.view.Daemons, p.ledger(), seconds(f.now))
@@ -74,7 +82,9 @@ func (f *fleet) planPrefetch(requests [][]v1alpha1.PrefetchRequest) (open bool, 
 		return false, err
 	}
 	copies := scheduler.Rebalance(m.prefetch.rested, now, demand, scheduler.Budget{
-		Bytes: int64(m.prefetch.bytesPerHour), MinPerSecond: prefetchMinPerSecond, CoolDownSeconds: prefetchCoolDown.Seconds(),
+		Bytes: int64(
+			m.prefetch.bytesPerHour,
+		), MinPerSecond: prefetchMinPerSecond, CoolDownSeconds: prefetchCoolDown.Seconds(),
 	}, &p.params)
 	p.ask(copies)
 	return len(copies) > 0, nil
@@ -154,7 +164,9 @@ func (p *prefetchPlan) ledger() *scheduler.Ledger {
 		for at, held := range p.where.all(mounts) {
 			d := &p.f.daemons[at]
 			c := scheduler.Copy{
-				Daemon: p.f.daemonOf(d), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Pending, Version: m.ledger.Version(key),
+				Daemon: p.f.daemonOf(
+					d,
+				), Epoch: scheduler.EpochOf(d.Status.VolumeEpoch), State: scheduler.Pending, Version: m.ledger.Version(key),
 			}
 			if held {
 				c.State = scheduler.Confirmed
@@ -186,7 +198,15 @@ func (p *prefetchPlan) ask(copies []scheduler.PrimePlan) {
 			}
 			left -= w.bytes
 			p.where.note(w.id, at, false)
-			p.requests[at] = append(p.requests[at], v1alpha1.PrefetchRequest{ID: w.id, Sharing: w.sharing, Bytes: w.bytes, Asked: metav1.NewTime(p.f.now.Truncate(time.Second))})
+			p.requests[at] = append(
+				p.requests[at],
+				v1alpha1.PrefetchRequest{
+					ID:      w.id,
+					Sharing: w.sharing,
+					Bytes:   w.bytes,
+					Asked:   metav1.NewTime(p.f.now.Truncate(time.Second)),
+				},
+			)
 		}
 	}
 }

@@ -58,7 +58,16 @@ func (f *fleet) eachCopy(d *v1alpha1.BuildDaemon, made []madeCopy, tell func(sch
 	daemon, epoch := f.daemonOf(d), scheduler.EpochOf(d.Status.VolumeEpoch)
 	for _, c := range made {
 		if c.epoch == d.Status.VolumeEpoch {
-			tell(c.key, scheduler.Copy{Daemon: daemon, Epoch: epoch, State: scheduler.Confirmed, Version: f.memory.versionOf(c.key, d.Name), UsedAtSeconds: seconds(c.at)})
+			tell(
+				c.key,
+				scheduler.Copy{
+					Daemon:        daemon,
+					Epoch:         epoch,
+					State:         scheduler.Confirmed,
+					Version:       f.memory.versionOf(c.key, d.Name),
+					UsedAtSeconds: seconds(c.at),
+				},
+			)
 		}
 	}
 	for i := range d.Status.Keys {

@@ -53,10 +53,22 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	}
 	c, recorder, now := mgr.GetClient(), mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
 	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
-		"BuildCache":  &BuildCacheReconciler{Client: c, Events: recorder, Clock: now, Images: install.Images, InputsRole: install.InputsRole},
+		"BuildCache": &BuildCacheReconciler{
+			Client:     c,
+			Events:     recorder,
+			Clock:      now,
+			Images:     install.Images,
+			InputsRole: install.InputsRole,
+		},
 		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
-		"placement":   &PlacementReconciler{Client: c, Events: recorder, Clock: now, Params: scheduler.DefaultParams(), Explain: install.Explain},
+		"placement": &PlacementReconciler{
+			Client:  c,
+			Events:  recorder,
+			Clock:   now,
+			Params:  scheduler.DefaultParams(),
+			Explain: install.Explain,
+		},
 	}
 	for name, controller := range controllers {
 		if err := controller.SetupWithManager(mgr); err != nil {

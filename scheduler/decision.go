@@ -73,8 +73,17 @@ const (
 	WaitsForWarmDaemon            // a daemon that holds its caches will soon be free
 )
 
-var whyNames = [...]string{"NoDaemonFits", "WarmDaemon", "HomeDaemon", "NextInRank", "Spilled", "HolderDown", "NewReplica", "NoCaches",
-	"WaitsForWarmDaemon"}
+var whyNames = [...]string{
+	"NoDaemonFits",
+	"WarmDaemon",
+	"HomeDaemon",
+	"NextInRank",
+	"Spilled",
+	"HolderDown",
+	"NewReplica",
+	"NoCaches",
+	"WaitsForWarmDaemon",
+}
 
 // String is the reason's name.
 func (w Why) String() string { return nameOf(whyNames[:], uint8(w)) }
@@ -165,9 +174,22 @@ func (d *Decision) String() string {
 	} else {
 		fmt.Fprintf(&b, "runs on %s: ", c.Name)
 	}
-	fmt.Fprintf(&b, "%s, %s, expected %.0fs", d.Why, strings.ToLower(c.Mode.String()), c.Cost.WaitSeconds+c.Cost.SetupSeconds+c.Cost.ServiceSeconds)
+	fmt.Fprintf(
+		&b,
+		"%s, %s, expected %.0fs",
+		d.Why,
+		strings.ToLower(c.Mode.String()),
+		c.Cost.WaitSeconds+c.Cost.SetupSeconds+c.Cost.ServiceSeconds,
+	)
 	if o := &d.RunnerUp; o.Exists() {
-		fmt.Fprintf(&b, "; next best is %s, %s, at %.0fs instead of %.0fs", o.Name, strings.ToLower(o.Mode.String()), o.Cost.Total(), c.Cost.Total())
+		fmt.Fprintf(
+			&b,
+			"; next best is %s, %s, at %.0fs instead of %.0fs",
+			o.Name,
+			strings.ToLower(o.Mode.String()),
+			o.Cost.Total(),
+			c.Cost.Total(),
+		)
 	}
 	return b.String()
 }

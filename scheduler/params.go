@@ -97,10 +97,20 @@ func DefaultParams() Params {
 // Validate says which value is out of its range.
 func (p *Params) Validate() error {
 	switch {
-	case p.RankSeconds < 0, p.PriceSlope < 0, p.PriceSteep < 0, p.PriceFull < 0, p.PrimeFixedSeconds < 0, p.PullSecondsPerGB < 0, p.WaitSecondsPerGB < 0, p.RefreshSpread < 0, p.StalePerVersion < 0:
+	case p.RankSeconds < 0,
+		p.PriceSlope < 0,
+		p.PriceSteep < 0,
+		p.PriceFull < 0,
+		p.PrimeFixedSeconds < 0,
+		p.PullSecondsPerGB < 0,
+		p.WaitSecondsPerGB < 0,
+		p.RefreshSpread < 0,
+		p.StalePerVersion < 0:
 		return fmt.Errorf("a cost is negative: every cost and price must be at least 0")
 	case p.HorizonSeconds < 0, p.UnknownBuilds < 0, p.Crowding < 0, p.KeepShare < 0:
-		return fmt.Errorf("a look ahead is negative: horizonSeconds, unknownBuilds, crowding and keepShare must be at least 0")
+		return fmt.Errorf(
+			"a look ahead is negative: horizonSeconds, unknownBuilds, crowding and keepShare must be at least 0",
+		)
 	case p.PriceKnee <= 0 || p.PriceKnee >= 1:
 		return fmt.Errorf("priceKnee is %g, want between 0 and 1", p.PriceKnee)
 	case p.PullBytesPerSecond <= 0:

@@ -29,8 +29,19 @@ const (
 	reasonCount      = iota
 )
 
-var reasonNames = [reasonCount]string{"Fits", "AtCapacity", "NotReady", "Suspect", "Cordoned", "Draining", "Dormant", "Gone",
-	"WrongPlatform", "InsufficientDisk", "FailedHereBefore"}
+var reasonNames = [reasonCount]string{
+	"Fits",
+	"AtCapacity",
+	"NotReady",
+	"Suspect",
+	"Cordoned",
+	"Draining",
+	"Dormant",
+	"Gone",
+	"WrongPlatform",
+	"InsufficientDisk",
+	"FailedHereBefore",
+}
 
 // String is the reason's name.
 func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r)) }

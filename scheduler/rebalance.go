@@ -49,7 +49,11 @@ func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan
 		wanted = appendPlans(wanted, old, now, &demand[i], b, p)
 	}
 	slices.SortFunc(wanted, func(a, b PrimePlan) int {
-		return cmp.Or(cmp.Compare(b.SavesPerGB, a.SavesPerGB), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Daemon, b.Daemon))
+		return cmp.Or(
+			cmp.Compare(b.SavesPerGB, a.SavesPerGB),
+			cmp.Compare(a.Key, b.Key),
+			cmp.Compare(a.Daemon, b.Daemon),
+		)
 	})
 	var plan []PrimePlan
 	left := b.Bytes
@@ -70,7 +74,8 @@ const leastUsed = 0.01
 func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Params) []PrimePlan {
 	rate := p.PullBytesPerSecond
 	saved := d.ColdSeconds - d.WarmSeconds
-	if d.SnapshotBytes <= 0 || d.PerSecond <= 0 || d.PerSecond < b.MinPerSecond || saved <= p.PrimeFixedSeconds+float64(d.SnapshotBytes)/rate {
+	if d.SnapshotBytes <= 0 || d.PerSecond <= 0 || d.PerSecond < b.MinPerSecond ||
+		saved <= p.PrimeFixedSeconds+float64(d.SnapshotBytes)/rate {
 		return plans
 	}
 	replicas := 1
@@ -136,5 +141,6 @@ func (v *View) keeps(key KeyID, daemon *Daemon, b Budget) bool {
 	}
 	c := &h.copies[i]
 	const halfStale = 25 // versions, at the usual 2% each
-	return c.State == Pending || h.version-min(c.Version, h.version) < halfStale || v.NowSeconds-c.UsedAtSeconds < b.CoolDownSeconds
+	return c.State == Pending || h.version-min(c.Version, h.version) < halfStale ||
+		v.NowSeconds-c.UsedAtSeconds < b.CoolDownSeconds
 }

@@ -39,7 +39,12 @@ type ShareState struct {
 
 // NewRecord saves a round: the view and queue it was given, and what it decided. Everything is copied.
 func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Record {
-	r := &Record{NowSeconds: v.NowSeconds, Params: *p, Daemons: slices.Clone(v.Daemons), Decisions: slices.Clone(decisions)}
+	r := &Record{
+		NowSeconds: v.NowSeconds,
+		Params:     *p,
+		Daemons:    slices.Clone(v.Daemons),
+		Decisions:  slices.Clone(decisions),
+	}
 	for i := range r.Daemons {
 		r.Daemons[i].Busy = slices.Clone(r.Daemons[i].Busy)
 		r.Daemons[i].Platforms = slices.Clone(r.Daemons[i].Platforms)
@@ -53,7 +58,16 @@ func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Recor
 			key := q.Keys[k].ID
 			if h := v.Ledger.keys.get(key); h != nil && !seen[key] {
 				seen[key] = true
-				r.Keys = append(r.Keys, KeyEntry{Key: key, Version: h.version, Replicas: h.replicas, PerSecond: h.perSecond, Copies: slices.Clone(h.copies)})
+				r.Keys = append(
+					r.Keys,
+					KeyEntry{
+						Key:       key,
+						Version:   h.version,
+						Replicas:  h.replicas,
+						PerSecond: h.perSecond,
+						Copies:    slices.Clone(h.copies),
+					},
+				)
 			}
 		}
 		if v.Shares != nil {

@@ -42,8 +42,16 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 	if ledger == nil {
 		ledger = NewLedger()
 	}
-	v := &View{Daemons: slices.Clone(daemons), Ledger: ledger, NowSeconds: nowSeconds, ids: make([]DaemonID, 0, len(daemons))}
-	slices.SortFunc(v.Daemons, func(a, b Daemon) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name)) })
+	v := &View{
+		Daemons:    slices.Clone(daemons),
+		Ledger:     ledger,
+		NowSeconds: nowSeconds,
+		ids:        make([]DaemonID, 0, len(daemons)),
+	}
+	slices.SortFunc(
+		v.Daemons,
+		func(a, b Daemon) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name)) },
+	)
 	names := make(map[string]bool, len(daemons))
 	for i := range v.Daemons {
 		d := &v.Daemons[i]
@@ -54,7 +62,13 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 			return nil, fmt.Errorf("daemon %q is in the fleet twice, by name or identity", d.Name)
 		}
 		if d.Slots < 0 || d.Running < 0 || d.Reserved < 0 {
-			return nil, fmt.Errorf("daemon %q has %d slots, %d running and %d reserved; none may be negative", d.Name, d.Slots, d.Running, d.Reserved)
+			return nil, fmt.Errorf(
+				"daemon %q has %d slots, %d running and %d reserved; none may be negative",
+				d.Name,
+				d.Slots,
+				d.Running,
+				d.Reserved,
+			)
 		}
 		names[d.Name] = true
 		v.ids = append(v.ids, d.ID)

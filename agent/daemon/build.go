@@ -65,7 +65,12 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 
 // compile takes the job's program to a request. What it has to look up it looks up through the daemon, in a job of
 // its own.
-func (d *Daemon) compile(ctx context.Context, job *Job, attach []session.Attachable, creds *credentials) (_ *hlb.Request, err error) {
+func (d *Daemon) compile(
+	ctx context.Context,
+	job *Job,
+	attach []session.Attachable,
+	creds *credentials,
+) (_ *hlb.Request, err error) {
 	gw := d.newLazyJob(ctx, attach, job.Progress)
 	defer func() {
 		// A job that ended on its own explains the errors of everything that was asked of it.

@@ -38,7 +38,13 @@ var errNoStep = errors.New("the step that copies the mount has not reached the a
 // copyMount runs the half of a copy that is a build step, and talk as the other half. The two talk over loopback,
 // which the step shares with its daemon and the daemon with the agent: what the step has to say through buildkitd
 // passes at a tenth of the speed.
-func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mode, flags []string, talk func(context.Context, *mountcopy.Peer) error) error {
+func (d *Daemon) copyMount(
+	ctx context.Context,
+	c *MountCopy,
+	mode mountcopy.Mode,
+	flags []string,
+	talk func(context.Context, *mountcopy.Peer) error,
+) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for the step that copies the mount: %w", err)
@@ -91,7 +97,12 @@ func (d *Daemon) copyMount(ctx context.Context, c *MountCopy, mode mountcopy.Mod
 
 // converse waits for the step and talks to it. It ends with ended before the step has come, and with ctx after it;
 // reached says whether it came.
-func converse(ctx, ended context.Context, l net.Listener, token string, talk func(context.Context, *mountcopy.Peer) error) (reached bool, err error) {
+func converse(
+	ctx, ended context.Context,
+	l net.Listener,
+	token string,
+	talk func(context.Context, *mountcopy.Peer) error,
+) (reached bool, err error) {
 	defer context.AfterFunc(ended, func() { l.Close() })()
 	for {
 		conn, err := l.Accept()
@@ -122,8 +133,12 @@ func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.S
 		llb.WithCustomName("[copier] put the program in place"))
 	return root.Run(llb.AddMount(atMount, llb.Scratch(), mount...), llb.Args(argv), llb.AddEnv("MOUNTCOPY_TOKEN", token), llb.ReadonlyRootFS(),
 		// a solve needs a result
-		llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, c.ID))).AddMount(atResult, llb.Scratch())
+		llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, c.ID))).
+		AddMount(atResult, llb.Scratch())
 }
 
 // sharingModes are those of BuildKit; it takes the zero one for shared.
-var sharingModes = map[string]llb.CacheMountSharingMode{"private": llb.CacheMountPrivate, "locked": llb.CacheMountLocked}
+var sharingModes = map[string]llb.CacheMountSharingMode{
+	"private": llb.CacheMountPrivate,
+	"locked":  llb.CacheMountLocked,
+}

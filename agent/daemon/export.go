@@ -80,7 +80,10 @@ func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client, imports [
 		if target.Final.Empty() {
 			continue
 		}
-		solved, err := gw.Solve(ctx, gateway.SolveRequest{Definition: target.Final.Definition.ToPB(), Evaluate: true, CacheImports: again})
+		solved, err := gw.Solve(
+			ctx,
+			gateway.SolveRequest{Definition: target.Final.Definition.ToPB(), Evaluate: true, CacheImports: again},
+		)
 		if err != nil {
 			return nil, fmt.Errorf("solve target %s again: %w", target.Name, err)
 		}

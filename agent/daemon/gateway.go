@@ -34,7 +34,11 @@ type lazyJob struct {
 }
 
 // newLazyJob prepares a job. It must be closed.
-func (d *Daemon) newLazyJob(ctx context.Context, attach []session.Attachable, report func(*client.SolveStatus)) *lazyJob {
+func (d *Daemon) newLazyJob(
+	ctx context.Context,
+	attach []session.Attachable,
+	report func(*client.SolveStatus),
+) *lazyJob {
 	return &lazyJob{
 		ctx: ctx, client: d.client, opt: client.SolveOpt{Session: attach, Internal: true}, report: report,
 		opened: make(chan struct{}), finish: make(chan struct{}), done: make(chan struct{}),
@@ -93,7 +97,11 @@ func (j *lazyJob) close() error {
 }
 
 // ResolveImageConfig implements the compiler's Resolver.
-func (j *lazyJob) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+func (j *lazyJob) ResolveImageConfig(
+	ctx context.Context,
+	ref string,
+	opt sourceresolver.Opt,
+) (string, digest.Digest, []byte, error) {
 	gw, err := j.get()
 	if err != nil {
 		return "", "", nil, err

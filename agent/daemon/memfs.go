@@ -17,7 +17,10 @@ func (f flatFiles) Open(name string) (fs.File, error) {
 	if !there {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return &openFile{Reader: bytes.NewReader(data), info: fileInfo{name: name, size: int64(len(data)), mode: 0o444}}, nil
+	return &openFile{
+		Reader: bytes.NewReader(data),
+		info:   fileInfo{name: name, size: int64(len(data)), mode: 0o444},
+	}, nil
 }
 
 // openFile is a file whose content is in memory.

@@ -78,9 +78,10 @@ const (
 // IsSnapshot says whether an image is a mount's that this version can read: layers of content below one with an index.
 func IsSnapshot(m cacherepo.Manifest) bool {
 	n := len(m.Layers)
-	return n > 0 && m.Layers[n-1].Annotations[layerAnnotation] == indexLayer && !slices.ContainsFunc(m.Layers[:n-1], func(l ocispecs.Descriptor) bool {
-		return l.Annotations[layerAnnotation] != contentLayer
-	})
+	return n > 0 && m.Layers[n-1].Annotations[layerAnnotation] == indexLayer &&
+		!slices.ContainsFunc(m.Layers[:n-1], func(l ocispecs.Descriptor) bool {
+			return l.Annotations[layerAnnotation] != contentLayer
+		})
 }
 
 // ContentLayers are the bytes of each layer of a snapshot that holds content, compressed, the bottom one first.
@@ -186,12 +187,18 @@ func (c *MountCopy) pushImage(ctx context.Context, res mountcopy.Result, layers 
 	notes := map[string]string{DigestAnnotation: res.Digest, BytesAnnotation: fmt.Sprint(res.Bytes)}
 	maps.Copy(notes, c.Annotations)
 	config := ocispecs.Image{
-		Platform: ocispecs.Platform{OS: "linux", Architecture: runtime.GOARCH}, Config: ocispecs.ImageConfig{Labels: notes},
+		Platform: ocispecs.Platform{
+			OS:           "linux",
+			Architecture: runtime.GOARCH,
+		}, Config: ocispecs.ImageConfig{Labels: notes},
 		RootFS: ocispecs.RootFS{Type: "layers"},
 	}
 	for _, l := range layers {
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.Digest(l.Annotations[diffIDAnnotation]))
-		config.History = append(config.History, ocispecs.History{CreatedBy: "mountcopy " + l.Annotations[layerAnnotation]})
+		config.History = append(
+			config.History,
+			ocispecs.History{CreatedBy: "mountcopy " + l.Annotations[layerAnnotation]},
+		)
 	}
 	return c.Repository.PushImage(ctx, c.Tag, config, layers, notes)
 }

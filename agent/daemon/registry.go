@@ -78,7 +78,11 @@ func (r *registry) mirrors(host string) []string {
 	return nil
 }
 
-func (r *registry) manifestAt(ctx context.Context, ref name.Reference, platform ocispecs.Platform) (lower.Manifest, error) {
+func (r *registry) manifestAt(
+	ctx context.Context,
+	ref name.Reference,
+	platform ocispecs.Platform,
+) (lower.Manifest, error) {
 	auth, err := r.credentials.authenticator(ctx, ref)
 	if err != nil {
 		return lower.Manifest{}, err

@@ -88,8 +88,16 @@ func parseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
 
 // lookUp implements authprovider.AuthConfigProvider. Where both the build and the BuildCache have credentials for a
 // host, those of the BuildCache are for its repository and the build's for everything else.
-func (c *credentials) lookUp(_ context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
-	host = cmp.Or(map[string]string{authprovider.DockerHubRegistryHost: authprovider.DockerHubConfigfileKey}[host], host)
+func (c *credentials) lookUp(
+	_ context.Context,
+	host string,
+	scopes []string,
+	_ authprovider.ExpireCachedAuthCheck,
+) (types.AuthConfig, error) {
+	host = cmp.Or(
+		map[string]string{authprovider.DockerHubRegistryHost: authprovider.DockerHubConfigfileKey}[host],
+		host,
+	)
 	order := c.configs
 	if c.cache != nil && host == c.cacheHost {
 		if c.isCache(scopes) {

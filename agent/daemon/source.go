@@ -29,7 +29,11 @@ const (
 
 // gitState is a repository's tree, or dir in it.
 func gitState(src *v1alpha1.GitSource, dir, auth string) llb.State {
-	opts := []llb.GitOption{llb.AuthTokenSecret(""), llb.AuthHeaderSecret(auth), llb.WithCustomName("[source] " + src.URL + " " + src.Ref)}
+	opts := []llb.GitOption{
+		llb.AuthTokenSecret(""),
+		llb.AuthHeaderSecret(auth),
+		llb.WithCustomName("[source] " + src.URL + " " + src.Ref),
+	}
 	if src.Ref != "" {
 		opts = append(opts, llb.GitRef(src.Ref))
 	}

@@ -28,7 +28,9 @@ func newSSHAgents(keys map[string][]byte) (sshAgents, error) {
 		if err != nil {
 			var locked *ssh.PassphraseMissingError
 			if errors.As(err, &locked) {
-				return nil, &CredentialError{fmt.Sprintf("The ssh key %q is protected by a passphrase; store it without one", id)}
+				return nil, &CredentialError{
+					fmt.Sprintf("The ssh key %q is protected by a passphrase; store it without one", id),
+				}
 			}
 			return nil, &CredentialError{fmt.Sprintf("The Secret of ssh key %q does not hold a private key", id)}
 		}
@@ -45,7 +47,10 @@ func newSSHAgents(keys map[string][]byte) (sshAgents, error) {
 func (a sshAgents) Register(server *grpc.Server) { sshforward.RegisterSSHServer(server, a) }
 
 // CheckAgent says whether an id is served.
-func (a sshAgents) CheckAgent(_ context.Context, req *sshforward.CheckAgentRequest) (*sshforward.CheckAgentResponse, error) {
+func (a sshAgents) CheckAgent(
+	_ context.Context,
+	req *sshforward.CheckAgentRequest,
+) (*sshforward.CheckAgentResponse, error) {
 	_, err := a.find(req.ID)
 	return &sshforward.CheckAgentResponse{}, err
 }

@@ -52,8 +52,19 @@ func (e *Error) Error() string { return e.Message }
 
 // Gather reads everything that spec names in the namespace, and the registry cache's credentials. The error is an
 // *Error when the user must help, else the API's.
-func Gather(ctx context.Context, c client.Reader, namespace string, spec *v1alpha1.HLBBuildSpec, registry *v1alpha1.RegistryCacheSpec) (*Inputs, error) {
-	g := &gatherer{client: c, namespace: namespace, secrets: map[string]*corev1.Secret{}, configMaps: map[string]*corev1.ConfigMap{}}
+func Gather(
+	ctx context.Context,
+	c client.Reader,
+	namespace string,
+	spec *v1alpha1.HLBBuildSpec,
+	registry *v1alpha1.RegistryCacheSpec,
+) (*Inputs, error) {
+	g := &gatherer{
+		client:     c,
+		namespace:  namespace,
+		secrets:    map[string]*corev1.Secret{},
+		configMaps: map[string]*corev1.ConfigMap{},
+	}
 	in := &Inputs{Filename: "build.hlb", Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{}}
 	for _, read := range []func(context.Context, *v1alpha1.HLBBuildSpec, *Inputs) error{g.source, g.context, g.buildSecrets, g.sshKeys, g.registries} {
 		if err := read(ctx, spec, in); err != nil {
@@ -71,7 +82,12 @@ func Gather(ctx context.Context, c client.Reader, namespace string, spec *v1alph
 }
 
 // DockerConfig reads the credentials of a registry cache, nil when there are none. Errors are as those of Gather.
-func DockerConfig(ctx context.Context, c client.Reader, namespace string, registry *v1alpha1.RegistryCacheSpec) ([]byte, error) {
+func DockerConfig(
+	ctx context.Context,
+	c client.Reader,
+	namespace string,
+	registry *v1alpha1.RegistryCacheSpec,
+) ([]byte, error) {
 	if registry == nil || registry.SecretRef == nil {
 		return nil, nil
 	}
@@ -98,7 +114,10 @@ func (g *gatherer) source(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *
 		}
 		program, there := in.Files[ref.Key]
 		if !there {
-			return &Error{v1alpha1.ReasonSourceFailed, fmt.Sprintf("ConfigMap %q has no key %q, which should hold the program", ref.Name, ref.Key)}
+			return &Error{
+				v1alpha1.ReasonSourceFailed,
+				fmt.Sprintf("ConfigMap %q has no key %q, which should hold the program", ref.Name, ref.Key),
+			}
 		}
 		in.Filename, in.Program = ref.Key, program
 	case spec.Git != nil:
@@ -176,7 +195,10 @@ func (g *gatherer) secretKey(ctx context.Context, name, key string) ([]byte, err
 		secret = &corev1.Secret{}
 		if err := g.client.Get(ctx, types.NamespacedName{Namespace: g.namespace, Name: name}, secret); err != nil {
 			if apierrors.IsNotFound(err) {
-				return nil, &Error{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("There is no Secret %q in namespace %q", name, g.namespace)}
+				return nil, &Error{
+					v1alpha1.ReasonSecretNotFound,
+					fmt.Sprintf("There is no Secret %q in namespace %q", name, g.namespace),
+				}
 			}
 			return nil, fmt.Errorf("read Secret %s: %w", name, err)
 		}
@@ -196,7 +218,10 @@ func (g *gatherer) files(ctx context.Context, name string) (map[string][]byte, e
 		cm = &corev1.ConfigMap{}
 		if err := g.client.Get(ctx, types.NamespacedName{Namespace: g.namespace, Name: name}, cm); err != nil {
 			if apierrors.IsNotFound(err) {
-				return nil, &Error{v1alpha1.ReasonSourceFailed, fmt.Sprintf("There is no ConfigMap %q in namespace %q", name, g.namespace)}
+				return nil, &Error{
+					v1alpha1.ReasonSourceFailed,
+					fmt.Sprintf("There is no ConfigMap %q in namespace %q", name, g.namespace),
+				}
 			}
 			return nil, fmt.Errorf("read ConfigMap %s: %w", name, err)
 		}

@@ -43,9 +43,17 @@ type Timing struct {
 func (t Timing) Validate() error {
 	switch {
 	case t.RenewEvery <= 0 || t.RenewEvery >= t.FenceAfter:
-		return fmt.Errorf("the Lease must be renewed more often (every %s) than the agent fences itself (after %s)", t.RenewEvery, t.FenceAfter)
+		return fmt.Errorf(
+			"the Lease must be renewed more often (every %s) than the agent fences itself (after %s)",
+			t.RenewEvery,
+			t.FenceAfter,
+		)
 	case t.FenceAfter >= t.Duration:
-		return fmt.Errorf("the agent must fence itself (after %s) before its Lease ends (after %s)", t.FenceAfter, t.Duration)
+		return fmt.Errorf(
+			"the agent must fence itself (after %s) before its Lease ends (after %s)",
+			t.FenceAfter,
+			t.Duration,
+		)
 	case t.Duration%time.Second != 0:
 		return fmt.Errorf("a Lease lasts whole seconds, not %s", t.Duration)
 	}

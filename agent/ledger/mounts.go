@@ -128,7 +128,13 @@ func (l *Ledger) Mount(id string) (Mount, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, known := l.book.Mounts[id]
-	return Mount{FirstUsed: e.First, LastUsed: e.Last, Uses: e.Uses, Bytes: e.Bytes, Users: slices.Clone(e.Users)}, known
+	return Mount{
+		FirstUsed: e.First,
+		LastUsed:  e.Last,
+		Uses:      e.Uses,
+		Bytes:     e.Bytes,
+		Users:     slices.Clone(e.Users),
+	}, known
 }
 
 // MountUsed says when a build last had the mount, false if none had in this epoch.

@@ -160,7 +160,9 @@ func writeIndexLayer(out io.WriteCloser, encoded []byte, stamps []stamp) (diffID
 		text []byte
 	}{{indexName, encoded}, {stampsName, encodeStamps(stamps)}} {
 		if err == nil {
-			err = w.tar.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.text)), Typeflag: tar.TypeReg})
+			err = w.tar.WriteHeader(
+				&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.text)), Typeflag: tar.TypeReg},
+			)
 		}
 		if err == nil {
 			_, err = w.tar.Write(f.text)

@@ -48,8 +48,14 @@ func newLayerWriter(out io.WriteCloser) (*layerWriter, error) {
 	cores := runtime.GOMAXPROCS(0)
 	// Entropy coding would save another tenth of the bytes, for a sixth more of the time: without it a layer is as
 	// large as that of zstd -1, and builds keep more of the processors.
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(cores), zstd.WithEncoderCRC(false),
-		zstd.WithWindowSize(1<<20), zstd.WithNoEntropyCompression(true))
+	enc, err := zstd.NewWriter(
+		nil,
+		zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderConcurrency(cores),
+		zstd.WithEncoderCRC(false),
+		zstd.WithWindowSize(1<<20),
+		zstd.WithNoEntropyCompression(true),
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,12 @@ func each(ctx context.Context, n int, do func(i int, buf []byte) error) error {
 
 // inOrder calls do for the numbers below n, several at a time, and use with what it returned, one at a time and in
 // order. It returns the first error.
-func inOrder[T any](ctx context.Context, n int, do func(i int, buf []byte) (T, error), use func(i int, done T) error) error {
+func inOrder[T any](
+	ctx context.Context,
+	n int,
+	do func(i int, buf []byte) (T, error),
+	use func(i int, done T) error,
+) error {
 	type answer struct {
 		done T
 		err  error

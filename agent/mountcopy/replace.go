@@ -62,7 +62,16 @@ func (p *priming) linkReused() error {
 // takeUp ends a Prime, and what an earlier one had begun when it was cut off: it puts a whole copy, of which whole
 // tells, in place, and throws away the rest.
 func takeUp(mount string, ix index) (whole bool, err error) {
-	copied, leaving, left := filepath.Join(mount, copiedName), filepath.Join(mount, leavingName), filepath.Join(mount, leftName)
+	copied, leaving, left := filepath.Join(
+		mount,
+		copiedName,
+	), filepath.Join(
+		mount,
+		leavingName,
+	), filepath.Join(
+		mount,
+		leftName,
+	)
 	if _, err := os.Lstat(copied); err == nil {
 		whole = true
 		if _, err := os.Lstat(leaving); err == nil {

@@ -82,7 +82,11 @@ func namesIn(root string) ([]string, error) {
 			return fmt.Errorf("%q can't be held in an index: the name is not UTF-8", rel)
 		}
 		if strings.HasPrefix(d.Name(), whiteout) {
-			return fmt.Errorf("%q can't be held in an image: names that begin with %q mean deletions there", rel, whiteout)
+			return fmt.Errorf(
+				"%q can't be held in an image: names that begin with %q mean deletions there",
+				rel,
+				whiteout,
+			)
 		}
 		names = append(names, rel)
 		return nil

@@ -157,7 +157,8 @@ func (s *snapshot) reuseSums(stamps []stamp, before map[string]stamp) {
 	for i := range s.now {
 		e := &s.now[i]
 		old := s.before[e.Path]
-		if e.Kind == file && old != nil && old.Kind == file && old.Size == e.Size && stamps[i] != (stamp{}) && stamps[i] == before[e.Path] {
+		if e.Kind == file && old != nil && old.Kind == file && old.Size == e.Size && stamps[i] != (stamp{}) &&
+			stamps[i] == before[e.Path] {
 			e.Sum = old.Sum
 		}
 	}
@@ -264,7 +265,8 @@ func (s *snapshot) load(i int, buf []byte) (l loaded, err error) {
 		return l, nil
 	}
 	// Times are in the index; writing the file for their sake would put all of it into a layer again.
-	mayHave := old != nil && old.Kind == file && old.Size == e.Size && old.Mode == e.Mode && old.UID == e.UID && old.GID == e.GID
+	mayHave := old != nil && old.Kind == file && old.Size == e.Size && old.Mode == e.Mode && old.UID == e.UID &&
+		old.GID == e.GID
 	path := filepath.Join(s.mount, e.Path)
 	switch {
 	case mayHave && e.Sum != "" && e.Sum == old.Sum:

@@ -66,7 +66,12 @@ func (s *Step) do(ctx context.Context, cancel context.CancelFunc, l *link) (Resu
 			return Result{}, err
 		}
 		cancelWhenClosed(cancel, l)
-		return Snapshot(ctx, s.Mount, Options{Base: base, Whole: s.Whole, MaxBytes: s.MaxBytes}, func() io.WriteCloser { return streamWriter{l} })
+		return Snapshot(
+			ctx,
+			s.Mount,
+			Options{Base: base, Whole: s.Whole, MaxBytes: s.MaxBytes},
+			func() io.WriteCloser { return streamWriter{l} },
+		)
 	case ModePrime:
 		index, err := readIndex(l)
 		if err != nil {

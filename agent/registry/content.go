@@ -36,11 +36,21 @@ func (r *Repository) PushBlob(ctx context.Context, mediaType string, content io.
 	if err := r.pusher.Upload(ctx, r.repo, up); err != nil {
 		return ocispecs.Descriptor{}, err
 	}
-	return ocispecs.Descriptor{MediaType: mediaType, Digest: digest.NewDigest(digest.SHA256, up.hash), Size: up.size}, nil
+	return ocispecs.Descriptor{
+		MediaType: mediaType,
+		Digest:    digest.NewDigest(digest.SHA256, up.hash),
+		Size:      up.size,
+	}, nil
 }
 
 // PushImage makes an image of layers that the repository has, gives it a tag, and returns the digest of its manifest.
-func (r *Repository) PushImage(ctx context.Context, tag string, config ocispecs.Image, layers []ocispecs.Descriptor, annotations map[string]string) (string, error) {
+func (r *Repository) PushImage(
+	ctx context.Context,
+	tag string,
+	config ocispecs.Image,
+	layers []ocispecs.Descriptor,
+	annotations map[string]string,
+) (string, error) {
 	text, err := json.Marshal(config)
 	if err != nil {
 		return "", err
@@ -50,7 +60,11 @@ func (r *Repository) PushImage(ctx context.Context, tag string, config ocispecs.
 	}
 	m := ocispecs.Manifest{
 		MediaType: ocispecs.MediaTypeImageManifest, Layers: layers, Annotations: annotations,
-		Config: ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(text), Size: int64(len(text))},
+		Config: ocispecs.Descriptor{
+			MediaType: ocispecs.MediaTypeImageConfig,
+			Digest:    digest.FromBytes(text),
+			Size:      int64(len(text)),
+		},
 	}
 	m.SchemaVersion = 2
 	raw, err := json.Marshal(m)

@@ -71,7 +71,10 @@ func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost)
 
 // IsPlain says whether hosts has a registry, with its port if any, speak plain http.
 func IsPlain(host string, hosts []v1alpha1.RegistryHost) bool {
-	return slices.ContainsFunc(hosts, func(h v1alpha1.RegistryHost) bool { return h.Host == host && h.Scheme == "HTTP" })
+	return slices.ContainsFunc(
+		hosts,
+		func(h v1alpha1.RegistryHost) bool { return h.Host == host && h.Scheme == "HTTP" },
+	)
 }
 
 // ParseDockerConfig reads a docker configuration out of a Secret. Programs that it names as helpers are left out:

@@ -38,7 +38,12 @@ func OpenMemory(path string) *Memory {
 // Look notes what a repository holds now and returns its tags that the operator makes for the namespace. digest is
 // asked for tags of build cache; a snapshot's tag tells its time itself. One whose digest is unknown counts as new.
 // The error is about the file.
-func (m *Memory) Look(repository, namespace string, names []string, digest func(tag string) (string, error), now time.Time) ([]Tag, error) {
+func (m *Memory) Look(
+	repository, namespace string,
+	names []string,
+	digest func(tag string) (string, error),
+	now time.Time,
+) ([]Tag, error) {
 	before, after := m.seen[repository], map[string]sighting{}
 	var out []Tag
 	for _, name := range names {

@@ -51,7 +51,12 @@ type Maker struct {
 }
 
 // copyOf is a copy of a mount to or from a repository, and the name of that.
-func (m *Maker) copyOf(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, id, sharing string) (c *daemon.MountCopy, where string, err error) {
+func (m *Maker) copyOf(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	p *v1alpha1.MountPolicy,
+	id, sharing string,
+) (c *daemon.MountCopy, where string, err error) {
 	m.once.Do(func() { m.program = sync.OnceValues(func() ([]byte, error) { return os.ReadFile(m.ProgramPath) }) })
 	program, err := m.program()
 	if err != nil {
@@ -59,7 +64,9 @@ func (m *Maker) copyOf(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alp
 	}
 	where = repositoryOf(p, cache.Spec.Registry)
 	if where == "" {
-		return nil, "", errors.New("there is no repository: set spec.registry of the BuildCache, or snapshot.repository of the mount")
+		return nil, "", errors.New(
+			"there is no repository: set spec.registry of the BuildCache, or snapshot.repository of the mount",
+		)
 	}
 	config, err := m.DockerConfig(ctx, cache)
 	if err != nil {
@@ -73,7 +80,11 @@ func (m *Maker) copyOf(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alp
 }
 
 // newest is a mount's latest snapshot that fits this machine.
-func (m *Maker) newest(ctx context.Context, repo *registry.Repository, id string) (tag string, man registry.Manifest, tags []string, err error) {
+func (m *Maker) newest(
+	ctx context.Context,
+	repo *registry.Repository,
+	id string,
+) (tag string, man registry.Manifest, tags []string, err error) {
 	all, err := repo.Tags(ctx)
 	if err != nil {
 		return "", man, nil, err
@@ -85,7 +96,8 @@ func (m *Maker) newest(ctx context.Context, repo *registry.Repository, id string
 			return "", man, tags, err
 		}
 		a := man.Annotations
-		if found && daemon.IsSnapshot(man) && a[annotationMount] == id && a[annotationNamespace] == m.Namespace && a[annotationPlatform] == platform() {
+		if found && daemon.IsSnapshot(man) && a[annotationMount] == id && a[annotationNamespace] == m.Namespace &&
+			a[annotationPlatform] == platform() {
 			return tag, man, tags, nil
 		}
 	}
@@ -147,7 +159,13 @@ func (e *Entry) putOff(disturbed bool) {
 
 // take decides, copies and cleans up; e gets what is new about the newest snapshot. An error with Pushed is about the
 // clean-up.
-func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha1.MountPolicy, id, written string, e *Entry) (v1alpha1.SnapshotOutcome, error) {
+func (m *Maker) take(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	p *v1alpha1.MountPolicy,
+	id, written string,
+	e *Entry,
+) (v1alpha1.SnapshotOutcome, error) {
 	quiet, begun := m.State.quiet(id)
 	switch {
 	case !quiet:
@@ -192,7 +210,11 @@ func (m *Maker) take(ctx context.Context, cache *v1alpha1.BuildCache, p *v1alpha
 	case mountcopy.Empty:
 		return v1alpha1.SnapshotEmpty, nil
 	case mountcopy.TooLarge:
-		return v1alpha1.SnapshotTooLarge, fmt.Errorf("the mount holds %d bytes, and maxSize is %d", res.Bytes, c.MaxBytes)
+		return v1alpha1.SnapshotTooLarge, fmt.Errorf(
+			"the mount holds %d bytes, and maxSize is %d",
+			res.Bytes,
+			c.MaxBytes,
+		)
 	case mountcopy.Unchanged:
 		digest = man.Digest
 	}
@@ -247,7 +269,9 @@ func (m *Maker) Hot(cache *v1alpha1.BuildCache) []string {
 	var out []string
 	for _, id := range m.State.ids() {
 		e, _ := m.State.Entry(id)
-		if p := m.policyOf(cache, id); p != nil && p.Snapshot != nil && (p.Snapshot.OnDrain == nil || *p.Snapshot.OnDrain) && (e.Ref == "" || e.SnapshotUse != e.Uses) {
+		if p := m.policyOf(cache, id); p != nil && p.Snapshot != nil &&
+			(p.Snapshot.OnDrain == nil || *p.Snapshot.OnDrain) &&
+			(e.Ref == "" || e.SnapshotUse != e.Uses) {
 			out = append(out, id)
 		}
 	}

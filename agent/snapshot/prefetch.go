@@ -14,10 +14,19 @@ import (
 // status is nil when the mount is in use or being primed; then nothing is done. Until a copy has ended well, or a
 // build has had the mount, IsUnfilled says so, also to the next agent. The error is about that note, without which
 // nothing is copied.
-func (m *Maker) Prefetch(ctx context.Context, cache *v1alpha1.BuildCache, epoch string, mount daemon.Mount) (*v1alpha1.PrimeStatus, error) {
+func (m *Maker) Prefetch(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	epoch string,
+	mount daemon.Mount,
+) (*v1alpha1.PrimeStatus, error) {
 	one := m.primingOf(cache, mount)
 	if one == nil {
-		return &v1alpha1.PrimeStatus{ID: mount.ID, Outcome: v1alpha1.PrimeFailed, Message: "no policy of the BuildCache says that the mount is primed"}, nil
+		return &v1alpha1.PrimeStatus{
+			ID:      mount.ID,
+			Outcome: v1alpha1.PrimeFailed,
+			Message: "no policy of the BuildCache says that the mount is primed",
+		}, nil
 	}
 	m.mu.Lock()
 	_, underWay := m.priming[mount.ID]

@@ -23,7 +23,14 @@ import (
 // here. A mount that is being primed for another build, or ahead of builds, is waited for, and one that another build
 // uses is left alone. What takes longer than the policy allows is given up. The error is about the note, which holds
 // in memory.
-func (m *Maker) Begin(ctx context.Context, cache *v1alpha1.BuildCache, epoch string, mounts []daemon.Mount, held map[string]int64, refresh bool) ([]v1alpha1.PrimeStatus, error) {
+func (m *Maker) Begin(
+	ctx context.Context,
+	cache *v1alpha1.BuildCache,
+	epoch string,
+	mounts []daemon.Mount,
+	held map[string]int64,
+	refresh bool,
+) ([]v1alpha1.PrimeStatus, error) {
 	sharing := Sharing(mounts)
 	work := make([]func() *v1alpha1.PrimeStatus, 0, len(mounts))
 	m.mu.Lock() // so that no two builds both find a mount unused
@@ -69,7 +76,12 @@ func (m *Maker) primingOf(cache *v1alpha1.BuildCache, mount daemon.Mount) *primi
 	if !own || !mountpolicy.Primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
 		return nil
 	}
-	return &priming{policy: p, mount: mount, written: written, limit: time.Duration(max(p.PrimeTimeoutSeconds, 1)) * time.Second}
+	return &priming{
+		policy:  p,
+		mount:   mount,
+		written: written,
+		limit:   time.Duration(max(p.PrimeTimeoutSeconds, 1)) * time.Second,
+	}
 }
 
 // claim has builds wait for a mount until primeOne has ended. m.mu is held.

@@ -209,8 +209,17 @@ func pathological() []hard {
 		fmt.Fprintf(&doubling, "fs f%d() { merge f%d f%d; }\n", i, i-1, i-1)
 	}
 	fmt.Fprintf(&doubling, "fs default() { f%d; }\n", levels)
-	nest := "fs default() {\n\tscratch\n\tcopy fs { scratch; " + strings.Repeat("copy fs { scratch; ", deep) + strings.Repeat("} \"/\" \"/\"; ", deep) + "} \"/\" \"/\"\n}\n"
-	heredoc := "fs default() {\n\tmkfile \"f\" 0o644 <<-EOM\n" + strings.Repeat("\t\tsome text of a line that is ${string { \"x\"; }} here\n", size/48) + "\tEOM\n}\n"
+	nest := "fs default() {\n\tscratch\n\tcopy fs { scratch; " + strings.Repeat(
+		"copy fs { scratch; ",
+		deep,
+	) + strings.Repeat(
+		"} \"/\" \"/\"; ",
+		deep,
+	) + "} \"/\" \"/\"\n}\n"
+	heredoc := "fs default() {\n\tmkfile \"f\" 0o644 <<-EOM\n" + strings.Repeat(
+		"\t\tsome text of a line that is ${string { \"x\"; }} here\n",
+		size/48,
+	) + "\tEOM\n}\n"
 	return []hard{
 		{"nested-200", []byte(nest), false},
 		{"calls-2^60", []byte(doubling.String()), false},

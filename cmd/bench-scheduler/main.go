@@ -99,7 +99,10 @@ func newBench(n int) (*bench, error) {
 		if i%3 == 0 {
 			b.daemons[i].Running = 4
 			for j := range 4 {
-				b.daemons[i].Busy = append(b.daemons[i].Busy, scheduler.Busy{EndsAtSeconds: float64(10 + 7*j), ExpectedSeconds: 100})
+				b.daemons[i].Busy = append(
+					b.daemons[i].Busy,
+					scheduler.Busy{EndsAtSeconds: float64(10 + 7*j), ExpectedSeconds: 100},
+				)
 			}
 		}
 	}
@@ -109,7 +112,15 @@ func newBench(n int) (*bench, error) {
 	}
 	for i := range 2000 {
 		key := scheduler.KeyOf("ns", "key-"+strconv.Itoa(i))
-		b.requests = append(b.requests, scheduler.Request{UID: "uid-" + strconv.Itoa(i), Keys: []scheduler.KeyUse{{ID: key}}, WarmSeconds: 20, ColdSeconds: 100})
+		b.requests = append(
+			b.requests,
+			scheduler.Request{
+				UID:         "uid-" + strconv.Itoa(i),
+				Keys:        []scheduler.KeyUse{{ID: key}},
+				WarmSeconds: 20,
+				ColdSeconds: 100,
+			},
+		)
 		for _, at := range scheduler.Ranks(b.view, key, 1+i%3) {
 			b.view.Ledger.Restore(key, scheduler.Copy{Daemon: b.view.Daemons[at].ID})
 		}
@@ -118,7 +129,12 @@ func newBench(n int) (*bench, error) {
 }
 
 func daemon(i int) scheduler.Daemon {
-	return scheduler.Daemon{ID: scheduler.DaemonOf("ns/builds", i), Name: "builds-" + strconv.Itoa(i), Phase: scheduler.Ready, Slots: 4}
+	return scheduler.Daemon{
+		ID:    scheduler.DaemonOf("ns/builds", i),
+		Name:  "builds-" + strconv.Itoa(i),
+		Phase: scheduler.Ready,
+		Slots: 4,
+	}
 }
 
 func (b *bench) place() {

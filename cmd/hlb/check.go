@@ -43,7 +43,12 @@ func checkCommand(s *streams) *cobra.Command {
 }
 
 // checkFile checks one program. The info is nil if it doesn't parse; the error is about the file.
-func (s *streams) checkFile(ctx context.Context, file string, texts sources, resolve bool) (*check.Info, diag.List, error) {
+func (s *streams) checkFile(
+	ctx context.Context,
+	file string,
+	texts sources,
+	resolve bool,
+) (*check.Info, diag.List, error) {
 	name, src, err := s.read(file)
 	if err != nil {
 		return nil, nil, err
@@ -85,6 +90,7 @@ func lintCommand(s *streams) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as a JSON array on standard output")
-	cmd.Flags().BoolVar(&opts.Portable, "portable", false, "report builtins that other implementations of the language don't have")
+	cmd.Flags().
+		BoolVar(&opts.Portable, "portable", false, "report builtins that other implementations of the language don't have")
 	return cmd
 }

@@ -35,7 +35,8 @@ func (f *programFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "address of the buildkitd")
 	cmd.Flags().StringSliceVar(&f.options.Targets, "target", nil, "the targets, default \"default\"")
 	cmd.Flags().StringToStringVar(&f.options.Args, "arg", nil, "values for parameters of targets, as name=value")
-	cmd.Flags().StringVar(&f.options.CacheMountNamespace, "cache-mount-namespace", "", "prefix of the ids of cache mounts")
+	cmd.Flags().
+		StringVar(&f.options.CacheMountNamespace, "cache-mount-namespace", "", "prefix of the ids of cache mounts")
 	cmd.Flags().BoolVar(&f.options.DisableProgramCaches, "no-cache-contexts", false, "ignore cacheContext")
 }
 
@@ -78,14 +79,20 @@ func compileCommand(s *streams) *cobra.Command {
 	cmd.Flags().BoolVar(&offline, "offline", false, "don't contact a daemon; images keep empty configs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one op a line as JSON")
 	cmd.Flags().BoolVar(&asPB, "pb", false, "print a definition as protobuf")
-	cmd.Flags().IntVar(&solveIndex, "solve", 0, "number of the definition for --pb, from 1; may be left out if there is only one")
+	cmd.Flags().
+		IntVar(&solveIndex, "solve", 0, "number of the definition for --pb, from 1; may be left out if there is only one")
 	cmd.MarkFlagsMutuallyExclusive("json", "pb")
 	return cmd
 }
 
 // compile compiles a program, in a session of the daemon unless offline, and shows what was found. Tools get the
 // findings that refuse a program too.
-func (s *streams) compile(ctx context.Context, file string, flags programFlags, offline, asJSON bool) (*hlb.Request, error) {
+func (s *streams) compile(
+	ctx context.Context,
+	file string,
+	flags programFlags,
+	offline, asJSON bool,
+) (*hlb.Request, error) {
 	prog, err := s.program(file)
 	if err != nil {
 		return nil, err
@@ -106,7 +113,10 @@ func (s *streams) compile(ctx context.Context, file string, flags programFlags, 
 		}
 	}
 	if req == nil && asJSON {
-		refusals := slices.DeleteFunc(slices.Clone(found), func(d *diag.Diagnostic) bool { return d.Severity != diag.Error })
+		refusals := slices.DeleteFunc(
+			slices.Clone(found),
+			func(d *diag.Diagnostic) bool { return d.Severity != diag.Error },
+		)
 		if err := diag.WriteJSON(s.out, refusals); err != nil {
 			return nil, err
 		}

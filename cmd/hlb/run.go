@@ -64,7 +64,13 @@ func (f *programFlags) online() hlb.Options {
 }
 
 // build compiles and runs a program while display shows both.
-func (s *streams) build(ctx context.Context, c *client.Client, prog hlb.Program, flags programFlags, display progressui.Display) error {
+func (s *streams) build(
+	ctx context.Context,
+	c *client.Client,
+	prog hlb.Program,
+	flags programFlags,
+	display progressui.Display,
+) error {
 	status := make(chan *client.SolveStatus)
 	opts := solve.Options{Session: sessions(), Status: func(st *client.SolveStatus) {
 		select {

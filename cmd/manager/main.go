@@ -42,10 +42,30 @@ type options struct {
 
 func parseOptions() options {
 	var o options
-	flag.StringVar(&o.operatorImage, "operator-image", "", "Image of the agents. Empty: the image of the manager's own pod.")
-	flag.StringVar(&o.buildkitImage, "buildkit-image", "ghcr.io/openllb/hlb-operator-buildkit:v0.34.2", "Image of the daemons where a BuildCache names none.")
-	flag.StringVar(&o.inputsRole, "inputs-role", "hlb-operator-agent-inputs", "ClusterRole that lets agents read the Secrets and ConfigMaps that builds name.")
-	flag.StringVar(&o.metricsAddr, "metrics-bind-address", ":8443", "Address of the metrics and of /debug/placements, served over HTTPS to whoever may GET them. 0 turns them off.")
+	flag.StringVar(
+		&o.operatorImage,
+		"operator-image",
+		"",
+		"Image of the agents. Empty: the image of the manager's own pod.",
+	)
+	flag.StringVar(
+		&o.buildkitImage,
+		"buildkit-image",
+		"ghcr.io/openllb/hlb-operator-buildkit:v0.34.2",
+		"Image of the daemons where a BuildCache names none.",
+	)
+	flag.StringVar(
+		&o.inputsRole,
+		"inputs-role",
+		"hlb-operator-agent-inputs",
+		"ClusterRole that lets agents read the Secrets and ConfigMaps that builds name.",
+	)
+	flag.StringVar(
+		&o.metricsAddr,
+		"metrics-bind-address",
+		":8443",
+		"Address of the metrics and of /debug/placements, served over HTTPS to whoever may GET them. 0 turns them off.",
+	)
 	flag.StringVar(&o.healthAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one of several managers act.")
 	flag.StringVar(&o.podNamespace, "pod-namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the manager's own pod.")
@@ -80,7 +100,10 @@ func run(ctx context.Context, o options) error {
 			BindAddress:    o.metricsAddr,
 			SecureServing:  true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization, // of the handlers below too
-			ExtraHandlers:  map[string]http.Handler{controllers.ExplainPath: explain, controllers.ExplainPath + "/": explain},
+			ExtraHandlers: map[string]http.Handler{
+				controllers.ExplainPath:       explain,
+				controllers.ExplainPath + "/": explain,
+			},
 			// HTTP/2 had denial-of-service holes
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
 		},
@@ -126,5 +149,8 @@ func ownImage(ctx context.Context, c client.Reader, o options) (string, error) {
 			return container.Image, nil
 		}
 	}
-	return "", fmt.Errorf("pod %s has no container \"manager\" to take the agents' image from; give --operator-image", o.podName)
+	return "", fmt.Errorf(
+		"pod %s has no container \"manager\" to take the agents' image from; give --operator-image",
+		o.podName,
+	)
 }

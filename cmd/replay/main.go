@@ -43,8 +43,18 @@ func replay(in io.Reader, out io.Writer) error {
 		fmt.Fprintf(out, "%s %s\n", d.UID, d)
 		c := d.Chosen.Cost
 		if d.Chosen.Exists() {
-			fmt.Fprintf(out, "\twait %.1f + setup %.1f + service %.1f + price %.1f + evict %.1f = %.1fs, rank %d, load %.2f\n", c.WaitSeconds, c.SetupSeconds,
-				c.ServiceSeconds, c.PriceSeconds, c.EvictSeconds, c.Total(), d.Chosen.Rank, d.Load)
+			fmt.Fprintf(
+				out,
+				"\twait %.1f + setup %.1f + service %.1f + price %.1f + evict %.1f = %.1fs, rank %d, load %.2f\n",
+				c.WaitSeconds,
+				c.SetupSeconds,
+				c.ServiceSeconds,
+				c.PriceSeconds,
+				c.EvictSeconds,
+				c.Total(),
+				d.Chosen.Rank,
+				d.Load,
+			)
 		}
 		if i < len(r.Decisions) && r.Decisions[i].String() != d.String() {
 			differ++

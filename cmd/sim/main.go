@@ -28,10 +28,20 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "out", "folder for sim.json and the plots")
-	flag.StringVar(&o.trace, "trace", "", "recording to replay, .tsv or .tsv.gz; empty, or a file that is not there: a small generated one")
+	flag.StringVar(
+		&o.trace,
+		"trace",
+		"",
+		"recording to replay, .tsv or .tsv.gz; empty, or a file that is not there: a small generated one",
+	)
 	flag.StringVar(&o.workloads, "workloads", ".", "regular expression of workloads to run")
 	flag.StringVar(&o.policies, "policies", ".", "regular expression of policies to run")
-	flag.StringVar(&o.params, "params", "{}", `JSON object of scheduler parameters that differ from the defaults, for example {"priceSlope": 0.2}`)
+	flag.StringVar(
+		&o.params,
+		"params",
+		"{}",
+		`JSON object of scheduler parameters that differ from the defaults, for example {"priceSlope": 0.2}`,
+	)
 	flag.Float64Var(&o.days, "days", 2, "length of generated workloads in days, the first two fifths being warm-up")
 	flag.Uint64Var(&o.seed, "seed", 1, "what the drawn parts of all workloads follow from")
 	flag.Parse()

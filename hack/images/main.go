@@ -29,7 +29,11 @@ func main() {
 
 // run builds the images named as arguments (none means all), pushes each and prints their references as a JSON object.
 func run(ctx context.Context) error {
-	registry := flag.String("registry", "", "registry `HOST:PORT[/PATH]` to push to (default: the running local cluster's)")
+	registry := flag.String(
+		"registry",
+		"",
+		"registry `HOST:PORT[/PATH]` to push to (default: the running local cluster's)",
+	)
 	tag := flag.String("tag", "dev", "tag to push")
 	flag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: go run ./hack/images [FLAG…] [IMAGE…]\nimages: %v\n", localimages.Names)

@@ -49,27 +49,49 @@ var (
 			ldflags: "-X main.version=VERSION -extldflags -static"},
 	}}
 	// Registry is the distribution registry (`registry serve CONFIG`).
-	Registry = Set{name: "registry", module: toolsModule, versionOf: "github.com/distribution/distribution/v3", programs: []program{
-		{name: "registry", pkg: "./registry", sources: []string{"registry"}},
-	}}
+	Registry = Set{
+		name:      "registry",
+		module:    toolsModule,
+		versionOf: "github.com/distribution/distribution/v3",
+		programs: []program{
+			{name: "registry", pkg: "./registry", sources: []string{"registry"}},
+		},
+	}
 	// Containerd is containerd with its shim and ctr.
 	Containerd = Set{name: "containerd", module: toolsModule, versionOf: containerd, programs: []program{
 		{name: "containerd", pkg: containerd + "/cmd/containerd", tags: containerdTags, ldflags: stampContainerd},
-		{name: "containerd-shim-runc-v2", pkg: containerd + "/cmd/containerd-shim-runc-v2", tags: containerdTags, ldflags: stampContainerd},
+		{
+			name:    "containerd-shim-runc-v2",
+			pkg:     containerd + "/cmd/containerd-shim-runc-v2",
+			tags:    containerdTags,
+			ldflags: stampContainerd,
+		},
 		{name: "ctr", pkg: containerd + "/cmd/ctr", tags: containerdTags, ldflags: stampContainerd},
 	}}
 	// CNI is the network plugins that containerd calls.
-	CNI = Set{name: "cni", module: toolsModule, versionOf: "github.com/containernetworking/plugins", programs: []program{
-		{name: "bridge", pkg: cniPlugins + "/main/bridge"},
-		{name: "loopback", pkg: cniPlugins + "/main/loopback"},
-		{name: "host-local", pkg: cniPlugins + "/ipam/host-local"},
-		{name: "portmap", pkg: cniPlugins + "/meta/portmap"},
-	}}
+	CNI = Set{
+		name:      "cni",
+		module:    toolsModule,
+		versionOf: "github.com/containernetworking/plugins",
+		programs: []program{
+			{name: "bridge", pkg: cniPlugins + "/main/bridge"},
+			{name: "loopback", pkg: cniPlugins + "/main/loopback"},
+			{name: "host-local", pkg: cniPlugins + "/ipam/host-local"},
+			{name: "portmap", pkg: cniPlugins + "/meta/portmap"},
+		},
+	}
 	// Kubernetes is the multi-call binary with all of Kubernetes and etcd, and a link for each of its names.
 	Kubernetes = Set{name: "kube", module: "hack/cluster/kube", versionOf: "k8s.io/kubernetes",
 		programs: []program{{name: "kube", pkg: ".", ldflags: stampKubernetes, sources: []string{"."}}},
-		links: map[string]string{"etcd": "kube", "kube-apiserver": "kube", "kube-controller-manager": "kube", "kube-scheduler": "kube",
-			"kubelet": "kube", "kube-proxy": "kube", "kubectl": "kube"},
+		links: map[string]string{
+			"etcd":                    "kube",
+			"kube-apiserver":          "kube",
+			"kube-controller-manager": "kube",
+			"kube-scheduler":          "kube",
+			"kubelet":                 "kube",
+			"kube-proxy":              "kube",
+			"kubectl":                 "kube",
+		},
 	}
 	// Pause is the program of the pods' sandbox container.
 	Pause = Set{name: "pause", module: toolsModule, programs: []program{
@@ -77,7 +99,11 @@ var (
 	}}
 	// NodeInit is the first process of a node of the local cluster.
 	NodeInit = Set{name: "nodeinit", module: ".", programs: []program{
-		{name: "nodeinit", pkg: "./hack/cluster/nodeinit", sources: []string{"hack/cluster/nodeinit", "hack/cluster/nodespec"}},
+		{
+			name:    "nodeinit",
+			pkg:     "./hack/cluster/nodeinit",
+			sources: []string{"hack/cluster/nodeinit", "hack/cluster/nodespec"},
+		},
 	}}
 	// Storage is the local cluster's CSI driver and provisioner.
 	Storage = Set{name: "localcsi", module: "hack/cluster/kube", programs: []program{

@@ -158,7 +158,13 @@ func analyze(obj *check.Object, opts Options) Target {
 }
 
 func newRun(opts Options) *run {
-	return &run{opts: opts, fuel: opts.Fuel, memo: map[callKey]*memo{}, ids: map[any]uint64{}, imports: map[*ast.Import]bool{}}
+	return &run{
+		opts:    opts,
+		fuel:    opts.Fuel,
+		memo:    map[callKey]*memo{},
+		ids:     map[any]uint64{},
+		imports: map[*ast.Import]bool{},
+	}
 }
 
 // targetArgs gives each parameter of a target its value.
@@ -186,7 +192,11 @@ func (r *run) addRef(list []Ref, v value, at diag.Span) []Ref {
 
 func (r *run) addExport(by string, v value, at diag.Span) {
 	ref := v.public()
-	r.out.Exports = add(r.out.Exports, Export{By: by, Ref: ref, Span: at}, func(o Export) bool { return o.By == by && o.Ref == ref })
+	r.out.Exports = add(
+		r.out.Exports,
+		Export{By: by, Ref: ref, Span: at},
+		func(o Export) bool { return o.By == by && o.Ref == ref },
+	)
 }
 
 func (r *run) addGit(remote, ref value, at diag.Span) {

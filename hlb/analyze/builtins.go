@@ -78,7 +78,9 @@ func (r *run) mount(o option) {
 				if r.opts.CacheMountNamespace != "" {
 					id = r.fullID(id)
 				}
-				r.addCacheMount(CacheMount{ID: id, Target: arg(o.args, 1).public(), Sharing: arg(sub.args, 1).public(), Span: o.at})
+				r.addCacheMount(
+					CacheMount{ID: id, Target: arg(o.args, 1).public(), Sharing: arg(sub.args, 1).public(), Span: o.at},
+				)
 			}
 		}
 	case "cacheMount":

@@ -117,7 +117,21 @@ func (r *run) call(obj *check.Object, args []value, cur value, depth int) value 
 
 func (r *run) listed() int {
 	o := &r.out
-	return len(o.CacheMounts) + len(o.Images) + len(o.Gits) + len(o.HTTPS) + len(o.Locals) + len(o.Exports) + len(o.Imports)
+	return len(
+		o.CacheMounts,
+	) + len(
+		o.Images,
+	) + len(
+		o.Gits,
+	) + len(
+		o.HTTPS,
+	) + len(
+		o.Locals,
+	) + len(
+		o.Exports,
+	) + len(
+		o.Imports,
+	)
 }
 
 // bind gives each parameter of f its values.
@@ -234,7 +248,8 @@ func (r *run) args(fr *frame, exprs []ast.Expr) []value {
 	var args []value
 	for _, e := range exprs {
 		if call, ok := e.(*ast.CallExpr); ok {
-			if obj := fr.info.Callee(call.Callee); obj != nil && obj.What == check.ParamObject && obj.Param.Variadic != nil {
+			if obj := fr.info.Callee(call.Callee); obj != nil && obj.What == check.ParamObject &&
+				obj.Param.Variadic != nil {
 				if r.spend(len(fr.params[obj.Param])) {
 					args = append(args, fr.params[obj.Param]...)
 				}

@@ -82,7 +82,15 @@ func (c *checker) addLocals(list *ast.ParamList, what ObjectKind) {
 		if o := c.locals[name]; o != nil && o.What == what {
 			continue // a duplicate; the first one counts
 		}
-		c.locals[name] = &Object{What: what, Name: name, Kind: p.Kind(), Func: c.fn, Param: p, Module: c.info, Span: p.Name.Span()}
+		c.locals[name] = &Object{
+			What:   what,
+			Name:   name,
+			Kind:   p.Kind(),
+			Func:   c.fn,
+			Param:  p,
+			Module: c.info,
+			Span:   p.Name.Span(),
+		}
 	}
 }
 

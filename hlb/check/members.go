@@ -96,16 +96,20 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 				}
 			}
 		}
-		c.report(s.hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name, imp.Name.Name)).
-			WithLabel(imp.Name.Span(), "imported here"))
+		c.report(
+			s.hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name, imp.Name.Name)).
+				WithLabel(imp.Name.Span(), "imported here"),
+		)
 	case !lib.Exported[name]:
 		c.report(diag.Errorf(diag.NotExported, at, "`%s` is not exported by `%s`", name, imp.Name.Name).
 			WithHint("add `export %s` to that module", name).
 			WithLabel(o.Span, "%s", definedHere(o)).
 			WithLabel(imp.Name.Span(), "imported here"))
 	case o.What == ImportObject:
-		c.report(diag.Errorf(diag.ImportUsedDirectly, at, "`%s` is an import of the module imported as `%s`, not a value", name, imp.Name.Name).
-			WithLabel(o.Span, "imported here"))
+		c.report(
+			diag.Errorf(diag.ImportUsedDirectly, at, "`%s` is an import of the module imported as `%s`, not a value", name, imp.Name.Name).
+				WithLabel(o.Span, "imported here"),
+		)
 	default:
 		return o
 	}

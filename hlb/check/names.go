@@ -81,7 +81,14 @@ func builtinObject(f *builtin.Func) *Object { return builtinObjects[f] }
 var builtinObjects = func() map[*builtin.Func]*Object {
 	objects := map[*builtin.Func]*Object{}
 	for _, f := range builtin.All() {
-		objects[f] = &Object{What: BuiltinObject, Name: f.Name, Kind: f.Kind, Builtin: f, Span: f.Span(), params: f.Params}
+		objects[f] = &Object{
+			What:    BuiltinObject,
+			Name:    f.Name,
+			Kind:    f.Kind,
+			Builtin: f,
+			Span:    f.Span(),
+			params:  f.Params,
+		}
 	}
 	return objects
 }()
@@ -165,7 +172,13 @@ func (c *checker) member(n *ast.Name, o *Object) *Object {
 	if o != nil && o.What == ImportObject {
 		return &Object{What: MemberObject, Name: n.Member.Name, Import: o.Import, Module: c.info, Span: o.Span}
 	}
-	notImport := diag.Errorf(diag.NotAnImport, n.Dot, "`%s` is not an import, so it has no `%s`", n.Ident.Name, n.Member.Name)
+	notImport := diag.Errorf(
+		diag.NotAnImport,
+		n.Dot,
+		"`%s` is not an import, so it has no `%s`",
+		n.Ident.Name,
+		n.Member.Name,
+	)
 	if o != nil {
 		c.report(notImport.WithLabel(o.Span, "%s", definedHere(o)))
 		return nil

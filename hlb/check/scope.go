@@ -209,8 +209,12 @@ func (s *scopePass) unknownEffect(effect *ast.Ident, callee *builtin.Func) {
 	for _, e := range callee.Effects {
 		s.consider(&near, effect.Name, e.Name)
 	}
-	s.report(near.hint(diag.Errorf(diag.BindUnknownEffect, effect.Span(), "`%s` has no effect `%s`", callee.Name, effect.Name).
-		WithLabel(callee.Span(), "defined here")))
+	s.report(
+		near.hint(
+			diag.Errorf(diag.BindUnknownEffect, effect.Span(), "`%s` has no effect `%s`", callee.Name, effect.Name).
+				WithLabel(callee.Span(), "defined here"),
+		),
+	)
 }
 
 // effectful returns the callee of a binding if it has effects, and reports it if not.

@@ -145,7 +145,12 @@ func (r Renderer) excerpt(b *strings.Builder, marks []mark, lines []string, colo
 		}
 		line := strings.TrimRight(lines[n-1], "\r")
 		if n != last {
-			fmt.Fprintf(b, "%s %s\n", r.paint(ansiBlue, fmt.Sprintf("%*d |", width, n)), strings.ReplaceAll(line, "\t", "    "))
+			fmt.Fprintf(
+				b,
+				"%s %s\n",
+				r.paint(ansiBlue, fmt.Sprintf("%*d |", width, n)),
+				strings.ReplaceAll(line, "\t", "    "),
+			)
 		}
 		last = n
 		under, hue := "-", ansiBlue

@@ -73,7 +73,10 @@ func (l *linker) link(u *unit, imp *ast.Import) {
 		return
 	}
 	if l.pending[imp] {
-		l.errs = append(l.errs, diag.Errorf(diag.ImportCycle, imp.Operand.Span(), "what `%s` imports depends on itself", imp.Name.Name))
+		l.errs = append(
+			l.errs,
+			diag.Errorf(diag.ImportCycle, imp.Operand.Span(), "what `%s` imports depends on itself", imp.Name.Name),
+		)
 		return
 	}
 	l.pending[imp] = true
@@ -93,7 +96,10 @@ func (l *linker) link(u *unit, imp *ast.Import) {
 		l.out.Unread = append(l.out.Unread, imp)
 	case lib.open:
 		chain := strings.Join(append(l.chain, lib.name), " → ")
-		l.errs = append(l.errs, diag.Errorf(diag.ImportCycle, imp.Operand.Span(), "modules import each other in a circle: %s", chain))
+		l.errs = append(
+			l.errs,
+			diag.Errorf(diag.ImportCycle, imp.Operand.Span(), "modules import each other in a circle: %s", chain),
+		)
 	case lib.info != nil:
 		l.errs = append(l.errs, u.info.Resolve(imp, lib.info)...)
 	}

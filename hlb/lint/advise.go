@@ -74,9 +74,12 @@ func (a *adviser) mount(call *ast.CallStmt) {
 	if !known || advice.Safe(cachedir.Sharing(written)) {
 		return
 	}
-	a.found = append(a.found, diag.Warningf(diag.UnsafeSharing, mode.Span(), "`%s` isn't safe for %s: %s", written, dir, advice.Reason).
-		WithHint("use `%s`, see %s", advice.Sharing, advice.Source).
-		WithLabel(target.Span(), "a directory of %s", advice.Tool))
+	a.found = append(
+		a.found,
+		diag.Warningf(diag.UnsafeSharing, mode.Span(), "`%s` isn't safe for %s: %s", written, dir, advice.Reason).
+			WithHint("use `%s`, see %s", advice.Sharing, advice.Source).
+			WithLabel(target.Span(), "a directory of %s", advice.Tool),
+	)
 }
 
 // option returns argument i of the last use of the option called name in the operand of a `with`, or nil.

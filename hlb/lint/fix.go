@@ -94,8 +94,11 @@ func oddEscapes(mod *ast.Module) diag.List {
 		for _, p := range h.Parts {
 			if t, ok := p.(*ast.Text); ok {
 				if i := escapeInWord(t.Source); i >= 0 {
-					found = append(found, diag.Warningf(diag.HeredocEscape, within(t, i), "`\\$` inside of a word is an escape here, but not in older implementations").
-						WithHint("put the word into a variable, or use a heredoc with its tag in backticks"))
+					found = append(
+						found,
+						diag.Warningf(diag.HeredocEscape, within(t, i), "`\\$` inside of a word is an escape here, but not in older implementations").
+							WithHint("put the word into a variable, or use a heredoc with its tag in backticks"),
+					)
 				}
 			}
 		}

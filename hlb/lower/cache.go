@@ -40,7 +40,12 @@ func (e *evaluator) cacheMountOption(x *execution, o *option) error {
 		b.apply(opt)
 	}
 	if b.source != "" && b.owned != nil {
-		return diag.Errorf(BadOption, b.owned.span, "%s can't be set together with sourcePath: it is about a directory made for the cache", b.owned.name)
+		return diag.Errorf(
+			BadOption,
+			b.owned.span,
+			"%s can't be set together with sourcePath: it is about a directory made for the cache",
+			b.owned.name,
+		)
 	}
 	m := &mountOption{target: target, state: b.state, source: b.source, readonly: b.readonly, span: o.span}
 	if b.owned != nil {
@@ -121,7 +126,12 @@ func (e *evaluator) fsCacheContext(c *call, cur *filesystem) (*filesystem, error
 	case 2:
 		sectionFS = e.replace(cur, c.args[1].fs())
 	default:
-		return nil, diag.Errorf(diag.ArgCount, c.args[2].span, "cacheContext takes one section, but there are %d", len(c.args)-1)
+		return nil, diag.Errorf(
+			diag.ArgCount,
+			c.args[2].span,
+			"cacheContext takes one section, but there are %d",
+			len(c.args)-1,
+		)
 	}
 	s := &scope{section: sectionFS.image, call: c}
 	if err := e.scopeImports(s, c); err != nil {
@@ -157,7 +167,10 @@ func (e *evaluator) scopeImports(s *scope, c *call) error {
 		}
 		s.imports = append(s.imports, scopeImport{entry: entry})
 	case in.origin.localDir != "":
-		s.imports = append(s.imports, scopeImport{entry: request.CacheEntry{Type: "local", Attrs: map[string]string{"src": in.origin.localDir}}})
+		s.imports = append(
+			s.imports,
+			scopeImport{entry: request.CacheEntry{Type: "local", Attrs: map[string]string{"src": in.origin.localDir}}},
+		)
 	default:
 		s.imports = append(s.imports, scopeImport{layout: in.image})
 	}
@@ -243,7 +256,13 @@ func (e *evaluator) cacheEntry(o *option, pathAttr string) (request.CacheEntry, 
 	}
 	required := map[string]string{"registry": "ref", "local": pathAttr}[entry.Type]
 	if required != "" && entry.Attrs[required] == "" {
-		return entry, e.conversion(diag.Conversion, o.span, "cache type %s needs the attribute %s", entry.Type, required)
+		return entry, e.conversion(
+			diag.Conversion,
+			o.span,
+			"cache type %s needs the attribute %s",
+			entry.Type,
+			required,
+		)
 	}
 	return entry, e.allowCache(entry, o.args[0])
 }

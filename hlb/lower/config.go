@@ -126,7 +126,8 @@ func (e *evaluator) fsLabel(c *call, cur *filesystem) (*filesystem, error) {
 	k, v := c.str(0), c.str(1)
 	return e.configOnly(c, cur, func(img *dockerspec.DockerOCIImage) {
 		img.Config.Labels = withKey(img.Config.Labels, k, v)
-		if n := len(img.History); n > 0 && img.History[n-1].Comment == historyComment && strings.HasPrefix(img.History[n-1].CreatedBy, "LABEL ") {
+		if n := len(img.History); n > 0 && img.History[n-1].Comment == historyComment &&
+			strings.HasPrefix(img.History[n-1].CreatedBy, "LABEL ") {
 			img.History[n-1].CreatedBy += fmt.Sprintf(" %s=%s", k, v)
 			return
 		}

@@ -317,7 +317,10 @@ func (e *evaluator) callExpr(en *env, x *ast.CallExpr, want ast.Kind) (value, er
 	if obj.Kind != "" {
 		kind = obj.Kind
 	}
-	return e.invoke(callSite{env: en, kind: kind, name: x.Callee, args: x.Args(), span: x.Span(), cur: e.empty(kind)}, obj)
+	return e.invoke(
+		callSite{env: en, kind: kind, name: x.Callee, args: x.Args(), span: x.Span(), cur: e.empty(kind)},
+		obj,
+	)
 }
 
 // parts joins the pieces of a string.

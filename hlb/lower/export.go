@@ -42,7 +42,11 @@ func (e *evaluator) addExport(c *call, cur *filesystem, out request.Output) (*fi
 		e.exports[k] = x
 	}
 	e.note([]*export{x})
-	return &filesystem{image: cur.image, pending: joinUnique(cur.pending, []*export{x}), k: e.keys.of("exported", cur.k, x.k)}, x, nil
+	return &filesystem{
+		image:   cur.image,
+		pending: joinUnique(cur.pending, []*export{x}),
+		k:       e.keys.of("exported", cur.k, x.k),
+	}, x, nil
 }
 
 func (e *evaluator) fsDockerPush(c *call, cur *filesystem) (*filesystem, error) {
@@ -50,7 +54,11 @@ func (e *evaluator) fsDockerPush(c *call, cur *filesystem) (*filesystem, error) 
 		return nil, err
 	}
 	// The name stays as written: the daemon completes it in the same way, and messages have it in the program's words.
-	out := request.Output{Type: exporterImage, Ref: c.str(0), Attrs: map[string]string{"name": c.str(0), "push": "true"}}
+	out := request.Output{
+		Type:  exporterImage,
+		Ref:   c.str(0),
+		Attrs: map[string]string{"name": c.str(0), "push": "true"},
+	}
 	for _, o := range c.opts {
 		switch o.name {
 		case "inlineCache":
@@ -164,7 +172,11 @@ func (e *evaluator) fsDownloadDockerTarball(c *call, cur *filesystem) (*filesyst
 	if err := e.standalone(c.span, c.name); err != nil {
 		return nil, err
 	}
-	return e.download(c, cur, request.Output{Type: exporterDocker, Ref: c.str(1), Attrs: map[string]string{"name": c.str(1)}})
+	return e.download(
+		c,
+		cur,
+		request.Output{Type: exporterDocker, Ref: c.str(1), Attrs: map[string]string{"name": c.str(1)}},
+	)
 }
 
 // download exports to a file or directory of this machine.

@@ -24,7 +24,12 @@ func (e *evaluator) fileOp(c *call, cur *filesystem, a *llb.FileAction, inputs .
 func (e *evaluator) created(o *option) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, o.args[0].str())
 	if err != nil {
-		return t, e.conversion(diag.Conversion, o.span, "%q is not a time such as 2006-01-02T15:04:05Z", o.args[0].str())
+		return t, e.conversion(
+			diag.Conversion,
+			o.span,
+			"%q is not a time such as 2006-01-02T15:04:05Z",
+			o.args[0].str(),
+		)
 	}
 	return t, nil
 }

@@ -66,7 +66,11 @@ func (e *evaluator) fsFrontend(c *call, cur *filesystem) (*filesystem, error) {
 
 func (e *evaluator) runFrontend(c *call, ref string) (built, error) {
 	b := built{state: llb.Scratch()}
-	req := gateway.SolveRequest{Frontend: "gateway.v0", FrontendOpt: map[string]string{}, FrontendInputs: map[string]*pb.Definition{}}
+	req := gateway.SolveRequest{
+		Frontend:       "gateway.v0",
+		FrontendOpt:    map[string]string{},
+		FrontendInputs: map[string]*pb.Definition{},
+	}
 	for _, o := range c.opts {
 		switch o.name {
 		case "opt":

@@ -50,7 +50,12 @@ type loader struct {
 }
 
 func newLoader() *loader {
-	return &loader{files: map[string]*source{}, homes: map[*check.Info]*source{}, pending: map[*ast.Import]bool{}, trees: map[string]key{}}
+	return &loader{
+		files:   map[string]*source{},
+		homes:   map[*check.Info]*source{},
+		pending: map[*ast.Import]bool{},
+		trees:   map[string]key{},
+	}
 }
 
 // treeName names the filesystem k in messages: as proposed, or with a number behind it if another has that name.
@@ -156,7 +161,12 @@ func cycle(in *source, chain []*source, imp *ast.Import) error {
 	for _, m := range chain {
 		names = append(names, m.name)
 	}
-	return diag.Errorf(diag.ImportCycle, imp.Operand.Span(), "modules import each other in a circle: %s", strings.Join(names, " → "))
+	return diag.Errorf(
+		diag.ImportCycle,
+		imp.Operand.Span(),
+		"modules import each other in a circle: %s",
+		strings.Join(names, " → "),
+	)
 }
 
 // importURI imports from a path or a git repository.
@@ -312,7 +322,12 @@ type contextRoot struct {
 // Read implements module.Root.
 func (r *contextRoot) Read(ctx context.Context, name string, limit int) ([]byte, error) {
 	if r.ref == nil {
-		img := &image{out: r.e.opts.Context.Output(), meta: *r.e.opts.Context, platform: r.e.platform, needs: r.e.opts.ContextNeeds}
+		img := &image{
+			out:      r.e.opts.Context.Output(),
+			meta:     *r.e.opts.Context,
+			platform: r.e.platform,
+			needs:    r.e.opts.ContextNeeds,
+		}
 		s, err := r.e.solveOf(img, diag.Span{})
 		if err != nil {
 			return nil, err

@@ -81,12 +81,23 @@ func (e *evaluator) contextLocal(c *call, cur *filesystem) (*filesystem, error) 
 }
 
 // copied is a part of a filesystem as a filesystem of its own.
-func (e *evaluator) copied(c *call, cur *filesystem, from llb.State, needs request.Needs, name string) (*filesystem, error) {
+func (e *evaluator) copied(
+	c *call,
+	cur *filesystem,
+	from llb.State,
+	needs request.Needs,
+	name string,
+) (*filesystem, error) {
 	p := localPatterns(c.opts)
 	st := llb.Scratch().File(llb.Copy(from, path.Join("/", name), "/", &llb.CopyInfo{
 		CopyDirContentsOnly: true, IncludePatterns: p.include, ExcludePatterns: p.exclude,
 	}), e.locations(c.span)...)
-	return e.source(cur, e.keys.of("part", c.key(e), c.dir.Root.Display(name)), st, func(i *image) { i.needs = needs }), nil
+	return e.source(
+		cur,
+		e.keys.of("part", c.key(e), c.dir.Root.Display(name)),
+		st,
+		func(i *image) { i.needs = needs },
+	), nil
 }
 
 // machineLocal uploads a directory of this machine, or a file as its directory with only that file in it.

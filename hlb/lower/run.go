@@ -67,7 +67,13 @@ func (e *evaluator) fsRun(c *call, cur *filesystem) (*filesystem, error) {
 		return nil, err
 	}
 	if len(x.mounts) > maxMounts {
-		return nil, diag.Errorf(LimitVertices, c.span, "a run can have %d mounts, but this one has %d", maxMounts, len(x.mounts))
+		return nil, diag.Errorf(
+			LimitVertices,
+			c.span,
+			"a run can have %d mounts, but this one has %d",
+			maxMounts,
+			len(x.mounts),
+		)
 	}
 	if err := e.addMounts(x); err != nil {
 		return nil, err
@@ -233,7 +239,8 @@ func commandName(args []string) string {
 
 func quote(s string) string {
 	plain := s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_-./:=@%+,", r)
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') &&
+			!strings.ContainsRune("_-./:=@%+,", r)
 	}) < 0
 	if plain {
 		return s

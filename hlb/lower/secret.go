@@ -66,7 +66,12 @@ func (e *evaluator) secretOption(x *execution, o *option) error {
 	}
 	for _, f := range files {
 		file := filepath.Join(name, f)
-		e.addSecret(x, o, request.Secret{ID: digest.FromString(file).String(), Path: file}, path.Join(target, filepath.ToSlash(f)))
+		e.addSecret(
+			x,
+			o,
+			request.Secret{ID: digest.FromString(file).String(), Path: file},
+			path.Join(target, filepath.ToSlash(f)),
+		)
 	}
 	return nil
 }

@@ -150,7 +150,12 @@ func (e *evaluator) solveOf(img *image, at diag.Span) (*request.Solve, error) {
 	}
 	e.marshalled += len(out.Definition.Def)
 	if limit := 10 * e.limits.Vertices; e.marshalled > limit {
-		return nil, diag.Errorf(LimitVertices, at, "the solves and exports of the program have more than %d build steps in all", limit)
+		return nil, diag.Errorf(
+			LimitVertices,
+			at,
+			"the solves and exports of the program have more than %d build steps in all",
+			limit,
+		)
 	}
 	e.solves[img] = out
 	return out, nil

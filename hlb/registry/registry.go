@@ -27,11 +27,34 @@ const patience = time.Minute
 
 // Get looks up what ref names, and of an index the image for the platform. It speaks http only if plain; otherwise an
 // http address is a *PlainError.
-func Get(ctx context.Context, ref name.Reference, auth authn.Authenticator, plain bool, platform ocispecs.Platform) (lower.Manifest, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s gave no answer in %v", ref.Context().RegistryStr(), patience))
+func Get(
+	ctx context.Context,
+	ref name.Reference,
+	auth authn.Authenticator,
+	plain bool,
+	platform ocispecs.Platform,
+) (lower.Manifest, error) {
+	ctx, cancel := context.WithTimeoutCause(
+		ctx,
+		patience,
+		fmt.Errorf("%s gave no answer in %v", ref.Context().RegistryStr(), patience),
+	)
 	defer cancel()
-	m, err := get(ref, platform, remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(&cautious{remote.DefaultTransport, plain}),
-		remote.WithPlatform(v1.Platform{OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant, OSVersion: platform.OSVersion}))
+	m, err := get(
+		ref,
+		platform,
+		remote.WithContext(ctx),
+		remote.WithAuth(auth),
+		remote.WithTransport(&cautious{remote.DefaultTransport, plain}),
+		remote.WithPlatform(
+			v1.Platform{
+				OS:           platform.OS,
+				Architecture: platform.Architecture,
+				Variant:      platform.Variant,
+				OSVersion:    platform.OSVersion,
+			},
+		),
+	)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 	}

@@ -170,7 +170,10 @@ func (t texter) copyAction(op *pb.Op, act *pb.FileAction, c *pb.FileActionCopy) 
 		modeText(c) + owned(c.Owner) + stamp(c.Timestamp) + flag("follow-symlinks", c.FollowSymlink) +
 		flag("contents-only", c.DirCopyContents) + flag("unpack", c.AttemptUnpackDockerCompatibility) +
 		flag("create-dest-path", c.CreateDestPath) + flag("allow-wildcard", c.AllowWildcard) +
-		flag("allow-empty-wildcard", c.AllowEmptyWildcard) + list("include", c.IncludePatterns) + list("exclude", c.ExcludePatterns)
+		flag(
+			"allow-empty-wildcard",
+			c.AllowEmptyWildcard,
+		) + list("include", c.IncludePatterns) + list("exclude", c.ExcludePatterns)
 }
 
 func modeText(c *pb.FileActionCopy) string {

@@ -21,7 +21,13 @@ import (
 // apply to what is solved while compiling. Resolver, Solver and Pusher of the compile options are filled in where
 // they are nil, and DockerEngine is found out. What is wrong with the program is in the list; the error is trouble
 // with the daemon.
-func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile lower.Options, opts Options) (*request.Request, diag.List, error) {
+func Compile(
+	ctx context.Context,
+	c *client.Client,
+	prog lower.Program,
+	compile lower.Options,
+	opts Options,
+) (*request.Request, diag.List, error) {
 	var req *request.Request
 	var found diag.List
 	r := &runner{client: c, req: &request.Request{}, opts: opts, track: newTracker(opts.Status)}
@@ -34,23 +40,27 @@ func Compile(ctx context.Context, c *client.Client, prog lower.Program, compile 
 			return nil, nil, err
 		}
 	}
-	err := j.run(ctx, client.SolveOpt{Internal: true}, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		compile.DockerEngine = compile.DockerEngine || isDockerEngine(gw.BuildOpts())
-		if compile.Resolver == nil {
-			compile.Resolver = gw
-		}
-		if compile.Solver == nil {
-			compile.Solver = &importingSolver{j, gw, offered}
-		}
-		if compile.Pusher == nil {
-			compile.Pusher = &pusher{r}
-		}
-		req, found = lower.Compile(ctx, prog, compile)
-		if req == nil {
-			return nil, errRefused
-		}
-		return gateway.NewResult(), nil
-	})
+	err := j.run(
+		ctx,
+		client.SolveOpt{Internal: true},
+		func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			compile.DockerEngine = compile.DockerEngine || isDockerEngine(gw.BuildOpts())
+			if compile.Resolver == nil {
+				compile.Resolver = gw
+			}
+			if compile.Solver == nil {
+				compile.Solver = &importingSolver{j, gw, offered}
+			}
+			if compile.Pusher == nil {
+				compile.Pusher = &pusher{r}
+			}
+			req, found = lower.Compile(ctx, prog, compile)
+			if req == nil {
+				return nil, errRefused
+			}
+			return gateway.NewResult(), nil
+		},
+	)
 	for _, d := range found {
 		if d.Code == lower.Cancelled || d.Code == lower.DaemonLost {
 			return nil, nil, errors.Join(d, context.Cause(ctx))

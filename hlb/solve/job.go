@@ -65,7 +65,9 @@ func (j *job) run(ctx context.Context, opt client.SolveOpt, build gateway.BuildF
 	}
 	opt.CacheImports = j.r.opts.CacheImports
 	if j.layouts.empty() {
-		opt.CacheImports = append(append([]client.CacheOptionsEntry(nil), opt.CacheImports...), plainImports(j.imports)...)
+		opt.CacheImports = append(
+			append([]client.CacheOptionsEntry(nil), opt.CacheImports...),
+			plainImports(j.imports)...)
 	}
 	ch, wait := j.r.track.channel()
 	resp, err := j.r.client.Build(ctx, opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
@@ -126,7 +128,10 @@ func (j *job) solve(ctx context.Context, gw gateway.Client, s *request.Solve, ev
 	if s.Empty() {
 		return gateway.NewResult(), nil
 	}
-	return gw.Solve(ctx, gateway.SolveRequest{Evaluate: evaluate, Definition: s.Definition.ToPB(), CacheImports: imports})
+	return gw.Solve(
+		ctx,
+		gateway.SolveRequest{Evaluate: evaluate, Definition: s.Definition.ToPB(), CacheImports: imports},
+	)
 }
 
 // cacheImports returns the imports that each solve of the job must name itself: the daemon does not apply those of

@@ -57,7 +57,11 @@ func (l *layouts) stores() map[string]content.Store {
 
 // open solves the filesystems inside the job, once, and returns the cache imports for them and for the plain entries
 // of the job, which the client does not see when layouts are served.
-func (l *layouts) open(ctx context.Context, gw gateway.Client, imports []request.Import) ([]gateway.CacheOptionsEntry, error) {
+func (l *layouts) open(
+	ctx context.Context,
+	gw gateway.Client,
+	imports []request.Import,
+) ([]gateway.CacheOptionsEntry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.opened {
@@ -118,7 +122,9 @@ func (s *layoutStore) open(ctx context.Context, gw gateway.Client) (digest.Diges
 		}
 	}
 	if len(index.Manifests) != 1 {
-		return "", &LayoutError{Reason: fmt.Sprintf("its index.json has %d manifests and none is tagged latest", len(index.Manifests))}
+		return "", &LayoutError{
+			Reason: fmt.Sprintf("its index.json has %d manifests and none is tagged latest", len(index.Manifests)),
+		}
 	}
 	return index.Manifests[0].Digest, nil
 }

@@ -28,7 +28,11 @@ type sessionAttachable = session.Attachable
 
 // attachables makes what the session must serve beyond what the caller attaches: secrets and agents that the program
 // names by path, and content stores. release closes what they hold open.
-func attachables(needs request.Needs, l *layouts, imports []request.Import) (_ []session.Attachable, release func(), err error) {
+func attachables(
+	needs request.Needs,
+	l *layouts,
+	imports []request.Import,
+) (_ []session.Attachable, release func(), err error) {
 	var out []session.Attachable
 	var files []secretsprovider.Source
 	for _, s := range needs.Secrets {
@@ -186,9 +190,11 @@ func dockerLoad() (io.WriteCloser, error) {
 	if u.Scheme == "unix" {
 		network, addr = "unix", u.Path
 	}
-	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}}}
+	hc := &http.Client{
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}},
+	}
 	pr, pw := io.Pipe()
 	l := &loader{PipeWriter: pw, done: make(chan error, 1)}
 	go func() {

@@ -236,7 +236,8 @@ func wordKind(word []byte) (tokenKind, bool) {
 // the digits fit the base is for the parser to say.
 func isNumber(word []byte) bool {
 	if word[0] == '0' {
-		return len(word) == 1 || len(word) > 2 && bytes.IndexByte([]byte("bBoOxX"), word[1]) >= 0 && all(word[2:], isHex)
+		return len(word) == 1 ||
+			len(word) > 2 && bytes.IndexByte([]byte("bBoOxX"), word[1]) >= 0 && all(word[2:], isHex)
 	}
 	return all(word, isDigit)
 }

@@ -74,7 +74,15 @@ type parser struct {
 func (p *parser) readable() bool {
 	start := p.span(diag.Position{Line: 1, Column: 1}, diag.Position{Line: 1, Column: 1})
 	if len(p.src) > p.limits.MaxBytes {
-		p.report(diag.Errorf(diag.SourceTooLarge, start, "the file has %d bytes, more than the limit of %d", len(p.src), p.limits.MaxBytes))
+		p.report(
+			diag.Errorf(
+				diag.SourceTooLarge,
+				start,
+				"the file has %d bytes, more than the limit of %d",
+				len(p.src),
+				p.limits.MaxBytes,
+			),
+		)
 		return false
 	}
 	if utf8.Valid(p.src) {
@@ -172,9 +180,11 @@ func (p *parser) illegal(t token, want string) *diag.Diagnostic {
 		return diag.Errorf(diag.Syntax, end, "unexpected end of file, expected the tag that closes the heredoc").
 			WithLabel(p.span(t.start, t.start), "opened here")
 	case text == "<<":
-		return diag.Errorf(diag.Syntax, p.spanOf(t), "a heredoc needs a tag of letters, digits and underscores").WithHint("write <<EOF or <<-EOF")
+		return diag.Errorf(diag.Syntax, p.spanOf(t), "a heredoc needs a tag of letters, digits and underscores").
+			WithHint("write <<EOF or <<-EOF")
 	case text == `\`:
-		return diag.Errorf(diag.Syntax, p.spanOf(t), "a backslash can't end a line of a string").WithHint(`write \\ for a backslash`)
+		return diag.Errorf(diag.Syntax, p.spanOf(t), "a backslash can't end a line of a string").
+			WithHint(`write \\ for a backslash`)
 	case text == "-":
 		return diag.Errorf(diag.Syntax, p.spanOf(t), "unexpected character \"-\", expected %s", want).
 			WithHint("names are made of letters, digits, _ and :, and numbers have no sign")

@@ -138,7 +138,15 @@ func (p *parser) intLit() *ast.IntLit {
 		p.report(diag.Errorf(diag.Syntax, p.spanOf(t), "the number %s doesn't fit into 64 bits", clip(text)))
 		return nil
 	case err != nil:
-		p.report(diag.Errorf(diag.Syntax, p.spanOf(t), "the number %s has a digit that base %d doesn't have", clip(text), base))
+		p.report(
+			diag.Errorf(
+				diag.Syntax,
+				p.spanOf(t),
+				"the number %s has a digit that base %d doesn't have",
+				clip(text),
+				base,
+			),
+		)
 		return nil
 	}
 	return &ast.IntLit{At: p.from(t.start), Value: value, Text: text}
@@ -209,7 +217,10 @@ func (p *parser) parts(closer tokenKind, unescape func(string) string) ([]ast.Pa
 			}
 			c.parts = append(c.parts, in)
 		case tEOF:
-			p.unclosed(open, map[tokenKind]string{tQuoteEnd: "the closing `\"`", tHeredocEnd: "the tag that closes the heredoc"}[closer])
+			p.unclosed(
+				open,
+				map[tokenKind]string{tQuoteEnd: "the closing `\"`", tHeredocEnd: "the tag that closes the heredoc"}[closer],
+			)
 			return nil, false
 		default:
 			p.unexpected("text")

@@ -127,7 +127,8 @@ func (p *parser) stmtEnds(call *ast.CallStmt) bool {
 	case isTerminator(t.kind), t.kind == tRBrace, t.kind == tEOF, exprStarts(t.kind):
 		return true
 	case t.kind == tLParen && call.With == nil && call.As == nil && len(call.Args) == 0:
-		p.unexpected("an argument or the end of the statement").WithHint("arguments of a statement stand without parentheses: %s \"x\"", call.Callee)
+		p.unexpected("an argument or the end of the statement").
+			WithHint("arguments of a statement stand without parentheses: %s \"x\"", call.Callee)
 	case t.kind == tWith && call.As != nil:
 		p.unexpected("the end of the statement").WithHint("`with` comes before `as`")
 	default:

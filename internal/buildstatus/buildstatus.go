@@ -49,7 +49,12 @@ func Open(b *v1alpha1.HLBBuild, run v1alpha1.RunStatus, now time.Time) {
 
 // recordOf says how the current run ended; one still in flight counts as cancelled.
 func recordOf(s *v1alpha1.HLBBuildStatus, now time.Time) v1alpha1.RunRecord {
-	record := v1alpha1.RunRecord{ID: s.Run.ID, Reason: v1alpha1.ReasonSucceeded, DurationSeconds: s.Run.DurationSeconds, FinishedAt: s.Run.FinishedAt}
+	record := v1alpha1.RunRecord{
+		ID:              s.Run.ID,
+		Reason:          v1alpha1.ReasonSucceeded,
+		DurationSeconds: s.Run.DurationSeconds,
+		FinishedAt:      s.Run.FinishedAt,
+	}
 	switch {
 	case s.Run.FinishedAt == nil:
 		at := metav1.NewMicroTime(now)
@@ -110,7 +115,12 @@ func Retry(b *v1alpha1.HLBBuild, now time.Time) {
 	run.Attempt++
 	run.StartedAt, run.StartedBy = nil, ""
 	b.Status.Cache, b.Status.Steps, b.Status.Mounts, b.Status.LogFile = nil, nil, nil, ""
-	Wait(b, v1alpha1.ReasonRetrying, fmt.Sprintf("Attempt %d was lost on %s: %s: %s", lost.Attempt, lost.Daemon, lost.Reason, lost.Message), now)
+	Wait(
+		b,
+		v1alpha1.ReasonRetrying,
+		fmt.Sprintf("Attempt %d was lost on %s: %s: %s", lost.Attempt, lost.Daemon, lost.Reason, lost.Message),
+		now,
+	)
 }
 
 // Succeed ends the run well.

@@ -49,12 +49,18 @@ func currentFact(b *v1alpha1.HLBBuild) fact {
 		return fact{reason: v1alpha1.ReasonSucceeded, message: successMessage(s), final: true}
 	case IsLost(b):
 		lost := s.Run.Lost
-		return fact{reason: v1alpha1.ReasonRetrying, message: fmt.Sprintf("Attempt %d was lost on %s: %s", lost.Attempt, lost.Daemon, lost.Message)}
+		return fact{
+			reason:  v1alpha1.ReasonRetrying,
+			message: fmt.Sprintf("Attempt %d was lost on %s: %s", lost.Attempt, lost.Daemon, lost.Message),
+		}
 	case s.Placement == nil:
 		scheduled := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionScheduled)
 		return fact{reason: scheduled.Reason, message: scheduled.Message}
 	case s.Run.StartedAt == nil:
-		return fact{reason: v1alpha1.ReasonAwaitingAgent, message: fmt.Sprintf("Bound to %s, whose agent has not taken it up yet", s.Placement.Daemon)}
+		return fact{
+			reason:  v1alpha1.ReasonAwaitingAgent,
+			message: fmt.Sprintf("Bound to %s, whose agent has not taken it up yet", s.Placement.Daemon),
+		}
 	default:
 		return fact{reason: v1alpha1.ReasonSolving, message: fmt.Sprintf("Building on %s", s.Placement.Daemon)}
 	}

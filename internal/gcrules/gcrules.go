@@ -31,6 +31,7 @@ func Backstop(sizeBytes int64) []Rule {
 // one: those in force are of the size when the daemon started, and volumes only grow.
 func Honours(inForce []Rule, sizeBytes int64) bool {
 	return slices.EqualFunc(inForce, Backstop(sizeBytes), func(got, want Rule) bool {
-		return !got.Others && slices.Equal(got.Filters, want.Filters) && got.MinFreeBytes > 0 && got.MinFreeBytes <= want.MinFreeBytes
+		return !got.Others && slices.Equal(got.Filters, want.Filters) && got.MinFreeBytes > 0 &&
+			got.MinFreeBytes <= want.MinFreeBytes
 	})
 }

@@ -35,7 +35,10 @@ func Report(c Curve, budgetBytes int64) *v1alpha1.DaemonSizing {
 	out := &v1alpha1.DaemonSizing{Accesses: c.Accesses(), SeenBytes: int64(c.SeenBytes())}
 	for _, p := range percents {
 		ratio := c.HitRatio(float64(budgetBytes) / 100 * float64(p))
-		out.Points = append(out.Points, v1alpha1.SizingPoint{SizePercent: p, HitPermille: int32(math.Round(ratio * 1000))})
+		out.Points = append(
+			out.Points,
+			v1alpha1.SizingPoint{SizePercent: p, HitPermille: int32(math.Round(ratio * 1000))},
+		)
 	}
 	return out
 }
@@ -66,7 +69,8 @@ func Advise(reports []*v1alpha1.DaemonSizing, size resource.Quantity) *v1alpha1.
 			q := times(size, p)
 			out.Points = append(out.Points, v1alpha1.SizingPoint{SizePercent: p, Size: &q, HitPermille: permille(p)})
 		}
-		if q := times(size, p); p < best && q.Value() >= least && permille(p) >= permille(percents[len(percents)-1])-worthless {
+		if q := times(size, p); p < best && q.Value() >= least &&
+			permille(p) >= permille(percents[len(percents)-1])-worthless {
 			best = p
 		}
 	}
@@ -87,13 +91,29 @@ func recommend(out *v1alpha1.SizingStatus, size resource.Quantity, best, now, th
 	switch {
 	case best > 100:
 		out.Reason = v1alpha1.SizingLargerHoldsMore
-		out.Message = fmt.Sprintf("At %s %s %% of the bytes that builds use are there, at %s %s %%", size.String(), percent(now), q.String(), percent(then))
+		out.Message = fmt.Sprintf(
+			"At %s %s %% of the bytes that builds use are there, at %s %s %%",
+			size.String(),
+			percent(now),
+			q.String(),
+			percent(then),
+		)
 	case best < 100:
 		out.Reason = v1alpha1.SizingSmallerHoldsAsMuch
-		out.Message = fmt.Sprintf("At %s %s %% of the bytes that builds use are there, at %s still %s %%", size.String(), percent(now), q.String(), percent(then))
+		out.Message = fmt.Sprintf(
+			"At %s %s %% of the bytes that builds use are there, at %s still %s %%",
+			size.String(),
+			percent(now),
+			q.String(),
+			percent(then),
+		)
 	default:
 		out.Reason = v1alpha1.SizingSizeFits
-		out.Message = fmt.Sprintf("At %s %s %% of the bytes that builds use are there, and a larger volume would not hold more", size.String(), percent(now))
+		out.Message = fmt.Sprintf(
+			"At %s %s %% of the bytes that builds use are there, and a larger volume would not hold more",
+			size.String(),
+			percent(now),
+		)
 	}
 }
 

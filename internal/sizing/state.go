@@ -52,7 +52,8 @@ func (s *Sampler) UnmarshalBinary(data []byte) error {
 	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&in); err != nil {
 		return fmt.Errorf("read the state of a sampler: %w", err)
 	}
-	if in.Threshold == 0 || in.Threshold > wholeRate || len(in.Objects) > sampled || len(in.Bits) != 0 && len(in.Bits) != seenBits/64 {
+	if in.Threshold == 0 || in.Threshold > wholeRate || len(in.Objects) > sampled ||
+		len(in.Bits) != 0 && len(in.Bits) != seenBits/64 {
 		return errors.New("the state of a sampler is out of bounds")
 	}
 	next := NewSampler()

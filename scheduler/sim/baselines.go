@@ -78,7 +78,8 @@ func (w *World) free(at int) int32 {
 func (w *World) suits(at, build int) bool {
 	d := &w.View.Daemons[at]
 	p := w.program(build)
-	return d.Phase == scheduler.Ready && (p.Platform == "" || len(d.Platforms) == 0 || slices.Contains(d.Platforms, p.Platform))
+	return d.Phase == scheduler.Ready &&
+		(p.Platform == "" || len(d.Platforms) == 0 || slices.Contains(d.Platforms, p.Platform))
 }
 
 func (w *World) program(build int) *Program {
@@ -201,7 +202,8 @@ func Delay(seconds float64) Policy {
 				continue
 			}
 			held = true
-			if w.free(x.at) > 0 && (best < 0 || x.version > c.on(best).version || x.version == c.on(best).version && x.at < best) {
+			if w.free(x.at) > 0 &&
+				(best < 0 || x.version > c.on(best).version || x.version == c.on(best).version && x.at < best) {
 				best = x.at
 			}
 		}

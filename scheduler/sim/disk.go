@@ -109,7 +109,13 @@ func (w *World) evictNext(at int) bool {
 		}
 		s, score := false, w.Now-c.usedAt
 		if informed {
-			s, score = w.isSpare(key, c), scheduler.EvictionScore(score, max(agents.lostSeconds(w, key, c.bytes), 1e-3)/float64(c.bytes))
+			s, score = w.isSpare(
+				key,
+				c,
+			), scheduler.EvictionScore(
+				score,
+				max(agents.lostSeconds(w, key, c.bytes), 1e-3)/float64(c.bytes),
+			)
 		}
 		if next < 0 || s && !spare || s == spare && score > most {
 			next, spare, most = i, s, score

@@ -105,7 +105,14 @@ func (m *measures) end(now float64, b *Build) {
 }
 
 func (m *measures) unstable(policy string) *Result {
-	return &Result{Workload: m.wl.Name, Policy: policy, Unstable: true, MaxQueue: m.maxQueue, Utilisation: m.wl.Utilisation, QueueByTenMins: m.queue}
+	return &Result{
+		Workload:       m.wl.Name,
+		Policy:         policy,
+		Unstable:       true,
+		MaxQueue:       m.maxQueue,
+		Utilisation:    m.wl.Utilisation,
+		QueueByTenMins: m.queue,
+	}
 }
 
 func (m *measures) result(policy string, primed int64) *Result {
@@ -116,14 +123,35 @@ func (m *measures) result(policy string, primed int64) *Result {
 	slices.Sort(m.completions)
 	slices.Sort(m.waits)
 	r.MeanSeconds = meanOf(m.completions)
-	r.P50Seconds, r.P95Seconds, r.P99Seconds = quantile(m.completions, .5), quantile(m.completions, .95), quantile(m.completions, .99)
+	r.P50Seconds, r.P95Seconds, r.P99Seconds = quantile(
+		m.completions,
+		.5,
+	), quantile(
+		m.completions,
+		.95,
+	), quantile(
+		m.completions,
+		.99,
+	)
 	r.MeanWait, r.P999Wait, r.MaxWait = meanOf(m.waits), quantile(m.waits, .999), quantile(m.waits, 1)
 	lb0 := LB0(m.wl)
 	r.OverBound, r.OverTightest = r.MeanSeconds/lb0, r.MeanSeconds/max(lb0, LB0Flight(m.wl), LB1(m.wl))
 	n := float64(max(r.Builds, 1))
-	r.Lost = Lost{m.lost.WaitSeconds / n, m.lost.SetupSeconds / n, m.lost.StaleSeconds / n, m.lost.MissingSeconds / n, m.lost.LockSeconds / n}
+	r.Lost = Lost{
+		m.lost.WaitSeconds / n,
+		m.lost.SetupSeconds / n,
+		m.lost.StaleSeconds / n,
+		m.lost.MissingSeconds / n,
+		m.lost.LockSeconds / n,
+	}
 	if total := float64(m.modes[0] + m.modes[1] + m.modes[2]); total > 0 {
-		r.Warm, r.Primed, r.Cold = float64(m.modes[scheduler.Warm])/total, float64(m.modes[scheduler.Primed])/total, float64(m.modes[scheduler.Cold])/total
+		r.Warm, r.Primed, r.Cold = float64(
+			m.modes[scheduler.Warm],
+		)/total, float64(
+			m.modes[scheduler.Primed],
+		)/total, float64(
+			m.modes[scheduler.Cold],
+		)/total
 	}
 	if len(m.byQueue) > 0 {
 		r.ByQueue = map[string]float64{}
@@ -155,7 +183,22 @@ func (r *Result) String() string {
 	if r.Unstable {
 		return fmt.Sprintf("%-26s %-21s unstable", r.Workload, r.Policy)
 	}
-	return fmt.Sprintf("%-26s %-21s mean %7.1fs p95 %7.1fs over bound %.3f warm %.4f primed %.4f cold %.4f pulled %7.0f GB wait max %6.0fs lost wait %.1f setup %.1f stale %.1f missing %.1f tightest %.3f", r.Workload, r.Policy,
-		r.MeanSeconds, r.P95Seconds, r.OverBound, r.Warm, r.Primed, r.Cold, float64(r.BytesPrimed)/1e9, r.MaxWait,
-		r.Lost.WaitSeconds, r.Lost.SetupSeconds, r.Lost.StaleSeconds, r.Lost.MissingSeconds, r.OverTightest)
+	return fmt.Sprintf(
+		"%-26s %-21s mean %7.1fs p95 %7.1fs over bound %.3f warm %.4f primed %.4f cold %.4f pulled %7.0f GB wait max %6.0fs lost wait %.1f setup %.1f stale %.1f missing %.1f tightest %.3f",
+		r.Workload,
+		r.Policy,
+		r.MeanSeconds,
+		r.P95Seconds,
+		r.OverBound,
+		r.Warm,
+		r.Primed,
+		r.Cold,
+		float64(r.BytesPrimed)/1e9,
+		r.MaxWait,
+		r.Lost.WaitSeconds,
+		r.Lost.SetupSeconds,
+		r.Lost.StaleSeconds,
+		r.Lost.MissingSeconds,
+		r.OverTightest,
+	)
 }

@@ -64,7 +64,13 @@ func (o *Ours) Arrived(w *World, build int) {
 	}
 	p := w.program(build)
 	o.candidates.Learn(w.View, p.Keys[0].ID)
-	r := scheduler.Request{UID: uid(build), Queue: p.Queue, Priority: p.Priority, Platform: p.Platform, Keys: slices.Clone(p.Keys)}
+	r := scheduler.Request{
+		UID:      uid(build),
+		Queue:    p.Queue,
+		Priority: p.Priority,
+		Platform: p.Platform,
+		Keys:     slices.Clone(p.Keys),
+	}
 	o.expect(w, &r, build)
 	o.hot.Observe(p.Keys[0].ID, w.Now, r.WarmSeconds)
 	o.queue = append(o.queue, r)
@@ -116,7 +122,10 @@ func (o *Ours) Starts(w *World) []Start {
 	if w.Now >= o.nextSweep {
 		o.sweep(w)
 	}
-	if !slices.ContainsFunc(w.View.Daemons, func(d scheduler.Daemon) bool { return d.Phase == scheduler.Ready && d.Running < d.Slots }) {
+	if !slices.ContainsFunc(
+		w.View.Daemons,
+		func(d scheduler.Daemon) bool { return d.Phase == scheduler.Ready && d.Running < d.Slots },
+	) {
 		return nil // saves bringing a long queue up to date
 	}
 	for i := range o.queue {
@@ -128,7 +137,15 @@ func (o *Ours) Starts(w *World) []Start {
 		i := slices.IndexFunc(o.queue, func(r scheduler.Request) bool { return r.UID == d.UID })
 		started[d.UID] = true
 		c := &d.Chosen.Cost
-		out = append(out, Start{Build: o.build[i], At: int(d.Chosen.At), Prime: d.Chosen.Prime, ExpectedSeconds: c.SetupSeconds + c.ServiceSeconds})
+		out = append(
+			out,
+			Start{
+				Build:           o.build[i],
+				At:              int(d.Chosen.At),
+				Prime:           d.Chosen.Prime,
+				ExpectedSeconds: c.SetupSeconds + c.ServiceSeconds,
+			},
+		)
 	}
 	if len(out) > 0 {
 		n := 0

@@ -49,7 +49,18 @@ type Trace func() (io.ReadCloser, error)
 func Suite(days float64, seed uint64, trace Trace) []Case {
 	gen := func(name string, change func(*Generated), then ...func(*Workload)) Case {
 		return Case{name, func() (*Workload, error) {
-			g := Generated{Name: name, Seed: seed, Daemons: 50, Slots: 4, Programs: 2000, Utilisation: .35, Zipf: .9, ColdRatio: 4, Days: days, WarmUpDays: days * 2 / 5}
+			g := Generated{
+				Name:        name,
+				Seed:        seed,
+				Daemons:     50,
+				Slots:       4,
+				Programs:    2000,
+				Utilisation: .35,
+				Zipf:        .9,
+				ColdRatio:   4,
+				Days:        days,
+				WarmUpDays:  days * 2 / 5,
+			}
 			change(&g)
 			w := Generate(g)
 			for _, f := range then {
@@ -87,8 +98,14 @@ func Suite(days float64, seed uint64, trace Trace) []Case {
 		gen("n12-multi-key", func(g *Generated) { small(g); g.MountKeys = 40 }),
 	}
 	for _, u := range []int{10, 20, 30, 40, 50, 60, 70} {
-		cases = append(cases, gen(fmt.Sprintf("load-%d", u), func(g *Generated) { small(g); g.Utilisation = float64(u) / 100 }),
-			gen(fmt.Sprintf("load-%d-priming", u), func(g *Generated) { small(g); g.Utilisation = float64(u) / 100; g.Priming = true }))
+		cases = append(
+			cases,
+			gen(fmt.Sprintf("load-%d", u), func(g *Generated) { small(g); g.Utilisation = float64(u) / 100 }),
+			gen(
+				fmt.Sprintf("load-%d-priming", u),
+				func(g *Generated) { small(g); g.Utilisation = float64(u) / 100; g.Priming = true },
+			),
+		)
 	}
 	return append(cases, recordedCases(seed, trace)...)
 }

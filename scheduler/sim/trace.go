@@ -62,7 +62,16 @@ func Recorded(r io.Reader, daemons int, slots int32, priming bool, seed uint64) 
 		counts[program]++
 		ratio := w.Programs[program].ColdSeconds // set to the ratio until lengths are known
 		w.pushes++
-		w.Builds = append(w.Builds, Build{Program: program, Push: w.pushes, ArriveSeconds: at - float64(lane)*laneDays*day, ColdSeconds: cold, WarmSeconds: cold / ratio})
+		w.Builds = append(
+			w.Builds,
+			Build{
+				Program:       program,
+				Push:          w.pushes,
+				ArriveSeconds: at - float64(lane)*laneDays*day,
+				ColdSeconds:   cold,
+				WarmSeconds:   cold / ratio,
+			},
+		)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read recording: %w", err)
@@ -100,7 +109,12 @@ func traceLine(line string) (atSeconds float64, project string, coldSeconds floa
 	duration, err2 := strconv.ParseFloat(f[3], 64)
 	jobs, err3 := strconv.ParseFloat(f[4], 64)
 	if err1 != nil || err2 != nil || err3 != nil || at < 0 || jobs < 1 {
-		return 0, "", 0, fmt.Errorf("seconds %q, duration %q, jobs %q: want numbers, the first from 0 and the last from 1", f[0], f[3], f[4])
+		return 0, "", 0, fmt.Errorf(
+			"seconds %q, duration %q, jobs %q: want numbers, the first from 0 and the last from 1",
+			f[0],
+			f[3],
+			f[4],
+		)
 	}
 	return at, f[1], duration / jobs, nil
 }
@@ -111,5 +125,8 @@ func tracedProgram(name, project string, seed uint64) Program {
 	rng := rand.New(rand.NewPCG(seed, uint64(scheduler.KeyOf("trace", project))))
 	ratio := min(max(4*math.Exp(0.6*rng.NormFloat64()), 1.2), 30)
 	bytes := int64(2e9 * math.Exp(0.8*rng.NormFloat64()))
-	return Program{ColdSeconds: ratio, Keys: []scheduler.KeyUse{{ID: scheduler.KeyOf("trace", name), Gain: 1, Bytes: bytes}}}
+	return Program{
+		ColdSeconds: ratio,
+		Keys:        []scheduler.KeyUse{{ID: scheduler.KeyOf("trace", name), Gain: 1, Bytes: bytes}},
+	}
 }

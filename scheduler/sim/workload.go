@@ -78,7 +78,32 @@ const day = 86400.0
 
 // hourFactors are arrivals by hour of day, UTC, relative to the mean, after the recorded builds of 2019: least at 4,
 // most at 15.
-var hourFactors = [24]float64{0.80, 0.74, 0.69, 0.65, 0.63, 0.66, 0.75, 0.88, 1.00, 1.08, 1.12, 1.14, 1.18, 1.26, 1.33, 1.35, 1.31, 1.24, 1.17, 1.12, 1.09, 1.03, 0.95, 0.87}
+var hourFactors = [24]float64{
+	0.80,
+	0.74,
+	0.69,
+	0.65,
+	0.63,
+	0.66,
+	0.75,
+	0.88,
+	1.00,
+	1.08,
+	1.12,
+	1.14,
+	1.18,
+	1.26,
+	1.33,
+	1.35,
+	1.31,
+	1.24,
+	1.17,
+	1.12,
+	1.09,
+	1.03,
+	0.95,
+	0.87,
+}
 
 // Generated are the parameters of a synthetic workload; see Generate.
 type Generated struct {
@@ -102,7 +127,16 @@ type Generated struct {
 
 // newWorkload is a fleet with the physics that all workloads share, and nothing to build yet.
 func newWorkload(daemons int, slots int32, diskBytes int64, priming bool) *Workload {
-	return &Workload{Daemons: daemons, Slots: slots, DiskBytes: diskBytes, Priming: priming, PullBytesPerSecond: 2e8, PrimedFactor: 1.1, RefreshSpread: 2.7, EstimateBias: 1}
+	return &Workload{
+		Daemons:            daemons,
+		Slots:              slots,
+		DiskBytes:          diskBytes,
+		Priming:            priming,
+		PullBytesPerSecond: 2e8,
+		PrimedFactor:       1.1,
+		RefreshSpread:      2.7,
+		EstimateBias:       1,
+	}
 }
 
 // Generate draws a workload: programs of Zipf popularity, cold lengths lognormal(5.21, 1.0) seconds, cold/warm
@@ -151,11 +185,16 @@ func (g *Generated) program(i int, rng *rand.Rand) Program {
 	ratio := min(max(g.ColdRatio*math.Exp(0.6*rng.NormFloat64()), 1.2), 30)
 	bytes := int64(2e9 * math.Exp(0.8*rng.NormFloat64()))
 	p := Program{WarmSeconds: cold / ratio, ColdSeconds: cold}
-	p.Keys = []scheduler.KeyUse{{ID: scheduler.KeyOf("sim", "program-"+strconv.Itoa(i)), Gain: 1, Bytes: bytes, Sharing: g.Sharing}}
+	p.Keys = []scheduler.KeyUse{
+		{ID: scheduler.KeyOf("sim", "program-"+strconv.Itoa(i)), Gain: 1, Bytes: bytes, Sharing: g.Sharing},
+	}
 	if g.MountKeys > 0 {
 		mount := rng.IntN(g.MountKeys)
 		p.Keys[0].Gain = 0.6
-		p.Keys = append(p.Keys, scheduler.KeyUse{ID: scheduler.KeyOf("sim", "mount-"+strconv.Itoa(mount)), Gain: 0.4, Bytes: 2e9})
+		p.Keys = append(
+			p.Keys,
+			scheduler.KeyUse{ID: scheduler.KeyOf("sim", "mount-"+strconv.Itoa(mount)), Gain: 0.4, Bytes: 2e9},
+		)
 	}
 	if n := len(g.Platforms); n > 0 {
 		p.Platform = g.Platforms[i%n]
@@ -193,7 +232,16 @@ func (g *Generated) popularity(programs []Program, rng *rand.Rand) (cumulated []
 func (w *Workload) add(program int, at float64, rng *rand.Rand) {
 	noise := math.Exp(0.2 * rng.NormFloat64())
 	p := &w.Programs[program]
-	w.Builds = append(w.Builds, Build{Program: program, Push: w.pushes, ArriveSeconds: at, WarmSeconds: p.WarmSeconds * noise, ColdSeconds: p.ColdSeconds * noise})
+	w.Builds = append(
+		w.Builds,
+		Build{
+			Program:       program,
+			Push:          w.pushes,
+			ArriveSeconds: at,
+			WarmSeconds:   p.WarmSeconds * noise,
+			ColdSeconds:   p.ColdSeconds * noise,
+		},
+	)
 }
 
 // sort brings builds and changes into the order of time; equal times keep theirs. It numbers pushes by their first

@@ -77,8 +77,15 @@ const pool = "sim/builds"
 func newWorld(wl *Workload, policy Policy) (*World, error) {
 	daemons := make([]scheduler.Daemon, wl.Daemons)
 	for i := range daemons {
-		daemons[i] = scheduler.Daemon{ID: scheduler.DaemonOf(pool, i), Name: "builds-" + strconv.Itoa(i), Phase: scheduler.Ready, Slots: wl.Slots,
-			FreeBytes: wl.DiskBytes, VolumeBytes: wl.DiskBytes, PullBytesPerSecond: wl.PullBytesPerSecond}
+		daemons[i] = scheduler.Daemon{
+			ID:                 scheduler.DaemonOf(pool, i),
+			Name:               "builds-" + strconv.Itoa(i),
+			Phase:              scheduler.Ready,
+			Slots:              wl.Slots,
+			FreeBytes:          wl.DiskBytes,
+			VolumeBytes:        wl.DiskBytes,
+			PullBytesPerSecond: wl.PullBytesPerSecond,
+		}
 		if n := len(wl.Platforms); n > 0 {
 			daemons[i].Platforms = wl.Platforms[i%n]
 		}
@@ -87,8 +94,20 @@ func newWorld(wl *Workload, policy Policy) (*World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the fleet: %w", err)
 	}
-	w := &World{Workload: wl, View: v, policy: policy, position: make([]int, wl.Daemons), contents: map[scheduler.KeyID]*content{},
-		volumes: make([]volume, wl.Daemons), firstSeen: make([]bool, len(wl.Programs)), isFirst: make([]bool, len(wl.Builds)), measured: newMeasures(wl)}
+	w := &World{
+		Workload: wl,
+		View:     v,
+		policy:   policy,
+		position: make([]int, wl.Daemons),
+		contents: map[scheduler.KeyID]*content{},
+		volumes: make(
+			[]volume,
+			wl.Daemons,
+		),
+		firstSeen: make([]bool, len(wl.Programs)),
+		isFirst:   make([]bool, len(wl.Builds)),
+		measured:  newMeasures(wl),
+	}
 	for i := range w.position {
 		w.position[i], _ = v.Position(scheduler.DaemonOf(pool, i))
 	}
@@ -116,7 +135,12 @@ func Run(wl *Workload, name string, policy Policy) (*Result, error) {
 			next = min(next, changes[0].AtSeconds)
 		}
 		if math.IsInf(next, 1) {
-			return nil, fmt.Errorf("policy %s leaves %d builds waiting for ever on workload %s", name, w.arrived-w.started, wl.Name)
+			return nil, fmt.Errorf(
+				"policy %s leaves %d builds waiting for ever on workload %s",
+				name,
+				w.arrived-w.started,
+				wl.Name,
+			)
 		}
 		w.Now, w.View.NowSeconds = next, next
 		for len(changes) > 0 && changes[0].AtSeconds <= next {
@@ -174,7 +198,13 @@ func (w *World) change(c Change) {
 func (w *World) begin(s Start) error {
 	d := &w.View.Daemons[s.At]
 	if d.Phase != scheduler.Ready || d.Running >= d.Slots {
-		return fmt.Errorf("starts a build on %s, which is %s with %d of %d slots taken", d.Name, d.Phase, d.Running, d.Slots)
+		return fmt.Errorf(
+			"starts a build on %s, which is %s with %d of %d slots taken",
+			d.Name,
+			d.Phase,
+			d.Running,
+			d.Slots,
+		)
 	}
 	b := &w.Workload.Builds[s.Build]
 	p := &w.Workload.Programs[b.Program]
@@ -216,7 +246,12 @@ func (w *World) begin(s Start) error {
 
 // find is how fresh a build finds the copy x of a key, nil for none, what it has to do again of the key's gain, and
 // how long it waits for a lock.
-func (w *World) find(use *scheduler.KeyUse, c *content, x *copied, gain float64) (fresh, missingSeconds, lockSeconds float64) {
+func (w *World) find(
+	use *scheduler.KeyUse,
+	c *content,
+	x *copied,
+	gain float64,
+) (fresh, missingSeconds, lockSeconds float64) {
 	fresh = c.fresh(x)
 	missingSeconds = gain * (1 - fresh)
 	if x == nil || x.users == 0 {

@@ -38,8 +38,10 @@ var applets = map[string]func() int{
 	"kube-controller-manager": component(controllermanager.NewControllerManagerCommand),
 	"kube-scheduler":          component(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
 	"kube-proxy":              component(proxy.NewProxyCommand),
-	"kubelet":                 component(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
-	"kubectl":                 runKubectl,
+	"kubelet": component(
+		func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	),
+	"kubectl": runKubectl,
 }
 
 // component wraps a component's command; it is built only when called, since the constructors register global flags.
@@ -63,7 +65,10 @@ func main() {
 		run, known = applets[os.Args[0]]
 	}
 	if !known {
-		fmt.Fprintln(os.Stderr, "usage: kube etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kube-proxy|kubectl [ARGUMENT…]")
+		fmt.Fprintln(
+			os.Stderr,
+			"usage: kube etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kube-proxy|kubectl [ARGUMENT…]",
+		)
 		os.Exit(2)
 	}
 	os.Exit(run())

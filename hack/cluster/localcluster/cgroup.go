@@ -125,7 +125,15 @@ func enterCgroups(node string, pid int) error {
 
 // freeze stops or continues every process of the node, pods included. An absent node is no error when thawing.
 func freeze(node string, frozen bool) error {
-	file, states := filepath.Join(cgroupRoot, "freezer", cgroupPrefix+node, "freezer.state"), [2]string{"THAWED", "FROZEN"}
+	file, states := filepath.Join(
+		cgroupRoot,
+		"freezer",
+		cgroupPrefix+node,
+		"freezer.state",
+	), [2]string{
+		"THAWED",
+		"FROZEN",
+	}
 	if isCgroupV2() {
 		file, states = filepath.Join(cgroupRoot, cgroupPrefix+node, "cgroup.freeze"), [2]string{"0", "1"}
 	}

@@ -64,7 +64,9 @@ func (c *Cluster) apiserverArguments() []string {
 		"--bind-address=" + hostIP, "--advertise-address=" + hostIP, "--secure-port=16443",
 		"--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),
 		"--client-ca-file=" + pki("ca.crt"),
-		"--kubelet-client-certificate=" + pki("kubelet-client.crt"), "--kubelet-client-key=" + pki("kubelet-client.key"),
+		"--kubelet-client-certificate=" + pki(
+			"kubelet-client.crt",
+		), "--kubelet-client-key=" + pki("kubelet-client.key"),
 		"--kubelet-preferred-address-types=InternalIP",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + pki("tokens.pub"), "--service-account-signing-key-file=" + pki("tokens.key"),
@@ -85,8 +87,14 @@ func (c *Cluster) controllerArguments() []string {
 	return []string{
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=16257", "--leader-elect=false",
-		"--service-account-private-key-file=" + c.path("pki", "tokens.key"), "--root-ca-file=" + c.path("pki", "ca.crt"),
-		"--cluster-signing-cert-file=" + c.path("pki", "ca.crt"), "--cluster-signing-key-file=" + c.path("pki", "ca.key"),
+		"--service-account-private-key-file=" + c.path(
+			"pki",
+			"tokens.key",
+		), "--root-ca-file=" + c.path("pki", "ca.crt"),
+		"--cluster-signing-cert-file=" + c.path(
+			"pki",
+			"ca.crt",
+		), "--cluster-signing-key-file=" + c.path("pki", "ca.key"),
 		"--use-service-account-credentials",
 		// The stock limits make a new cluster's first service account wait for seconds.
 		"--kube-api-qps=300", "--kube-api-burst=600",

@@ -75,7 +75,9 @@ func (c *Cluster) writePause() error {
 }
 
 func pauseFrom(layer []byte) (v1.Image, error) {
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil })
+	l, err := tarball.LayerFromOpener(
+		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil },
+	)
 	if err != nil {
 		return nil, err
 	}

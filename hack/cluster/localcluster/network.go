@@ -52,7 +52,11 @@ func (c *Cluster) claimBridge() error {
 func (c *Cluster) takeOver(owner string) error {
 	other := &Cluster{Root: owner, Dir: filepath.Join(owner, "bin", "cluster"), Log: c.Log}
 	if owner == "" || other.runs() {
-		return fmt.Errorf("another local cluster holds the bridge %s: run `go run ./hack/cluster down` in %s first", bridge, owner)
+		return fmt.Errorf(
+			"another local cluster holds the bridge %s: run `go run ./hack/cluster down` in %s first",
+			bridge,
+			owner,
+		)
 	}
 	if err := other.Down(); err != nil {
 		return fmt.Errorf("remove what is left of the cluster in %s: %w", owner, err)

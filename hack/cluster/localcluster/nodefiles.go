@@ -61,8 +61,12 @@ func (c *Cluster) writeNodeFiles(i int) error {
 		"containerd.toml":           []byte(c.containerdConfig(node)),
 	}
 	for _, r := range registries {
-		files["registries/"+r.address+"/hosts.toml"] = fmt.Appendf(nil,
-			"server = \"http://%s\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", r.address, r.address)
+		files["registries/"+r.address+"/hosts.toml"] = fmt.Appendf(
+			nil,
+			"server = \"http://%s\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
+			r.address,
+			r.address,
+		)
 	}
 	for name, text := range files {
 		if err := writeFile(c.nodePath(node, name), text); err != nil {
@@ -79,7 +83,10 @@ func (c *Cluster) nodeSpec(i int) nodespec.Config {
 	spec := nodespec.Config{
 		Hostname: node, Scratch: in("scratch"), Address: nodeIP(i) + networkBits, Gateway: hostIP,
 		Routes: map[string]string{}, Binds: map[string]string{},
-		Path: strings.Join([]string{c.tools.containerd, c.tools.runc, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, ":"),
+		Path: strings.Join(
+			[]string{c.tools.containerd, c.tools.runc, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+			":",
+		),
 	}
 	for j := range Nodes {
 		if j != i {
@@ -91,14 +98,31 @@ func (c *Cluster) nodeSpec(i int) nodespec.Config {
 	}
 	ctr := filepath.Join(c.tools.containerd, "ctr")
 	spec.Daemons = []nodespec.Daemon{
-		{Args: []string{filepath.Join(c.tools.containerd, "containerd"), "--config", in("containerd.toml")}, Log: in("containerd.log")},
+		{
+			Args: []string{filepath.Join(c.tools.containerd, "containerd"), "--config", in("containerd.toml")},
+			Log:  in("containerd.log"),
+		},
 		{Args: []string{filepath.Join(c.tools.kube, "kube-proxy"), "--kubeconfig", c.path("pki", "proxy.kubeconfig"),
 			"--proxy-mode=nftables", "--cluster-cidr=" + podRange, "--hostname-override=" + node, "--conntrack-max-per-core=0"}, Log: in("kube-proxy.log")},
-		{Args: []string{filepath.Join(c.tools.storage, "localcsi"), "node", "--name", node, "--volumes", in("volumes"), "--kubelet", kubeletDir}, Log: in("storage.log")},
+		{
+			Args: []string{
+				filepath.Join(c.tools.storage, "localcsi"),
+				"node",
+				"--name",
+				node,
+				"--volumes",
+				in("volumes"),
+				"--kubelet",
+				kubeletDir,
+			},
+			Log: in("storage.log"),
+		},
 		{Args: []string{filepath.Join(c.tools.kube, "kubelet"), "--config", in("kubelet.yaml"),
 			"--kubeconfig", c.path("pki", "node-"+node+".kubeconfig"), "--hostname-override", node, "--node-ip", nodeIP(i)},
 			Log: in("kubelet.log"), After: containerdSocket,
-			Prepare: [][]string{{ctr, "--address", containerdSocket, "--namespace", "k8s.io", "images", "import", c.path("pause.tar")}}},
+			Prepare: [][]string{
+				{ctr, "--address", containerdSocket, "--namespace", "k8s.io", "images", "import", c.path("pause.tar")},
+			}},
 	}
 	return spec
 }
@@ -114,14 +138,21 @@ func (c *Cluster) kubeletConfig(node string) map[string]any {
 			"x509": map[string]any{"clientCAFile": c.path("pki", "ca.crt")},
 		},
 		"authorization": map[string]any{"mode": "Webhook"},
-		"tlsCertFile":   c.path("pki", "serving-"+node+".crt"), "tlsPrivateKeyFile": c.path("pki", "serving-"+node+".key"),
+		"tlsCertFile": c.path(
+			"pki",
+			"serving-"+node+".crt",
+		), "tlsPrivateKeyFile": c.path("pki", "serving-"+node+".key"),
 		"resolvConf": "/etc/resolv.conf", "serializeImagePulls": false, "volumeStatsAggPeriod": "5s",
 		"syncFrequency": "10s", // how soon a grown claim reaches the node
 		// Failures are noticed in seconds, see controllerArguments.
 		"nodeStatusUpdateFrequency": "2s", "nodeLeaseDurationSeconds": 8,
 		// The machine's disk is not the cluster's to clean.
 		"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
-		"evictionHard": map[string]any{"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+		"evictionHard": map[string]any{
+			"memory.available":  "100Mi",
+			"nodefs.available":  "1%",
+			"imagefs.available": "1%",
+		},
 	}
 }
 

@@ -54,9 +54,16 @@ func (c *Cluster) makePKI() error {
 		{name: "storage", user: "local-storage", group: "system:masters"},
 	}
 	for i, n := range Nodes {
-		subjects = append(subjects,
+		subjects = append(
+			subjects,
 			subject{name: "node-" + n, user: "system:node:" + n, group: "system:nodes"},
-			subject{name: "serving-" + n, user: "system:node:" + n, group: "system:nodes", hosts: []string{n, nodeIP(i)}})
+			subject{
+				name:  "serving-" + n,
+				user:  "system:node:" + n,
+				group: "system:nodes",
+				hosts: []string{n, nodeIP(i)},
+			},
+		)
 	}
 	for _, s := range subjects {
 		if err := c.issue(ca, s); err != nil {
@@ -141,7 +148,9 @@ func (c *Cluster) writeKubeconfig(name string) error {
 			"server": "https://" + apiAddress, "certificate-authority-data": data[0]}}},
 		"users": []any{map[string]any{"name": name, "user": map[string]any{
 			"client-certificate-data": data[1], "client-key-data": data[2]}}},
-		"contexts": []any{map[string]any{"name": "hlb-local", "context": map[string]any{"cluster": "hlb-local", "user": name}}},
+		"contexts": []any{
+			map[string]any{"name": "hlb-local", "context": map[string]any{"cluster": "hlb-local", "user": name}},
+		},
 	})
 	if err != nil {
 		return err

@@ -47,7 +47,12 @@ func (c *Cluster) Up(ctx context.Context) error {
 	if err := c.startAll(ctx); err != nil {
 		return err
 	}
-	c.logf("cluster is up after %.1f s: export KUBECONFIG=%s PATH=%s:$PATH", time.Since(start).Seconds(), c.Kubeconfig(), c.tools.kube)
+	c.logf(
+		"cluster is up after %.1f s: export KUBECONFIG=%s PATH=%s:$PATH",
+		time.Since(start).Seconds(),
+		c.Kubeconfig(),
+		c.tools.kube,
+	)
 	return nil
 }
 
@@ -137,7 +142,8 @@ func (c *Cluster) Down() error {
 	points, err := c.mountPoints()
 	failed = append(failed, err)
 	for _, dir := range points {
-		if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) &&
+			!errors.Is(err, syscall.ENOTEMPTY) {
 			failed = append(failed, fmt.Errorf("remove the mount point %s: %w", dir, err))
 		}
 	}

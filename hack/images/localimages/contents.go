@@ -58,8 +58,25 @@ func (b *Builder) Operator(ctx context.Context) (v1.Image, error) {
 	content := tree{"tmp": {dir: true, mode: 0o777 | fs.ModeSticky}}
 	for _, program := range []string{"manager", "agent", "mountcopy"} {
 		file := filepath.Join(dir, program)
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, "./cmd/"+program)
-		cmd.Dir, cmd.Env = b.chain.Root, append(os.Environ(), "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off")
+		cmd := exec.CommandContext(
+			ctx,
+			"go",
+			"build",
+			"-trimpath",
+			"-buildvcs=false",
+			"-ldflags",
+			"-s -w",
+			"-o",
+			file,
+			"./cmd/"+program,
+		)
+		cmd.Dir, cmd.Env = b.chain.Root, append(
+			os.Environ(),
+			"CGO_ENABLED=0",
+			"GOTOOLCHAIN=local",
+			"GOFLAGS=",
+			"GOWORK=off",
+		)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build %s: %w\n%s", program, err, text)
 		}
@@ -76,10 +93,13 @@ func (b *Builder) Operator(ctx context.Context) (v1.Image, error) {
 // shell.
 func (b *Builder) BuildKit(ctx context.Context) (v1.Image, error) {
 	base := tree{
-		"tmp":                               {dir: true, mode: 0o777 | fs.ModeSticky},
-		"run":                               {dir: true, mode: 0o755},
-		"root":                              {dir: true, mode: 0o700},
-		"etc/passwd":                        {text: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", mode: 0o644},
+		"tmp":  {dir: true, mode: 0o777 | fs.ModeSticky},
+		"run":  {dir: true, mode: 0o755},
+		"root": {dir: true, mode: 0o700},
+		"etc/passwd": {
+			text: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+			mode: 0o644,
+		},
 		"etc/group":                         {text: "root:x:0:\nnogroup:x:65534:\n", mode: 0o644},
 		"etc/nsswitch.conf":                 {text: "passwd: files\ngroup: files\nhosts: files dns\n", mode: 0o644},
 		"etc/ssl/certs/ca-certificates.crt": {from: "/etc/ssl/certs/ca-certificates.crt", mode: 0o644},
@@ -154,7 +174,12 @@ func (b *Builder) Golang(context.Context) (v1.Image, error) {
 	}
 	return b.image(v1.Config{
 		Cmd: []string{"/bin/sh"}, WorkingDir: "/",
-		Env: []string{"PATH=/usr/local/go/bin:" + strings.TrimPrefix(searchPath, "PATH="), "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false"},
+		Env: []string{
+			"PATH=/usr/local/go/bin:" + strings.TrimPrefix(searchPath, "PATH="),
+			"GOTOOLCHAIN=local",
+			"CGO_ENABLED=0",
+			"GOFLAGS=-buildvcs=false",
+		},
 	}, base, sdk)
 }
 
@@ -177,7 +202,11 @@ func addBusybox(t tree) error {
 		return err
 	}
 	if libs, err := needed(file); err != nil || len(libs) > 0 {
-		return fmt.Errorf("%s is not static, install busybox-static (%w)", file, errors.Join(err, fmt.Errorf("needs %v", libs)))
+		return fmt.Errorf(
+			"%s is not static, install busybox-static (%w)",
+			file,
+			errors.Join(err, fmt.Errorf("needs %v", libs)),
+		)
 	}
 	names, err := exec.Command(file, "--list").Output()
 	if err != nil {

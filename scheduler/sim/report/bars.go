@@ -30,7 +30,12 @@ func ofWorkload(results []*sim.Result, workload string) []*sim.Result {
 
 // barFigure has a horizontal bar for each result, of the values that parts gives it beside one another, and says
 // beside it what labels gives.
-func barFigure(name, title, axis string, results []*sim.Result, parts []func(*sim.Result) float64, label func(*sim.Result) string) (*figure, []*plotter.BarChart) {
+func barFigure(
+	name, title, axis string,
+	results []*sim.Result,
+	parts []func(*sim.Result) float64,
+	label func(*sim.Result) string,
+) (*figure, []*plotter.BarChart) {
 	if len(results) == 0 {
 		return nil, nil
 	}
@@ -71,18 +76,28 @@ func barFigure(name, title, axis string, results []*sim.Result, parts []func(*si
 	p.Add(labels)
 	p.NominalY(names...)
 	p.X.Min = 0
-	return &figure{name: name, width: vg.Points(640), height: vg.Points(70 + 18*float64(len(results))), panels: [][]*plot.Plot{{p}}}, bars
+	return &figure{
+		name:   name,
+		width:  vg.Points(640),
+		height: vg.Points(70 + 18*float64(len(results))),
+		panels: [][]*plot.Plot{{p}},
+	}, bars
 }
 
 // hitsFigure is how builds of a workload found their caches.
 func hitsFigure(results []*sim.Result, workload string) *figure {
-	f, bars := barFigure("sim-hits-"+workload+".svg", "How builds that are not the first of their program find their caches: "+workload, "% of builds", ofWorkload(results, workload),
+	f, bars := barFigure(
+		"sim-hits-"+workload+".svg",
+		"How builds that are not the first of their program find their caches: "+workload,
+		"% of builds",
+		ofWorkload(results, workload),
 		[]func(*sim.Result) float64{
 			func(r *sim.Result) float64 { return 100 * r.Warm },
 			func(r *sim.Result) float64 { return 100 * r.Primed },
 			func(r *sim.Result) float64 { return 100 * r.Cold },
 		},
-		func(r *sim.Result) string { return fmt.Sprintf("%.1f%% cold", 100*r.Cold) })
+		func(r *sim.Result) string { return fmt.Sprintf("%.1f%% cold", 100*r.Cold) },
+	)
 	if f == nil {
 		return nil
 	}
@@ -99,8 +114,14 @@ func hitsFigure(results []*sim.Result, workload string) *figure {
 // bytesFigure is what each policy pulls for priming in a workload.
 func bytesFigure(results []*sim.Result, workload string) *figure {
 	terabytes := func(r *sim.Result) float64 { return float64(r.BytesPrimed) / 1e12 }
-	f, _ := barFigure("sim-bytes-"+workload+".svg", "Pulled to prime cache mounts: "+workload, "TB", ofWorkload(results, workload), []func(*sim.Result) float64{terabytes},
-		func(r *sim.Result) string { return fmt.Sprintf("%.1f", terabytes(r)) })
+	f, _ := barFigure(
+		"sim-bytes-"+workload+".svg",
+		"Pulled to prime cache mounts: "+workload,
+		"TB",
+		ofWorkload(results, workload),
+		[]func(*sim.Result) float64{terabytes},
+		func(r *sim.Result) string { return fmt.Sprintf("%.1f", terabytes(r)) },
+	)
 	if f != nil {
 		f.panels[0][0].X.Max *= 1.1
 	}

@@ -42,7 +42,13 @@ func loadFigure(results []*sim.Result, name, suffix, title string) *figure {
 		lines[r.Policy] = append(lines[r.Policy], plotter.XY{X: float64(load), Y: lost})
 	}
 	p := newPlot(title, "warm work offered, % of all slots", "mean completion, % beyond the bound")
-	p.X.Tick.Marker, p.Y.Tick.Marker = ticks(slices.Compact(slices.Sorted(slices.Values(loads))), nil), ticks([]float64{1, 3, 10, 30, 100, 300, 1000}, math.Log10)
+	p.X.Tick.Marker, p.Y.Tick.Marker = ticks(
+		slices.Compact(slices.Sorted(slices.Values(loads))),
+		nil,
+	), ticks(
+		[]float64{1, 3, 10, 30, 100, 300, 1000},
+		math.Log10,
+	)
 	legend := newLegend()
 	drawn := false
 	for _, policy := range policyNames {
@@ -59,7 +65,13 @@ func loadFigure(results []*sim.Result, name, suffix, title string) *figure {
 		return nil
 	}
 	p.Y.Min, p.Y.Max = math.Log10(lostFrom), math.Log10(lostTo) // whatever Add made of them
-	return &figure{name: name, width: vg.Points(640), height: vg.Points(340), panels: [][]*plot.Plot{{p}}, legend: legend}
+	return &figure{
+		name:   name,
+		width:  vg.Points(640),
+		height: vg.Points(340),
+		panels: [][]*plot.Plot{{p}},
+		legend: legend,
+	}
 }
 
 // ticks label values, placed at what scale makes of them.

@@ -31,7 +31,12 @@ func queueFigure(results []*sim.Result, workload string) *figure {
 		top = max(top, 4*p.Y)
 	}
 	rows := (len(all) + queueColumns - 1) / queueColumns
-	f := &figure{name: "sim-queue-" + workload + ".svg", width: vg.Points(760), height: vg.Points(40 + 130*float64(rows)), panels: make([][]*plot.Plot, rows)}
+	f := &figure{
+		name:   "sim-queue-" + workload + ".svg",
+		width:  vg.Points(760),
+		height: vg.Points(40 + 130*float64(rows)),
+		panels: make([][]*plot.Plot, rows),
+	}
 	for i := range f.panels {
 		f.panels[i] = make([]*plot.Plot, queueColumns)
 	}

@@ -31,7 +31,9 @@ func Files(results []*sim.Result) ([]File, error) {
 	}
 	files := []File{{"sim.json", append(text, '\n')}}
 	var page strings.Builder
-	page.WriteString("<!doctype html><meta charset=utf-8><title>Placement policies</title><body style=\"font-family:sans-serif\">\n")
+	page.WriteString(
+		"<!doctype html><meta charset=utf-8><title>Placement policies</title><body style=\"font-family:sans-serif\">\n",
+	)
 	for _, f := range figures(results) {
 		svg, err := f.svg()
 		if err != nil {
@@ -92,7 +94,15 @@ func (f *figure) svg() ([]byte, error) {
 		left = draw.Crop(all, 0, -legendWidth, 0, 0)
 		f.legend.Draw(draw.Crop(all, left.Max.X-left.Min.X+vg.Points(6), 0, 0, -vg.Points(24)))
 	}
-	tiles := draw.Tiles{Rows: len(f.panels), Cols: len(f.panels[0]), PadX: vg.Points(8), PadY: vg.Points(10), PadLeft: vg.Points(6), PadRight: vg.Points(8), PadTop: vg.Points(4)}
+	tiles := draw.Tiles{
+		Rows:     len(f.panels),
+		Cols:     len(f.panels[0]),
+		PadX:     vg.Points(8),
+		PadY:     vg.Points(10),
+		PadLeft:  vg.Points(6),
+		PadRight: vg.Points(8),
+		PadTop:   vg.Points(4),
+	}
 	for i, row := range plot.Align(f.panels, tiles, left) {
 		for j, c := range row {
 			if f.panels[i][j] != nil {

@@ -30,7 +30,11 @@ var palette = []color.Color{
 }
 
 // shades stand for warm, primed and cold.
-var shades = []color.Color{color.NRGBA{0x1b, 0x49, 0x65, 255}, color.NRGBA{0x62, 0xb6, 0xcb, 255}, color.NRGBA{0xd5, 0x5e, 0x00, 255}}
+var shades = []color.Color{
+	color.NRGBA{0x1b, 0x49, 0x65, 255},
+	color.NRGBA{0x62, 0xb6, 0xcb, 255},
+	color.NRGBA{0xd5, 0x5e, 0x00, 255},
+}
 
 // ours is the policy that all others are compared with.
 const ours, oursForesight = "ours", "ours-foresight"
@@ -69,7 +73,10 @@ func sans(size font.Length) font.Font {
 }
 
 // families are that font and others of the same widths, for browsers that lack it.
-var families = strings.NewReplacer("font-family:Liberation Sans", "font-family:Liberation Sans,Arimo,Arial,Helvetica,sans-serif")
+var families = strings.NewReplacer(
+	"font-family:Liberation Sans",
+	"font-family:Liberation Sans,Arimo,Arial,Helvetica,sans-serif",
+)
 
 // newPlot is an empty panel with a grid.
 func newPlot(title, x, y string) *plot.Plot {

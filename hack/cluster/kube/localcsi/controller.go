@@ -126,18 +126,34 @@ func (c *controller) provision(ctx context.Context, claim *core.PersistentVolume
 		size = smallest
 	}
 	volume := &core.PersistentVolume{
-		ObjectMeta: meta.ObjectMeta{Name: "pvc-" + string(claim.UID), Annotations: map[string]string{provisionedBy: driver}},
+		ObjectMeta: meta.ObjectMeta{
+			Name:        "pvc-" + string(claim.UID),
+			Annotations: map[string]string{provisionedBy: driver},
+		},
 		Spec: core.PersistentVolumeSpec{
 			Capacity: core.ResourceList{core.ResourceStorage: size}, AccessModes: claim.Spec.AccessModes,
 			PersistentVolumeReclaimPolicy: *class.ReclaimPolicy, StorageClassName: class.Name, MountOptions: class.MountOptions,
-			ClaimRef: &core.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
+			ClaimRef: &core.ObjectReference{
+				Kind:       "PersistentVolumeClaim",
+				APIVersion: "v1",
+				Namespace:  claim.Namespace,
+				Name:       claim.Name,
+				UID:        claim.UID,
+			},
 			PersistentVolumeSource: core.PersistentVolumeSource{CSI: &core.CSIPersistentVolumeSource{
 				Driver: driver, VolumeHandle: "pvc-" + string(claim.UID), FSType: "xfs",
-				VolumeAttributes: map[string]string{nodeAttribute: node, sizeAttribute: strconv.FormatInt(size.Value(), 10)},
+				VolumeAttributes: map[string]string{
+					nodeAttribute: node,
+					sizeAttribute: strconv.FormatInt(size.Value(), 10),
+				},
 			}},
-			NodeAffinity: &core.VolumeNodeAffinity{Required: &core.NodeSelector{NodeSelectorTerms: []core.NodeSelectorTerm{{
-				MatchExpressions: []core.NodeSelectorRequirement{{Key: core.LabelHostname, Operator: core.NodeSelectorOpIn, Values: []string{node}}},
-			}}}},
+			NodeAffinity: &core.VolumeNodeAffinity{
+				Required: &core.NodeSelector{NodeSelectorTerms: []core.NodeSelectorTerm{{
+					MatchExpressions: []core.NodeSelectorRequirement{
+						{Key: core.LabelHostname, Operator: core.NodeSelectorOpIn, Values: []string{node}},
+					},
+				}}},
+			},
 		},
 	}
 	_, err = c.client.CoreV1().PersistentVolumes().Create(ctx, volume, meta.CreateOptions{})
@@ -168,7 +184,9 @@ func (c *controller) grow(ctx context.Context, claim *core.PersistentVolumeClaim
 		return nil
 	}
 	claim.Status.AllocatedResources = core.ResourceList{core.ResourceStorage: wanted}
-	claim.Status.AllocatedResourceStatuses = map[core.ResourceName]core.ClaimResourceStatus{core.ResourceStorage: core.PersistentVolumeClaimNodeResizePending}
+	claim.Status.AllocatedResourceStatuses = map[core.ResourceName]core.ClaimResourceStatus{
+		core.ResourceStorage: core.PersistentVolumeClaimNodeResizePending,
+	}
 	claim.Status.Conditions = []core.PersistentVolumeClaimCondition{{
 		Type: core.PersistentVolumeClaimFileSystemResizePending, Status: core.ConditionTrue, LastTransitionTime: meta.Now(),
 		Message: "Waiting for the node to grow the file system.",
@@ -188,7 +206,12 @@ func (c *controller) handleVolume(ctx context.Context, it item) error {
 		volume.Spec.PersistentVolumeReclaimPolicy != core.PersistentVolumeReclaimDelete {
 		return nil
 	}
-	file := filepath.Join(c.nodes, filepath.Base(source.VolumeAttributes[nodeAttribute]), "volumes", filepath.Base(source.VolumeHandle)+".img")
+	file := filepath.Join(
+		c.nodes,
+		filepath.Base(source.VolumeAttributes[nodeAttribute]),
+		"volumes",
+		filepath.Base(source.VolumeHandle)+".img",
+	)
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -35,7 +35,10 @@ func (n *node) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeG
 	return &csi.NodeGetInfoResponse{NodeId: n.name}, nil
 }
 
-func (n *node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
+func (n *node) NodeGetCapabilities(
+	context.Context,
+	*csi.NodeGetCapabilitiesRequest,
+) (*csi.NodeGetCapabilitiesResponse, error) {
 	var answer csi.NodeGetCapabilitiesResponse
 	for _, c := range []csi.NodeServiceCapability_RPC_Type{
 		csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
@@ -73,14 +76,20 @@ func (n *node) NodeStageVolume(_ context.Context, r *csi.NodeStageVolumeRequest)
 	return &csi.NodeStageVolumeResponse{}, command("mount", "-t", "xfs", "-o", "loop", file, r.StagingTargetPath)
 }
 
-func (n *node) NodeUnstageVolume(_ context.Context, r *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
+func (n *node) NodeUnstageVolume(
+	_ context.Context,
+	r *csi.NodeUnstageVolumeRequest,
+) (*csi.NodeUnstageVolumeResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return &csi.NodeUnstageVolumeResponse{}, unmount(r.StagingTargetPath)
 }
 
 // NodePublishVolume shows the staged volume at a pod's path.
-func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
+func (n *node) NodePublishVolume(
+	_ context.Context,
+	r *csi.NodePublishVolumeRequest,
+) (*csi.NodePublishVolumeResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if source, err := mountSource(r.TargetPath); err != nil || source != "" {
@@ -98,7 +107,10 @@ func (n *node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequ
 	return &csi.NodePublishVolumeResponse{}, nil
 }
 
-func (n *node) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
+func (n *node) NodeUnpublishVolume(
+	_ context.Context,
+	r *csi.NodeUnpublishVolumeRequest,
+) (*csi.NodeUnpublishVolumeResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := unmount(r.TargetPath); err != nil {
@@ -111,20 +123,36 @@ func (n *node) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublishVolume
 }
 
 // NodeGetVolumeStats reports bytes and inodes of the mounted volume.
-func (n *node) NodeGetVolumeStats(_ context.Context, r *csi.NodeGetVolumeStatsRequest) (*csi.NodeGetVolumeStatsResponse, error) {
+func (n *node) NodeGetVolumeStats(
+	_ context.Context,
+	r *csi.NodeGetVolumeStatsRequest,
+) (*csi.NodeGetVolumeStatsResponse, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(r.VolumePath, &s); err != nil {
 		return nil, status.Errorf(codes.NotFound, "statfs %s: %v", r.VolumePath, err)
 	}
 	block := s.Bsize
 	return &csi.NodeGetVolumeStatsResponse{Usage: []*csi.VolumeUsage{
-		{Unit: csi.VolumeUsage_BYTES, Total: int64(s.Blocks) * block, Available: int64(s.Bavail) * block, Used: int64(s.Blocks-s.Bfree) * block},
-		{Unit: csi.VolumeUsage_INODES, Total: int64(s.Files), Available: int64(s.Ffree), Used: int64(s.Files - s.Ffree)},
+		{
+			Unit:      csi.VolumeUsage_BYTES,
+			Total:     int64(s.Blocks) * block,
+			Available: int64(s.Bavail) * block,
+			Used:      int64(s.Blocks-s.Bfree) * block,
+		},
+		{
+			Unit:      csi.VolumeUsage_INODES,
+			Total:     int64(s.Files),
+			Available: int64(s.Ffree),
+			Used:      int64(s.Files - s.Ffree),
+		},
 	}}, nil
 }
 
 // NodeExpandVolume grows file, loop device and file system while the volume is mounted. It never shrinks.
-func (n *node) NodeExpandVolume(_ context.Context, r *csi.NodeExpandVolumeRequest) (*csi.NodeExpandVolumeResponse, error) {
+func (n *node) NodeExpandVolume(
+	_ context.Context,
+	r *csi.NodeExpandVolumeRequest,
+) (*csi.NodeExpandVolumeResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	file, err := n.file(r.VolumeId)
