@@ -79,16 +79,16 @@ type Busy struct {
 }
 
 // free is the number of slots that can be given away now.
-func (d *Daemon) free() int32 { return d.Slots - d.Running - d.Reserved }
+func (d *Daemon) freeSlots() int32 { return d.Slots - d.Running - d.Reserved }
 
 // builds reports whether d can build for platform. The empty platform means the request does not mind.
-func (d *Daemon) builds(platform string) bool {
+func (d *Daemon) supports(platform string) bool {
 	return platform == "" || len(d.Platforms) == 0 || slices.Contains(d.Platforms, platform)
 }
 
 // slotWait is how long until a slot of d is free, in seconds.
 func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
-	if d.free() > 0 {
+	if d.freeSlots() > 0 {
 		return 0
 	}
 	return d.busyWait(nowSeconds, p)

@@ -58,22 +58,22 @@ func (m *Mode) UnmarshalText(text []byte) error {
 }
 
 // Why is the short reason of a decision, fit for statuses and events.
-type Why uint8
+type Reason uint8
 
 // The reasons of decisions.
 const (
-	NoDaemonFits       Why = iota // no daemon can start it now
-	WarmDaemon                    // it runs where its caches are
-	HomeDaemon                    // nobody holds its caches: it starts them at home
-	NextInRank                    // nobody holds its caches and home takes no builds: it starts them at a later rank
-	Spilled                       // the daemons that hold its caches are busy for longer than running elsewhere takes
-	HolderDown                    // the daemons that hold its caches take no builds
-	NewReplica                    // its key is hot enough to be worth another copy
-	NoCaches                      // it has no caches
-	WaitsForWarmDaemon            // a daemon that holds its caches will soon be free
+	NoDaemonFits       Reason = iota // no daemon can start it now
+	WarmDaemon                       // it runs where its caches are
+	HomeDaemon                       // nobody holds its caches: it starts them at home
+	NextInRank                       // nobody holds its caches and home takes no builds: it starts them at a later rank
+	Spilled                          // the daemons that hold its caches are busy for longer than running elsewhere takes
+	HolderDown                       // the daemons that hold its caches take no builds
+	NewReplica                       // its key is hot enough to be worth another copy
+	NoCaches                         // it has no caches
+	WaitsForWarmDaemon               // a daemon that holds its caches will soon be free
 )
 
-var whyNames = [...]string{
+var reasonNames = [...]string{
 	"NoDaemonFits",
 	"WarmDaemon",
 	"HomeDaemon",
@@ -86,15 +86,15 @@ var whyNames = [...]string{
 }
 
 // String is the reason's name.
-func (w Why) String() string { return nameOf(whyNames[:], uint8(w)) }
+func (w Reason) String() string { return nameOf(reasonNames[:], uint8(w)) }
 
 // MarshalText writes the reason by name.
-func (w Why) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+func (w Reason) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
 
 // UnmarshalText reads a reason by name.
-func (w *Why) UnmarshalText(text []byte) error {
-	at, err := indexOf("reason", whyNames[:], text)
-	*w = Why(at)
+func (w *Reason) UnmarshalText(text []byte) error {
+	at, err := indexOf("reason", reasonNames[:], text)
+	*w = Reason(at)
 	return err
 }
 
@@ -138,7 +138,7 @@ func (o *Option) Exists() bool { return o.Name != "" }
 type Decision struct {
 	UID    string `json:"uid"`
 	Action Action `json:"action"`
-	Why    Why    `json:"why"`
+	Reason Reason `json:"reason"`
 	// Chosen is the daemon to run on or to wait for. With NoFit it is the one likely to be free for it first, if any
 	// may ever take it.
 	Chosen Option `json:"chosen"`
@@ -177,7 +177,7 @@ func (d *Decision) String() string {
 	fmt.Fprintf(
 		&b,
 		"%s, %s, expected %.0fs",
-		d.Why,
+		d.Reason,
 		strings.ToLower(c.Mode.String()),
 		c.Cost.WaitSeconds+c.Cost.SetupSeconds+c.Cost.ServiceSeconds,
 	)

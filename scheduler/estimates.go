@@ -48,7 +48,7 @@ func (m *mean) add(x, alpha float64) {
 }
 
 // toward mixes a key's mean with a prior that counts for so many builds.
-func (m *mean) toward(prior, builds float64) float64 {
+func (m *mean) blend(prior, builds float64) float64 {
 	weight := min(float64(m.n), 1/estimateAlpha)
 	return (weight*m.value + builds*prior) / (weight + builds)
 }
@@ -76,7 +76,7 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 	if mode != Cold && own.warm.n > 0 {
 		e.noise.add(math.Abs(x-own.warm.value), scopeAlpha)
 	}
-	ratio, paired := own.pair(mode, x)
+	ratio, paired := own.pairRatio(mode, x)
 	own.add(mode, x, estimateAlpha)
 	if paired {
 		own.ratio.add(ratio, estimateAlpha)
@@ -98,7 +98,7 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 // first warm one beside the cold. No build is faster without its caches: a cold one that seems to be has ended early,
 // and counts as equal. Taken for what it looks like it would be proof that the key's caches are worth nothing, and
 // outweigh the prior for good, since the key is run cold from then on.
-func (l *lengths) pair(mode Mode, x float64) (ratio float64, paired bool) {
+func (l *lengths) pairRatio(mode Mode, x float64) (ratio float64, paired bool) {
 	switch {
 	case mode == Cold && l.warm.n > 0:
 		return max(x-l.warm.value, 0), true
@@ -124,12 +124,12 @@ func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, 
 	for i := len(scopes) - 1; i >= 0; i-- {
 		if s := e.byScope[scopes[i]]; s != nil {
 			if s.ratio.n > 0 {
-				ratio = max(s.ratio.toward(ratio, priorBuilds), 0)
+				ratio = max(s.ratio.blend(ratio, priorBuilds), 0)
 			}
 			if s.cold.n > 0 {
-				cold = s.cold.toward(cold, priorBuilds)
+				cold = s.cold.blend(cold, priorBuilds)
 			} else if s.warm.n > 0 {
-				cold = s.warm.toward(cold-ratio, priorBuilds) + ratio
+				cold = s.warm.blend(cold-ratio, priorBuilds) + ratio
 			}
 		}
 	}
@@ -138,19 +138,19 @@ func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, 
 		return math.Exp(cold - ratio), math.Exp(cold)
 	}
 	if own.ratio.n > 0 {
-		ratio = max(own.ratio.toward(ratio, e.pairNoise()/ratioVariance), 0)
+		ratio = max(own.ratio.blend(ratio, e.pairVariance()/ratioVariance), 0)
 	}
 	if own.warm.n > 0 {
-		warm := own.warm.toward(cold-ratio, priorBuilds)
+		warm := own.warm.blend(cold-ratio, priorBuilds)
 		return math.Exp(warm), math.Exp(warm + ratio)
 	}
-	cold = own.cold.toward(cold, priorBuilds)
+	cold = own.cold.blend(cold, priorBuilds)
 	return math.Exp(cold - ratio), math.Exp(cold)
 }
 
 // pairNoise is the variance of one pair's ratio: that of a warm build around its key's mean, from the mean of its
 // amount, as if normal.
-func (e *Estimates) pairNoise() float64 {
+func (e *Estimates) pairVariance() float64 {
 	const trust, prior = 20, 0.16 // the amount for a deviation of 0.2
 	n := float64(min(e.noise.n, 1000))
 	amount := (n*e.noise.value + trust*prior) / (n + trust)
@@ -171,7 +171,7 @@ func (e *Estimates) ObserveStale(behind uint32, seconds, warmSeconds, coldSecond
 	gain := coldSeconds/warmSeconds - 1
 	x := min(float64(behind), staleVersions) * gain
 	// estimates are medians, and the mean of lengths is above: by half of one build's variance
-	excess := seconds/warmSeconds*math.Exp(-e.pairNoise()/4) - 1
+	excess := seconds/warmSeconds*math.Exp(-e.pairVariance()/4) - 1
 	e.staleSquare.add(x*x, scopeAlpha)
 	e.staleCross.add(x*min(excess, gain), scopeAlpha)
 }

@@ -17,19 +17,19 @@ type HotKeys struct {
 
 // rate is a decaying count of one key's arrivals.
 type rate struct {
-	count        float64
-	slow         float64 // the same with the long half-life
-	firstSeconds float64 // when it was first seen
-	atSeconds    float64 // of the last decay
-	warmSeconds  float64 // expected length, as of the last arrival
-	replicas     int32
-	asked        bool // the last sweep would have grown
+	count         float64
+	slow          float64 // the same with the long half-life
+	firstSeconds  float64 // when it was first seen
+	atSeconds     float64 // of the last decay
+	warmSeconds   float64 // expected length, as of the last arrival
+	replicas      int32
+	growthPending bool // the last sweep would have grown
 }
 
 const (
 	hotHalfLifeSeconds  = 1800     // half an hour: longer than a push's burst, shorter than a working day's swing
 	longHalfLifeSeconds = 8 * 3600 // a working day: what a key's copies are worth
-	youngSeconds        = 1800     // a key is not rated as if it had been seen for less
+	minObservedSeconds  = 1800     // a key is not rated as if it had been seen for less
 	hotUtilisation      = 0.7      // of a daemon's slots by one key; queueing delay grows steeply beyond
 	hotMaxReplicas      = 16
 	hotForgetCount      = 0.01 // arrivals left after 6 to 7 half-lives of one
@@ -72,8 +72,8 @@ func (r *rate) decay(nowSeconds float64) {
 func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 	for key, r := range h.rates {
 		r.decay(nowSeconds)
-		r.settle(max(slots, 1))
-		r.tell(l, key)
+		r.updateReplicas(max(slots, 1))
+		r.apply(l, key)
 		if r.slow < hotForgetCount {
 			delete(h.rates, key)
 		}
@@ -82,37 +82,37 @@ func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 
 // Want writes the copies that the last sweep found worth having into a ledger, for callers that make a new one for
 // each round.
-func (h *HotKeys) Want(l *Ledger) {
+func (h *HotKeys) Apply(l *Ledger) {
 	for key, r := range h.rates {
-		r.tell(l, key)
+		r.apply(l, key)
 	}
 }
 
 // tell writes what is known of a key into a ledger.
-func (r *rate) tell(l *Ledger, key KeyID) {
+func (r *rate) apply(l *Ledger, key KeyID) {
 	l.WantReplicas(key, r.replicas)
 	l.SetRate(key, r.perSecond())
 }
 
 // perSecond is the long-run rate, as of the last decay.
 func (r *rate) perSecond() float64 {
-	seen := max(r.atSeconds-r.firstSeconds, youngSeconds)
+	seen := max(r.atSeconds-r.firstSeconds, minObservedSeconds)
 	return r.slow * math.Ln2 / longHalfLifeSeconds / (1 - math.Exp2(-seen/longHalfLifeSeconds))
 }
 
 // settle moves replicas one step of hysteresis towards what the count asks for.
-func (r *rate) settle(slots int32) {
+func (r *rate) updateReplicas(slots int32) {
 	demand := r.count * math.Ln2 / hotHalfLifeSeconds * r.warmSeconds / (hotUtilisation * float64(slots)) // daemons
 	want := int32(min(max(math.Ceil(demand), 1), hotMaxReplicas))
 	switch {
-	case want > r.replicas && r.asked:
-		r.replicas, r.asked = want, false
+	case want > r.replicas && r.growthPending:
+		r.replicas, r.growthPending = want, false
 	case want > r.replicas:
-		r.asked = true
+		r.growthPending = true
 	case 2*demand <= float64(r.replicas):
-		r.replicas, r.asked = want, false
+		r.replicas, r.growthPending = want, false
 	default:
-		r.asked = false
+		r.growthPending = false
 	}
 }
 

@@ -84,9 +84,9 @@ func (l *Ledger) Version(key KeyID) uint32 {
 // Restore puts down a copy as reported from outside, replacing what was known of it, and moves the key's version up
 // to the copy's.
 func (l *Ledger) Restore(key KeyID, c Copy) {
-	h := l.hold(key)
+	h := l.ensure(key)
 	h.version = max(h.version, c.Version)
-	*h.at(c.Daemon) = c
+	*h.ensureCopy(c.Daemon) = c
 }
 
 // Advance moves the version of a key that is held up to what is known from elsewhere: copies that were put down may
@@ -100,8 +100,8 @@ func (l *Ledger) Advance(key KeyID, version uint32) {
 // Begin notes that a build using key starts on a daemon and should end at endsAtSeconds. Where no copy of this epoch
 // is known, the build is taken to make one, and that belief ends at expiresAtSeconds.
 func (l *Ledger) Begin(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds, endsAtSeconds, expiresAtSeconds float64) {
-	h := l.hold(key)
-	c := h.at(daemon)
+	h := l.ensure(key)
+	c := h.ensureCopy(daemon)
 	if c.Daemon != daemon || c.Epoch != epoch {
 		*c = Copy{Daemon: daemon, Epoch: epoch, State: Pending}
 	}
@@ -177,11 +177,17 @@ func (l *Ledger) Expire(nowSeconds float64) {
 	}
 }
 
+// Trim forgets keys that nobody holds and of which no more than one copy is wanted, to bound memory where one ledger
+// is kept for long.
+func (l *Ledger) Trim() {
+	l.keys.removeIf(func(h *holding) bool { return len(h.copies) == 0 && h.replicas <= 1 })
+}
+
 // WantReplicas sets how many copies of key are worth having; 0 and 1 are the same. While fewer exist, a build of the
 // key that spills to another daemon pays no price for the extra work, because its copy is wanted.
 func (l *Ledger) WantReplicas(key KeyID, replicas int32) {
 	if h := l.keys.get(key); h != nil || replicas > 1 {
-		l.hold(key).replicas = replicas
+		l.ensure(key).replicas = replicas
 	}
 }
 
@@ -194,7 +200,7 @@ func (l *Ledger) SetRate(key KeyID, perSecond float64) {
 }
 
 // hold finds or makes the entry of key.
-func (l *Ledger) hold(key KeyID) *holding {
+func (l *Ledger) ensure(key KeyID) *holding {
 	h := l.keys.get(key)
 	if h == nil {
 		h = &holding{}
@@ -214,7 +220,7 @@ func (h *holding) find(daemon DaemonID) (int, bool) {
 }
 
 // at finds the daemon's copy or inserts a zero Copy for the caller to fill.
-func (h *holding) at(daemon DaemonID) *Copy {
+func (h *holding) ensureCopy(daemon DaemonID) *Copy {
 	i, found := h.find(daemon)
 	if !found {
 		h.copies = slices.Insert(h.copies, i, Copy{Daemon: daemon, State: Pending})

@@ -18,26 +18,26 @@ import (
 // makes the same reservations again.
 
 // turn is one request's place in the order.
-type turn struct {
+type queueEntry struct {
 	at      int // in the queue given to Round
 	class   int64
 	overdue bool
 }
 
 // lastResort is the class of builds past their MaxWait; it is above every priority.
-const lastResort = math.MaxInt64
+const maxWaitClass = math.MaxInt64
 
 // turns sorts the queue up to fairness: within a class, overdue builds first and the rest grouped by queue.
-func turns(queue []Request, p *Params) []turn {
-	order := make([]turn, len(queue))
+func sortQueue(queue []Request, p *Params) []queueEntry {
+	order := make([]queueEntry, len(queue))
 	for i := range queue {
 		r := &queue[i]
-		order[i] = turn{at: i, class: int64(r.Priority), overdue: p.overdue(r)}
+		order[i] = queueEntry{at: i, class: int64(r.Priority), overdue: p.overdue(r)}
 		if r.MaxWaitSeconds > 0 && r.AgeSeconds >= r.MaxWaitSeconds {
-			order[i].class, order[i].overdue = lastResort, true
+			order[i].class, order[i].overdue = maxWaitClass, true
 		}
 	}
-	slices.SortFunc(order, func(a, b turn) int {
+	slices.SortFunc(order, func(a, b queueEntry) int {
 		x, y := &queue[a.at], &queue[b.at]
 		if c := cmp.Compare(b.class, a.class); c != 0 {
 			return c
@@ -65,15 +65,15 @@ func (p *Params) overdue(r *Request) bool {
 }
 
 // lane is one queue's requests of one class that are not overdue, oldest first.
-type lane struct {
-	queue string
-	turns []turn
-	tag   float64
+type queueLane struct {
+	queue   string
+	entries []queueEntry
+	tag     float64
 }
 
 // serve calls visit for every turn in the order of service, until it returns false. visit tells how many slot-seconds
 // it gave away.
-func serve(order []turn, queue []Request, shares *Shares, visit func(turn) (slotSeconds float64, more bool)) {
+func serve(order []queueEntry, queue []Request, shares *Shares, visit func(queueEntry) (slotSeconds float64, more bool)) {
 	tags := map[string]float64{} // of queues served in this round
 	now := shares.now
 	charge := func(name string, seconds float64) {
@@ -104,14 +104,14 @@ func serve(order []turn, queue []Request, shares *Shares, visit func(turn) (slot
 		for len(lanes) > 0 {
 			best := nextLane(lanes, shares, tags, now)
 			l := &lanes[best]
-			given, more := visit(l.turns[0])
+			given, more := visit(l.entries[0])
 			if given > 0 {
 				charge(l.queue, given)
 			}
 			if !more {
 				return
 			}
-			if l.turns = l.turns[1:]; len(l.turns) == 0 {
+			if l.entries = l.entries[1:]; len(l.entries) == 0 {
 				lanes = slices.Delete(lanes, best, best+1)
 			}
 		}
@@ -119,21 +119,21 @@ func serve(order []turn, queue []Request, shares *Shares, visit func(turn) (slot
 }
 
 // lanesOf cuts a block that is grouped by queue.
-func lanesOf(block []turn, queue []Request) []lane {
-	var lanes []lane
+func lanesOf(block []queueEntry, queue []Request) []queueLane {
+	var lanes []queueLane
 	for len(block) > 0 {
 		name, end := queue[block[0].at].Queue, 1
 		for end < len(block) && queue[block[end].at].Queue == name {
 			end++
 		}
-		lanes = append(lanes, lane{queue: name, turns: block[:end]})
+		lanes = append(lanes, queueLane{queue: name, entries: block[:end]})
 		block = block[end:]
 	}
 	return lanes
 }
 
 // nextLane is the lane with the smallest tag; equal tags fall to the older build, then to the smaller name.
-func nextLane(lanes []lane, shares *Shares, tags map[string]float64, now float64) int {
+func nextLane(lanes []queueLane, shares *Shares, tags map[string]float64, now float64) int {
 	best := 0
 	for i := range lanes {
 		lanes[i].tag = max(now, shares.tag[lanes[i].queue], tags[lanes[i].queue])

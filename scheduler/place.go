@@ -14,7 +14,7 @@ func Place(v *View, r *Request, p *Params) (d Decision, err error) {
 }
 
 // bid is an Option without its name, for comparing: it has no pointers, which makes it cheap to write.
-type bid struct {
+type candidate struct {
 	total     float64
 	cost      Cost
 	daemon    DaemonID
@@ -27,7 +27,7 @@ type bid struct {
 }
 
 // better is the total order of bids: cost, then rank, then identity.
-func (b *bid) better(than *bid) bool {
+func (b *candidate) isBetterThan(than *candidate) bool {
 	if !than.exists || b.total != than.total {
 		return !than.exists || b.total < than.total
 	}
@@ -38,7 +38,7 @@ func (b *bid) better(than *bid) bool {
 }
 
 // put writes the option that the bid stands for.
-func (b *bid) put(v *View, o *Option) {
+func (b *candidate) writeTo(v *View, o *Option) {
 	o.Daemon, o.Name, o.At, o.Rank, o.Mode, o.Prime = b.daemon, v.Daemons[b.at].Name, b.at, b.rank, b.mode, b.prime
 	to, c := &o.Cost, &b.cost
 	to.WaitSeconds, to.SetupSeconds, to.ServiceSeconds = c.WaitSeconds, c.SetupSeconds, c.ServiceSeconds
@@ -46,38 +46,38 @@ func (b *bid) put(v *View, o *Option) {
 }
 
 // choice collects the best bids. They are told apart by their places in slot, so that none is ever copied.
-type choice struct {
-	slot      [4]bid
-	run, wait uint8 // the best that can start now, and the best that cannot
-	second    uint8 // the best of all the others
-	spare     uint8 // where the next one is worked out
-	holders   int   // daemons seen that hold the primary key and take builds
-	down      int   // those that hold it and take none
-	held      bool  // a cold start was possible and not allowed
+type selection struct {
+	entries       [4]candidate
+	run, wait     uint8 // the best that can start now, and the best that cannot
+	second        uint8 // the best of all the others
+	scratch       uint8 // where the next one is worked out
+	readyHolders  int   // daemons seen that hold the primary key and take builds
+	closedHolders int   // those that hold it and take none
+	coldWithheld  bool  // a cold start was possible and not allowed
 }
 
 // start gives each role a place. The zero choice is not ready for use.
-func (c *choice) start() { c.wait, c.second, c.spare = 1, 2, 3 }
+func (c *selection) reset() { c.wait, c.second, c.scratch = 1, 2, 3 }
 
 // of is the bid in a place.
-func (c *choice) of(place uint8) *bid { return &c.slot[place&3] }
+func (c *selection) get(place uint8) *candidate { return &c.entries[place&3] }
 
 // offer takes the spare bid into account. Offering a daemon twice is harmless.
-func (c *choice) offer() {
-	b, best := c.of(c.spare), &c.wait
+func (c *selection) add() {
+	b, best := c.get(c.scratch), &c.wait
 	if b.startable {
 		best = &c.run
 	}
-	x := c.of(*best)
+	x := c.get(*best)
 	if x.exists && x.daemon == b.daemon {
 		return
 	}
-	if b.better(x) {
-		*best, c.spare = c.spare, *best
+	if b.isBetterThan(x) {
+		*best, c.scratch = c.scratch, *best
 		b = x
 	}
-	if b.exists && b.better(c.of(c.second)) {
-		c.second, c.spare = c.spare, c.second
+	if b.exists && b.isBetterThan(c.get(c.second)) {
+		c.second, c.scratch = c.scratch, c.second
 	}
 }
 
@@ -85,40 +85,40 @@ func (c *choice) offer() {
 // refusals.
 func place(v *View, r *Request, p *Params, out *Decision) {
 	key := r.primary()
-	if v.Candidates != nil {
-		if head := v.Candidates.of.get(key); head != nil {
-			placeAmong(v, r, p, head, out)
+	if v.RankCache != nil {
+		if head := v.RankCache.ranks.get(key); head != nil {
+			placeRanked(v, r, p, head, out)
 			return
 		}
 	}
 	var head ranks
-	v.ranking.top(key, weighedRanks, &head)
-	placeAmong(v, r, p, &head, out)
+	v.ranking.top(key, scoredRanks, &head)
+	placeRanked(v, r, p, &head, out)
 }
 
 // placeAmong is place for who knows the head of the rendezvous order of r's primary key.
-func placeAmong(v *View, r *Request, p *Params, head *ranks, out *Decision) {
-	var w weighing
-	w.weigh(v, r, p)
+func placeRanked(v *View, r *Request, p *Params, head *ranks, out *Decision) {
+	var w scoring
+	w.prepare(v, r, p)
 	out.UID, out.Load, out.Price, out.Daemons = r.UID, w.load, w.price, len(v.Daemons)
-	var c choice
-	c.start()
-	seen := w.holders(head, &c)
-	if !w.isSettled(&c) {
-		w.others(head, seen, &c)
+	var c selection
+	c.reset()
+	seen := w.considerHolders(head, &c)
+	if !w.holdersSuffice(&c) {
+		w.considerHead(head, seen, &c)
 	}
-	if !c.of(c.run).exists && v.open > 0 && !w.further(head, &c) {
-		w.anywhere(&c)
+	if !c.get(c.run).exists && v.open > 0 && !w.considerRemembered(head, &c) {
+		w.considerFleet(&c)
 	}
-	conclude(&w, &c, out)
+	decide(&w, &c, out)
 }
 
 // others offers the daemons at the head of the order that hold none of the keys, but for those that were seen.
-func (w *weighing) others(head *ranks, seen uint16, c *choice) {
-	w.bareBid()
-	for i := range min(head.n, weighedRanks) {
-		if at := head.at[i]; seen&(1<<i) == 0 && !w.hopeless(&w.v.Daemons[at], int32(i+1), c) {
-			w.beyond(at, int32(i+1), c)
+func (w *scoring) considerHead(head *ranks, seen uint16, c *selection) {
+	w.computeEmptyCost()
+	for i := range min(head.n, scoredRanks) {
+		if at := head.at[i]; seen&(1<<i) == 0 && !w.cannotWin(&w.v.Daemons[at], int32(i+1), c) {
+			w.considerEmpty(at, int32(i+1), c)
 		}
 	}
 }
@@ -132,14 +132,14 @@ func (r *Request) primary() KeyID {
 }
 
 // holders offers every daemon that holds a key of the request. It returns the ranks it dealt with as a bit set.
-func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
+func (w *scoring) considerHolders(head *ranks, c *selection) (seen uint16) {
 	for k := range w.keys {
-		if w.small(k) {
+		if w.isMinor(k) {
 			continue
 		}
-		if h := w.held[k]; h != nil {
+		if h := w.holdings[k]; h != nil {
 			for i := range h.copies {
-				seen |= w.holder(&h.copies[i], k, head, c)
+				seen |= w.considerCopy(&h.copies[i], k, head, c)
 			}
 		}
 		a := &w.v.assumed
@@ -148,7 +148,7 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 		}
 		for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
 			at, rank := w.v.locate(a.item[i-1].daemon, head)
-			ranks, _ := w.offerHolder(at, rank, k, w.copyOn(0, &w.v.Daemons[at]), c)
+			ranks, _ := w.considerHolder(at, rank, k, w.copyOn(0, &w.v.Daemons[at]), c)
 			seen |= ranks
 		}
 	}
@@ -156,21 +156,21 @@ func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
 }
 
 // holder offers the daemon of a copy of key k, if it is in the fleet with the copy's volume.
-func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uint16) {
+func (w *scoring) considerCopy(copied *Copy, k int, head *ranks, c *selection) (seen uint16) {
 	up := false
 	at, rank := w.v.locate(copied.Daemon, head)
 	if at >= 0 && w.v.Daemons[at].Epoch == copied.Epoch {
 		if k > 0 {
 			copied = w.copyOn(0, &w.v.Daemons[at])
 		}
-		seen, up = w.offerHolder(at, rank, k, copied, c)
+		seen, up = w.considerHolder(at, rank, k, copied, c)
 	}
-	if k == 0 && w.offered < maxLooked {
+	if k == 0 && w.knownHolders < maxHolders {
 		if !up {
 			at = -1
 		}
-		w.at[w.offered] = at
-		w.offered++
+		w.holderAt[w.knownHolders] = at
+		w.knownHolders++
 	}
 	return seen
 }
@@ -178,7 +178,7 @@ func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uin
 // locate is the position of a daemon, or -1 if it is not in the fleet, and its rank in head, or 0. Copies are mostly
 // where the head of the order says, so that is where it looks first.
 func (v *View) locate(id DaemonID, head *ranks) (at, rank int32) {
-	for i := range min(head.n, weighedRanks) {
+	for i := range min(head.n, scoredRanks) {
 		if at = head.at[i]; v.ids[at] == id {
 			return at, int32(i + 1)
 		}
@@ -190,57 +190,57 @@ func (v *View) locate(id DaemonID, head *ranks) (at, rank int32) {
 }
 
 // offerHolder offers the daemon at position at as one that holds key k. first is the primary key's copy there, or nil.
-func (w *weighing) offerHolder(at, rank int32, k int, first *Copy, c *choice) (seen uint16, up bool) {
+func (w *scoring) considerHolder(at, rank int32, k int, first *Copy, c *selection) (seen uint16, up bool) {
 	if rank > 0 {
 		seen = 1 << (rank - 1)
 	}
 	up = w.consider(at, rank, first, c)
 	if k == 0 && up {
-		c.holders++
+		c.readyHolders++
 	} else if k == 0 {
-		c.down++
+		c.closedHolders++
 	}
 	return seen, up
 }
 
 // beyond offers a daemon that is none of the holders.
-func (w *weighing) beyond(at, rank int32, c *choice) {
+func (w *scoring) considerEmpty(at, rank int32, c *selection) {
 	d := &w.v.Daemons[at]
-	if !w.barren || d.PullBytesPerSecond > 0 && d.PullBytesPerSecond != w.p.PullBytesPerSecond {
+	if !w.emptyKnown || d.PullBytesPerSecond > 0 && d.PullBytesPerSecond != w.p.PullBytesPerSecond {
 		w.consider(at, rank, w.copyOn(0, d), c)
-	} else if w.fits(d) {
-		b := c.of(c.spare)
-		w.barrenBid(at, rank, b)
+	} else if w.isEligible(d) {
+		b := c.get(c.scratch)
+		w.scoreEmpty(at, rank, b)
 		w.accept(b, c)
 	}
 }
 
 // consider offers the daemon at position at if it may take the request now or later, and says whether it may. first
 // is the primary key's copy there, or nil.
-func (w *weighing) consider(at, rank int32, first *Copy, c *choice) bool {
-	if !w.fits(&w.v.Daemons[at]) {
+func (w *scoring) consider(at, rank int32, first *Copy, c *selection) bool {
+	if !w.isEligible(&w.v.Daemons[at]) {
 		return false
 	}
-	b := c.of(c.spare)
-	w.bid(at, rank, first, b)
+	b := c.get(c.scratch)
+	w.score(at, rank, first, b)
 	w.accept(b, c)
 	return true
 }
 
 // accept offers the spare bid, unless it is a cold start that is not allowed.
-func (w *weighing) accept(b *bid, c *choice) {
-	if !w.stay || b.mode != Cold || c.holders == 0 {
-		c.offer()
+func (w *scoring) accept(b *candidate, c *selection) {
+	if !w.mustStayWarm || b.mode != Cold || c.readyHolders == 0 {
+		c.add()
 	} else if b.startable {
-		c.held = true
+		c.coldWithheld = true
 	}
 }
 
 // further is anywhere within the ranks that are remembered beyond those weighed. It says whether it found one.
-func (w *weighing) further(head *ranks, c *choice) bool {
-	for i := weighedRanks; i < head.n; i++ {
+func (w *scoring) considerRemembered(head *ranks, c *selection) bool {
+	for i := scoredRanks; i < head.n; i++ {
 		d := &w.v.Daemons[head.at[i]]
-		if refusal(d, w.r) == Fits && !w.locked(d) {
+		if refusal(d, w.r) == Fits && !w.isLocked(d) {
 			return w.consider(head.at[i], 0, w.copyOn(0, d), c)
 		}
 	}
@@ -248,20 +248,20 @@ func (w *weighing) further(head *ranks, c *choice) bool {
 }
 
 // anywhere offers the daemon with a free slot that comes first in the rendezvous order of the whole fleet.
-func (w *weighing) anywhere(c *choice) {
+func (w *scoring) considerFleet(c *selection) {
 	key := w.r.primary()
 	best, bestAt := ranked{}, int32(-1)
 	weighted := len(w.v.ranking.classes) > 1
 	for i := range w.v.Daemons {
 		d := &w.v.Daemons[i]
-		if d.free() <= 0 || !w.fits(d) {
+		if d.freeSlots() <= 0 || !w.isEligible(d) {
 			continue
 		}
 		x := ranked{affinity: affinity(key, d.ID), id: d.ID}
 		if weighted {
-			x.score = score(x.affinity, d.Weight)
+			x.score = weightedScore(x.affinity, d.Weight)
 		}
-		if bestAt >= 0 && !x.before(&best) || w.locked(d) {
+		if bestAt >= 0 && !x.before(&best) || w.isLocked(d) {
 			continue
 		}
 		best, bestAt = x, int32(i)
@@ -272,9 +272,9 @@ func (w *weighing) anywhere(c *choice) {
 }
 
 // locked reports whether a key of the request keeps it from starting on d, whatever slots are free.
-func (w *weighing) locked(d *Daemon) bool {
+func (w *scoring) isLocked(d *Daemon) bool {
 	for k := range w.keys {
-		if w.find(k, d, w.copyOn(k, d)).readySeconds > 0 {
+		if w.residencyOf(k, d, w.copyOn(k, d)).readySeconds > 0 {
 			return true
 		}
 	}
@@ -282,44 +282,44 @@ func (w *weighing) locked(d *Daemon) bool {
 }
 
 // conclude turns the best bids into the decision.
-func conclude(w *weighing, c *choice, out *Decision) {
-	run, wait, second := c.of(c.run), c.of(c.wait), c.of(c.second)
+func decide(w *scoring, c *selection, out *Decision) {
+	run, wait, second := c.get(c.run), c.get(c.wait), c.get(c.second)
 	chosen, other := wait, run
 	switch {
 	case !run.exists:
-		out.Action, out.Why = NoFit, NoDaemonFits
-		if wait.exists && (w.v.Daemons[wait.at].free() > 0 || c.held) {
-			out.Action, out.Why = Wait, WaitsForWarmDaemon // for a lock rather than a slot, or by being overdue
+		out.Action, out.Reason = NoFit, NoDaemonFits
+		if wait.exists && (w.v.Daemons[wait.at].freeSlots() > 0 || c.coldWithheld) {
+			out.Action, out.Reason = Wait, WaitsForWarmDaemon // for a lock rather than a slot, or by being overdue
 		}
-	case wait.exists && wait.better(run):
-		out.Action, out.Why = Wait, WaitsForWarmDaemon
+	case wait.exists && wait.isBetterThan(run):
+		out.Action, out.Reason = Wait, WaitsForWarmDaemon
 	default:
-		out.Action, out.Why = Run, why(w, c, run)
+		out.Action, out.Reason = Run, reasonFor(w, c, run)
 		chosen, other = run, wait
 	}
-	if other.exists && other.better(second) {
+	if other.exists && other.isBetterThan(second) {
 		second = other
 	}
 	if chosen.exists {
-		chosen.put(w.v, &out.Chosen)
+		chosen.writeTo(w.v, &out.Chosen)
 	}
 	if second.exists {
-		second.put(w.v, &out.RunnerUp)
+		second.writeTo(w.v, &out.RunnerUp)
 	}
 }
 
 // why names the reason for running as bid.
-func why(w *weighing, c *choice, run *bid) Why {
+func reasonFor(w *scoring, c *selection, run *candidate) Reason {
 	switch {
 	case w.keys == 0:
 		return NoCaches
 	case run.mode == Warm:
 		return WarmDaemon
-	case c.holders > 0 && w.waived:
+	case c.readyHolders > 0 && w.replicaWanted:
 		return NewReplica
-	case c.holders > 0:
+	case c.readyHolders > 0:
 		return Spilled
-	case c.down > 0:
+	case c.closedHolders > 0:
 		return HolderDown
 	case run.rank == 1:
 		return HomeDaemon

@@ -68,7 +68,7 @@ func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan
 
 // leastUsed is what a fleet is taken to be used at least: a moment without builds says little of the next hour, and
 // must not make all copies alike.
-const leastUsed = 0.01
+const minUtilisation = 0.01
 
 // appendPlans adds the copies that one key is worth.
 func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Params) []PrimePlan {
@@ -82,15 +82,15 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 	if h := now.Ledger.keys.get(d.Key); h != nil {
 		replicas = max(1, int(h.replicas))
 	}
-	before := old.takers(d, replicas)
+	before := old.firstDaemons(d, replicas)
 	// how likely it is that the daemons that hold the key have no slot for it
-	used := min(max(now.Load(), leastUsed), 1)
-	if !now.reachable(d.Key) {
+	used := min(max(now.Load(), minUtilisation), 1)
+	if !now.isHeldByReady(d.Key) {
 		used = 1
 	}
-	for _, at := range now.takers(d, replicas) {
+	for _, at := range now.firstDaemons(d, replicas) {
 		daemon := &now.Daemons[at]
-		if containsDaemon(old, before, daemon) || now.keeps(d.Key, daemon, b) {
+		if containsDaemon(old, before, daemon) || now.isFreshEnough(d.Key, daemon, b) {
 			continue
 		}
 		plans = append(plans, PrimePlan{Key: d.Key, Daemon: daemon.ID, Name: daemon.Name, Bytes: d.SnapshotBytes,
@@ -100,12 +100,12 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 }
 
 // takers are the first k daemons of a key's order that take its builds.
-func (v *View) takers(d *Demand, k int) []int32 {
+func (v *View) firstDaemons(d *Demand, k int) []int32 {
 	var r ranks
 	v.ranking.top(d.Key, maxRanks, &r)
 	var out []int32
 	for i := range r.n {
-		if daemon := &v.Daemons[r.of[i].at]; daemon.Phase == Ready && daemon.builds(d.Platform) && len(out) < k {
+		if daemon := &v.Daemons[r.of[i].at]; daemon.Phase == Ready && daemon.supports(d.Platform) && len(out) < k {
 			out = append(out, r.of[i].at)
 		}
 	}
@@ -120,7 +120,7 @@ func containsDaemon(v *View, positions []int32, daemon *Daemon) bool {
 }
 
 // reachable reports whether a daemon that takes builds holds key.
-func (v *View) reachable(key KeyID) bool {
+func (v *View) isHeldByReady(key KeyID) bool {
 	for _, c := range v.Ledger.Copies(key) {
 		if at, known := v.position(c.Daemon); known && v.Daemons[at].Phase == Ready && v.Daemons[at].Epoch == c.Epoch {
 			return true
@@ -130,7 +130,7 @@ func (v *View) reachable(key KeyID) bool {
 }
 
 // keeps reports whether daemon's copy of key is good enough, or too lately touched, to be primed again.
-func (v *View) keeps(key KeyID, daemon *Daemon, b Budget) bool {
+func (v *View) isFreshEnough(key KeyID, daemon *Daemon, b Budget) bool {
 	h := v.Ledger.keys.get(key)
 	if h == nil {
 		return false

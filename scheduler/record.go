@@ -122,10 +122,10 @@ func (r *Record) Write(out io.Writer) error {
 func (r *Record) Replay() ([]Decision, error) {
 	l := NewLedger()
 	for _, k := range r.Keys {
-		h := l.hold(k.Key)
+		h := l.ensure(k.Key)
 		h.version, h.replicas, h.perSecond = k.Version, k.Replicas, k.PerSecond
 		for _, c := range k.Copies {
-			*h.at(c.Daemon) = c
+			*h.ensureCopy(c.Daemon) = c
 		}
 	}
 	v, err := NewView(r.Daemons, l, r.NowSeconds)
@@ -140,5 +140,5 @@ func (r *Record) Replay() ([]Decision, error) {
 	for queue, weight := range r.Shares.Weights {
 		v.Shares.SetWeight(queue, weight)
 	}
-	return Round(v, r.Queue, &r.Params), nil
+	return Cycle(v, r.Queue, &r.Params), nil
 }

@@ -15,7 +15,7 @@ const maxRanks = 8
 // weighedRanks is how many of them a placement weighs. Beyond these only a free slot counts, and the whole fleet is
 // searched in the same order; four instead of eight change no decision on a fleet of like daemons and halve the time
 // of a placement without remembered candidates.
-const weighedRanks = 4
+const scoredRanks = 4
 
 // unitWeight is the weight of an ordinary daemon, so that weights read as thousandths.
 const unitWeight = 1000
@@ -70,7 +70,7 @@ type ranks struct {
 }
 
 // settle brings at up to date with of.
-func (r *ranks) settle() {
+func (r *ranks) syncPositions() {
 	for i := range r.n {
 		r.at[i] = r.of[i].at
 	}
@@ -92,18 +92,18 @@ func (r *ranking) top(key KeyID, k int, out *ranks) {
 	out.n = 0
 	if len(r.classes) == 1 {
 		r.classes[0].top(key, k, out)
-		out.settle()
+		out.syncPositions()
 		return
 	}
 	for c := range r.classes {
 		var own ranks
 		r.classes[c].top(key, k, &own)
 		for i := range own.n {
-			own.of[i].score = score(own.of[i].affinity, r.classes[c].weight)
+			own.of[i].score = weightedScore(own.of[i].affinity, r.classes[c].weight)
 			out.insert(own.of[i], k)
 		}
 	}
-	out.settle()
+	out.syncPositions()
 }
 
 // top is ranking.top within one weight, where integers suffice: affinity is a bijection of the identity, so no two
@@ -157,7 +157,7 @@ func (r *ranks) insert(x ranked, k int) {
 }
 
 // score is -w/ln(u). The half keeps u inside (0,1).
-func score(affinity uint64, weight uint32) float64 {
+func weightedScore(affinity uint64, weight uint32) float64 {
 	u := (float64(affinity>>11) + 0.5) * (1.0 / (1 << 53))
 	return -float64(weight) / math.Log(u)
 }

@@ -27,7 +27,7 @@ func NewUsage() *Usage { return &Usage{of: map[DaemonID]*usage{}} }
 // Note takes in v, which is as it has been since the last note, and sets the Utilisation of its daemons. Call it
 // before each round. A daemon that takes no builds keeps what it had, so that it is not thought idle when it comes
 // back.
-func (u *Usage) Note(v *View) {
+func (u *Usage) Observe(v *View) {
 	keep := math.Exp2(-max(v.NowSeconds-u.last, 0) / usageHalfLifeSeconds)
 	u.last = v.NowSeconds
 	for i := range v.Daemons {

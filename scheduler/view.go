@@ -17,7 +17,7 @@ type View struct {
 	// Ledger is shared with later views of the same fleet.
 	Ledger *Ledger
 	// Candidates remembers the rendezvous order of keys. Nil means it is computed for each placement.
-	Candidates *Candidates
+	RankCache *RankCache
 	// Shares says whose turn it is among queues. Nil means all have had the same.
 	Shares *Shares
 	// NowSeconds is the instant, on the clock of Busy and Copy.
@@ -92,7 +92,7 @@ func (v *View) Recount() {
 		}
 		v.slots += int64(d.Slots)
 		v.busy += int64(d.Running + d.Reserved)
-		v.open += int64(max(d.free(), 0))
+		v.open += int64(max(d.freeSlots(), 0))
 	}
 	v.perSlot = 1 / float64(v.slots) // not used without slots
 }
@@ -133,7 +133,7 @@ func (v *View) index() {
 }
 
 // must is the position of a daemon that is known to be in the fleet.
-func (v *View) must(id DaemonID) int32 {
+func (v *View) knownPosition(id DaemonID) int32 {
 	at, _ := v.position(id)
 	return at
 }
@@ -176,7 +176,7 @@ func (a *assumptions) add(key KeyID, daemon DaemonID, endsAtSeconds float64) {
 }
 
 // of is when the last assumed build of key on daemon ends, and how many there are.
-func (a *assumptions) of(key KeyID, daemon DaemonID) (endsAtSeconds float64, users int32) {
+func (a *assumptions) lookup(key KeyID, daemon DaemonID) (endsAtSeconds float64, users int32) {
 	if len(a.item) == 0 {
 		return 0, 0
 	}

@@ -45,7 +45,7 @@ type Record struct {
 }
 
 // World is all that a plan is made from.
-type World struct {
+type Input struct {
 	Records []Record
 	Volume  Volume
 	Budget  Budget
@@ -57,7 +57,7 @@ type World struct {
 	MountUsed map[string]time.Time
 	// Elsewhere is when builds last had copies of the mounts on other daemons of the fleet that serve builds, by id
 	// without base state: the latest of each mount, and none where no such copy is known.
-	Elsewhere map[string]time.Time
+	ReplicaLastUsed map[string]time.Time
 	// LostSeconds is what the next build of a mount loses when it does not find it, by id without base state, where
 	// that is known.
 	LostSeconds map[string]float64
@@ -70,7 +70,7 @@ type Victim struct {
 	Reason v1alpha1.PruneReason
 	// Spare says that it is a cache mount that went before others because another daemon has a copy that was used
 	// later.
-	Spare bool
+	Redundant bool
 }
 
 // Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too
@@ -82,14 +82,14 @@ type Victim struct {
 // how roughly the rest is known. Mounts of which it is not known what is lost are worth as much for each byte as the
 // others are; if it is known of none, those unused for longest go first. So do layers. Equal ones go by id. Pinned
 // mounts and records in use stay.
-func Plan(w World) []Victim {
+func Plan(w Input) []Victim {
 	p := newPlanner(w)
 	p.ownPolicies()
-	p.spareFirst()
-	p.keepMounts(w.Budget.MountsBytes)
-	p.keepLayers(w.Budget.LayersBytes)
-	p.free(v1alpha1.PruneLowSpace, w.Budget.FreeBytes-w.Volume.FreeBytes)
-	p.free(v1alpha1.PruneLowInodes, bytesOfInodes(w.Volume, w.Budget.FreeInodes-w.Volume.FreeInodes))
+	p.redundantFirst()
+	p.fitMounts(w.Budget.MountsBytes)
+	p.fitLayers(w.Budget.LayersBytes)
+	p.freeSpace(v1alpha1.PruneLowSpace, w.Budget.FreeBytes-w.Volume.FreeBytes)
+	p.freeSpace(v1alpha1.PruneLowInodes, bytesOfInodes(w.Volume, w.Budget.FreeInodes-w.Volume.FreeInodes))
 	return p.victims
 }
 
@@ -111,7 +111,7 @@ func bytesOfInodes(v Volume, inodes int64) int64 {
 
 // planner chooses victims step by step.
 type planner struct {
-	world                   World
+	in                      Input
 	mounts                  []Record       // that may go, in that order
 	layers                  layerHeap      // that may go now
 	blocked                 map[string]int // how many records stand on a record
@@ -121,8 +121,8 @@ type planner struct {
 	victims                 []Victim
 }
 
-func newPlanner(w World) *planner {
-	p := &planner{world: w, blocked: map[string]int{}, byID: map[string]Record{}}
+func newPlanner(w Input) *planner {
+	p := &planner{in: w, blocked: map[string]int{}, byID: map[string]Record{}}
 	for _, r := range w.Records {
 		p.byID[r.ID] = r
 		for _, parent := range r.Parents {
@@ -138,7 +138,7 @@ func newPlanner(w World) *planner {
 		}
 	}
 	for _, r := range w.Records {
-		p.offer(r)
+		p.enqueueLayer(r)
 	}
 	p.sortMounts()
 	return p
@@ -147,7 +147,7 @@ func newPlanner(w World) *planner {
 // sortMounts puts those first that go first. The order of records plays no part, not even in how the mean is rounded.
 func (p *planner) sortMounts() {
 	slices.SortFunc(p.mounts, func(a, b Record) int {
-		return cmp.Or(p.used(a).Compare(p.used(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(p.lastUsed(a).Compare(p.lastUsed(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
 	})
 	scores := p.scores()
 	slices.SortStableFunc(p.mounts, func(a, b Record) int { return cmp.Compare(scores[b.ID], scores[a.ID]) })
@@ -158,7 +158,7 @@ func (p *planner) sortMounts() {
 func (p *planner) scores() map[string]float64 {
 	worth, lost, bytes := map[string]float64{}, 0.0, 0.0
 	for _, r := range p.mounts {
-		if l := p.world.LostSeconds[mountpolicy.Unbased(r.Mount)]; l > 0 && r.Bytes > 0 {
+		if l := p.in.LostSeconds[mountpolicy.Unbased(r.Mount)]; l > 0 && r.Bytes > 0 {
 			worth[r.ID] = l / float64(r.Bytes)
 			lost, bytes = lost+l, bytes+float64(r.Bytes)
 		}
@@ -173,20 +173,20 @@ func (p *planner) scores() map[string]float64 {
 		if !known {
 			w = mean
 		}
-		out[r.ID] = max(p.world.Now.Sub(p.used(r)).Seconds(), 1) / math.Sqrt(w)
+		out[r.ID] = max(p.in.Now.Sub(p.lastUsed(r)).Seconds(), 1) / math.Sqrt(w)
 	}
 	return out
 }
 
 // offer makes a layer a candidate when nothing stands on it.
-func (p *planner) offer(r Record) {
+func (p *planner) enqueueLayer(r Record) {
 	if r.Mount == "" && !r.InUse && !r.Shared && p.blocked[r.ID] == 0 {
 		heap.Push(&p.layers, r)
 	}
 }
 
 func (p *planner) policy(r Record) *v1alpha1.MountPolicy {
-	return mountpolicy.Of(p.world.Namespace, p.world.Policies, r.Mount)
+	return mountpolicy.Of(p.in.Namespace, p.in.Policies, r.Mount)
 }
 
 func (p *planner) isPinned(r Record) bool {
@@ -195,24 +195,24 @@ func (p *planner) isPinned(r Record) bool {
 }
 
 // used is when a build last had a mount.
-func (p *planner) used(r Record) time.Time {
-	if at, known := p.world.MountUsed[mountpolicy.Unbased(r.Mount)]; known {
+func (p *planner) lastUsed(r Record) time.Time {
+	if at, known := p.in.MountUsed[mountpolicy.Unbased(r.Mount)]; known {
 		return at
 	}
 	return r.LastUsed
 }
 
 // isSpare says whether a build has had a copy elsewhere later than this one.
-func (p *planner) isSpare(r Record) bool {
-	at, held := p.world.Elsewhere[mountpolicy.Unbased(r.Mount)]
-	return held && at.After(p.used(r))
+func (p *planner) isRedundant(r Record) bool {
+	at, held := p.in.ReplicaLastUsed[mountpolicy.Unbased(r.Mount)]
+	return held && at.After(p.lastUsed(r))
 }
 
 // spareFirst moves spare mounts before the others.
-func (p *planner) spareFirst() {
+func (p *planner) redundantFirst() {
 	var others []Record
 	p.mounts = slices.DeleteFunc(p.mounts, func(r Record) bool {
-		if p.isSpare(r) {
+		if p.isRedundant(r) {
 			return false
 		}
 		others = append(others, r)
@@ -222,7 +222,7 @@ func (p *planner) spareFirst() {
 }
 
 // take makes a record a victim, and what it stood on a candidate.
-func (p *planner) take(v Victim) {
+func (p *planner) prune(v Victim) {
 	r := v.Record
 	p.victims = append(p.victims, v)
 	p.freed += r.Bytes
@@ -234,7 +234,7 @@ func (p *planner) take(v Victim) {
 	for _, parent := range r.Parents {
 		p.blocked[parent]--
 		if below, ok := p.byID[parent]; ok {
-			p.offer(below)
+			p.enqueueLayer(below)
 		}
 	}
 }
@@ -242,8 +242,8 @@ func (p *planner) take(v Victim) {
 // ownPolicies takes the mounts that their own policy says must go.
 func (p *planner) ownPolicies() {
 	tooOld := func(r Record, policy *v1alpha1.MountPolicy) bool {
-		used := p.used(r)
-		return policy.MaxAge != nil && !used.IsZero() && p.world.Now.Sub(used) > policy.MaxAge.Duration
+		used := p.lastUsed(r)
+		return policy.MaxAge != nil && !used.IsZero() && p.in.Now.Sub(used) > policy.MaxAge.Duration
 	}
 	tooLarge := func(r Record, policy *v1alpha1.MountPolicy) bool {
 		return policy.MaxSize != nil && r.Bytes > policy.MaxSize.Value()
@@ -257,47 +257,47 @@ func (p *planner) ownPolicies() {
 			if policy == nil || !rule.holds(r, policy) {
 				return false
 			}
-			p.take(Victim{Record: r, Reason: rule.reason})
+			p.prune(Victim{Record: r, Reason: rule.reason})
 			return true
 		})
 	}
 }
 
-func (p *planner) keepMounts(budget int64) {
-	for p.mountsBytes > budget && p.takeMount(v1alpha1.PruneMountsOverBudget) {
+func (p *planner) fitMounts(budget int64) {
+	for p.mountsBytes > budget && p.pruneMount(v1alpha1.PruneMountsOverBudget) {
 	}
 }
 
 // keepLayers passes over what frees nothing only where it stands on something that does.
-func (p *planner) keepLayers(budget int64) {
-	for p.layerBytes > budget && p.takeLayer(v1alpha1.PruneLayersOverBudget) {
+func (p *planner) fitLayers(budget int64) {
+	for p.layerBytes > budget && p.pruneLayer(v1alpha1.PruneLayersOverBudget) {
 	}
 }
 
 // free takes layers, then mounts, until all victims together have that many bytes.
-func (p *planner) free(reason v1alpha1.PruneReason, bytes int64) {
-	for p.freed < bytes && (p.takeLayer(reason) || p.takeMount(reason)) {
+func (p *planner) freeSpace(reason v1alpha1.PruneReason, bytes int64) {
+	for p.freed < bytes && (p.pruneLayer(reason) || p.pruneMount(reason)) {
 	}
 }
 
 // takeMount takes the first mount that has a size, false when there is none.
-func (p *planner) takeMount(reason v1alpha1.PruneReason) bool {
+func (p *planner) pruneMount(reason v1alpha1.PruneReason) bool {
 	at := slices.IndexFunc(p.mounts, func(r Record) bool { return r.Bytes > 0 })
 	if at < 0 {
 		return false
 	}
 	r := p.mounts[at]
 	p.mounts = slices.Delete(p.mounts, at, at+1)
-	p.take(Victim{Record: r, Reason: reason, Spare: p.isSpare(r)})
+	p.prune(Victim{Record: r, Reason: reason, Redundant: p.isRedundant(r)})
 	return true
 }
 
 // takeLayer takes the next layer, false when there is none.
-func (p *planner) takeLayer(reason v1alpha1.PruneReason) bool {
+func (p *planner) pruneLayer(reason v1alpha1.PruneReason) bool {
 	if p.layers.Len() == 0 {
 		return false
 	}
-	p.take(Victim{Record: heap.Pop(&p.layers).(Record), Reason: reason})
+	p.prune(Victim{Record: heap.Pop(&p.layers).(Record), Reason: reason})
 	return true
 }
 

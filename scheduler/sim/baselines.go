@@ -13,31 +13,31 @@ import (
 )
 
 // quiet is the part of Policy that most baselines do without.
-type quiet struct{}
+type noEvents struct{}
 
-func (quiet) Started(*World, *run)                     {}
-func (quiet) Ended(*World, *run)                       {}
-func (quiet) Evicted(*World, scheduler.KeyID, int)     {}
-func (quiet) Changed(w *World, at int, newVolume bool) {}
+func (noEvents) Started(*Simulation, *run)                     {}
+func (noEvents) Ended(*Simulation, *run)                       {}
+func (noEvents) Evicted(*Simulation, scheduler.KeyID, int)     {}
+func (noEvents) Changed(w *Simulation, at int, newVolume bool) {}
 
 // central is a policy with one queue in the order of arrival. choose picks a daemon with a free slot, or -1 to leave
 // the build waiting; daemons prime on their own judgement.
-type central struct {
-	quiet
+type centralQueue struct {
+	noEvents
 	queue []int
 	// skip goes on to the next build when choose leaves one waiting; otherwise the head blocks all.
 	skip   bool
-	choose func(w *World, build int) int
+	choose func(w *Simulation, build int) int
 }
 
-func (c *central) Arrived(_ *World, build int) { c.queue = append(c.queue, build) }
+func (c *centralQueue) Arrived(_ *Simulation, build int) { c.queue = append(c.queue, build) }
 
-func (c *central) Starts(w *World) []Start {
+func (c *centralQueue) Decide(w *Simulation) []Start {
 	var out []Start
 	taken := make(map[int]int32)
 	free := 0
 	for i := range w.View.Daemons {
-		free += int(w.free(i))
+		free += int(w.freeSlots(i))
 	}
 	kept := c.queue[:0]
 	for i, build := range c.queue {
@@ -56,7 +56,7 @@ func (c *central) Starts(w *World) []Start {
 		w.View.Daemons[at].Reserved++
 		taken[at]++
 		free--
-		out = append(out, Start{Build: build, At: at, OwnJudgement: true})
+		out = append(out, Start{Build: build, At: at, PrimeIfCheaper: true})
 	}
 	c.queue = kept
 	for at, n := range taken {
@@ -66,7 +66,7 @@ func (c *central) Starts(w *World) []Start {
 }
 
 // free is how many builds daemon at may be given now.
-func (w *World) free(at int) int32 {
+func (w *Simulation) freeSlots(at int) int32 {
 	d := &w.View.Daemons[at]
 	if d.Phase != scheduler.Ready {
 		return 0
@@ -75,36 +75,36 @@ func (w *World) free(at int) int32 {
 }
 
 // suits reports whether daemon at takes builds like this one at all.
-func (w *World) suits(at, build int) bool {
+func (w *Simulation) canRun(at, build int) bool {
 	d := &w.View.Daemons[at]
 	p := w.program(build)
 	return d.Phase == scheduler.Ready &&
 		(p.Platform == "" || len(d.Platforms) == 0 || slices.Contains(d.Platforms, p.Platform))
 }
 
-func (w *World) program(build int) *Program {
+func (w *Simulation) program(build int) *Program {
 	return &w.Workload.Programs[w.Workload.Builds[build].Program]
 }
 
 // early is a policy that binds each build to a daemon's own queue when it arrives. When a daemon goes away, its queue
 // is bound anew.
-type early struct {
-	quiet
+type earlyBinding struct {
+	noEvents
 	queues  [][]int
 	pending []int // arrived or given back while nothing suited
-	assign  func(w *World, e *early, build int) int
+	assign  func(w *Simulation, e *earlyBinding, build int) int
 }
 
-func (e *early) Arrived(_ *World, build int) { e.pending = append(e.pending, build) }
+func (e *earlyBinding) Arrived(_ *Simulation, build int) { e.pending = append(e.pending, build) }
 
-func (e *early) Changed(w *World, at int, _ bool) {
+func (e *earlyBinding) Changed(w *Simulation, at int, _ bool) {
 	if w.View.Daemons[at].Phase != scheduler.Ready && len(e.queues) > at {
 		e.pending = append(e.pending, e.queues[at]...)
 		e.queues[at] = nil
 	}
 }
 
-func (e *early) Starts(w *World) []Start {
+func (e *earlyBinding) Decide(w *Simulation) []Start {
 	if e.queues == nil {
 		e.queues = make([][]int, len(w.View.Daemons))
 	}
@@ -119,9 +119,9 @@ func (e *early) Starts(w *World) []Start {
 	}
 	var out []Start
 	for at := range e.queues {
-		n := min(int(w.free(at)), len(e.queues[at]))
+		n := min(int(w.freeSlots(at)), len(e.queues[at]))
 		for _, build := range e.queues[at][:n] {
-			out = append(out, Start{Build: build, At: at, OwnJudgement: true})
+			out = append(out, Start{Build: build, At: at, PrimeIfCheaper: true})
 		}
 		e.queues[at] = e.queues[at][n:]
 	}
@@ -129,14 +129,14 @@ func (e *early) Starts(w *World) []Start {
 }
 
 // load is what daemon at runs and has queued.
-func (e *early) load(w *World, at int) int {
+func (e *earlyBinding) load(w *Simulation, at int) int {
 	return int(w.View.Daemons[at].Running) + len(e.queues[at])
 }
 
 // Random binds to any suitable daemon.
 func Random(seed uint64) Policy {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	return &early{assign: func(w *World, _ *early, build int) int {
+	return &earlyBinding{assign: func(w *Simulation, _ *earlyBinding, build int) int {
 		return pick(w, build, rng.IntN(len(w.View.Daemons)))
 	}}
 }
@@ -144,7 +144,7 @@ func Random(seed uint64) Policy {
 // RoundRobin binds to the suitable daemons in turn.
 func RoundRobin() Policy {
 	next := 0
-	return &early{assign: func(w *World, _ *early, build int) int {
+	return &earlyBinding{assign: func(w *Simulation, _ *earlyBinding, build int) int {
 		at := pick(w, build, next)
 		next = (max(at, 0) + 1) % len(w.View.Daemons)
 		return at
@@ -152,10 +152,10 @@ func RoundRobin() Policy {
 }
 
 // pick is the first suitable daemon from start on, or -1.
-func pick(w *World, build, start int) int {
+func pick(w *Simulation, build, start int) int {
 	n := len(w.View.Daemons)
 	for i := range n {
-		if at := (start + i) % n; w.suits(at, build) {
+		if at := (start + i) % n; w.canRun(at, build) {
 			return at
 		}
 	}
@@ -164,9 +164,9 @@ func pick(w *World, build, start int) int {
 
 // LowestOrdinal starts the oldest build on the free daemon of the lowest ordinal.
 func LowestOrdinal() Policy {
-	return &central{choose: func(w *World, build int) int {
+	return &centralQueue{choose: func(w *Simulation, build int) int {
 		for _, at := range w.position {
-			if w.free(at) > 0 && w.suits(at, build) {
+			if w.freeSlots(at) > 0 && w.canRun(at, build) {
 				return at
 			}
 		}
@@ -175,12 +175,12 @@ func LowestOrdinal() Policy {
 }
 
 // LeastLoaded starts the oldest build on the daemon with the most free slots.
-func LeastLoaded() Policy { return &central{choose: leastLoaded} }
+func LeastLoaded() Policy { return &centralQueue{choose: leastLoaded} }
 
-func leastLoaded(w *World, build int) int {
+func leastLoaded(w *Simulation, build int) int {
 	best := -1
 	for at := range w.View.Daemons {
-		if w.free(at) > 0 && w.suits(at, build) && (best < 0 || w.free(at) > w.free(best)) {
+		if w.freeSlots(at) > 0 && w.canRun(at, build) && (best < 0 || w.freeSlots(at) > w.freeSlots(best)) {
 			best = at
 		}
 	}
@@ -193,17 +193,17 @@ func Greedy() Policy { return Delay(0) }
 
 // Delay starts a build where its key is; only after it waited for so long does it start anywhere.
 func Delay(seconds float64) Policy {
-	return &central{skip: true, choose: func(w *World, build int) int {
+	return &centralQueue{skip: true, choose: func(w *Simulation, build int) int {
 		held, best := false, -1
 		c := w.content(w.program(build).Keys[0].ID)
 		for i := range c.copies {
 			x := &c.copies[i]
-			if !w.suits(x.at, build) {
+			if !w.canRun(x.at, build) {
 				continue
 			}
 			held = true
-			if w.free(x.at) > 0 &&
-				(best < 0 || x.version > c.on(best).version || x.version == c.on(best).version && x.at < best) {
+			if w.freeSlots(x.at) > 0 &&
+				(best < 0 || x.version > c.copyOn(best).version || x.version == c.copyOn(best).version && x.at < best) {
 				best = x.at
 			}
 		}
@@ -223,11 +223,11 @@ func Delay(seconds float64) Policy {
 func BuildxSticky() Policy {
 	var ring *hashring.HashRing
 	var up []string
-	return &early{assign: func(w *World, _ *early, build int) int {
+	return &earlyBinding{assign: func(w *Simulation, _ *earlyBinding, build int) int {
 		now := []string{}
 		byName := map[string]int{}
 		for at := range w.View.Daemons {
-			if w.suits(at, build) {
+			if w.canRun(at, build) {
 				now = append(now, w.View.Daemons[at].Name)
 				byName[w.View.Daemons[at].Name] = at
 			}
@@ -253,10 +253,10 @@ func ringKey(p *Program) string {
 }
 
 // order is the rendezvous order of the suitable daemons for a build, k at most.
-func order(w *World, build, k int) []int {
+func order(w *Simulation, build, k int) []int {
 	var out []int
 	for _, at := range scheduler.Ranks(w.View, w.program(build).Keys[0].ID, 8) {
-		if w.suits(at, build) {
+		if w.canRun(at, build) {
 			out = append(out, at)
 			if len(out) == k {
 				return out
@@ -273,7 +273,7 @@ func order(w *World, build, k int) []int {
 
 // Rendezvous binds each build to its key's home, whatever its load.
 func Rendezvous() Policy {
-	return &early{assign: func(w *World, _ *early, build int) int {
+	return &earlyBinding{assign: func(w *Simulation, _ *earlyBinding, build int) int {
 		for _, at := range order(w, build, 1) {
 			return at
 		}
@@ -283,7 +283,7 @@ func Rendezvous() Policy {
 
 // PowerOfTwo binds to the less loaded of a key's first two daemons.
 func PowerOfTwo() Policy {
-	return &early{assign: func(w *World, e *early, build int) int {
+	return &earlyBinding{assign: func(w *Simulation, e *earlyBinding, build int) int {
 		best := -1
 		for _, at := range order(w, build, 2) {
 			if best < 0 || e.load(w, at) < e.load(w, best) {
@@ -297,7 +297,7 @@ func PowerOfTwo() Policy {
 // BoundedLoad is consistent hashing with bounded loads: the first daemon of the key's order that has less than 1.25
 // times the mean load; with floored, a daemon with a free slot is never passed over.
 func BoundedLoad(floored bool) Policy {
-	return &early{assign: func(w *World, e *early, build int) int {
+	return &earlyBinding{assign: func(w *Simulation, e *earlyBinding, build int) int {
 		total, up := 1, 0
 		for at := range w.View.Daemons {
 			total += e.load(w, at)
@@ -317,7 +317,7 @@ func BoundedLoad(floored bool) Policy {
 		}
 		best := -1
 		for at := range w.View.Daemons {
-			if w.suits(at, build) && (best < 0 || e.load(w, at) < e.load(w, best)) {
+			if w.canRun(at, build) && (best < 0 || e.load(w, at) < e.load(w, best)) {
 				best = at
 			}
 		}

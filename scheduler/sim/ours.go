@@ -19,7 +19,7 @@ type Ours struct {
 
 	estimates  *scheduler.Estimates
 	hot        *scheduler.HotKeys
-	candidates *scheduler.Candidates
+	candidates *scheduler.RankCache
 	usage      *scheduler.Usage
 	queue      []scheduler.Request
 	build      []int // of each queued request
@@ -36,13 +36,13 @@ func NewOurs(p scheduler.Params) *Ours { return &Ours{Params: p} }
 // setUp gives the policy an empty memory. Of the physics it knows what an operator can measure: what primed and
 // joining builds lose, and what a copy loses with each build that it misses, which is less than with each push where
 // a push is several builds.
-func (o *Ours) setUp(w *World) {
+func (o *Ours) setUp(w *Simulation) {
 	o.Params.PrimedFactor, o.Params.RefreshSpread, o.Params.JoinLoses = w.Workload.PrimedFactor, w.Workload.RefreshSpread, 1
 	if w.Workload.Merging {
 		o.Params.JoinLoses = 0
 	}
 	o.Params.StalePerVersion = stalePerPush * float64(w.Workload.pushes) / float64(max(len(w.Workload.Builds), 1))
-	o.estimates, o.hot, o.candidates = scheduler.NewEstimates(), scheduler.NewHotKeys(), scheduler.NewCandidates()
+	o.estimates, o.hot, o.candidates = scheduler.NewEstimates(), scheduler.NewHotKeys(), scheduler.NewRankCache()
 	o.usage = scheduler.NewUsage()
 	w.View.Ledger = scheduler.NewLedger()
 	w.View.Shares = scheduler.NewShares()
@@ -58,7 +58,7 @@ func scopes(p *Program) []string {
 }
 
 // Arrived queues a build.
-func (o *Ours) Arrived(w *World, build int) {
+func (o *Ours) Arrived(w *Simulation, build int) {
 	if o.estimates == nil {
 		o.setUp(w)
 	}
@@ -88,7 +88,7 @@ func uid(build int) string {
 }
 
 // expect brings a request's lengths and snapshots up to date.
-func (o *Ours) expect(w *World, r *scheduler.Request, build int) {
+func (o *Ours) expect(w *Simulation, r *scheduler.Request, build int) {
 	b := &w.Workload.Builds[build]
 	p := &w.Workload.Programs[b.Program]
 	r.AgeSeconds = w.Now - b.ArriveSeconds
@@ -113,12 +113,12 @@ func (o *Ours) expect(w *World, r *scheduler.Request, build int) {
 }
 
 // Starts asks the scheduler.
-func (o *Ours) Starts(w *World) []Start {
+func (o *Ours) Decide(w *Simulation) []Start {
 	if o.ForgetAtSeconds > 0 && w.Now >= o.ForgetAtSeconds && !o.forgotten {
 		o.forgotten = true
 		o.setUp(w)
 	}
-	o.usage.Note(w.View)
+	o.usage.Observe(w.View)
 	if w.Now >= o.nextSweep {
 		o.sweep(w)
 	}
@@ -133,7 +133,7 @@ func (o *Ours) Starts(w *World) []Start {
 	}
 	var out []Start
 	started := map[string]bool{}
-	for _, d := range scheduler.Starts(w.View, o.queue, &o.Params) {
+	for _, d := range scheduler.DecideStarts(w.View, o.queue, &o.Params) {
 		i := slices.IndexFunc(o.queue, func(r scheduler.Request) bool { return r.UID == d.UID })
 		started[d.UID] = true
 		c := &d.Chosen.Cost
@@ -161,7 +161,7 @@ func (o *Ours) Starts(w *World) []Start {
 }
 
 // sweep does the minute's housekeeping.
-func (o *Ours) sweep(w *World) {
+func (o *Ours) sweep(w *Simulation) {
 	o.nextSweep = w.Now + sweepSeconds
 	o.hot.Sweep(w.View.Ledger, w.Now, w.Workload.Slots)
 	w.View.Ledger.Expire(w.Now)
@@ -171,13 +171,13 @@ func (o *Ours) sweep(w *World) {
 }
 
 // evictionPrice values the copy that would go next on a daemon.
-func (o *Ours) evictionPrice(w *World, at int) float64 {
+func (o *Ours) evictionPrice(w *Simulation, at int) float64 {
 	if scheduler.Roomy(w.View.Daemons[at].FreeBytes, w.Workload.DiskBytes) {
 		return 0
 	}
 	held := make([]scheduler.Held, 0, len(w.volumes[at].keys))
 	for _, key := range w.volumes[at].keys {
-		held = append(held, scheduler.Held{Key: key, LostSeconds: o.lostSeconds(w, key, w.contents[key].on(at).bytes)})
+		held = append(held, scheduler.Held{Key: key, LostSeconds: o.lostSeconds(w, key, w.contents[key].copyOn(at).bytes)})
 	}
 	victim := w.View.NextVictim(at, held)
 	return w.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, w.Now))
@@ -186,7 +186,7 @@ func (o *Ours) evictionPrice(w *World, at int) float64 {
 // lostSeconds is what the next build of a key loses without a copy of so many bytes. That the world asks for it marks
 // how the project's agents evict: copies that another daemon has and used later go first, and of the others those
 // that are worth least.
-func (o *Ours) lostSeconds(w *World, key scheduler.KeyID, bytes int64) float64 {
+func (o *Ours) lostSeconds(w *Simulation, key scheduler.KeyID, bytes int64) float64 {
 	warm, cold := o.estimates.Expect(key, nil, &o.Params)
 	if !w.Workload.Priming {
 		bytes = 0
@@ -195,7 +195,7 @@ func (o *Ours) lostSeconds(w *World, key scheduler.KeyID, bytes int64) float64 {
 }
 
 // Started tells the ledger and the shares.
-func (o *Ours) Started(w *World, r *run) {
+func (o *Ours) Started(w *Simulation, r *run) {
 	p := w.program(r.Build)
 	d := &w.View.Daemons[r.At]
 	for k := range p.Keys {
@@ -205,7 +205,7 @@ func (o *Ours) Started(w *World, r *run) {
 }
 
 // Ended learns from an end.
-func (o *Ours) Ended(w *World, r *run) {
+func (o *Ours) Ended(w *Simulation, r *run) {
 	p := w.program(r.Build)
 	d := &w.View.Daemons[r.At]
 	for k := range p.Keys {
@@ -224,9 +224,9 @@ func (o *Ours) Ended(w *World, r *run) {
 }
 
 // Evicted forgets the copy.
-func (o *Ours) Evicted(w *World, key scheduler.KeyID, at int) {
+func (o *Ours) Evicted(w *Simulation, key scheduler.KeyID, at int) {
 	w.View.Ledger.Drop(key, w.View.Daemons[at].ID)
 }
 
 // Changed needs nothing: phases and epochs are in the view.
-func (o *Ours) Changed(*World, int, bool) {}
+func (o *Ours) Changed(*Simulation, int, bool) {}

@@ -261,7 +261,7 @@ func TestWhoEvictsWhat(t *testing.T) {
 		"others drop the one unused for longest":                        {policy: Greedy(), bytes: 9e9, want: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, err := newWorld(small(func(*Generated) {}), c.policy)
+			w, err := newSimulation(small(func(*Generated) {}), c.policy)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,14 +10,14 @@ import (
 )
 
 // Named is a policy that can be made anew for each run.
-type Named struct {
+type NamedPolicy struct {
 	Name string
 	New  func() Policy
 }
 
 // Policies are all that are compared, ours, with the parameters p, last.
-func Policies(p scheduler.Params) []Named {
-	return []Named{
+func Policies(p scheduler.Params) []NamedPolicy {
+	return []NamedPolicy{
 		{"random", func() Policy { return Random(1) }},
 		{"round-robin", RoundRobin},
 		{"lowest-ordinal", LowestOrdinal},

@@ -13,22 +13,22 @@ import (
 // Policy chooses daemons for builds. The engine tells it everything it may know, then asks.
 type Policy interface {
 	// Arrived tells of a build that now waits, Started and Ended of one that the policy started.
-	Arrived(w *World, build int)
-	Started(w *World, r *run)
-	Ended(w *World, r *run)
+	Arrived(w *Simulation, build int)
+	Started(w *Simulation, r *run)
+	Ended(w *Simulation, r *run)
 	// Changed tells of a daemon whose phase or volume changed, Evicted of a copy that its daemon dropped.
-	Changed(w *World, at int, newVolume bool)
-	Evicted(w *World, key scheduler.KeyID, at int)
+	Changed(w *Simulation, at int, newVolume bool)
+	Evicted(w *Simulation, key scheduler.KeyID, at int)
 	// Starts says what to start now. Asked again after each instant at which anything happened.
-	Starts(w *World) []Start
+	Decide(w *Simulation) []Start
 }
 
 // Start binds one build to one daemon, by position in the view.
 type Start struct {
 	Build, At int
 	// Prime has bit i set to prime key i first. With OwnJudgement the daemon primes what is expected to be worth it.
-	Prime        uint8
-	OwnJudgement bool
+	Prime          uint8
+	PrimeIfCheaper bool
 	// Expected is how long the policy takes the build to hold its slot; 0 if it has no opinion.
 	ExpectedSeconds float64
 }
@@ -51,7 +51,7 @@ type run struct {
 
 // World is the fleet as it really is at Now. View.Daemons is true in every field; View.Ledger is the policy's own
 // affair.
-type World struct {
+type Simulation struct {
 	Workload *Workload
 	View     *scheduler.View
 	Now      float64
@@ -74,7 +74,7 @@ type World struct {
 const pool = "sim/builds"
 
 // newWorld sets up the fleet with empty volumes.
-func newWorld(wl *Workload, policy Policy) (*World, error) {
+func newSimulation(wl *Workload, policy Policy) (*Simulation, error) {
 	daemons := make([]scheduler.Daemon, wl.Daemons)
 	for i := range daemons {
 		daemons[i] = scheduler.Daemon{
@@ -94,7 +94,7 @@ func newWorld(wl *Workload, policy Policy) (*World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the fleet: %w", err)
 	}
-	w := &World{
+	w := &Simulation{
 		Workload: wl,
 		View:     v,
 		policy:   policy,
@@ -117,7 +117,7 @@ func newWorld(wl *Workload, policy Policy) (*World, error) {
 // Run plays a workload against a policy to the end of its last build. It gives up, and says so in the result, when
 // more than sixty builds a slot are waiting.
 func Run(wl *Workload, name string, policy Policy) (*Result, error) {
-	w, err := newWorld(wl, policy)
+	w, err := newSimulation(wl, policy)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func Run(wl *Workload, name string, policy Policy) (*Result, error) {
 			w.arrive()
 		}
 		if w.arrived > w.started {
-			for _, s := range policy.Starts(w) {
+			for _, s := range policy.Decide(w) {
 				if err := w.begin(s); err != nil {
 					return nil, fmt.Errorf("policy %s at %.1fs: %w", name, next, err)
 				}
@@ -169,7 +169,7 @@ func Run(wl *Workload, name string, policy Policy) (*Result, error) {
 }
 
 // arrive takes in the next build.
-func (w *World) arrive() {
+func (w *Simulation) arrive() {
 	b := w.arrived
 	w.arrived++
 	p := w.Workload.Builds[b].Program
@@ -179,7 +179,7 @@ func (w *World) arrive() {
 }
 
 // change carries out a change of the fleet.
-func (w *World) change(c Change) {
+func (w *Simulation) change(c Change) {
 	at := w.position[c.Daemon]
 	d := &w.View.Daemons[at]
 	d.Phase = c.Phase
@@ -195,7 +195,7 @@ func (w *World) change(c Change) {
 // daemon is ready when that build ends, or is made again if that is sooner; with Merging it is ready at once. A
 // locked key in use is waited for; a private one in use is missing. Priming takes 5 s and the bytes that the copy
 // lacks at the pull rate, and leaves the key's part of the warm length longer by PrimedFactor.
-func (w *World) begin(s Start) error {
+func (w *Simulation) begin(s Start) error {
 	d := &w.View.Daemons[s.At]
 	if d.Phase != scheduler.Ready || d.Running >= d.Slots {
 		return fmt.Errorf(
@@ -214,14 +214,14 @@ func (w *World) begin(s Start) error {
 	r := &run{Start: s, startSeconds: w.Now, serviceSeconds: b.WarmSeconds, epoch: d.Epoch}
 	lock := 0.0
 	for k := range p.Keys {
-		lock = max(lock, w.meet(r, b, p, k))
+		lock = max(lock, w.applyKey(r, b, p, k))
 	}
 	r.lockSeconds = lock
 	r.serviceSeconds += lock
 	ends := w.Now + r.setupSeconds + r.serviceSeconds
 	for k := range p.Keys {
 		use := &p.Keys[k]
-		c := w.content(use.ID).on(s.At)
+		c := w.content(use.ID).copyOn(s.At)
 		if c == nil {
 			c = w.store(use.ID, s.At, use.Bytes)
 		}
@@ -246,10 +246,10 @@ func (w *World) begin(s Start) error {
 
 // find is how fresh a build finds the copy x of a key, nil for none, what it has to do again of the key's gain, and
 // how long it waits for a lock.
-func (w *World) find(
+func (w *Simulation) lookup(
 	use *scheduler.KeyUse,
 	c *content,
-	x *copied,
+	x *contentCopy,
 	gain float64,
 ) (fresh, missingSeconds, lockSeconds float64) {
 	fresh = c.fresh(x)
@@ -274,18 +274,18 @@ func (w *World) find(
 }
 
 // meet works out what key k adds to the run r, and returns how long a lock on it must be waited for.
-func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) {
+func (w *Simulation) applyKey(r *run, b *Build, p *Program, k int) (lockSeconds float64) {
 	use := &p.Keys[k]
 	c := w.content(use.ID)
-	x := c.on(r.At)
-	fresh, missing, lockSeconds := w.find(use, c, x, use.Gain*(b.ColdSeconds-b.WarmSeconds))
+	x := c.copyOn(r.At)
+	fresh, missing, lockSeconds := w.lookup(use, c, x, use.Gain*(b.ColdSeconds-b.WarmSeconds))
 	bytes := use.Bytes
 	if x != nil {
 		bytes = int64(float64(bytes) * min(w.Workload.RefreshSpread*(1-fresh), 1))
 	}
 	pull := 5 + float64(bytes)/w.Workload.PullBytesPerSecond
 	prime := r.Prime&(1<<k) != 0
-	if r.OwnJudgement {
+	if r.PrimeIfCheaper {
 		part := use.Gain * (p.ColdSeconds - p.WarmSeconds) * (1 - fresh)
 		prime = pull+(w.Workload.PrimedFactor-1)*p.WarmSeconds*use.Gain < part
 	}
@@ -315,7 +315,7 @@ func (w *World) meet(r *run, b *Build, p *Program, k int) (lockSeconds float64) 
 }
 
 // end finishes a run.
-func (w *World) end(r *run) {
+func (w *Simulation) end(r *run) {
 	d := &w.View.Daemons[r.At]
 	d.Running--
 	for i := range d.Busy {
@@ -329,9 +329,9 @@ func (w *World) end(r *run) {
 	p := &w.Workload.Programs[b.Program]
 	for k := range p.Keys {
 		c := w.content(p.Keys[k].ID)
-		version := c.saw(b.Push)
+		version := c.recordBuild(b.Push)
 		c.built = true
-		if x := c.on(r.At); x != nil && r.epoch == d.Epoch {
+		if x := c.copyOn(r.At); x != nil && r.epoch == d.Epoch {
 			x.users--
 			x.making = false
 			x.version = max(x.version, version)

@@ -8,15 +8,15 @@ import "slices"
 // assuming the ones before it. Decision i answers queue[i]. It leaves v and its ledger as they are, except for
 // v.Queued, which becomes len(queue): the caller binds what is to Run and tells the view. Equal inputs give equal
 // decisions whatever the order of queue and of daemons.
-func Round(v *View, queue []Request, p *Params) []Decision {
+func Cycle(v *View, queue []Request, p *Params) []Decision {
 	out := make([]Decision, len(queue))
-	none := refusalCounts{}
-	round(v, queue, p, func(scratch *View, at int, d *Decision) bool {
+	none := refusalCache{}
+	runCycle(v, queue, p, func(scratch *View, at int, d *Decision) bool {
 		switch d.Action {
 		case Run:
-			none.forget()
+			none.invalidate()
 		case NoFit:
-			d.Refused = none.of(scratch, &queue[at])
+			d.Refused = none.get(scratch, &queue[at])
 		}
 		out[at] = *d
 		return true
@@ -26,14 +26,14 @@ func Round(v *View, queue []Request, p *Params) []Decision {
 
 // Starts is Round for callers that only want to know what to start now: the Run decisions of Round, in the order of
 // service. It stops as soon as the fleet is full, which makes it cheap for long queues.
-func Starts(v *View, queue []Request, p *Params) []Decision {
+func DecideStarts(v *View, queue []Request, p *Params) []Decision {
 	v.Queued = len(queue)
 	v.Recount()
 	if v.open == 0 || len(queue) == 0 {
 		return nil
 	}
 	var out []Decision
-	round(v, queue, p, func(scratch *View, _ int, d *Decision) bool {
+	runCycle(v, queue, p, func(scratch *View, _ int, d *Decision) bool {
 		if d.Action == Run {
 			out = append(out, *d)
 		}
@@ -43,7 +43,7 @@ func Starts(v *View, queue []Request, p *Params) []Decision {
 }
 
 // round calls tell with each decision, and the view in which it is carried out, until tell returns false.
-func round(v *View, queue []Request, p *Params, tell func(scratch *View, at int, d *Decision) bool) {
+func runCycle(v *View, queue []Request, p *Params, tell func(scratch *View, at int, d *Decision) bool) {
 	v.Queued = len(queue)
 	v.Recount()
 	scratch := *v
@@ -54,7 +54,7 @@ func round(v *View, queue []Request, p *Params, tell func(scratch *View, at int,
 		shares = NewShares()
 	}
 	var d Decision
-	serve(turns(queue, p), queue, shares, func(t turn) (float64, bool) {
+	serve(sortQueue(queue, p), queue, shares, func(t queueEntry) (float64, bool) {
 		r := &queue[t.at]
 		d = Decision{}
 		place(&scratch, r, p, &d)
@@ -65,16 +65,16 @@ func round(v *View, queue []Request, p *Params, tell func(scratch *View, at int,
 }
 
 // refusalCounts remembers the last count of refusals, because in a long queue most requests are refused alike.
-type refusalCounts struct {
+type refusalCache struct {
 	known    bool
 	platform string
 	counts   Refusals
 }
 
-func (c *refusalCounts) forget() { c.known = false }
+func (c *refusalCache) invalidate() { c.known = false }
 
 // of is refusals(v, r). Only the platform tells ordinary requests apart.
-func (c *refusalCounts) of(v *View, r *Request) Refusals {
+func (c *refusalCache) get(v *View, r *Request) Refusals {
 	if r.DiskBytes > 0 || len(r.FailedOn) > 0 {
 		return refusals(v, r)
 	}
@@ -112,7 +112,7 @@ func (v *View) assume(r *Request, d *Decision) (slotSeconds float64) {
 // claim keeps the slot of d that is free first for a request that waits for it: whoever is asked later sees it taken
 // until that request is done.
 func (d *Daemon) claim(startsAtSeconds, seconds float64) {
-	if d.free() > 0 || len(d.Busy) == 0 {
+	if d.freeSlots() > 0 || len(d.Busy) == 0 {
 		return // it waits for a lock, or lengths are unknown
 	}
 	first := 0

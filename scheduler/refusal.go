@@ -11,25 +11,25 @@ import (
 )
 
 // Reason says why a daemon is refused for a request.
-type Reason uint8
+type RefusalReason uint8
 
 // The reasons. They appear in statuses and events by name.
 const (
-	Fits             Reason = iota // not refused
-	AtCapacity                     // every slot is taken
-	DaemonNotReady                 // phase NotReady
-	DaemonSuspect                  // suspect, and its one probe is taken
-	DaemonCordoned                 // phase Cordoned
-	DaemonDraining                 // phase Draining
-	DaemonDormant                  // phase Dormant
-	DaemonGone                     // phase Gone
-	WrongPlatform                  // cannot build for the platform
-	InsufficientDisk               // its whole volume is too small for what the build needs
-	FailedHereBefore               // an earlier attempt of this build ended badly there
-	reasonCount      = iota
+	Fits             RefusalReason = iota // not refused
+	AtCapacity                            // every slot is taken
+	DaemonNotReady                        // phase NotReady
+	DaemonSuspect                         // suspect, and its one probe is taken
+	DaemonCordoned                        // phase Cordoned
+	DaemonDraining                        // phase Draining
+	DaemonDormant                         // phase Dormant
+	DaemonGone                            // phase Gone
+	WrongPlatform                         // cannot build for the platform
+	InsufficientDisk                      // its whole volume is too small for what the build needs
+	FailedHereBefore                      // an earlier attempt of this build ended badly there
+	refusalCount     = iota
 )
 
-var reasonNames = [reasonCount]string{
+var refusalNames = [refusalCount]string{
 	"Fits",
 	"AtCapacity",
 	"NotReady",
@@ -44,30 +44,30 @@ var reasonNames = [reasonCount]string{
 }
 
 // String is the reason's name.
-func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r)) }
+func (r RefusalReason) String() string { return nameOf(refusalNames[:], uint8(r)) }
 
 // MarshalText writes the reason by name.
-func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+func (r RefusalReason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // UnmarshalText reads a reason by name.
-func (r *Reason) UnmarshalText(text []byte) error {
-	at, err := indexOf("reason", reasonNames[:], text)
-	*r = Reason(at)
+func (r *RefusalReason) UnmarshalText(text []byte) error {
+	at, err := indexOf("reason", refusalNames[:], text)
+	*r = RefusalReason(at)
 	return err
 }
 
 // Refusals counts daemons by the reason they were refused for; the count under Fits is always 0.
-type Refusals [reasonCount]int32
+type Refusals [refusalCount]int32
 
 // String lists the counts, most frequent first and then by name: "3 AtCapacity, 2 Draining".
 func (c Refusals) String() string {
-	reasons := make([]Reason, 0, reasonCount)
+	reasons := make([]RefusalReason, 0, refusalCount)
 	for r, n := range c {
 		if n > 0 {
-			reasons = append(reasons, Reason(r))
+			reasons = append(reasons, RefusalReason(r))
 		}
 	}
-	slices.SortFunc(reasons, func(a, b Reason) int {
+	slices.SortFunc(reasons, func(a, b RefusalReason) int {
 		return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a.String(), b.String()))
 	})
 	parts := make([]string, len(reasons))
@@ -92,18 +92,18 @@ func (e *NoFitError) Error() string {
 }
 
 // refusal says why d cannot start r now, or Fits. Standing reasons come before AtCapacity, which passes by itself.
-func refusal(d *Daemon, r *Request) Reason {
-	if why := standing(d, r); why != Fits {
+func refusal(d *Daemon, r *Request) RefusalReason {
+	if why := lastingRefusal(d, r); why != Fits {
 		return why
 	}
-	if d.free() <= 0 {
+	if d.freeSlots() <= 0 {
 		return AtCapacity
 	}
 	return Fits
 }
 
 // standing is refusal without capacity: a daemon that passes is worth waiting for.
-func standing(d *Daemon, r *Request) Reason {
+func lastingRefusal(d *Daemon, r *Request) RefusalReason {
 	switch d.Phase {
 	case Ready:
 	case Suspect:
@@ -124,7 +124,7 @@ func standing(d *Daemon, r *Request) Reason {
 		return DaemonNotReady
 	}
 	switch {
-	case !d.builds(r.Platform):
+	case !d.supports(r.Platform):
 		return WrongPlatform
 	case d.VolumeBytes > 0 && d.VolumeBytes < r.DiskBytes:
 		return InsufficientDisk

@@ -5,62 +5,62 @@ package scheduler
 // Candidates remembers the rendezvous order of keys across placements and follows membership changes for a fraction
 // of the work of starting over: a daemon that joins is tried against each remembered order, and only orders that lose
 // a daemon are worked out again.
-type Candidates struct {
-	of      keyMap[ranks]
+type RankCache struct {
+	ranks   keyMap[ranks]
 	members map[DaemonID]uint32 // weights, as of the last Follow
 }
 
 // NewCandidates remembers nothing yet.
-func NewCandidates() *Candidates {
-	return &Candidates{}
+func NewRankCache() *RankCache {
+	return &RankCache{}
 }
 
 // Learn remembers the order of key in v, which must be the view last followed.
-func (c *Candidates) Learn(v *View, key KeyID) {
-	if c.of.get(key) == nil {
+func (c *RankCache) Learn(v *View, key KeyID) {
+	if c.ranks.get(key) == nil {
 		r := new(ranks)
 		v.ranking.top(key, maxRanks, r)
-		c.of.put(key, r)
+		c.ranks.put(key, r)
 	}
 }
 
 // Forget drops a key that is no longer built.
-func (c *Candidates) Forget(key KeyID) { c.of.remove(key) }
+func (c *RankCache) Forget(key KeyID) { c.ranks.remove(key) }
 
 // Len is the number of keys remembered.
-func (c *Candidates) Len() int { return c.of.n }
+func (c *RankCache) Len() int { return c.ranks.n }
 
 // Follow brings every remembered order to the membership of v and makes v use them.
-func (c *Candidates) Follow(v *View) {
+func (c *RankCache) Follow(v *View) {
 	joined, lost := c.changes(v)
 	weighted := len(v.ranking.classes) > 1
-	for key, r := range c.of.all() {
-		if c.stale(r, lost, v, weighted) {
+	for key, r := range c.ranks.all() {
+		if c.isStale(r, lost, v, weighted) {
 			v.ranking.top(key, maxRanks, r)
 			continue
 		}
 		for _, at := range joined {
 			x := ranked{affinity: affinity(key, v.Daemons[at].ID), id: v.Daemons[at].ID, at: at}
 			if weighted {
-				x.score = score(x.affinity, v.Daemons[at].Weight)
+				x.score = weightedScore(x.affinity, v.Daemons[at].Weight)
 			}
 			r.insert(x, maxRanks)
 		}
 		for i := range r.n {
-			r.of[i].at = v.must(r.of[i].id)
+			r.of[i].at = v.knownPosition(r.of[i].id)
 		}
-		r.settle()
+		r.syncPositions()
 	}
 	c.members = make(map[DaemonID]uint32, len(v.Daemons))
 	for i := range v.Daemons {
 		c.members[v.Daemons[i].ID] = v.Daemons[i].Weight
 	}
-	v.Candidates = c
+	v.RankCache = c
 }
 
 // changes lists positions of daemons new since the last Follow, and identities that left. One whose weight changed is
 // both.
-func (c *Candidates) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
+func (c *RankCache) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
 	lost = map[DaemonID]bool{}
 	for id, weight := range c.members {
 		if at, still := v.position(id); !still || v.Daemons[at].Weight != weight {
@@ -77,7 +77,7 @@ func (c *Candidates) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
 
 // stale reports whether an order must be worked out again: it lost a daemon, or its scores are of the other kind
 // (integers or weighted).
-func (c *Candidates) stale(r *ranks, lost map[DaemonID]bool, v *View, weighted bool) bool {
+func (c *RankCache) isStale(r *ranks, lost map[DaemonID]bool, v *View, weighted bool) bool {
 	if r.n == 0 || (r.of[0].score != 0) != weighted {
 		return true
 	}
