@@ -42,7 +42,7 @@ type emptyCost struct {
 func (w *scoring) prepare(v *View, r *Request, p *Params) {
 	w.v, w.r, w.p = v, r, p
 	w.noAssumptions = len(v.assumed.item) == 0
-	w.constrained = r.Platform != "" || r.DiskBytes > 0 || len(r.FailedOn) > 0
+	w.constrained = r.Platform != "" || len(r.FailedOn) > 0
 	w.warm, w.cold = r.expected(p)
 	w.load = v.Load()
 	w.price = p.price(w.load)
@@ -271,18 +271,14 @@ func (w *scoring) residencyInUse(k int, d *Daemon, c *Copy) residency {
 
 // freshness is the part of the gain that copy c of key k still gives.
 func (w *scoring) freshness(k int, c *Copy) float64 {
-	fresh := 1.0
-	if newest := w.holdings[k].version; c.Version < newest {
-		fresh = max(0, 1-w.p.StalePerVersion*float64(newest-c.Version))
-	}
-	switch c.State {
-	case Pending:
+	newest := w.holdings[k].version
+	switch {
+	case c.State == Pending:
 		return 0
-	case Unverified:
-		return fresh * w.p.UnverifiedFresh
-	default:
-		return fresh
+	case c.Version < newest:
+		return max(0, 1-w.p.StalePerVersion*float64(newest-c.Version))
 	}
+	return 1
 }
 
 // bid fills b with the best way of running the request on the daemon at position at, which passed standing. first is

@@ -75,7 +75,7 @@ func (c *refusalCache) invalidate() { c.known = false }
 
 // of is refusals(v, r). Only the platform tells ordinary requests apart.
 func (c *refusalCache) get(v *View, r *Request) Refusals {
-	if r.DiskBytes > 0 || len(r.FailedOn) > 0 {
+	if len(r.FailedOn) > 0 {
 		return refusals(v, r)
 	}
 	if !c.known || c.platform != r.Platform {

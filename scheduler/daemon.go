@@ -7,21 +7,20 @@ import (
 	"slices"
 )
 
-// Phase says whether a daemon may be given builds. Only Ready ones may, and a Suspect one may be probed.
+// Phase is the state of a daemon's life. Only a Ready daemon is given builds.
 type Phase uint8
 
 // The phases of a daemon. The zero value takes no builds, so a forgotten field is safe.
 const (
 	NotReady Phase = iota // its pod or agent is not up, or not known to be
 	Ready                 // takes builds
-	Suspect               // failed for reasons of its own lately: takes one build at a time, as a probe
 	Cordoned              // finishes what it runs, takes nothing new
 	Draining              // as Cordoned, and is being emptied
 	Dormant               // scaled away with its volume kept: its copies wait there
 	Gone                  // scaled away for good
 )
 
-var phaseNames = [...]string{"NotReady", "Ready", "Suspect", "Cordoned", "Draining", "Dormant", "Gone"}
+var phaseNames = [...]string{"NotReady", "Ready", "Cordoned", "Draining", "Dormant", "Gone"}
 
 // String is the phase's name as users see it.
 func (p Phase) String() string { return nameOf(phaseNames[:], uint8(p)) }

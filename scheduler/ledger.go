@@ -9,12 +9,11 @@ type CopyState uint8
 
 // The states of a copy.
 const (
-	Confirmed  CopyState = iota // a build that used it ended well, or the daemon listed it
-	Pending                     // a running build is making it
-	Unverified                  // known from before the daemon was last out of sight
+	Confirmed CopyState = iota // a build that used it ended well, or the daemon listed it
+	Pending                    // a running build is making it
 )
 
-var copyStateNames = [...]string{"Confirmed", "Pending", "Unverified"}
+var copyStateNames = [...]string{"Confirmed", "Pending"}
 
 // String is the state's name.
 func (s CopyState) String() string { return nameOf(copyStateNames[:], uint8(s)) }
@@ -147,23 +146,6 @@ func (l *Ledger) Drop(key KeyID, daemon DaemonID) {
 	if h := l.keys.get(key); h != nil {
 		if i, found := h.find(daemon); found {
 			h.copies = slices.Delete(h.copies, i, i+1)
-		}
-	}
-}
-
-// DropDaemon forgets everything on a daemon whose volume is gone.
-func (l *Ledger) DropDaemon(daemon DaemonID) {
-	for key := range l.keys.all() {
-		l.Drop(key, daemon)
-	}
-}
-
-// Doubt marks the confirmed copies on a daemon Unverified, after it was out of sight. Builds and inventories confirm
-// them again.
-func (l *Ledger) Doubt(daemon DaemonID) {
-	for _, h := range l.keys.all() {
-		if i, found := h.find(daemon); found && h.copies[i].State == Confirmed {
-			h.copies[i].State = Unverified
 		}
 	}
 }

@@ -41,10 +41,8 @@ type Params struct {
 	// takes: 1 if it finds the copy only when that ends, 0 if they share all work.
 	JoinLoses float64 `json:"joinLoses"`
 
-	// StalePerVersion is the part of the gain that a copy loses for each build of its key that it has not seen, and
-	// UnverifiedFresh what an unverified copy is trusted for.
+	// StalePerVersion is the part of the gain that a copy loses for each build of its key that it has not seen.
 	StalePerVersion float64 `json:"stalePerVersion"`
-	UnverifiedFresh float64 `json:"unverifiedFresh"`
 
 	// A build is overdue at an age of OverdueFactor times its warm length, and not before OverdueSeconds. Overdue
 	// builds come first. From a load of StayLoad on they never run cold while a daemon that holds their caches takes
@@ -81,7 +79,6 @@ func DefaultParams() Params {
 		JoinLoses: 1, // careful: BuildKit shares the steps under way, but builds differ
 
 		StalePerVersion: 0.02, // until learned
-		UnverifiedFresh: 0.5,  // as likely as not
 
 		OverdueFactor: 2, OverdueSeconds: 120, StayLoad: 0.85,
 
@@ -119,8 +116,6 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("primedFactor is %g, want at least 1", p.PrimedFactor)
 	case p.JoinLoses < 0 || p.JoinLoses > 1:
 		return fmt.Errorf("joinLoses is %g, want 0 to 1", p.JoinLoses)
-	case p.UnverifiedFresh < 0 || p.UnverifiedFresh > 1:
-		return fmt.Errorf("unverifiedFresh is %g, want 0 to 1", p.UnverifiedFresh)
 	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0:
 		return fmt.Errorf("a bound on waiting is negative: factors, seconds and loads must be at least 0")
 	case p.PriorColdSeconds <= 0, p.PriorColdRatio < 1, p.UnknownSeconds <= 0, p.OverdueShare <= 0:

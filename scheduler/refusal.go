@@ -18,13 +18,11 @@ const (
 	Fits             RefusalReason = iota // not refused
 	AtCapacity                            // every slot is taken
 	DaemonNotReady                        // phase NotReady
-	DaemonSuspect                         // suspect, and its one probe is taken
 	DaemonCordoned                        // phase Cordoned
 	DaemonDraining                        // phase Draining
 	DaemonDormant                         // phase Dormant
 	DaemonGone                            // phase Gone
 	WrongPlatform                         // cannot build for the platform
-	InsufficientDisk                      // its whole volume is too small for what the build needs
 	FailedHereBefore                      // an earlier attempt of this build ended badly there
 	refusalCount     = iota
 )
@@ -33,13 +31,11 @@ var refusalNames = [refusalCount]string{
 	"Fits",
 	"AtCapacity",
 	"NotReady",
-	"Suspect",
 	"Cordoned",
 	"Draining",
 	"Dormant",
 	"Gone",
 	"WrongPlatform",
-	"InsufficientDisk",
 	"FailedHereBefore",
 }
 
@@ -106,10 +102,6 @@ func refusal(d *Daemon, r *Request) RefusalReason {
 func lastingRefusal(d *Daemon, r *Request) RefusalReason {
 	switch d.Phase {
 	case Ready:
-	case Suspect:
-		if d.Running+d.Reserved > 0 {
-			return DaemonSuspect
-		}
 	case Cordoned:
 		return DaemonCordoned
 	case Draining:
@@ -126,8 +118,6 @@ func lastingRefusal(d *Daemon, r *Request) RefusalReason {
 	switch {
 	case !d.supports(r.Platform):
 		return WrongPlatform
-	case d.VolumeBytes > 0 && d.VolumeBytes < r.DiskBytes:
-		return InsufficientDisk
 	case slices.Contains(r.FailedOn, d.ID):
 		return FailedHereBefore
 	}

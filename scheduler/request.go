@@ -60,7 +60,6 @@ type Request struct {
 	AgeSeconds  float64 `json:"ageSeconds,omitempty"` // since it was first queued, attempts included
 	// MaxWaitSeconds is the age from which it outranks every priority; 0 means never.
 	MaxWaitSeconds float64 `json:"maxWaitSeconds,omitempty"`
-	DiskBytes      int64   `json:"diskBytes,omitempty"` // what it must be able to store, 0 if unknown
 	// FailedOn are daemons where an attempt of this build ended for reasons of the daemon's.
 	FailedOn []DaemonID `json:"failedOn,omitempty"`
 }

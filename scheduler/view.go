@@ -84,9 +84,6 @@ func (v *View) Recount() {
 	v.slots, v.busy, v.open = 0, 0, 0
 	for i := range v.Daemons {
 		d := &v.Daemons[i]
-		if d.Phase == Suspect && d.Running+d.Reserved == 0 {
-			v.open++ // open to a probe, but nothing to count on
-		}
 		if d.Phase != Ready {
 			continue
 		}
