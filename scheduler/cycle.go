@@ -4,10 +4,10 @@ package scheduler
 
 import "slices"
 
-// Round decides the whole queue against one view, in the order of priority, overdue age and shares, each decision
-// assuming the ones before it. Decision i answers queue[i]. It leaves v and its ledger as they are, except for
-// v.Queued, which becomes len(queue): the caller binds what is to Run and tells the view. Equal inputs give equal
-// decisions whatever the order of queue and of daemons.
+// Cycle decides the whole queue against one view, in the order of priority, overdue age and shares. Each decision
+// assumes the earlier ones. Decision i is for queue[i]. Cycle leaves v and its ledger unchanged except for v.Queued,
+// which becomes len(queue): the caller binds the builds to Run and updates the view. Equal inputs give equal decisions,
+// whatever the order of queue and daemons.
 func Cycle(v *View, queue []Request, p *Params) []Decision {
 	out := make([]Decision, len(queue))
 	none := refusalCache{}
@@ -24,8 +24,8 @@ func Cycle(v *View, queue []Request, p *Params) []Decision {
 	return out
 }
 
-// Starts is Round for callers that only want to know what to start now: the Run decisions of Round, in the order of
-// service. It stops as soon as the fleet is full, which makes it cheap for long queues.
+// DecideStarts returns only the Run decisions of Cycle, in the order of service. It stops when the fleet is full, so
+// that a long queue is cheap.
 func DecideStarts(v *View, queue []Request, p *Params) []Decision {
 	v.Queued = len(queue)
 	v.Recount()
@@ -42,8 +42,8 @@ func DecideStarts(v *View, queue []Request, p *Params) []Decision {
 	return out
 }
 
-// round calls tell with each decision, and the view in which it is carried out, until tell returns false.
-func runCycle(v *View, queue []Request, p *Params, tell func(scratch *View, at int, d *Decision) bool) {
+// runCycle calls yield with each decision and the view that includes the earlier ones, until yield returns false.
+func runCycle(v *View, queue []Request, p *Params, yield func(scratch *View, at int, d *Decision) bool) {
 	v.Queued = len(queue)
 	v.Recount()
 	scratch := *v
@@ -60,11 +60,11 @@ func runCycle(v *View, queue []Request, p *Params, tell func(scratch *View, at i
 		place(&scratch, r, p, &d)
 		d.Overdue = t.overdue
 		given := scratch.assume(r, &d)
-		return given, tell(&scratch, t.at, &d)
+		return given, yield(&scratch, t.at, &d)
 	})
 }
 
-// refusalCounts remembers the last count of refusals, because in a long queue most requests are refused alike.
+// refusalCache keeps the last count of refusals: in a long queue most requests are refused for the same reasons.
 type refusalCache struct {
 	known    bool
 	platform string
@@ -73,7 +73,7 @@ type refusalCache struct {
 
 func (c *refusalCache) invalidate() { c.known = false }
 
-// of is refusals(v, r). Only the platform tells ordinary requests apart.
+// get returns refusals(v, r). Requests without FailedOn differ by platform only.
 func (c *refusalCache) get(v *View, r *Request) Refusals {
 	if len(r.FailedOn) > 0 {
 		return refusals(v, r)
@@ -84,8 +84,8 @@ func (c *refusalCache) get(v *View, r *Request) Refusals {
 	return c.counts
 }
 
-// assume makes v as it will be once d is carried out, and returns the slot-seconds that d gives to the request. Busy
-// lists are replaced, never written, because the view they came from shares them.
+// assume changes v to the state after d, and returns the slot-seconds given to the request. Busy lists are replaced and
+// never written: the original view shares them.
 func (v *View) assume(r *Request, d *Decision) (slotSeconds float64) {
 	o := &d.Chosen
 	if !o.Exists() {
@@ -109,11 +109,11 @@ func (v *View) assume(r *Request, d *Decision) (slotSeconds float64) {
 	return seconds
 }
 
-// claim keeps the slot of d that is free first for a request that waits for it: whoever is asked later sees it taken
-// until that request is done.
+// claim marks the slot of d that is free first as taken by a request that waits for it, so that later requests see it
+// taken until that request ends.
 func (d *Daemon) claim(startsAtSeconds, seconds float64) {
 	if d.freeSlots() > 0 || len(d.Busy) == 0 {
-		return // it waits for a lock, or lengths are unknown
+		return // it waits for a lock, or the ends are unknown
 	}
 	first := 0
 	for i := range d.Busy {

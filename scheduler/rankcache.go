@@ -2,20 +2,19 @@
 
 package scheduler
 
-// Candidates remembers the rendezvous order of keys across placements and follows membership changes for a fraction
-// of the work of starting over: a daemon that joins is tried against each remembered order, and only orders that lose
-// a daemon are worked out again.
+// RankCache keeps the rendezvous order of keys across placements and updates it when the membership changes: a daemon
+// that joins is inserted into each order, and only orders that lose a daemon are computed again.
 type RankCache struct {
 	ranks   keyMap[ranks]
-	members map[DaemonID]uint32 // weights, as of the last Follow
+	members map[DaemonID]uint32 // weight by daemon, as of the last Follow
 }
 
-// NewCandidates remembers nothing yet.
+// NewRankCache returns an empty cache.
 func NewRankCache() *RankCache {
 	return &RankCache{}
 }
 
-// Learn remembers the order of key in v, which must be the view last followed.
+// Learn adds the order of key in v, which must be the view of the last Follow.
 func (c *RankCache) Learn(v *View, key KeyID) {
 	if c.ranks.get(key) == nil {
 		r := new(ranks)
@@ -27,10 +26,10 @@ func (c *RankCache) Learn(v *View, key KeyID) {
 // Forget drops a key that is no longer built.
 func (c *RankCache) Forget(key KeyID) { c.ranks.remove(key) }
 
-// Len is the number of keys remembered.
+// Len returns the number of keys.
 func (c *RankCache) Len() int { return c.ranks.n }
 
-// Follow brings every remembered order to the membership of v and makes v use them.
+// Follow updates every order to the membership of v and sets v.RankCache.
 func (c *RankCache) Follow(v *View) {
 	joined, lost := c.changes(v)
 	weighted := len(v.ranking.classes) > 1
@@ -58,8 +57,8 @@ func (c *RankCache) Follow(v *View) {
 	v.RankCache = c
 }
 
-// changes lists positions of daemons new since the last Follow, and identities that left. One whose weight changed is
-// both.
+// changes returns the positions of daemons that joined since the last Follow, and the identities of those that left. A
+// daemon whose weight changed is in both.
 func (c *RankCache) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
 	lost = map[DaemonID]bool{}
 	for id, weight := range c.members {
@@ -75,8 +74,8 @@ func (c *RankCache) changes(v *View) (joined []int32, lost map[DaemonID]bool) {
 	return joined, lost
 }
 
-// stale reports whether an order must be worked out again: it lost a daemon, or its scores are of the other kind
-// (integers or weighted).
+// isStale reports whether an order must be computed again: it lost a daemon, or the membership changed between equal
+// and different weights.
 func (c *RankCache) isStale(r *ranks, lost map[DaemonID]bool, v *View, weighted bool) bool {
 	if r.n == 0 || (r.of[0].score != 0) != weighted {
 		return true

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Reason says why a daemon is refused for a request.
+// RefusalReason is why a daemon is refused for a request.
 type RefusalReason uint8
 
 // The reasons. They appear in statuses and events by name.
@@ -23,7 +23,7 @@ const (
 	DaemonDormant                         // phase Dormant
 	DaemonGone                            // phase Gone
 	WrongPlatform                         // cannot build for the platform
-	FailedHereBefore                      // an earlier attempt of this build ended badly there
+	FailedHereBefore                      // an earlier attempt of this build failed there because of the daemon
 	refusalCount     = iota
 )
 
@@ -47,12 +47,12 @@ func (r RefusalReason) MarshalText() ([]byte, error) { return []byte(r.String())
 
 // UnmarshalText reads a reason by name.
 func (r *RefusalReason) UnmarshalText(text []byte) error {
-	at, err := indexOf("reason", refusalNames[:], text)
+	at, err := indexOf("refusal reason", refusalNames[:], text)
 	*r = RefusalReason(at)
 	return err
 }
 
-// Refusals counts daemons by the reason they were refused for; the count under Fits is always 0.
+// Refusals counts daemons by the reason of their refusal; the count of Fits is always 0.
 type Refusals [refusalCount]int32
 
 // String lists the counts, most frequent first and then by name: "3 AtCapacity, 2 Draining".
@@ -73,13 +73,13 @@ func (c Refusals) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// NoFitError says that no daemon can start the build now. It may later: the reasons tell what would have to change.
+// NoFitError is returned when no daemon can start the build now. A later cycle may find one.
 type NoFitError struct {
 	Daemons int // in the fleet
 	Refused Refusals
 }
 
-// Error is what users read: "0/5 daemons fit: 3 AtCapacity, 2 Draining".
+// Error returns the message that users read: "0/5 daemons fit: 3 AtCapacity, 2 Draining".
 func (e *NoFitError) Error() string {
 	if e.Daemons == 0 {
 		return "0/0 daemons fit: the fleet is empty"
@@ -87,10 +87,10 @@ func (e *NoFitError) Error() string {
 	return fmt.Sprintf("0/%d daemons fit: %s", e.Daemons, e.Refused)
 }
 
-// refusal says why d cannot start r now, or Fits. Standing reasons come before AtCapacity, which passes by itself.
+// refusal returns why d cannot start r now, or Fits. Lasting reasons come before AtCapacity, which passes by itself.
 func refusal(d *Daemon, r *Request) RefusalReason {
-	if why := lastingRefusal(d, r); why != Fits {
-		return why
+	if reason := lastingRefusal(d, r); reason != Fits {
+		return reason
 	}
 	if d.freeSlots() <= 0 {
 		return AtCapacity
@@ -98,7 +98,7 @@ func refusal(d *Daemon, r *Request) RefusalReason {
 	return Fits
 }
 
-// standing is refusal without capacity: a daemon that passes is worth waiting for.
+// lastingRefusal is refusal without capacity: a daemon that passes is worth waiting for.
 func lastingRefusal(d *Daemon, r *Request) RefusalReason {
 	switch d.Phase {
 	case Ready:
@@ -124,7 +124,7 @@ func lastingRefusal(d *Daemon, r *Request) RefusalReason {
 	return Fits
 }
 
-// nameOf is names[at], or a number for a value outside the enumeration.
+// nameOf returns names[at], or the number if it is out of range.
 func nameOf(names []string, at uint8) string {
 	if int(at) < len(names) {
 		return names[at]
@@ -132,7 +132,7 @@ func nameOf(names []string, at uint8) string {
 	return strconv.Itoa(int(at))
 }
 
-// indexOf is the position of text in names. kind names the enumeration in the error.
+// indexOf returns the index of text in names. kind names the enumeration in the error.
 func indexOf(kind string, names []string, text []byte) (int, error) {
 	at := slices.Index(names, string(text))
 	if at < 0 {
