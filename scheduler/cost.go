@@ -55,7 +55,10 @@ func (s *scoring) prepare(v *View, r *Request, p *Params) {
 	} else {
 		s.splitGain()
 	}
-	s.replicaWanted = s.keys > 0 && s.holdings[0] != nil && s.holdings[0].replicas > 1 && s.eligibleCopies() < s.holdings[0].replicas
+	if s.keys > 0 && s.holdings[0] != nil {
+		wanted := s.holdings[0].replicas
+		s.replicaWanted = wanted > 1 && s.eligibleCopies() < wanted
+	}
 }
 
 // splitGain divides the seconds that a warm build saves among the keys.
@@ -361,10 +364,10 @@ func (s *scoring) total(at, rank int32, wait, setup, service, price float64, new
 	b.daemon, b.at, b.rank, b.startable, b.exists = d.ID, at, rank, wait <= 0, true
 }
 
-// missingCost returns what key k adds to set-up, service and price, given its residency r on d. The missing part is
+// missingCost returns what key k adds to set-up, service and price in seconds, given its residency r on d. The missing part is
 // redone or primed, whichever takes less time; priming must also be worth the price of its bytes. Updating a finished
 // copy moves RefreshSpread × the missing part of the bytes, and at most all.
-func (s *scoring) missingCost(k int, f residency, d *Daemon) (setupSeconds, serviceSeconds, priceSeconds float64, primed bool) {
+func (s *scoring) missingCost(k int, f residency, d *Daemon) (setup, service, price float64, primed bool) {
 	use := &s.r.Keys[k]
 	missing := s.gain[k] * (1 - f.fresh)
 	if use.SnapshotBytes <= 0 || use.SnapshotFresh <= f.fresh {
@@ -378,13 +381,13 @@ func (s *scoring) missingCost(k int, f residency, d *Daemon) (setupSeconds, serv
 	if rate <= 0 {
 		rate = s.p.PullBytesPerSecond
 	}
-	setup := s.p.PrimeFixedSeconds + bytes/rate
-	service := s.gain[k]*(1-use.SnapshotFresh) + (s.p.PrimedFactor-1)*s.warm/float64(s.keys)
+	setup = s.p.PrimeFixedSeconds + bytes/rate
+	service = s.gain[k]*(1-use.SnapshotFresh) + (s.p.PrimedFactor-1)*s.warm/float64(s.keys)
 	perGB := s.p.PullSecondsPerGB
 	if s.p.WaitSecondsPerGB > 0 && s.isHeldElsewhere(k, d) {
 		perGB += s.p.WaitSecondsPerGB
 	}
-	price := perGB * bytes / 1e9
+	price = perGB * bytes / 1e9
 	if setup+service+price < missing {
 		return setup, service, price, true
 	}

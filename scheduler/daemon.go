@@ -106,9 +106,9 @@ func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
 	return soonest
 }
 
-// remaining returns how long a running build is still expected to take: at least OverdueShare of the time that it has
-// run beyond expectation plus its expected length. Lengths have a heavy tail, so the longer an overdue build has run,
-// the longer it is likely to go on; without that, builds wait for a slot that does not come free.
+// remaining returns how long a running build is still expected to take: at least OverdueShare × max(expected length,
+// time it has run). Lengths have a heavy tail, so the longer a build has run beyond its expected end, the longer it is
+// likely to go on. Without this bound, builds wait for a slot that does not come free.
 func (b *Busy) remaining(nowSeconds float64, p *Params) float64 {
 	left, whole := b.EndsAtSeconds-nowSeconds, b.ExpectedSeconds
 	if left < 0 {

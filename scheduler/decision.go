@@ -113,7 +113,8 @@ type Cost struct {
 
 // Total returns the sum of the parts. Candidates are compared by it.
 func (c *Cost) Total() float64 {
-	return c.WaitSeconds + c.SetupSeconds + c.ServiceSeconds + c.PriceSeconds + c.EvictSeconds + c.FutureSeconds + c.RankSeconds
+	return c.WaitSeconds + c.SetupSeconds + c.ServiceSeconds +
+		c.PriceSeconds + c.EvictSeconds + c.FutureSeconds + c.RankSeconds
 }
 
 // Option is one way of running a build.
@@ -122,7 +123,8 @@ type Option struct {
 	Name   string   `json:"name"`
 	// At is the daemon's position in View.Daemons.
 	At int32 `json:"-"`
-	// Rank is the daemon's place in the primary key's rendezvous order, from 1 for the home; 0: beyond the scored ranks.
+	// Rank is the daemon's place in the primary key's rendezvous order, from 1 for the home; 0: beyond the scored
+	// ranks.
 	Rank int32 `json:"rank"`
 	Mode Mode  `json:"mode"`
 	// Prime has bit i set when Request.Keys[i] is to be primed before the build starts.

@@ -54,7 +54,11 @@ type holderForecast struct {
 
 // forecastHolder returns the forecast of the daemon d at position at.
 func (s *scoring) forecastHolder(at int32, d *Daemon) holderForecast {
-	return holderForecast{at: at, waitSeconds: min(s.p.expectedWait(d), s.forecast.spillSeconds), fullShare: d.Utilisation * d.Utilisation}
+	return holderForecast{
+		at:          at,
+		waitSeconds: min(s.p.expectedWait(d), s.forecast.spillSeconds),
+		fullShare:   d.Utilisation * d.Utilisation,
+	}
 }
 
 // ensureForecast returns the forecast of a request with keys and computes it on first use: most placements need none.

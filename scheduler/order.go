@@ -71,7 +71,10 @@ type queueLane struct {
 
 // serve calls visit for every entry in the order of service, until visit returns false. slotSeconds is what the entry
 // was given, and is charged to its queue.
-func serve(order []queueEntry, queue []Request, shares *Shares, visit func(queueEntry) (slotSeconds float64, more bool)) {
+func serve(
+	order []queueEntry, queue []Request, shares *Shares,
+	visit func(queueEntry) (slotSeconds float64, more bool),
+) {
 	tags := map[string]float64{} // of queues served in this round
 	now := shares.now
 	charge := func(name string, seconds float64) {

@@ -42,7 +42,8 @@ func (b *candidate) writeTo(v *View, o *Option) {
 	o.Daemon, o.Name, o.At, o.Rank, o.Mode, o.Prime = b.daemon, v.Daemons[b.at].Name, b.at, b.rank, b.mode, b.prime
 	to, c := &o.Cost, &b.cost
 	to.WaitSeconds, to.SetupSeconds, to.ServiceSeconds = c.WaitSeconds, c.SetupSeconds, c.ServiceSeconds
-	to.PriceSeconds, to.EvictSeconds, to.FutureSeconds, to.RankSeconds = c.PriceSeconds, c.EvictSeconds, c.FutureSeconds, c.RankSeconds
+	to.PriceSeconds, to.EvictSeconds = c.PriceSeconds, c.EvictSeconds
+	to.FutureSeconds, to.RankSeconds = c.FutureSeconds, c.RankSeconds
 }
 
 // selection keeps the best candidates. Roles are indexes into entries, so that no candidate is copied.
@@ -291,7 +292,8 @@ func decide(s *scoring, c *selection, out *Decision) {
 	case !run.exists:
 		out.Action, out.Reason = NoFit, NoDaemonFits
 		if wait.exists && (s.v.Daemons[wait.at].freeSlots() > 0 || c.coldWithheld) {
-			out.Action, out.Reason = Wait, WaitsForWarmDaemon // for a lock instead of a slot, or because a cold start is not allowed
+			// for a lock instead of a slot, or because a cold start is not allowed
+			out.Action, out.Reason = Wait, WaitsForWarmDaemon
 		}
 	case wait.exists && wait.isBetterThan(run):
 		out.Action, out.Reason = Wait, WaitsForWarmDaemon
