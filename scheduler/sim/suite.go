@@ -59,7 +59,7 @@ type generator struct {
 	seed uint64
 }
 
-// of makes a case of fifty daemons at 35 % utilisation. change changes the parameters, then the workload.
+// of makes a case of fifty daemons at 35 % utilisation. change edits the parameters, and then edits the workload.
 func (g generator) of(name string, change func(*Generated), then ...func(*Workload)) Case {
 	return Case{name, func() (*Workload, error) {
 		p := Generated{
