@@ -95,6 +95,7 @@ func limitOf(used map[string]float64, buildSeconds, totalSeconds float64, daemon
 	case taken >= 0.9:
 		return fmt.Sprintf("slots: builds had them for %.0f%% of the time", 100*taken)
 	default:
-		return fmt.Sprintf("round trips: processors were busy for %.0f%% of the time, slots for %.0f%%", 100*processors, 100*taken)
+		return fmt.Sprintf("round trips: processors were busy for %.0f%% of the time, slots for %.0f%%",
+			100*processors, 100*taken)
 	}
 }
