@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -124,24 +123,6 @@ func (f *fleet) daemons(ctx context.Context) ([]v1alpha1.BuildDaemon, error) {
 	var list v1alpha1.BuildDaemonList
 	err := f.client.List(ctx, &list, client.InNamespace(f.ns))
 	return list.Items, err
-}
-
-// settle waits until no BuildDaemon has changed for longer than agents gather changes.
-func (f *fleet) settle() {
-	f.t.Helper()
-	var versions string
-	var since time.Time
-	f.await("the daemons rest", func(ctx context.Context) (bool, error) {
-		daemons, err := f.daemons(ctx)
-		var now strings.Builder
-		for i := range daemons {
-			now.WriteString(daemons[i].ResourceVersion + " ")
-		}
-		if now.String() != versions {
-			versions, since = now.String(), time.Now()
-		}
-		return time.Since(since) > 6*time.Second, err
-	})
 }
 
 // apply creates builds from eight clients at once.

@@ -27,8 +27,8 @@ type phase struct {
 	used                 map[string]float64
 }
 
-// during does something and counts what happens meanwhile.
-func (f *fleet) during(do func()) *phase {
+// during does something and counts what happens meanwhile. The log has the total under the given name.
+func (f *fleet) during(name string, do func()) *phase {
 	f.t.Helper()
 	before := f.look()
 	do()
@@ -46,6 +46,7 @@ func (f *fleet) during(do func()) *phase {
 	for name, seconds := range after.used {
 		p.used[name] = seconds - before.used[name]
 	}
+	f.t.Logf("%s: %d requests in %.1f s", name, p.all.total(), p.seconds)
 	return p
 }
 

@@ -39,6 +39,9 @@ var (
 	limit = flag.Duration("scale.limit", 10*time.Minute, "how long everything may take")
 )
 
+// settleTime is longer than agents gather changes of their daemons' statuses before they write them.
+const settleTime = 8 * time.Second
+
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // a hundred agents have much to say
 	os.Exit(envtestkit.Main(m))
@@ -50,15 +53,18 @@ func TestManyBuildsAreAllBuiltOnce(t *testing.T) {
 		OtherConfigMaps: *otherConfigMaps, OtherPods: *otherPods, OtherLeases: *otherLeases,
 	}
 	f := newFleet(t)
-	f.addTenants(*otherConfigMaps, *otherPods, *otherLeases)
-	alone := f.during(f.wait)
+	f.during("creation of other tenants' objects", func() { f.addTenants(*otherConfigMaps, *otherPods, *otherLeases) })
+	alone := f.during("other tenants alone", f.wait)
 	r.TenantsAPIServerCPUShare = alone.used["kube-apiserver"] / alone.seconds
-	r.StartRequests = f.during(func() { f.start(*daemons) }).all
+	r.StartRequests = f.during("start", func() { f.start(*daemons) }).all
 
 	watch := f.watchBuilds()
 	r.burst(f, watch)
-	f.applySlowly(watch, *singles)
-	watch.awaitDone(*builds+*singles, *limit)
+	single := f.during("builds one by one", func() {
+		f.applySlowly(watch, *singles)
+		watch.awaitDone(*builds+*singles, *limit)
+	})
+	r.SingleStatusWritesPerBuild = float64(single.all.sum(statusWrites("hlbbuilds"))) / float64(*singles)
 	_, r.ApplyToPlacedP50Ms, r.ApplyToPlacedP99Ms = watch.placements("single")
 	r.rest(f)
 	fmt.Print(r)
@@ -80,7 +86,7 @@ func TestManyBuildsAreAllBuiltOnce(t *testing.T) {
 // burst applies all builds at once and measures until the last of them has ended.
 func (r *report) burst(f *fleet, watch *watch) {
 	f.t.Helper()
-	p := f.during(func() {
+	p := f.during("burst", func() {
 		started := time.Now()
 		f.apply(watch, *builds, *keys)
 		r.ApplySeconds = time.Since(started).Seconds()
@@ -109,16 +115,16 @@ func (r *report) burst(f *fleet, watch *watch) {
 // rest measures the fleet after its builds: what it does on its own, and what changes of its objects lead to.
 func (r *report) rest(f *fleet) {
 	f.t.Helper()
-	f.settle()
-	idle := f.during(f.wait)
+	pause(f.t.Context(), settleTime)
+	idle := f.during("no drift", f.wait)
 	r.NoDriftSeconds, r.NoDriftRequests, r.NoDriftWatchEvents = idle.seconds, idle.all, idle.watchEvents
 	r.NoDriftApplies = idle.all.sum(applies)
-	changed := f.during(func() {
+	changed := f.during("change of every BuildDaemon", func() {
 		f.touchDaemons()
 		f.wait()
 	})
 	r.DaemonChangeRequests, r.DaemonChangeApplies = changed.all, changed.all.sum(applies)
-	r.DriftApplies = f.during(func() {
+	r.DriftApplies = f.during("drift of an object", func() {
 		f.drift()
 		f.wait() // the server counts a request after it has been answered
 	}).all.sum(applies)

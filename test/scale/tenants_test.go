@@ -32,9 +32,12 @@ const renewers = 4
 func (f *fleet) addTenants(configMaps, pods, leases int) {
 	f.t.Helper()
 	namespaces := make([]string, tenantNamespaces)
-	for i := range namespaces {
-		namespaces[i] = f.Namespace(f.t)
-	}
+	f.createAll(len(namespaces), func(ctx context.Context, i int) error {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "tenant-"}}
+		err := f.client.Create(ctx, ns)
+		namespaces[i] = ns.Name
+		return err
+	})
 	f.createAll(configMaps, func(ctx context.Context, i int) error {
 		return f.client.Create(ctx, tenantConfigMap(namespaces[i%tenantNamespaces], i))
 	})

@@ -124,15 +124,15 @@ func (w *watch) awaitDone(n int, within time.Duration) {
 	w.f.t.Fatalf("%d of %d builds have ended within %v\n%s", w.done, n, within, w.f.manager.tail())
 }
 
-// transition names what a write of a build's status did; empty when it left the status as it was.
+// transition names what a write of a build's status did; empty when no run changed.
 func transition(before, after *v1alpha1.HLBBuildStatus) string {
 	was, is := before.Run, after.Run
 	if was == nil || is != nil && was.ID != is.ID {
 		was = &v1alpha1.RunStatus{}
 	}
 	switch {
-	case equality.Semantic.DeepEqual(before, after):
-		return ""
+	case equality.Semantic.DeepEqual(before, after), before.Run == nil && is == nil:
+		return "" // at most the defaults of a new object
 	case is == nil:
 		return "other"
 	case was.FinishedAt == nil && is.FinishedAt != nil:
@@ -234,6 +234,7 @@ func TestWritesOfAStatusAreNamedByWhatTheyDo(t *testing.T) {
 		change(run)
 		return v1alpha1.HLBBuildStatus{Run: run}
 	}
+	created := v1alpha1.HLBBuildStatus{ObservedGeneration: -1}
 	opened := status(func(*v1alpha1.RunStatus) {})
 	waiting := status(func(*v1alpha1.RunStatus) {})
 	waiting.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionScheduled, Status: metav1.ConditionFalse}}
@@ -249,6 +250,7 @@ func TestWritesOfAStatusAreNamedByWhatTheyDo(t *testing.T) {
 		want          string
 	}{
 		"nothing changed":                    {opened, opened, ""},
+		"the build is created":               {v1alpha1.HLBBuildStatus{}, created, ""},
 		"the first run is opened":            {v1alpha1.HLBBuildStatus{}, opened, "opened"},
 		"the next run is opened":             {ended, again, "opened"},
 		"a run is opened and placed at once": {v1alpha1.HLBBuildStatus{}, placed, "opened and placed"},
