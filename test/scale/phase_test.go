@@ -3,7 +3,6 @@
 package scale
 
 import (
-	"os"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -64,13 +63,11 @@ func (f *fleet) look() look {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	programs := map[string]int{"agents": os.Getpid()}
+	used := processorSeconds()
 	if f.manager != nil {
-		programs["manager"] = f.manager.cmd.Process.Pid
+		used["manager"] = f.manager.seconds()
 	}
-	return look{
-		at: time.Now(), served: s, test: f.test.counts(), agents: f.agents.counts(), used: processorSeconds(programs),
-	}
+	return look{at: time.Now(), served: s, test: f.test.counts(), agents: f.agents.counts(), used: used}
 }
 
 // wait lets the time pass in which requests without a cause are counted.

@@ -70,6 +70,8 @@ type report struct {
 	WarmShare float64 `json:"warmShare"`
 	// LostAttempts are those given up because an agent could not renew its Lease in time.
 	LostAttempts int `json:"lostAttempts"`
+	// ManagerRestarts are the times that the manager lost its leader election and began anew.
+	ManagerRestarts int `json:"managerRestarts"`
 	// Limit says what kept the builds from being done sooner.
 	Limit string `json:"limit"`
 
@@ -256,6 +258,7 @@ func (r *report) writeFigures(w io.Writer) {
 		{"API server's processors for the other tenants", r.TenantsAPIServerCPUShare},
 		{"share of warm builds", r.WarmShare},
 		{"lost attempts", float64(r.LostAttempts)},
+		{"restarts of the manager", float64(r.ManagerRestarts)},
 	} {
 		fmt.Fprintf(w, "%s\t%.2f\t\n", row.name, row.value)
 	}

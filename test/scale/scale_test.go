@@ -130,7 +130,7 @@ func (r *report) rest(f *fleet) {
 	}).all.sum(applies)
 	r.EventObjects = f.events()
 	r.BuildDaemonMaxBytes = f.largestDaemon()
-	r.ManagerPeakMiB = f.manager.peakMiB()
+	r.ManagerPeakMiB, r.ManagerRestarts = f.manager.peakMiB(), f.manager.restarted()
 }
 
 // events are the numbers of events about the fleet and its builds, by reason.
