@@ -68,7 +68,7 @@ type report struct {
 	// on their daemon.
 	SlotShare float64 `json:"slotShare"`
 	WarmShare float64 `json:"warmShare"`
-	// LostAttempts are those given up because an agent could not renew its Lease in time.
+	// LostAttempts of the burst are those given up because an agent could not renew its Lease in time.
 	LostAttempts int `json:"lostAttempts"`
 	// ManagerRestarts are the times that the manager lost its leader election and began anew.
 	ManagerRestarts int `json:"managerRestarts"`
