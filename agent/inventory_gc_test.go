@@ -89,7 +89,7 @@ func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
 	}
 	w.start(h, "pod-a", func(o *agent.Options) { o.ObserveEvery = 100 * time.Millisecond })
 	isDone := func(b *v1alpha1.HLBBuild) bool {
-		return meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionComplete)
+		return meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionSucceeded)
 	}
 	w.eventually(w.bind("keeps", "pinned"), "done", isDone)
 	w.eventually(w.bind("grows", "grown"), "done", isDone)

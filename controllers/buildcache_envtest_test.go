@@ -3,7 +3,6 @@
 package controllers
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -21,7 +20,6 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
@@ -171,9 +169,9 @@ func TestNameConflictStalls(t *testing.T) {
 	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "c-buildkitd"}, Data: map[string]string{"mine": "yes"}}
 	cache := testbuild.BuildCache(w.ns, "c")
 	w.create(foreign, cache)
-	_, err := w.caches.Reconcile(t.Context(), read(w, cache))
-	if !errors.Is(err, reconcile.TerminalError(nil)) {
-		t.Errorf("the error is retried: %v", err)
+	result, err := w.caches.Reconcile(t.Context(), read(w, cache))
+	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > time.Minute {
+		t.Errorf("looks again in %s, with error %v; want within a minute, without back-off", result.RequeueAfter, err)
 	}
 	read(w, cache)
 	if c := envtestkit.Condition(cache, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonNameConflict {

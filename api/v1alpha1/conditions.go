@@ -3,8 +3,7 @@
 package v1alpha1
 
 // Condition types. Ready is always present; Reconciling and Stalled are present only while True, and never both
-// (kstatus reads them). Scheduled, Running, Complete and Failed state facts of an HLBBuild's run, the other three are
-// derived from them.
+// (kstatus reads them). Scheduled, Running, Succeeded and Finished state facts of an HLBBuild's run.
 const (
 	ConditionReady       = "Ready"
 	ConditionReconciling = "Reconciling"
@@ -12,8 +11,10 @@ const (
 
 	ConditionScheduled = "Scheduled"
 	ConditionRunning   = "Running"
-	ConditionComplete  = "Complete"
-	ConditionFailed    = "Failed"
+	// ConditionSucceeded is True when the current run ended well, False when it failed, Unknown before its end.
+	ConditionSucceeded = "Succeeded"
+	// ConditionFinished is True when the current run has ended, whichever way, and False before.
+	ConditionFinished = "Finished"
 
 	// ConditionCacheImported says whether the registry cache was read for this run; absent when the daemon was warm.
 	ConditionCacheImported = "CacheImported"
@@ -156,6 +157,11 @@ const (
 	ReasonScaledToZero = "ScaledToZero"
 	// ReasonNameConflict surfaces when an object of a needed name exists and belongs to somebody else.
 	ReasonNameConflict = "NameConflict"
+	// ReasonApplyRefused surfaces when the API server keeps refusing an object that the spec asks for: a quota, an
+	// admission policy, or a value that the object can't have.
+	ReasonApplyRefused = "ApplyRefused"
+	// ReasonRetryingAfterError surfaces on Reconciling while the API, not the object, is the trouble.
+	ReasonRetryingAfterError = "RetryingAfterError"
 	// ReasonInvalidConfig surfaces when the daemon configuration can't be generated from the spec.
 	ReasonInvalidConfig = "InvalidConfig"
 
@@ -165,6 +171,8 @@ const (
 	ReasonDaemonUnreachable = "DaemonUnreachable"
 	// ReasonLeaseExpired surfaces when the agent has not renewed its Lease in time.
 	ReasonLeaseExpired = "LeaseExpired"
+	// ReasonAgentStopped surfaces when the agent has ended in order and released its Lease.
+	ReasonAgentStopped = "AgentStopped"
 	// ReasonNotStarted surfaces on a BuildDaemon whose agent has never reported.
 	ReasonNotStarted = "NotStarted"
 	// ReasonScaledDown surfaces on a BuildDaemon whose pod was scaled away; its volume waits for it to come back.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package write_test
 
 import (
 	"testing"
@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/write"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -16,14 +17,16 @@ import (
 // merge those that differ in their notes only.
 func TestEachMountHasAnEvent(t *testing.T) {
 	told := &envtestkit.Recorder{}
-	b := testbuild.HLBBuild("ns", "b", func(b *v1alpha1.HLBBuild) {
+	after := testbuild.HLBBuild("ns", "b", func(b *v1alpha1.HLBBuild) {
 		b.Status.Prime = []v1alpha1.PrimeStatus{
 			{ID: "ns/a", Outcome: v1alpha1.PrimePrimed, Bytes: 3 << 20, Seconds: 2, Ref: "r/a"},
 			{ID: "ns/new", Outcome: v1alpha1.PrimeNoSnapshot},
 			{ID: "ns/b", Outcome: v1alpha1.PrimePrimed, Bytes: 4 << 20, Seconds: 1, Ref: "r/b"},
 		}
+		b.Status.Run = &v1alpha1.RunStatus{ID: "g1"}
 	})
-	(&worker{events: told}).tellPrimes(b)
+	before := testbuild.HLBBuild("ns", "b", func(b *v1alpha1.HLBBuild) { b.Status.Run = &v1alpha1.RunStatus{ID: "g1"} })
+	write.Send(told, write.Changed(before, after)...)
 	event := func(id, note string) envtestkit.Event {
 		return envtestkit.Event{Object: "b", Field: "status.prime{" + id + "}", Type: "Normal", Reason: v1alpha1.ReasonPrimed, Action: "PrimeMount", Note: note}
 	}
