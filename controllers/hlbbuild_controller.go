@@ -51,8 +51,14 @@ func (r *HLBBuildReconciler) SetupWithManager(mgr ctrl.Manager) error {
 func (r *HLBBuildReconciler) buildsBy(index string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		var builds v1alpha1.HLBBuildList
-		if err := r.Client.List(ctx, &builds, client.InNamespace(o.GetNamespace()), client.MatchingFields{index: o.GetName()},
-			client.UnsafeDisableDeepCopy); err != nil {
+		err := r.Client.List(
+			ctx,
+			&builds,
+			client.InNamespace(o.GetNamespace()),
+			client.MatchingFields{index: o.GetName()},
+			client.UnsafeDisableDeepCopy,
+		)
+		if err != nil {
 			return nil // the list comes from memory; it fails only while the manager stops
 		}
 		requests := make([]reconcile.Request, len(builds.Items))

@@ -3,6 +3,7 @@
 package status_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -48,31 +50,51 @@ var steps = map[string]func(*v1alpha1.HLBBuild){
 
 func TestConditionsFollowFacts(t *testing.T) {
 	cases := map[string]struct {
-		path        string
-		wantStatus  kstatus.Status
-		wantReason  string
-		wantPresent map[string]metav1.ConditionStatus
+		path       string
+		wantStatus kstatus.Status
+		wantReason string
+		want       string // each condition with its status
 	}{
-		"a new run waits": {"open", kstatus.InProgressStatus, v1alpha1.ReasonPending,
-			map[string]metav1.ConditionStatus{"Scheduled": "False", "Ready": "False", "Reconciling": "True", "Succeeded": "Unknown", "Finished": "False"}},
-		"a run without a fitting daemon waits": {"open wait", kstatus.InProgressStatus, v1alpha1.ReasonNoDaemonFits,
-			map[string]metav1.ConditionStatus{"Scheduled": "False", "Ready": "False", "Reconciling": "True", "Succeeded": "Unknown", "Finished": "False"}},
-		"a placed run awaits the agent": {"open place", kstatus.InProgressStatus, v1alpha1.ReasonAwaitingAgent,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Ready": "False", "Reconciling": "True", "Succeeded": "Unknown", "Finished": "False"}},
-		"a started run is solving": {"open place start", kstatus.InProgressStatus, v1alpha1.ReasonSolving,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "True", "Ready": "False", "Reconciling": "True", "Succeeded": "Unknown", "Finished": "False"}},
-		"a lost attempt is being retried": {"open place start lose", kstatus.InProgressStatus, v1alpha1.ReasonRetrying,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Ready": "False", "Reconciling": "True", "Succeeded": "Unknown", "Finished": "False"}},
-		"the next attempt waits again": {"open place start lose retry", kstatus.InProgressStatus, v1alpha1.ReasonRetrying,
-			map[string]metav1.ConditionStatus{"Scheduled": "False", "Ready": "False", "Reconciling": "True", "Succeeded": "Unknown", "Finished": "False"}},
-		"a done run is ready": {"open place start succeed", kstatus.CurrentStatus, v1alpha1.ReasonSucceeded,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Succeeded": "True", "Finished": "True", "Ready": "True"}},
-		"a failed run is stalled": {"open place start fail", kstatus.FailedStatus, v1alpha1.ReasonSolveFailed,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Succeeded": "False", "Finished": "True", "Ready": "False", "Stalled": "True"}},
-		"a run that fails before it was placed is stalled": {"open fail", kstatus.FailedStatus, v1alpha1.ReasonSolveFailed,
-			map[string]metav1.ConditionStatus{"Scheduled": "False", "Running": "False", "Succeeded": "False", "Finished": "True", "Ready": "False", "Stalled": "True"}},
-		"a new run after a failed one starts over": {"open place start fail open", kstatus.InProgressStatus, v1alpha1.ReasonPending,
-			map[string]metav1.ConditionStatus{"Scheduled": "False", "Ready": "False", "Reconciling": "True", "Succeeded": "Unknown", "Finished": "False"}},
+		"a new run waits": {
+			"open", kstatus.InProgressStatus, v1alpha1.ReasonPending,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a run without a fitting daemon waits": {
+			"open wait", kstatus.InProgressStatus, v1alpha1.ReasonNoDaemonFits,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a placed run awaits the agent": {
+			"open place", kstatus.InProgressStatus, v1alpha1.ReasonAwaitingAgent,
+			"Scheduled=True Running=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a started run is solving": {
+			"open place start", kstatus.InProgressStatus, v1alpha1.ReasonSolving,
+			"Scheduled=True Running=True Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a lost attempt is being retried": {
+			"open place start lose", kstatus.InProgressStatus, v1alpha1.ReasonRetrying,
+			"Scheduled=True Running=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"the next attempt waits again": {
+			"open place start lose retry", kstatus.InProgressStatus, v1alpha1.ReasonRetrying,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a done run is ready": {
+			"open place start succeed", kstatus.CurrentStatus, v1alpha1.ReasonSucceeded,
+			"Scheduled=True Running=False Succeeded=True Finished=True Ready=True",
+		},
+		"a failed run is stalled": {
+			"open place start fail", kstatus.FailedStatus, v1alpha1.ReasonSolveFailed,
+			"Scheduled=True Running=False Succeeded=False Finished=True Ready=False Stalled=True",
+		},
+		"a run that fails before it was placed is stalled": {
+			"open fail", kstatus.FailedStatus, v1alpha1.ReasonSolveFailed,
+			"Scheduled=False Running=False Succeeded=False Finished=True Ready=False Stalled=True",
+		},
+		"a new run after a failed one starts over": {
+			"open place start fail open", kstatus.InProgressStatus, v1alpha1.ReasonPending,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -80,11 +102,14 @@ func TestConditionsFollowFacts(t *testing.T) {
 			for _, s := range strings.Fields(tc.path) {
 				steps[s](b)
 			}
-			got := map[string]metav1.ConditionStatus{}
+			var got []string
 			for _, c := range b.Status.Conditions {
-				got[c.Type] = c.Status
+				got = append(got, c.Type+"="+string(c.Status))
 			}
-			if diff := cmp.Diff(tc.wantPresent, got); diff != "" {
+			want := strings.Fields(tc.want)
+			slices.Sort(got)
+			slices.Sort(want)
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("conditions (-want +got):\n%s", diff)
 			}
 			if ready := meta.FindStatusCondition(b.Status.Conditions, "Ready"); ready.Reason != tc.wantReason {
@@ -122,7 +147,8 @@ func expectTheEnd(t interface{ Fatalf(string, ...any) }, b *v1alpha1.HLBBuild) {
 	finished := meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionFinished)
 	succeeded := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionSucceeded)
 	if finished != status.IsFinal(b) || succeeded == nil || succeeded.Status != want {
-		t.Fatalf("phase %s: Finished is %v and Succeeded %+v, want %s", status.PhaseOfBuild(b), finished, succeeded, want)
+		phase := status.PhaseOfBuild(b)
+		t.Fatalf("phase %s: Finished is %v and Succeeded %+v, want %s", phase, finished, succeeded, want)
 	}
 }
 
@@ -203,10 +229,12 @@ func TestNeedsRun(t *testing.T) {
 		change func(*v1alpha1.HLBBuild)
 		want   bool
 	}{
-		"not while nothing changed":        {func(*v1alpha1.HLBBuild) {}, false},
-		"when the generation moved on":     {func(b *v1alpha1.HLBBuild) { b.Generation++ }, true},
-		"when a run was requested":         {func(b *v1alpha1.HLBBuild) { b.Annotations = map[string]string{v1alpha1.AnnotationRequestedAt: "now"} }, true},
-		"not when the spec's peer changed": {func(b *v1alpha1.HLBBuild) { b.Labels = map[string]string{"a": "b"} }, false},
+		"not while nothing changed":    {func(*v1alpha1.HLBBuild) {}, false},
+		"when the generation moved on": {func(b *v1alpha1.HLBBuild) { b.Generation++ }, true},
+		"when a run was requested":     {testbuild.WithRequest("now"), true},
+		"not when the spec's peer changed": {
+			func(b *v1alpha1.HLBBuild) { b.Labels = map[string]string{"a": "b"} }, false,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

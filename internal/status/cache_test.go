@@ -33,20 +33,28 @@ var (
 	conflict  = apierrors.NewConflict(roles, "r", errors.New("changed"))
 )
 
+func retried(err error, quiet bool) *status.Failure {
+	return &status.Failure{Reason: "RetryingAfterError", Message: err.Error(), Quiet: quiet}
+}
+
 func TestFailuresAreClassified(t *testing.T) {
 	cases := map[string]struct {
 		err   error
 		tries int
 		want  *status.Failure
 	}{
-		"none":                   {nil, 0, nil},
-		"one conflict":           {conflict, 1, &status.Failure{Reason: "RetryingAfterError", Message: conflict.Error(), Quiet: true}},
-		"many conflicts":         {conflict, 4, &status.Failure{Reason: "RetryingAfterError", Message: conflict.Error()}},
-		"a refusal of a moment":  {forbidden, 1, &status.Failure{Reason: "RetryingAfterError", Message: forbidden.Error(), Quiet: true}},
-		"refusals for a while":   {forbidden, 10, &status.Failure{Reason: "RetryingAfterError", Message: forbidden.Error()}},
-		"refusals for long":      {forbidden, 11, &status.Failure{Class: status.MendedElsewhere, Reason: "ApplyRefused", Message: forbidden.Error()}},
-		"conflicts for long":     {conflict, 50, &status.Failure{Reason: "RetryingAfterError", Message: conflict.Error()}},
-		"a fault the first time": {fmt.Errorf("x: %w", taken{}), 1, &status.Failure{Class: status.MendedElsewhere, Reason: "NameConflict", Message: "the name is taken"}},
+		"none":                  {nil, 0, nil},
+		"one conflict":          {conflict, 1, retried(conflict, true)},
+		"many conflicts":        {conflict, 4, retried(conflict, false)},
+		"a refusal of a moment": {forbidden, 1, retried(forbidden, true)},
+		"refusals for a while":  {forbidden, 10, retried(forbidden, false)},
+		"conflicts for long":    {conflict, 50, retried(conflict, false)},
+		"refusals for long": {forbidden, 11, &status.Failure{
+			Class: status.MendedElsewhere, Reason: "ApplyRefused", Message: forbidden.Error(),
+		}},
+		"a fault the first time": {fmt.Errorf("x: %w", taken{}), 1, &status.Failure{
+			Class: status.MendedElsewhere, Reason: "NameConflict", Message: "the name is taken",
+		}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +62,8 @@ func TestFailuresAreClassified(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("failure (-want +got):\n%s", diff)
 			}
-			if elsewhere := tc.want != nil && tc.want.Class == status.MendedElsewhere; elsewhere != (got.RetryAfter() > 0) {
+			elsewhere := tc.want != nil && tc.want.Class == status.MendedElsewhere
+			if elsewhere != (got.RetryAfter() > 0) {
 				t.Errorf("is tried again after %s", got.RetryAfter())
 			}
 		})
@@ -79,24 +88,29 @@ func newCache(facts ...status.FleetFacts) *v1alpha1.BuildCache {
 	return c
 }
 
+const allReady = "Ready True AllDaemonsReady"
+
 func TestTransientFailuresKeepWhatIsKnown(t *testing.T) {
 	cases := map[string]struct {
 		facts []status.FleetFacts
 		want  []string
 		seen  kstatus.Status
 	}{
-		"a fleet that serves": {[]status.FleetFacts{served}, []string{"Ready True AllDaemonsReady"}, kstatus.CurrentStatus},
+		"a fleet that serves": {[]status.FleetFacts{served}, []string{allReady}, kstatus.CurrentStatus},
 		"one failure shows nowhere": {
-			[]status.FleetFacts{served, blinked}, []string{"Ready True AllDaemonsReady"}, kstatus.CurrentStatus,
+			[]status.FleetFacts{served, blinked}, []string{allReady}, kstatus.CurrentStatus,
 		},
 		"several leave Ready as it was": {
 			[]status.FleetFacts{served, retrying},
-			[]string{"Ready True AllDaemonsReady", "Reconciling True RetryingAfterError"}, kstatus.InProgressStatus,
+			[]string{allReady, "Reconciling True RetryingAfterError"}, kstatus.InProgressStatus,
 		},
-		"the end of it": {[]status.FleetFacts{served, retrying, served}, []string{"Ready True AllDaemonsReady"}, kstatus.CurrentStatus},
+		"the end of it": {
+			[]status.FleetFacts{served, retrying, served}, []string{allReady}, kstatus.CurrentStatus,
+		},
 		"a fleet of which nothing is known": {
 			[]status.FleetFacts{blinked},
-			[]string{"Ready Unknown RetryingAfterError", "Reconciling True RetryingAfterError"}, kstatus.InProgressStatus,
+			[]string{"Ready Unknown RetryingAfterError", "Reconciling True RetryingAfterError"},
+			kstatus.InProgressStatus,
 		},
 		"a fleet that rolls out": {
 			[]status.FleetFacts{rolling, retrying},
@@ -137,14 +151,16 @@ func TestACacheIsReadyReconcilingOrStalled(t *testing.T) {
 				c.Generation++
 				c.Status.ObservedGeneration = c.Generation
 			}
-			facts := rapid.SampledFrom([]status.FleetFacts{served, rolling, blinked, retrying, named, {}}).Draw(t, "facts")
+			all := []status.FleetFacts{served, rolling, blinked, retrying, named, {}}
+			facts := rapid.SampledFrom(all).Draw(t, "facts")
 			status.ReportFleet(&c.Status, facts, start)
 			conditions := c.Status.Conditions
 			if retrying := meta.FindStatusCondition(conditions, "Reconciling"); retrying == nil ||
 				retrying.Reason != v1alpha1.ReasonRetryingAfterError {
 				expectOneVerdict(t, conditions)
 			}
-			if meta.IsStatusConditionTrue(conditions, "Stalled") && meta.IsStatusConditionTrue(conditions, "Reconciling") {
+			stalled := meta.IsStatusConditionTrue(conditions, "Stalled")
+			if stalled && meta.IsStatusConditionTrue(conditions, "Reconciling") {
 				t.Fatal("Stalled and Reconciling are both True")
 			}
 			computed(t, c)

@@ -19,7 +19,7 @@ import (
 // daemonSteps lists what can happen to a daemon; every one can follow every other.
 var daemonSteps = map[string]func(*v1alpha1.BuildDaemon){
 	"serve":      func(d *v1alpha1.BuildDaemon) { status.ReportService(d, status.DaemonService{}, start) },
-	"drain":      func(d *v1alpha1.BuildDaemon) { status.ReportService(d, status.DaemonService{Draining: true}, start) },
+	"drain":      func(d *v1alpha1.BuildDaemon) { status.ReportService(d, draining, start) },
 	"unreach":    func(d *v1alpha1.BuildDaemon) { status.ReportService(d, unreachable, start) },
 	"expire":     func(d *v1alpha1.BuildDaemon) { status.FallSilent(d, status.LeaseExpired, start) },
 	"stop":       func(d *v1alpha1.BuildDaemon) { status.FallSilent(d, status.AgentStopped, start) },
@@ -33,7 +33,10 @@ var daemonSteps = map[string]func(*v1alpha1.BuildDaemon){
 	"delete": func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: start} },
 }
 
-var unreachable = status.DaemonService{Unreachable: errors.New("EOF"), RunningBuilds: 2}
+var (
+	draining    = status.DaemonService{Draining: true}
+	unreachable = status.DaemonService{Unreachable: errors.New("EOF"), RunningBuilds: 2}
+)
 
 func newDaemon(path string) *v1alpha1.BuildDaemon {
 	d := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Name: "c-0", Generation: 1}}
@@ -53,26 +56,31 @@ func held(conditions []metav1.Condition) []string {
 	return out
 }
 
+var (
+	serving = []string{"Ready True DaemonServing", "Draining False InService"}
+	asleep  = []string{"Ready False ScaledDown", "Reconciling True ScaledDown"}
+)
+
 func TestADaemonsConditionsFollowItsService(t *testing.T) {
 	cases := map[string]struct {
 		path string
 		want []string
 	}{
-		"one that serves": {"serve", []string{"Ready True DaemonServing", "Draining False InService"}},
+		"one that serves": {"serve", serving},
 		"one that does not answer": {"unreach", []string{
 			"Ready False DaemonUnreachable", "Reconciling True DaemonUnreachable", "Draining False InService",
 		}},
 		"one that drains":          {"drain", []string{"Ready True DaemonServing", "Draining True ShuttingDown"}},
 		"one that never reported":  {"silence", []string{"Ready Unknown NotStarted", "Reconciling True NotStarted"}},
-		"one that was scaled away": {"drain scale-down", []string{"Ready False ScaledDown", "Reconciling True ScaledDown"}},
+		"one that was scaled away": {"drain scale-down", asleep},
 		"one whose agent died": {"serve expire", []string{
 			"Ready Unknown LeaseExpired", "Draining False InService", "Reconciling True LeaseExpired",
 		}},
 		"one whose agent ended": {"drain stop", []string{
 			"Ready Unknown AgentStopped", "Draining True ShuttingDown", "Reconciling True AgentStopped",
 		}},
-		"scaled away is known already": {"scale-down stop", []string{"Ready False ScaledDown", "Reconciling True ScaledDown"}},
-		"one that comes back":          {"serve expire serve", []string{"Ready True DaemonServing", "Draining False InService"}},
+		"scaled away is known already": {"scale-down stop", asleep},
+		"one that comes back":          {"serve expire serve", serving},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -19,27 +19,28 @@ func buildChanged(before, after *v1alpha1.HLBBuild) []Event {
 		return nil
 	}
 	old, was := before.Status.Run, before.Status.Conditions
-	if old == nil || old.ID != run.ID {
-		was = nil
-	}
 	var out []Event
-	if old != nil && was == nil && old.FinishedAt == nil {
-		out = append(out, runCancelled(after, old.ID))
+	if old == nil || old.ID != run.ID {
+		was = nil // they are about another run
+		if old != nil && old.FinishedAt == nil {
+			out = append(out, runCancelled(after, old.ID))
+		}
 	}
-	if c := changedTo(before.Status.Conditions, after.Status.Conditions, v1alpha1.ConditionScheduleAccepted); c != nil &&
-		c.Status == metav1.ConditionFalse {
-		out = append(out, scheduleRefused(after, c))
+	is := after.Status.Conditions
+	accepted := changedTo(before.Status.Conditions, is, v1alpha1.ConditionScheduleAccepted)
+	if accepted != nil && accepted.Status == metav1.ConditionFalse {
+		out = append(out, scheduleRefused(after, accepted))
 	}
-	if c := changedTo(was, after.Status.Conditions, v1alpha1.ConditionCacheImported); c != nil {
+	if c := changedTo(was, is, v1alpha1.ConditionCacheImported); c != nil {
 		out = append(out, cacheImported(after, c))
 	}
 	for i := len(before.Status.Prime); i < len(after.Status.Prime); i++ {
 		out = append(out, mountPrimed(after, &after.Status.Prime[i])...)
 	}
-	if c := changedTo(was, after.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+	if c := changedTo(was, is, v1alpha1.ConditionReady); c != nil {
 		out = append(out, readyChanged(before, after, c)...)
 	}
-	if c := changedTo(was, after.Status.Conditions, v1alpha1.ConditionCacheExported); c != nil {
+	if c := changedTo(was, is, v1alpha1.ConditionCacheExported); c != nil {
 		out = append(out, cacheExported(after, c))
 	}
 	return out
