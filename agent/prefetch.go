@@ -45,7 +45,7 @@ type prefetchID struct {
 	asked int64 // Unix seconds
 }
 
-func idOf(r *v1alpha1.PrefetchRequest) prefetchID { return prefetchID{r.ID, r.Asked.Unix()} }
+func idOf(r *v1alpha1.PrefetchRequest) prefetchID { return prefetchID{r.ID, r.RequestedAt.Unix()} }
 
 // prefetchTry is how far a request has come.
 type prefetchTry struct {
@@ -151,7 +151,7 @@ func (p *prefetcher) bring(
 		"reason",
 		t.end.Message,
 		"durationSeconds",
-		t.end.Seconds,
+		t.end.DurationSeconds,
 	)
 	write.Send(p.inventory.events, write.MountPrefetched(bd, t.end)...)
 	p.inventory.kick()
@@ -215,7 +215,7 @@ func (p *prefetcher) status(requests []v1alpha1.PrefetchRequest) []v1alpha1.Pref
 	var out []v1alpha1.PrefetchStatus
 	for i := range requests {
 		if end := p.tried[idOf(&requests[i])].end; end != nil {
-			s := v1alpha1.PrefetchStatus{PrimeStatus: *end, Asked: requests[i].Asked}
+			s := v1alpha1.PrefetchStatus{PrimeStatus: *end, RequestedAt: requests[i].RequestedAt}
 			s.Message = status.Clip(s.Message, 512)
 			out = append(out, s)
 		}

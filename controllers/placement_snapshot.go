@@ -125,7 +125,7 @@ func (f *fleet) phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
 	switch phase := status.PhaseOfDaemon(d); {
 	case phase == status.DaemonDeleting:
 		return scheduler.Gone
-	case surplus && phase == status.DaemonDormant:
+	case phase == status.DaemonDormant && (surplus || d.Spec.Suspend):
 		return scheduler.Dormant
 	case surplus, phase == status.DaemonDraining:
 		return scheduler.Draining
@@ -155,7 +155,7 @@ func (f *fleet) request(b *v1alpha1.HLBBuild, k *knownBuild) scheduler.Request {
 		UID:         string(b.UID),
 		Queue:       b.Spec.Queue,
 		Priority:    b.Spec.Priority,
-		Platform:    plainPlatform(b.Spec.Platform),
+		Platform:    plainPlatform(b.Spec.Platform()),
 		Keys:        k.demand.keys,
 		AgeSeconds:  f.now.Sub(b.Status.Run.QueuedAt.Time).Seconds(),
 		WarmSeconds: k.demand.warm,

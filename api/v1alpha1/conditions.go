@@ -3,7 +3,8 @@
 package v1alpha1
 
 // Condition types. Ready is always present; Reconciling and Stalled are present only while True, and never both
-// (kstatus reads them). Scheduled, Running, Succeeded and Finished state facts of an HLBBuild's run.
+// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run; the other three are
+// derived from them.
 const (
 	ConditionReady       = "Ready"
 	ConditionReconciling = "Reconciling"
@@ -11,10 +12,10 @@ const (
 
 	ConditionScheduled = "Scheduled"
 	ConditionRunning   = "Running"
-	// ConditionSucceeded is True when the current run ended well, False when it failed, Unknown before its end.
-	ConditionSucceeded = "Succeeded"
-	// ConditionFinished is True when the current run has ended, whichever way, and False before.
+	// ConditionFinished is True once the run is over, however it ended, and False before.
 	ConditionFinished = "Finished"
+	// ConditionSucceeded is True once the run ended well, False once it ended otherwise, and Unknown before its end.
+	ConditionSucceeded = "Succeeded"
 
 	// ConditionCacheImported says whether the registry cache was read for this run; absent when the daemon was warm.
 	ConditionCacheImported = "CacheImported"
@@ -70,7 +71,7 @@ const (
 	ReasonSolveFailed = "SolveFailed"
 	// ReasonExportFailed surfaces when an output could not be pushed.
 	ReasonExportFailed = "ExportFailed"
-	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds ran out.
+	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds or spec.activeDeadlineSeconds ran out.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonSecretNotFound surfaces when a Secret that the build names, or its key, is missing.
 	ReasonSecretNotFound = "SecretNotFound"
@@ -97,7 +98,7 @@ const (
 	// ReasonInvalidSchedule surfaces when spec.schedule has an expression that never comes or a time zone that there
 	// is not.
 	ReasonInvalidSchedule = "InvalidSchedule"
-	// ReasonSuspended surfaces when spec.schedule.suspend is set.
+	// ReasonSuspended surfaces when spec.suspend holds a build or its schedule.
 	ReasonSuspended = "Suspended"
 	// ReasonScheduleKept surfaces when runs are opened by the clock.
 	ReasonScheduleKept = "ScheduleKept"
@@ -134,7 +135,7 @@ const (
 
 // Reasons of a BuildCache's and a BuildDaemon's conditions.
 const (
-	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAge were looked for, and what was
+	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAgeSeconds were looked for, and what was
 	// found is gone.
 	ReasonExpiredTagsDeleted = "ExpiredTagsDeleted"
 	// ReasonOrphanedTagsDeleted surfaces when the tags of a BuildCache that is being deleted are gone, so that the
@@ -149,6 +150,8 @@ const (
 	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
 	ReasonCleanUpFailed = "CleanUpFailed"
 
+	// ReasonRetryingAfterError surfaces while the API server, not the object, is the trouble; it is tried again.
+	ReasonRetryingAfterError = "RetryingAfterError"
 	// ReasonAllDaemonsReady surfaces when every daemon the spec asks for is Ready.
 	ReasonAllDaemonsReady = "AllDaemonsReady"
 	// ReasonDaemonsNotReady surfaces when some daemons are starting, rolling out or away.
@@ -160,8 +163,6 @@ const (
 	// ReasonApplyRefused surfaces when the API server keeps refusing an object that the spec asks for: a quota, an
 	// admission policy, or a value that the object can't have.
 	ReasonApplyRefused = "ApplyRefused"
-	// ReasonRetryingAfterError surfaces on Reconciling while the API, not the object, is the trouble.
-	ReasonRetryingAfterError = "RetryingAfterError"
 	// ReasonInvalidConfig surfaces when the daemon configuration can't be generated from the spec.
 	ReasonInvalidConfig = "InvalidConfig"
 

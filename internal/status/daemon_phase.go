@@ -17,15 +17,16 @@ type DaemonPhase string
 const (
 	// DaemonServing: it starts what is bound to it, and new builds may be placed on it.
 	DaemonServing DaemonPhase = "Serving"
-	// DaemonCordoned: it starts what is bound to it, but no new build is placed on it, such as under disk pressure.
+	// DaemonCordoned: it starts what is bound to it, but no new build is placed on it: by spec.unschedulable, or under
+	// disk pressure.
 	DaemonCordoned DaemonPhase = "Cordoned"
-	// DaemonDraining: it ends what it runs and starts nothing, because its pod is going away.
+	// DaemonDraining: it ends what it runs and starts nothing, because its pod is going away or is about to.
 	DaemonDraining DaemonPhase = "Draining"
 	// DaemonNotReady: its pod, agent or buildkitd is not up. What it runs may still be running.
 	DaemonNotReady DaemonPhase = "NotReady"
 	// DaemonDeleting: its object is being deleted. What it runs may still be running.
 	DaemonDeleting DaemonPhase = "Deleting"
-	// DaemonDormant: its pod was scaled away, and its volume waits for it to come back. Nothing runs.
+	// DaemonDormant: its pod was scaled away, and its volume is kept. Nothing runs.
 	DaemonDormant DaemonPhase = "Dormant"
 	// DaemonGone: its agent has ended, or has fenced itself. Nothing runs.
 	DaemonGone DaemonPhase = "Gone"
@@ -42,11 +43,11 @@ func PhaseOfDaemon(d *v1alpha1.BuildDaemon) DaemonPhase {
 		return DaemonGone
 	case !d.DeletionTimestamp.IsZero():
 		return DaemonDeleting
-	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDraining):
-		return DaemonDraining
+	case d.Spec.Suspend, meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDraining):
+		return DaemonDraining // also before the pod knows
 	case ready == nil || ready.Status != metav1.ConditionTrue:
 		return DaemonNotReady
-	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDiskPressure):
+	case d.Spec.Unschedulable, meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDiskPressure):
 		return DaemonCordoned
 	default:
 		return DaemonServing

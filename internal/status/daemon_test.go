@@ -30,7 +30,9 @@ var daemonSteps = map[string]func(*v1alpha1.BuildDaemon){
 			Type: v1alpha1.ConditionDiskPressure, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonVolumeNearlyFull,
 		}, start)
 	},
-	"delete": func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: start} },
+	"cordon":  func(d *v1alpha1.BuildDaemon) { d.Spec.Unschedulable = true },
+	"suspend": func(d *v1alpha1.BuildDaemon) { d.Spec.Suspend = true },
+	"delete":  func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: start} },
 }
 
 var (
@@ -97,19 +99,23 @@ func TestADaemonsPhase(t *testing.T) {
 		want                status.DaemonPhase
 		takes, starts, gone bool
 	}{
-		"one that serves":                        {"serve", status.DaemonServing, true, true, false},
-		"one under disk pressure":                {"serve fill", status.DaemonCordoned, false, true, false},
-		"one that drains, however full":          {"drain fill", status.DaemonDraining, false, false, false},
-		"one that does not answer":               {"unreach fill", status.DaemonNotReady, false, false, false},
-		"one that was never reported on":         {"", status.DaemonNotReady, false, false, false},
-		"one that did not start":                 {"silence", status.DaemonNotReady, false, false, false},
-		"one that is deleted, while it serves":   {"serve delete", status.DaemonDeleting, false, false, false},
-		"one that is deleted, and died":          {"serve delete expire", status.DaemonGone, false, false, true},
-		"one whose agent died while it drained":  {"drain expire", status.DaemonGone, false, false, true},
-		"one whose agent ended":                  {"drain stop", status.DaemonGone, false, false, true},
-		"one that was scaled away":               {"serve scale-down", status.DaemonDormant, false, false, true},
-		"one that was scaled away and is back":   {"scale-down serve", status.DaemonServing, true, true, false},
-		"one that died and was then scaled away": {"expire scale-down", status.DaemonDormant, false, false, true},
+		"one that serves":                           {"serve", status.DaemonServing, true, true, false},
+		"one under disk pressure":                   {"serve fill", status.DaemonCordoned, false, true, false},
+		"one that is cordoned":                      {"cordon serve", status.DaemonCordoned, false, true, false},
+		"one that is to stop, before its pod knows": {"serve suspend", status.DaemonDraining, false, false, false},
+		"one that has stopped":                      {"serve suspend scale-down", status.DaemonDormant, false, false, true},
+		"one that is to stop, and died":             {"serve suspend expire", status.DaemonGone, false, false, true},
+		"one that drains, however full":             {"drain fill", status.DaemonDraining, false, false, false},
+		"one that does not answer":                  {"unreach fill", status.DaemonNotReady, false, false, false},
+		"one that was never reported on":            {"", status.DaemonNotReady, false, false, false},
+		"one that did not start":                    {"silence", status.DaemonNotReady, false, false, false},
+		"one that is deleted, while it serves":      {"serve delete", status.DaemonDeleting, false, false, false},
+		"one that is deleted, and died":             {"serve delete expire", status.DaemonGone, false, false, true},
+		"one whose agent died while it drained":     {"drain expire", status.DaemonGone, false, false, true},
+		"one whose agent ended":                     {"drain stop", status.DaemonGone, false, false, true},
+		"one that was scaled away":                  {"serve scale-down", status.DaemonDormant, false, false, true},
+		"one that was scaled away and is back":      {"scale-down serve", status.DaemonServing, true, true, false},
+		"one that died and was then scaled away":    {"expire scale-down", status.DaemonDormant, false, false, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

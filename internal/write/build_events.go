@@ -132,5 +132,5 @@ func mountPrimed(b *v1alpha1.HLBBuild, p *v1alpha1.PrimeStatus) []Event {
 }
 
 func filledNote(verb string, p *v1alpha1.PrimeStatus) string {
-	return fmt.Sprintf("%s %s with %d MiB in %d s from %s", verb, p.ID, p.Bytes>>20, p.Seconds, p.Ref)
+	return fmt.Sprintf("%s %s with %d MiB in %d s from %s", verb, p.ID, p.Bytes>>20, p.DurationSeconds, p.Ref)
 }

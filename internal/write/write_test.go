@@ -68,8 +68,8 @@ func (s *server) build(t *testing.T) *v1alpha1.HLBBuild {
 	return b
 }
 
-func setLog(path string) func(*v1alpha1.HLBBuild) {
-	return func(b *v1alpha1.HLBBuild) { b.Status.LogFile = path }
+func setSteps(display string) func(*v1alpha1.HLBBuild) {
+	return func(b *v1alpha1.HLBBuild) { b.Status.Steps = &v1alpha1.StepsStatus{Display: display} }
 }
 
 func always(*v1alpha1.HLBBuild) bool { return true }
@@ -99,7 +99,7 @@ func TestPoliciesSayWhatAConflictMeans(t *testing.T) {
 			s.refuse = tc.refuse
 			before := s.build(t)
 			after := before.DeepCopy()
-			setLog("log")(after)
+			setSteps("1/2")(after)
 			got, err := (&write.Writer{Client: s}).PatchStatus(t.Context(), before, after, tc.policy)
 			if got != tc.want || !errors.Is(err, tc.wantErr) {
 				t.Errorf("outcome %d and error %v, want %d and %v", got, err, tc.want, tc.wantErr)
@@ -125,14 +125,14 @@ func TestReportsAreWrittenOverAConflict(t *testing.T) {
 	if err := s.Status().Update(t.Context(), fresh); err != nil {
 		t.Fatal(err)
 	}
-	done, err := write.Reread(t.Context(), &write.Writer{Client: s}, stale, always, setLog("log"))
+	done, err := write.Reread(t.Context(), &write.Writer{Client: s}, stale, always, setSteps("1/2"))
 	if err != nil || done.Outcome != write.Written || s.patches != 2 {
 		t.Fatalf("outcome %d, error %v, after %d patches", done.Outcome, err, s.patches)
 	}
-	if b := s.build(t); b.Status.LogFile != "log" || b.Status.Run == nil {
+	if b := s.build(t); b.Status.Steps == nil || b.Status.Run == nil {
 		t.Errorf("status is %+v, want both changes", b.Status)
 	}
-	if done.Before.Status.Run == nil || stale.Status.LogFile != "" {
+	if done.Before.Status.Run == nil || stale.Status.Steps != nil {
 		t.Error("before is not what was read last, or the caller's object was changed")
 	}
 }
@@ -147,14 +147,14 @@ func TestReportsEndWhenTheObjectIsSomebodyElses(t *testing.T) {
 	}
 	w := &write.Writer{Client: s}
 	mine := func(b *v1alpha1.HLBBuild) bool { return b.Status.Run == nil }
-	done, err := write.Reread(t.Context(), w, stale, mine, setLog("log"))
+	done, err := write.Reread(t.Context(), w, stale, mine, setSteps("1/2"))
 	if err != nil || done.Outcome != write.NotMine {
 		t.Errorf("outcome %d, error %v, want NotMine", done.Outcome, err)
 	}
 	if err := s.Delete(t.Context(), fresh); err != nil {
 		t.Fatal(err)
 	}
-	done, err = write.Reread(t.Context(), w, fresh, always, setLog("log"))
+	done, err = write.Reread(t.Context(), w, fresh, always, setSteps("1/2"))
 	if err != nil || done.Outcome != write.Gone {
 		t.Errorf("outcome %d, error %v, want Gone", done.Outcome, err)
 	}
@@ -163,7 +163,7 @@ func TestReportsEndWhenTheObjectIsSomebodyElses(t *testing.T) {
 func TestReportsReturnTroubleOfTheAPI(t *testing.T) {
 	s := newServer(t, testbuild.HLBBuild("ns", "b"))
 	s.refuse = apierrors.NewForbidden(schema.GroupResource{Resource: "hlbbuilds"}, "b", errors.New("not yet"))
-	_, err := write.Reread(t.Context(), &write.Writer{Client: s}, s.build(t), always, setLog("log"))
+	_, err := write.Reread(t.Context(), &write.Writer{Client: s}, s.build(t), always, setSteps("1/2"))
 	if !apierrors.IsForbidden(err) || s.patches != 1 {
 		t.Errorf("error %v after %d patches, want the refusal at once", err, s.patches)
 	}
