@@ -97,7 +97,8 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 			}
 		}
 		c.report(
-			s.hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name, imp.Name.Name)).
+			s.hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name,
+				imp.Name.Name)).
 				WithLabel(imp.Name.Span(), "imported here"),
 		)
 	case !lib.Exported[name]:
@@ -107,7 +108,8 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 			WithLabel(imp.Name.Span(), "imported here"))
 	case o.What == ImportObject:
 		c.report(
-			diag.Errorf(diag.ImportUsedDirectly, at, "`%s` is an import of the module imported as `%s`, not a value", name, imp.Name.Name).
+			diag.Errorf(diag.ImportUsedDirectly, at, "`%s` is an import of the module imported as `%s`, not a value",
+				name, imp.Name.Name).
 				WithLabel(o.Span, "imported here"),
 		)
 	default:

@@ -22,7 +22,8 @@ func (c *checker) scope() {
 			s.expr(d.Operand, place{})
 		case *ast.Func:
 			sig := signature(d)
-			s.define(&Object{What: FuncObject, Name: d.Name.Name, Kind: d.Kind(), Func: d, Span: d.Name.Span(), params: sig})
+			s.define(&Object{What: FuncObject, Name: d.Name.Name, Kind: d.Kind(), Func: d, Span: d.Name.Span(),
+				params: sig})
 			if d.Body != nil {
 				s.body(d, sig)
 			}
@@ -175,7 +176,8 @@ func (s *scopePass) bind(b binding) {
 			WithHint("write `as name` or `as (effect name)`"))
 		return
 	case !b.open:
-		err := diag.Errorf(diag.BindNoClosure, as.Word, "nothing can be bound here, because there is no function to take parameters from").
+		err := diag.Errorf(diag.BindNoClosure, as.Word,
+			"nothing can be bound here, because there is no function to take parameters from").
 			WithHint("bind in the body of a function, or in the options of a call there")
 		if b.typ != nil {
 			err.WithLabel(b.typ.Span(), "in this block")

@@ -194,7 +194,8 @@ func checkArg(target string, p *ast.Param, s string, given, anyArgs bool) *diag.
 	case p.Variadic != nil && !given:
 		return nil
 	case kind != ast.String && kind != ast.Int && kind != ast.Bool:
-		return diag.Errorf(diag.ArgCount, at, "target %s takes %s %s, which can't be given from outside", target, kind, p.Name.Name).
+		return diag.Errorf(diag.ArgCount, at, "target %s takes %s %s, which can't be given from outside", target, kind,
+			p.Name.Name).
 			WithHint("only string, int and bool parameters can")
 	case !given:
 		code := diag.ArgCount

@@ -91,7 +91,7 @@ func (e *evaluator) parse(name string, src []byte, dir module.Dir, depth int) (*
 	return m, found
 }
 
-// fileKey tells files of different trees apart.
+// fileKey identifies a file across trees.
 func fileKey(root module.Root, name string) string {
 	if b, ok := root.(builtRoot); ok {
 		return b.Name + "\x00" + name
@@ -332,7 +332,8 @@ func (r *contextRoot) Read(ctx context.Context, name string, limit int) ([]byte,
 		if err != nil {
 			return nil, err
 		}
-		if r.ref, err = r.e.solveNow(diag.Span{}, s.Needs, gateway.SolveRequest{Definition: s.Definition.ToPB()}); err != nil {
+		if r.ref, err = r.e.solveNow(diag.Span{}, s.Needs,
+			gateway.SolveRequest{Definition: s.Definition.ToPB()}); err != nil {
 			return nil, err
 		}
 	}

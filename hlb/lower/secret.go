@@ -89,7 +89,8 @@ func (e *evaluator) declaredSecret(x *execution, o *option) error {
 	}
 	for _, opt := range o.with {
 		if strings.HasSuffix(opt.name, "Patterns") {
-			return diag.Errorf(NotHere, opt.span, "%s selects files of a directory, but a declared secret is one file", opt.name).
+			return diag.Errorf(NotHere, opt.span, "%s selects files of a directory, but a declared secret is one file",
+				opt.name).
 				WithHint("declare each file as a secret of its own")
 		}
 	}
@@ -161,8 +162,9 @@ func (e *evaluator) agent(o *option, paths []arg) (request.SSH, error) {
 			id, at = paths[0].str(), paths[0].span
 		}
 		if len(paths) > 1 {
-			return request.SSH{}, diag.Errorf(NotHere, paths[1].span, "localPaths names files of the machine that compiles").
-				WithHint("give the name of one agent that the build declares in spec.ssh")
+			return request.SSH{},
+				diag.Errorf(NotHere, paths[1].span, "localPaths names files of the machine that compiles").
+					WithHint("give the name of one agent that the build declares in spec.ssh")
 		}
 		if !contains(e.opts.SSH, id) {
 			return request.SSH{}, e.undeclaredAgent(at, id)
