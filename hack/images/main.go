@@ -65,7 +65,8 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if refs[name], err = localimages.Push(ctx, image, *registry+"/"+localimages.Repositories[name]+":"+*tag); err != nil {
+		if refs[name], err = localimages.Push(ctx, image, *registry+"/"+localimages.Repositories[name]+":"+
+			*tag); err != nil {
 			return err
 		}
 	}

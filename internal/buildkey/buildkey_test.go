@@ -26,22 +26,29 @@ func TestDerive(t *testing.T) {
 		"an explicit key wins over everything": {
 			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Git: &v1alpha1.GitSource{URL: "https://h/r"}}, want: "mine"},
 		"a repository's key is its path without scheme and suffix": {
-			spec: git("https://Git.Example.com/Org/app.git", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
+			spec: git("https://Git.Example.com/Org/app.git", "", "default"),
+			want: "git:git.example.com/Org/app//build.hlb@default"},
 		"a platform has caches of its own": {
-			spec: v1alpha1.HLBBuildSpec{Git: &v1alpha1.GitSource{URL: "http://h/r"}, Targets: []string{"default"}, Platform: "linux/arm64"},
+			spec: v1alpha1.HLBBuildSpec{
+				Git: &v1alpha1.GitSource{URL: "http://h/r"}, Targets: []string{"default"}, Platform: "linux/arm64",
+			},
 			want: "git:h/r//build.hlb@default linux/arm64"},
 		"an explicit key is of all platforms": {
 			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Platform: "linux/arm64"}, want: "mine"},
 		"default ports and a trailing slash don't matter": {
-			spec: git("https://git.example.com:443/Org/app/", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
+			spec: git("https://git.example.com:443/Org/app/", "", "default"),
+			want: "git:git.example.com/Org/app//build.hlb@default"},
 		"the program's path matters": {
 			spec: git("http://h/r", "./ci/build.hlb", "default"), want: "git:h/r//ci/build.hlb@default"},
 		"targets matter in no order": {
 			spec: git("http://h/r", "", "b", "a"), want: "git:h/r//build.hlb@a,b"},
 		"a ConfigMap's key is its name and key": {
-			spec: v1alpha1.HLBBuildSpec{ConfigMapRef: &v1alpha1.ConfigMapKeyReference{Name: "c", Key: "k"}, Targets: []string{"t"}}, want: "configmap:c/k@t"},
+			spec: v1alpha1.HLBBuildSpec{
+				ConfigMapRef: &v1alpha1.ConfigMapKeyReference{Name: "c", Key: "k"}, Targets: []string{"t"},
+			}, want: "configmap:c/k@t"},
 		"an inline program goes by its cache mounts": {
-			name: "x", spec: v1alpha1.HLBBuildSpec{Inline: &text}, mounts: []string{"go", "mod"}, want: "mounts:9007ca3757b40792"},
+			name: "x", spec: v1alpha1.HLBBuildSpec{Inline: &text}, mounts: []string{"go", "mod"},
+			want: "mounts:9007ca3757b40792"},
 		"an inline program without cache mounts goes by its name": {
 			name: "x", spec: v1alpha1.HLBBuildSpec{Inline: &text}, want: "build:x"},
 		"a generated name goes by what was given": {
@@ -49,7 +56,9 @@ func TestDerive(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			b := &v1alpha1.HLBBuild{ObjectMeta: metav1.ObjectMeta{Name: tc.name, GenerateName: tc.generateName}, Spec: tc.spec}
+			b := &v1alpha1.HLBBuild{ObjectMeta: metav1.ObjectMeta{
+				Name: tc.name, GenerateName: tc.generateName,
+			}, Spec: tc.spec}
 			if got := buildkey.Derive(b, tc.mounts); got != tc.want {
 				t.Errorf("key is %q, want %q", got, tc.want)
 			}

@@ -22,7 +22,7 @@ func Ref(repository, namespace, key string) string {
 	return repository + ":" + Tag(namespace, key)
 }
 
-// Permitted says whether a program of the namespace may name ref as a place of build cache: anything is, except the
+// Permitted reports whether a program of the namespace may name ref as a place of build cache: anything is, except the
 // operator's own tags of another namespace and its snapshots of mounts in the repository. An empty repository owns no
 // tags.
 func Permitted(repository, namespace, ref string) bool {

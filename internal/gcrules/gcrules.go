@@ -27,7 +27,7 @@ func Backstop(sizeBytes int64) []Rule {
 	}
 }
 
-// Honours says whether the rules that buildkitd reports are the backstop of a volume of sizeBytes, or of a smaller
+// Honours reports whether the rules that buildkitd reports are the backstop of a volume of sizeBytes, or of a smaller
 // one: those in force are of the size when the daemon started, and volumes only grow.
 func Honours(inForce []Rule, sizeBytes int64) bool {
 	return slices.EqualFunc(inForce, Backstop(sizeBytes), func(got, want Rule) bool {

@@ -32,7 +32,7 @@ func For(policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
 	return &policies[best]
 }
 
-// matches says whether id is the pattern with each * replaced by any text. It takes time in proportion to the product
+// matches reports whether id is the pattern with each * replaced by any text. It takes time in proportion to the product
 // of the lengths at most.
 func matches(pattern, id string) bool {
 	parts := strings.Split(pattern, "*")
@@ -80,7 +80,7 @@ func Of(namespace string, policies []v1alpha1.MountPolicy, id string) *v1alpha1.
 	return For(policies, written)
 }
 
-// Primes says whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a
+// Primes reports whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a
 // policy they are not.
 func Primes(p *v1alpha1.MountPolicy) bool {
 	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)

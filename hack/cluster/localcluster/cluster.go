@@ -93,7 +93,8 @@ type Info struct {
 func (c *Cluster) Info() Info {
 	return Info{
 		Kubeconfig: c.Kubeconfig(), Kubectl: filepath.Join(c.tools.kube, "kubectl"), HostIP: hostIP,
-		Registry: registries[0].address, RegistryAuth: registries[1].address, User: registryUser, Password: registryPassword,
+		Registry: registries[0].address, RegistryAuth: registries[1].address, User: registryUser,
+		Password:     registryPassword,
 		StorageClass: storageClass, Nodes: Nodes,
 	}
 }

@@ -85,7 +85,8 @@ func (c *Cluster) apiserverArguments() []string {
 func (c *Cluster) controllerArguments() []string {
 	kubeconfig := c.path("pki", "controller-manager.kubeconfig")
 	return []string{
-		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
+		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" +
+			kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=16257", "--leader-elect=false",
 		"--service-account-private-key-file=" + c.path(
 			"pki",
@@ -106,7 +107,8 @@ func (c *Cluster) controllerArguments() []string {
 func (c *Cluster) schedulerArguments() []string {
 	kubeconfig := c.path("pki", "scheduler.kubeconfig")
 	return []string{
-		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
+		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" +
+			kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=16259", "--leader-elect=false",
 	}
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sizingreplay measures how far estimates of package sizing are from the truth, which it finds by running a cache.
+// Package sizingreplay measures how far estimates of package sizing are from the truth, which it finds by running a
+// cache.
 package sizingreplay
 
 import (

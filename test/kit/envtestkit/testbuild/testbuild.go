@@ -26,9 +26,11 @@ func BuildCache(namespace, name string, options ...func(*v1alpha1.BuildCache)) *
 		Spec: v1alpha1.BuildCacheSpec{
 			Replicas: ptr.To[int32](1),
 			Storage: v1alpha1.StorageSpec{
-				Size:      resource.MustParse("10Gi"),
-				Retention: v1alpha1.RetentionSpec{WhenScaled: v1alpha1.RetentionRetain, WhenDeleted: v1alpha1.RetentionDelete},
-				GC:        v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20},
+				Size: resource.MustParse("10Gi"),
+				Retention: v1alpha1.RetentionSpec{
+					WhenScaled: v1alpha1.RetentionRetain, WhenDeleted: v1alpha1.RetentionDelete,
+				},
+				GC: v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20},
 			},
 			BuildKit: v1alpha1.BuildKitSpec{
 				Isolation: v1alpha1.IsolationUserNamespace, MaxConcurrentBuilds: 4, DrainTimeoutSeconds: 3600,
@@ -56,7 +58,8 @@ func BuildDaemon(namespace, cache string, ordinal int32, options ...func(*v1alph
 	d := &v1alpha1.BuildDaemon{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "BuildDaemon"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: fmt.Sprintf("%s-%d", cache, ordinal), Labels: map[string]string{v1alpha1.LabelCache: cache},
+			Namespace: namespace, Name: fmt.Sprintf("%s-%d", cache, ordinal),
+			Labels: map[string]string{v1alpha1.LabelCache: cache},
 		},
 		Spec: v1alpha1.BuildDaemonSpec{CacheName: cache, Ordinal: ordinal},
 	}
@@ -84,7 +87,8 @@ func WithReady(status metav1.ConditionStatus, reason string) func(*v1alpha1.Buil
 func WithCondition(kind string, status metav1.ConditionStatus, reason string) func(*v1alpha1.BuildDaemon) {
 	return func(d *v1alpha1.BuildDaemon) {
 		condition := metav1.Condition{
-			Type: kind, Status: status, Reason: reason, Message: "As a test wants it", LastTransitionTime: metav1.Unix(1_700_000_000, 0),
+			Type: kind, Status: status, Reason: reason, Message: "As a test wants it",
+			LastTransitionTime: metav1.Unix(1_700_000_000, 0),
 		}
 		for i := range d.Status.Conditions {
 			if d.Status.Conditions[i].Type == kind {
