@@ -9,6 +9,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // scope is the first pass: it fills Info.Scope and Info.Aliases and reports names defined twice and bindings that
@@ -207,12 +208,12 @@ func (s *scopePass) bind(b binding) {
 }
 
 func (s *scopePass) unknownEffect(effect *ast.Ident, callee *builtin.Func) {
-	var near suggestion
+	var near spell.Nearest
 	for _, e := range callee.Effects {
-		s.consider(&near, effect.Name, e.Name)
+		near.Consider(effect.Name, e.Name)
 	}
 	s.report(
-		near.hint(
+		near.Hint(
 			diag.Errorf(diag.BindUnknownEffect, effect.Span(), "`%s` has no effect `%s`", callee.Name, effect.Name).
 				WithLabel(callee.Span(), "defined here"),
 		),

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
@@ -359,14 +358,4 @@ func (e *evaluator) programDir(p Program) module.Dir {
 		return module.Dir{Root: &contextRoot{e: e}, Path: dir}
 	}
 	return module.Dir{Root: module.Tree{}, Path: path.Dir(p.Filename)}
-}
-
-// sortedNames returns the names of a module's scope, for suggestions.
-func sortedNames(info *check.Info) []string {
-	var names []string
-	for n := range info.Scope {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // defaultAgent is the id of the agent that ssh means unless it names another.
@@ -82,10 +83,7 @@ func (e *evaluator) declaredSecret(x *execution, o *option) error {
 	if !contains(e.opts.Secrets, id) {
 		d := e.conversion(NotDeclared, o.args[0].span, "the build declares no secret %q", id).
 			WithHint("declare it in spec.secrets; the first argument of secret is its name there")
-		if near := nearest(id, e.opts.Secrets); near != "" {
-			d.WithHint("did you mean %q?", near)
-		}
-		return d
+		return spell.Among(id, e.opts.Secrets).Hint(d)
 	}
 	for _, opt := range o.with {
 		if strings.HasSuffix(opt.name, "Patterns") {
