@@ -125,3 +125,13 @@ func times(size resource.Quantity, percent int32) resource.Quantity {
 	const mib = 1 << 20
 	return *resource.NewQuantity(int64(float64(size.Value())/100*float64(percent))/mib*mib, resource.BinarySI)
 }
+
+// VolumeSize is the size that each volume of the fleet is to have: the spec's, or more where autoExpand has grown it.
+// The manager sizes claims by it, agents bound their garbage collection by it.
+func VolumeSize(cache *v1alpha1.BuildCache) resource.Quantity {
+	if s := cache.Status.Storage; s != nil && s.Size.Cmp(cache.Spec.Storage.Size) > 0 &&
+		cache.Spec.Storage.AutoExpand != nil {
+		return s.Size
+	}
+	return cache.Spec.Storage.Size
+}

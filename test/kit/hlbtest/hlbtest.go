@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hlbtest makes HLB programs for tests and benchmarks.
+// Package hlbtest makes HLB programs for tests and benchmarks, and renders diagnostics for comparison.
 package hlbtest
 
 import (
@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"pgregory.net/rapid"
+
+	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
 // Module draws the text of a module that parses, in any layout. It needn't check.
@@ -254,3 +256,12 @@ fs step%[1]d(string version) {
 }
 
 `
+
+// Places renders diagnostics as CODE LINE:COLUMN, nil if there are none.
+func Places(l diag.List) []string {
+	var out []string
+	for _, d := range l {
+		out = append(out, fmt.Sprintf("%s %d:%d", d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
+	}
+	return out
+}
