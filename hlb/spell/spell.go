@@ -25,9 +25,9 @@ func Among(written string, names []string) *Nearest {
 	return n
 }
 
-// Consider takes a name into account that written may have been meant to be. A name is near if two insertions, deletions
-// or replacements of characters turn written into it, or one where written has at most three characters. written itself
-// is not.
+// Consider takes a name into account that written may have been meant to be. A name is near if two insertions,
+// deletions or replacements of characters turn written into it, or one where written has at most three characters.
+// written itself is not.
 func (n *Nearest) Consider(written, name string) {
 	limit := 2
 	if utf8.RuneCountInString(written) <= 3 {
@@ -54,8 +54,8 @@ func (n *Nearest) Hint(d *diag.Diagnostic) *diag.Diagnostic {
 }
 
 // distance counts the insertions, deletions and replacements of characters that turn a into b (Levenshtein). Once it is
-// clear that the count exceeds limit, it returns limit+1. It is written by hand because agext/levenshtein v1.2.3, with a
-// limit of 2, finds one edit between "source" and "merge", and takes quadratic time without a limit.
+// clear that the count exceeds limit, it returns limit+1. It is written by hand because agext/levenshtein v1.2.3, with
+// a limit of 2, finds one edit between "source" and "merge", and takes quadratic time without a limit.
 func distance(a, b []rune, limit int) int {
 	if len(a)-len(b) > limit || len(b)-len(a) > limit {
 		return limit + 1

@@ -34,8 +34,10 @@ func open(b *v1alpha1.HLBBuild, id string, now time.Time) {
 
 // steps lists what can happen to a build, each taking it to where the next may follow.
 var steps = map[string]func(*v1alpha1.HLBBuild){
-	"open":    func(b *v1alpha1.HLBBuild) { open(b, "g1", start) },
-	"wait":    func(b *v1alpha1.HLBBuild) { buildstatus.Wait(b, v1alpha1.ReasonNoDaemonFits, "0/0 daemons fit", start) },
+	"open": func(b *v1alpha1.HLBBuild) { open(b, "g1", start) },
+	"wait": func(b *v1alpha1.HLBBuild) {
+		buildstatus.Wait(b, v1alpha1.ReasonNoDaemonFits, "0/0 daemons fit", start)
+	},
 	"place":   func(b *v1alpha1.HLBBuild) { buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "c-0"}, start) },
 	"start":   func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, "agent", start) },
 	"lose":    func(b *v1alpha1.HLBBuild) { buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start) },
@@ -58,20 +60,29 @@ func TestConditionsFollowFacts(t *testing.T) {
 		"a run without a fitting daemon waits": {"open wait", status.InProgressStatus, v1alpha1.ReasonNoDaemonFits,
 			map[string]metav1.ConditionStatus{"Scheduled": "False", "Ready": "False", "Reconciling": "True"}},
 		"a placed run awaits the agent": {"open place", status.InProgressStatus, v1alpha1.ReasonAwaitingAgent,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Ready": "False", "Reconciling": "True"}},
+			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Ready": "False",
+				"Reconciling": "True"}},
 		"a started run is solving": {"open place start", status.InProgressStatus, v1alpha1.ReasonSolving,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "True", "Ready": "False", "Reconciling": "True"}},
+			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "True", "Ready": "False",
+				"Reconciling": "True"}},
 		"a lost attempt is being retried": {"open place start lose", status.InProgressStatus, v1alpha1.ReasonRetrying,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Ready": "False", "Reconciling": "True"}},
-		"the next attempt waits again": {"open place start lose retry", status.InProgressStatus, v1alpha1.ReasonRetrying,
+			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Ready": "False",
+				"Reconciling": "True"}},
+		"the next attempt waits again": {"open place start lose retry", status.InProgressStatus,
+			v1alpha1.ReasonRetrying,
 			map[string]metav1.ConditionStatus{"Scheduled": "False", "Ready": "False", "Reconciling": "True"}},
 		"a done run is ready": {"open place start succeed", status.CurrentStatus, v1alpha1.ReasonSucceeded,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Complete": "True", "Ready": "True"}},
+			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Complete": "True",
+				"Ready": "True"}},
 		"a failed run is stalled": {"open place start fail", status.FailedStatus, v1alpha1.ReasonSolveFailed,
-			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Failed": "True", "Ready": "False", "Stalled": "True"}},
-		"a run that fails before it was placed is stalled": {"open fail", status.FailedStatus, v1alpha1.ReasonSolveFailed,
-			map[string]metav1.ConditionStatus{"Scheduled": "False", "Running": "False", "Failed": "True", "Ready": "False", "Stalled": "True"}},
-		"a new run after a failed one starts over": {"open place start fail open", status.InProgressStatus, v1alpha1.ReasonPending,
+			map[string]metav1.ConditionStatus{"Scheduled": "True", "Running": "False", "Failed": "True",
+				"Ready": "False", "Stalled": "True"}},
+		"a run that fails before it was placed is stalled": {"open fail", status.FailedStatus,
+			v1alpha1.ReasonSolveFailed,
+			map[string]metav1.ConditionStatus{"Scheduled": "False", "Running": "False", "Failed": "True",
+				"Ready": "False", "Stalled": "True"}},
+		"a new run after a failed one starts over": {"open place start fail open", status.InProgressStatus,
+			v1alpha1.ReasonPending,
 			map[string]metav1.ConditionStatus{"Scheduled": "False", "Ready": "False", "Reconciling": "True"}},
 	}
 	for name, tc := range cases {
@@ -180,10 +191,15 @@ func TestNeedsRun(t *testing.T) {
 		change func(*v1alpha1.HLBBuild)
 		want   bool
 	}{
-		"not while nothing changed":        {func(*v1alpha1.HLBBuild) {}, false},
-		"when the generation moved on":     {func(b *v1alpha1.HLBBuild) { b.Generation++ }, true},
-		"when a run was requested":         {func(b *v1alpha1.HLBBuild) { b.Annotations = map[string]string{v1alpha1.AnnotationRequestedAt: "now"} }, true},
-		"not when the spec's peer changed": {func(b *v1alpha1.HLBBuild) { b.Labels = map[string]string{"a": "b"} }, false},
+		"not while nothing changed":    {func(*v1alpha1.HLBBuild) {}, false},
+		"when the generation moved on": {func(b *v1alpha1.HLBBuild) { b.Generation++ }, true},
+		"when a run was requested": {
+			func(b *v1alpha1.HLBBuild) { b.Annotations = map[string]string{v1alpha1.AnnotationRequestedAt: "now"} },
+			true,
+		},
+		"not when the spec's peer changed": {
+			func(b *v1alpha1.HLBBuild) { b.Labels = map[string]string{"a": "b"} }, false,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

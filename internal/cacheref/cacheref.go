@@ -37,7 +37,7 @@ func Permitted(repository, namespace, ref string) bool {
 	return own && isHash(hash)
 }
 
-// isHash tells the hash of a tag from the rest of a longer namespace's name.
+// isHash reports whether s is the hash of a tag, and not the rest of a longer namespace's name.
 func isHash(s string) bool {
 	return len(s) == hashDigits && strings.Trim(s, "0123456789abcdef") == ""
 }

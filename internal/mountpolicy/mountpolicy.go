@@ -32,8 +32,8 @@ func For(policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
 	return &policies[best]
 }
 
-// matches reports whether id is the pattern with each * replaced by any text. It takes time in proportion to the product
-// of the lengths at most.
+// matches reports whether id is the pattern with each * replaced by any text. It takes time in proportion to the
+// product of the lengths at most.
 func matches(pattern, id string) bool {
 	parts := strings.Split(pattern, "*")
 	rest, ok := strings.CutPrefix(id, parts[0])
@@ -86,8 +86,8 @@ func Primes(p *v1alpha1.MountPolicy) bool {
 	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)
 }
 
-// Sharing returns the mode that policies give to mounts of a namespace that a program names no mode for, false where
-// they say nothing. The function takes ids as BuildKit knows them.
+// Sharing returns the sharing modes of policies, for mounts of a namespace that a program names no mode for. The
+// function takes ids as BuildKit knows them, and returns false for mounts without a policy or mode.
 func Sharing(namespace string, policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
 	return func(id string) (string, bool) {
 		p := Of(namespace, policies, id)

@@ -14,7 +14,7 @@ import (
 // percents are the sizes that daemons report of their curves, in percent of today's.
 var percents = []int32{25, 50, 75, 100, 125, 150, 200, 300, 400, 600, 800}
 
-// shown are those that a BuildCache shows.
+// shown are the sizes that a BuildCache shows.
 var shown = map[int32]bool{50: true, 100: true, 200: true, 400: true}
 
 const (
@@ -78,8 +78,8 @@ func Advise(reports []*v1alpha1.DaemonSizing, size resource.Quantity) *v1alpha1.
 	return out
 }
 
-// recommend says that best percent of today's size is right, where today's finds now permille of the bytes and that
-// one then.
+// recommend fills in the recommendation: best is the recommended size in percent of today's, now and then are the hit
+// ratios in permille at today's size and at the recommended one.
 func recommend(out *v1alpha1.SizingStatus, size resource.Quantity, best, now, then int32) {
 	if out.Accesses < enough {
 		out.Reason = v1alpha1.SizingTooFewAccesses

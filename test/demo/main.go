@@ -48,7 +48,9 @@ type report struct {
 
 func main() {
 	// Warnings of the API server come by this logger; without one, its absence is reported with a stack trace.
-	log.SetLogger(funcr.New(func(prefix, text string) { fmt.Fprintln(os.Stderr, "demo:", prefix, text) }, funcr.Options{}))
+	log.SetLogger(funcr.New(func(prefix, text string) {
+		fmt.Fprintln(os.Stderr, "demo:", prefix, text)
+	}, funcr.Options{}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {

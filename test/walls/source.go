@@ -69,10 +69,17 @@ func longFunctions(files *token.FileSet, parsed *ast.File) []string {
 	return found
 }
 
-// literalLines are the lines that may be wide because of a string literal: those with a long one, and all of a raw
-// string that spans lines.
+// literalLines are the lines that may be wide because of their text: those with a long string literal, all of a raw
+// string that spans lines, and the wanted output of an example.
 func literalLines(files *token.FileSet, parsed *ast.File) map[int]bool {
 	lines := map[int]bool{}
+	for _, group := range parsed.Comments {
+		if strings.HasPrefix(group.Text(), "Output:") {
+			for line := files.Position(group.Pos()).Line; line <= files.Position(group.End()).Line; line++ {
+				lines[line] = true
+			}
+		}
+	}
 	ast.Inspect(parsed, func(n ast.Node) bool {
 		lit, ok := n.(*ast.BasicLit)
 		if !ok || lit.Kind != token.STRING {

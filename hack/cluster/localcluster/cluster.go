@@ -21,7 +21,8 @@ import (
 	"github.com/openllb/hlb-operator/hack/toolchain"
 )
 
-// The cluster's plan. One machine carries one cluster, so these are constants; claimBridge tells two checkouts apart.
+// The cluster's plan. One machine carries one cluster, so these are constants; claimBridge keeps two checkouts from
+// sharing it.
 const (
 	bridge        = "hlbbr0"
 	hostIP        = "10.99.0.254" // the bridge's own address: control plane, registries, tests' servers

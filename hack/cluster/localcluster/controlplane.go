@@ -113,7 +113,7 @@ func (c *Cluster) schedulerArguments() []string {
 	}
 }
 
-// awaitAPI waits until the API server is ready, or says why it ended.
+// awaitAPI waits until the API server is ready. The error has the reason if it ended.
 func (c *Cluster) awaitAPI(ctx context.Context, a *api) error {
 	return poll(ctx, "wait for the API server", func() error {
 		for _, name := range controlPlane[:2] {

@@ -77,7 +77,7 @@ func (c *Cluster) writeNodeFiles(i int) error {
 	return nil
 }
 
-// nodeSpec tells nodeinit what the i-th node is.
+// nodeSpec is the i-th node's configuration for nodeinit.
 func (c *Cluster) nodeSpec(i int) nodespec.Config {
 	node := Nodes[i]
 	in := func(names ...string) string { return c.nodePath(node, names...) }

@@ -5,7 +5,7 @@
 // killed the kernel ends every process, mount and interface of the node with it, which is what a node failure looks
 // like.
 //
-// Usage: nodeinit CONFIG.json, with a pipe on file descriptor 3 by which the parent says that eth0 is in place.
+// Usage: nodeinit CONFIG.json, with a pipe on file descriptor 3 by which the parent signals that eth0 is in place.
 package main
 
 import (

@@ -199,7 +199,7 @@ func (d *Daemon) Kill() {
 	d.await()
 }
 
-// Terminate sends SIGTERM to buildkitd and returns at once; Ended tells when it is gone.
+// Terminate sends SIGTERM to buildkitd and returns at once; Ended is closed when it is gone.
 func (d *Daemon) Terminate() {
 	d.t.Helper()
 	d.mu.Lock()

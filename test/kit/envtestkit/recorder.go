@@ -18,7 +18,7 @@ type Recorder struct {
 	sent []Event
 }
 
-// Event is what was told about one object, or the field of one.
+// Event is one recorded event.
 type Event struct {
 	Object, Field, Type, Reason, Action, Note string
 }
