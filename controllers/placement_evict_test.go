@@ -63,7 +63,7 @@ func TestAFullDaemonHasItsPrice(t *testing.T) {
 		}, 9, 11},
 		"a pinned mount never goes": {func(f *fleet) {
 			full(&f.daemons[0], "ns/busy", "ns/idle")
-			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "busy", Pinned: true}}
+			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "busy", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}
 		}, 0, 0},
 		"a daemon with room drops nothing": {func(f *fleet) {
 			full(&f.daemons[0], "ns/busy", "ns/idle")

@@ -84,7 +84,7 @@ func TestMountsArePrunedByTheirPolicies(t *testing.T) {
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	build(t, d, inline(filling(registry.Busybox(), map[string]int{"big": 5, "pinned": 4, "small": 1})))
 	w := roomy()
-	w.Policies = []v1alpha1.MountPolicy{{ID: "pinned", Pinned: true}, {ID: "*", MaxSize: ptr.To(resource.MustParse("3Mi"))}}
+	w.Policies = []v1alpha1.MountPolicy{{ID: "pinned", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, {ID: "*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("3Mi"))}}}
 	if diff := cmp.Diff([]string{"ns/big"}, collect(t, d, w)); diff != "" {
 		t.Errorf("pruned with a size of 3Mi (-want +got):\n%s", diff)
 	}

@@ -191,7 +191,7 @@ func (p *planner) policy(r Record) *v1alpha1.MountPolicy {
 
 func (p *planner) isPinned(r Record) bool {
 	policy := p.policy(r)
-	return policy != nil && policy.Pinned
+	return mountpolicy.IsPinned(policy)
 }
 
 // used is when a build last had a mount.
@@ -243,10 +243,12 @@ func (p *planner) take(v Victim) {
 func (p *planner) ownPolicies() {
 	tooOld := func(r Record, policy *v1alpha1.MountPolicy) bool {
 		used := p.used(r)
-		return policy.MaxAge != nil && !used.IsZero() && p.world.Now.Sub(used) > policy.MaxAge.Duration
+		age := mountpolicy.Bounds(policy).MaxAgeSeconds
+		return age != nil && !used.IsZero() && p.world.Now.Sub(used) > time.Duration(*age)*time.Second
 	}
 	tooLarge := func(r Record, policy *v1alpha1.MountPolicy) bool {
-		return policy.MaxSize != nil && r.Bytes > policy.MaxSize.Value()
+		size := mountpolicy.Bounds(policy).MaxSize
+		return size != nil && r.Bytes > size.Value()
 	}
 	for _, rule := range []struct {
 		reason v1alpha1.PruneReason

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
@@ -64,11 +63,11 @@ type planCase struct {
 }
 
 func maxSize(id, size string) v1alpha1.MountPolicy {
-	return v1alpha1.MountPolicy{ID: id, MaxSize: ptr.To(resource.MustParse(size))}
+	return v1alpha1.MountPolicy{ID: id, Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse(size))}}
 }
 
 func maxAge(id string, hours int) v1alpha1.MountPolicy {
-	return v1alpha1.MountPolicy{ID: id, MaxAge: &metav1.Duration{Duration: time.Duration(hours) * time.Hour}}
+	return v1alpha1.MountPolicy{ID: id, Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To(int32(hours) * 3600)}}
 }
 
 // elsewhere is that other daemons have copies of the namespace's mounts, last used so many hours ago.
@@ -122,10 +121,10 @@ func TestPlan(t *testing.T) {
 		"layers do not count for the budget of mounts": {records: []gc.Record{mount("a", 290, 1), layer("l", 290, 9)}},
 		"a pinned mount counts for the budget and stays": {
 			records:  []gc.Record{mount("pin", 290, 9), mount("young", 20, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}, want: []string{"r-young MountsOverBudget"}},
+			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, want: []string{"r-young MountsOverBudget"}},
 		"a mount that takes nothing is not worth pruning": {
 			records:  []gc.Record{mount("empty", 0, 99), mount("pin", 310, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}},
+			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}},
 		"a mount that went for its size makes room for the others": {
 			records:  []gc.Record{mount("big", 200, 1), mount("old", 150, 9)},
 			policies: []v1alpha1.MountPolicy{maxSize("big", "100Mi")}, want: []string{"r-big TooLarge"}},
@@ -165,7 +164,7 @@ func TestPlan(t *testing.T) {
 			want:    []string{"r-s2 MountsOverBudget spare", "r-s1 MountsOverBudget spare", "r-o1 MountsOverBudget"}},
 		"a spare copy in use or pinned stays": {
 			records:  []gc.Record{with(mount("busy", 150, 9), inUse), mount("pin", 100, 8), mount("only", 100, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}, change: elsewhere(map[string]int{"busy": 0, "pin": 0}),
+			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, change: elsewhere(map[string]int{"busy": 0, "pin": 0}),
 			want: []string{"r-only MountsOverBudget"}},
 		"spare is by the last build, not by BuildKit's last touch": {
 			records: []gc.Record{mount("spare", 200, 0), mount("only", 150, 9)},
@@ -222,7 +221,7 @@ func TestPlan(t *testing.T) {
 		"low space takes no more than it must": {
 			records: []gc.Record{layer("a", 60, 5), layer("b", 60, 4)}, change: lowSpace, want: []string{"a LowSpace"}},
 		"a pinned mount stays even when space is low": {
-			records: []gc.Record{mount("pin", 100, 99)}, policies: []v1alpha1.MountPolicy{{ID: "p*", Pinned: true}}, change: lowSpace},
+			records: []gc.Record{mount("pin", 100, 99)}, policies: []v1alpha1.MountPolicy{{ID: "p*", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, change: lowSpace},
 		"low inodes take what holds as many by the volume's mean": {
 			records: []gc.Record{layer("a", 30, 5), layer("b", 30, 4), layer("c", 30, 3)},
 			change:  func(w *gc.World) { w.Volume.FreeInodes = 100 }, // 900 hold 500 MiB; 100 more are wanted: 56 MiB
@@ -269,7 +268,7 @@ func drawWorld(t *rapid.T) gc.World {
 		}
 		w.Records = append(w.Records, l)
 	}
-	w.Policies = []v1alpha1.MountPolicy{{ID: "a*", Pinned: true}, maxSize("b*", "100Mi"), maxAge("c*", 50)}
+	w.Policies = []v1alpha1.MountPolicy{{ID: "a*", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, maxSize("b*", "100Mi"), maxAge("c*", 50)}
 	w.Volume.FreeBytes = rapid.Int64Range(0, 500).Draw(t, "free") * mib
 	return w
 }
