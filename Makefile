@@ -74,7 +74,7 @@ sim: ## Replay workloads against placement policies (TRACE=FILE.tsv.gz for a rec
 
 FIGURES := sim-load sim-load-priming sim-hits-u35 sim-hits-trace-priming-churn sim-bytes-trace-priming-churn sim-queue-u25-churn
 .PHONY: figures
-figures: ## Draw the plots of docs/scheduling.md anew (TRACE=FILE.tsv.gz: the recording of 2019)
+figures: ## Draw the plots of docs/evaluation.md anew (TRACE=FILE.tsv.gz: the recording of 2019)
 	go run ./cmd/sim $(if $(TRACE),-trace $(TRACE)) -workloads '^(load-.*|u35|u25-churn|trace-priming-churn)$$' -out out/figures
 	for f in $(FIGURES); do cp out/figures/$$f.svg docs/images/; done
 
