@@ -25,6 +25,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
+	"github.com/openllb/hlb-operator/controllers/workload"
 )
 
 // options are the manager's flags.
@@ -123,7 +124,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	install := controllers.Install{
-		Images:     controllers.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
+		Images:     workload.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
 		InputsRole: o.inputsRole,
 		Explain:    explain,
 	}
