@@ -5,10 +5,10 @@ package controllers
 import (
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -120,23 +120,24 @@ func plainPlatform(p string) string {
 	}
 }
 
-// phase translates a BuildDaemon's conditions.
+// wantedReplicas is spec.replicas with its default.
+func wantedReplicas(cache *v1alpha1.BuildCache) int32 { return ptr.Deref(cache.Spec.Replicas, 1) }
+
+// phase translates a daemon's phase. One that was scaled away and is wanted again is on its way up.
 func (f *fleet) phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
-	conditions := d.Status.Conditions
-	ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
-	switch {
-	case !d.DeletionTimestamp.IsZero():
+	switch phase := status.PhaseOfDaemon(d); {
+	case phase == status.DaemonDeleting:
 		return scheduler.Gone
-	case d.Spec.Ordinal >= wantedReplicas(f.cache) && ready != nil && ready.Reason == v1alpha1.ReasonScaledDown:
+	case phase == status.DaemonDormant && d.Spec.Suspend:
 		return scheduler.Dormant
-	case d.Spec.Ordinal >= wantedReplicas(f.cache), meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDraining):
-		return scheduler.Draining // also a surplus daemon whose pod has not been told yet
-	case ready == nil || ready.Status != metav1.ConditionTrue:
-		return scheduler.NotReady
-	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDiskPressure):
+	case phase == status.DaemonDraining:
+		return scheduler.Draining
+	case phase == status.DaemonServing:
+		return scheduler.Ready
+	case phase == status.DaemonCordoned:
 		return scheduler.Cordoned
 	default:
-		return scheduler.Ready
+		return scheduler.NotReady
 	}
 }
 

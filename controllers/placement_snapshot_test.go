@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -24,16 +24,16 @@ import (
 func opened(name, key string) v1alpha1.HLBBuild {
 	b := testbuild.HLBBuild("ns", name, testbuild.WithCacheKey(key), testbuild.WithTimeout(100))
 	b.UID, b.Generation = types.UID(name), 1
-	buildstatus.Open(b, newRun(b), envtestkit.Epoch)
+	status.Open(b, newRun(b), envtestkit.Epoch)
 	return *b
 }
 
 // placed is one that is bound to a daemon, and one that runs there too when started.
 func placed(name, key, daemon string, started bool) v1alpha1.HLBBuild {
 	b := opened(name, key)
-	buildstatus.Place(&b, v1alpha1.PlacementStatus{Daemon: daemon}, envtestkit.Epoch)
+	status.Place(&b, v1alpha1.PlacementStatus{Daemon: daemon}, envtestkit.Epoch)
 	if started {
-		buildstatus.Start(&b, "agent", envtestkit.Epoch)
+		status.Start(&b, "agent", envtestkit.Epoch)
 	}
 	return b
 }
@@ -80,8 +80,8 @@ func twoDaemons(options ...func(*v1alpha1.BuildDaemon)) []v1alpha1.BuildDaemon {
 func TestSnapshotCountsSlots(t *testing.T) {
 	assumed, edited, done, lost := opened("assumed", "k"), placed("edited", "k", "c-0", true), placed("done", "k", "c-0", true), placed("lost", "k", "c-0", true)
 	edited.Generation = 2
-	buildstatus.Succeed(&done, envtestkit.Epoch)
-	buildstatus.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
+	status.Succeed(&done, envtestkit.Epoch)
+	status.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
 	f := &fleet{daemons: twoDaemons(), builds: []v1alpha1.HLBBuild{
 		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, edited, done, lost, opened("waits", "k"), *testbuild.HLBBuild("ns", "new"),
 	}}
@@ -107,25 +107,26 @@ func TestSnapshotTranslatesConditions(t *testing.T) {
 	draining := condition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)
 	full := condition(v1alpha1.ConditionDiskPressure, metav1.ConditionTrue, v1alpha1.ReasonVolumeNearlyFull)
 	cases := map[string]struct {
-		replicas int32
-		change   func(*v1alpha1.BuildDaemon)
-		want     scheduler.Phase
+		suspend bool
+		change  func(*v1alpha1.BuildDaemon)
+		want    scheduler.Phase
 	}{
-		"a serving one":                     {1, testbuild.Serving, scheduler.Ready},
-		"one that never reported":           {1, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady},
-		"one whose Lease ran out":           {1, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady},
-		"one that drains":                   {1, draining, scheduler.Draining},
-		"a full one":                        {1, full, scheduler.Cordoned},
-		"one that is full and away":         {1, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady},
-		"one scaled away and asleep":        {0, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant},
-		"one scaled away, its pod there":    {0, testbuild.Serving, scheduler.Draining},
-		"one that comes back":               {1, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady},
-		"one whose object is being deleted": {1, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} }, scheduler.Gone},
+		"a serving one":                     {false, testbuild.Serving, scheduler.Ready},
+		"one that never reported":           {false, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady},
+		"one whose Lease ran out":           {false, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady},
+		"one that drains":                   {false, draining, scheduler.Draining},
+		"a full one":                        {false, full, scheduler.Cordoned},
+		"one that is full and away":         {false, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady},
+		"one scaled away and asleep":        {true, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant},
+		"one scaled away, its pod there":    {true, testbuild.Serving, scheduler.Draining},
+		"one that comes back":               {false, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady},
+		"one whose object is being deleted": {false, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} }, scheduler.Gone},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			f := &fleet{cache: testbuild.BuildCache("ns", "c", testbuild.WithReplicas(tc.replicas))}
-			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change)}
+			f := &fleet{cache: testbuild.BuildCache("ns", "c")}
+			suspended := func(d *v1alpha1.BuildDaemon) { d.Spec.Suspend = tc.suspend }
+			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change, suspended)}
 			view, _, _ := snapshot(t, f)
 			if got := daemonIn(t, view, "c-0").Phase; got != tc.want {
 				t.Errorf("phase is %s, want %s", got, tc.want)
@@ -156,12 +157,12 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	daemons := twoDaemons()
 	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
 	b := placed("b", "k", "c-1", true)
-	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
-	buildstatus.Retry(&b, envtestkit.Epoch)
+	status.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
+	status.Retry(&b, envtestkit.Epoch)
 	b.Spec.Priority, b.Spec.Queue, b.Spec.Platforms = 5, "team", []string{"linux/arm64/v8"}
 	earlier := placed("earlier", "k", "c-0", true)
 	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
-	buildstatus.Succeed(&earlier, envtestkit.Epoch)
+	status.Succeed(&earlier, envtestkit.Epoch)
 	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{earlier, b}}
 	_, queue, _ := snapshot(t, f)
 	want := []scheduler.Request{{
@@ -222,7 +223,7 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	wait := scheduler.Decision{Action: scheduler.Wait}
 	told := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
 		b := opened("b", "k")
-		buildstatus.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
+		status.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
 		return &b
 	}
 	later := wait
