@@ -157,8 +157,8 @@ func (l *Ledger) MountsUsed() map[string]time.Time {
 }
 
 // MountsSaved is what builds gain by mounts, in seconds, by id: how much longer a key's latest cold build took than
-// its latest warm one, in equal parts for its mounts, and of several keys the most. Mounts of keys that were not
-// built both ways are not in it. The map is the caller's.
+// its latest warm one, in equal parts for its mounts, and of several keys the most; see eviction.SavedSeconds. The map
+// is the caller's.
 func (l *Ledger) MountsSaved() map[string]float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,9 +166,7 @@ func (l *Ledger) MountsSaved() map[string]float64 {
 	for _, e := range l.book.Keys {
 		saved := eviction.SavedSeconds(float64(e.ColdSeconds), float64(e.WarmSeconds), len(e.Mounts))
 		for _, id := range e.Mounts {
-			if saved > 0 {
-				out[id] = max(out[id], saved)
-			}
+			out[id] = max(out[id], saved)
 		}
 	}
 	return out
