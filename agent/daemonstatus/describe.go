@@ -1,28 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package daemonstatus
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/gc"
-	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
-	"github.com/openllb/hlb-operator/internal/gcrules"
-	"github.com/openllb/hlb-operator/internal/mountpolicy"
+	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
-// mountLimit is the API's limit of a BuildDaemon's status.mounts.
-const mountLimit = 256
+// Facts are all that a status is made of.
+type Facts struct {
+	board.Facts
+	// Cache is the daemon's BuildCache, nil when it can't be read.
+	Cache     *v1alpha1.BuildCache
+	Self      self.Self
+	Node      string
+	Isolation v1alpha1.Isolation
+	Usage     usage.Snapshot
+	Snapshots map[string]snapshot.Entry
+	// Unfilled are mounts that are still being prefetched.
+	Unfilled map[string]bool
+	Sizing   *v1alpha1.DaemonSizing
+	Now      time.Time
+}
 
 // platformLimit is the API's limit of status.platforms.
 const platformLimit = 32
@@ -33,104 +43,44 @@ const usedStep = 16 << 20
 // inodeStep is the same for usedInodes.
 const inodeStep = 1000
 
-// describe puts what is known about the daemon into its status. cache is nil when it can't be read.
-func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCache) {
-	i.mu.Lock()
-	seen, unreached, vol, budget := i.seen, i.unreached, i.volume, i.budget
-	gcStatus := i.gcStatus()
-	i.mu.Unlock()
-	running, draining := i.load()
-	s := &bd.Status
+// Describe puts the facts into the status. It is a pure function. What the facts don't know stays as it is.
+func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
+	d, s := &f.Daemon, &bd.Status
 	s.ObservedGeneration = bd.Generation
-	s.NodeName, s.AgentID, s.Isolation = i.opts.Node, i.me.agentID, i.isolation
-	s.RunningBuilds = int32(running)
-	var policies []v1alpha1.MountPolicy
-	if cache != nil {
-		s.Slots, policies = int32(slotsOf(cache)), cache.Spec.Mounts
-	}
+	s.NodeName, s.AgentID, s.Isolation = f.Node, f.Self.AgentID, f.Isolation
+	s.RunningBuilds, s.VolumeEpoch = int32(f.Builds.Running), f.Usage.Epoch
+	vol := d.Volume
 	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, min(upTo(vol.UsedBytes(), usedStep), vol.CapacityBytes)
 	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, min(upTo(vol.UsedInodes(), inodeStep), vol.CapacityInodes)
-	s.VolumeEpoch, s.Keys = i.ledger.Epoch(), i.ledger.Keys()
-	if seen != nil {
+	conditions := append(daemonConditions(d.Unreached, f.Builds), diskCondition(vol, d.Budget))
+	if f.Cache != nil {
+		s.Slots = max(f.Cache.Spec.BuildKit.MaxConcurrentBuilds, 1)
+	}
+	if seen := d.Seen; seen != nil {
 		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
 		s.Platforms, s.GCPolicy = seen.Platforms[:min(len(seen.Platforms), platformLimit)], gcLines(seen.GCPolicy)
-		// by the day, so that fading alone writes no status
-		s.Sizing = i.sizing.report(budget.MountsBytes, i.now().Truncate(24*time.Hour))
-		if gcStatus != nil && gcStatus.LastPrune == nil && s.GC != nil {
-			gcStatus.LastPrune = s.GC.LastPrune // of an earlier agent of this daemon
+		s.Sizing, s.GC, s.Prefetch = f.Sizing, gcStatus(d, s.GC), prefetchStatus(f.Prefetched, bd.Spec.Prefetch)
+		if f.Cache != nil {
+			size := sizing.VolumeSize(f.Cache)
+			conditions = append(conditions, policyCondition(seen, size.Value()))
 		}
-		s.Prefetch = i.prefetch.status(bd.Spec.Prefetch)
-		s.GC, s.Mounts = gcStatus, mountUses(seen, i.ledger, i.snapshots, i.opts.Namespace, policies)
 	}
-	conditions := daemonConditions(unreached, draining, running)
-	conditions = append(conditions, diskCondition(vol, budget))
-	if seen != nil && cache != nil {
-		conditions = append(conditions, policyCondition(seen, volumeBytes(cache)))
-	}
-	if c := i.cleaned(); c != nil {
-		conditions = append(conditions, *c)
+	if f.RegistryCleaned != nil {
+		conditions = append(conditions, *f.RegistryCleaned)
 	}
 	for _, c := range conditions {
 		c.ObservedGeneration = bd.Generation
-		buildstatus.Set(&s.Conditions, c, i.now())
+		buildstatus.Set(&s.Conditions, c, f.Now)
+	}
+	fitLists(bd, f.Usage.Keys, mountUses(&f))
+	s.KeysTotal = int32(f.Usage.KeysTotal)
+	if d.Seen != nil {
+		s.MountsTotal = int32(len(d.Seen.MountBytes))
 	}
 }
 
 // upTo rounds up to a multiple of step.
 func upTo(n, step int64) int64 { return (n + step - 1) / step * step }
-
-// daemonConditions say whether a daemon whose agent lives takes builds.
-func daemonConditions(unreached error, draining bool, running int) []metav1.Condition {
-	ready := metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDaemonServing, Message: "buildkitd answers",
-	}
-	if unreached != nil {
-		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable
-		ready.Message = "buildkitd does not answer: " + unreached.Error()
-	}
-	drain := metav1.Condition{
-		Type: v1alpha1.ConditionDraining, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonInService, Message: "The daemon takes builds",
-	}
-	if draining {
-		drain.Status, drain.Reason = metav1.ConditionTrue, v1alpha1.ReasonShuttingDown
-		drain.Message = fmt.Sprintf("The daemon shuts down after %d running builds", running)
-	}
-	return []metav1.Condition{ready, drain}
-}
-
-// diskCondition says whether the volume has room for builds.
-func diskCondition(vol gc.Volume, budget gc.Budget) metav1.Condition {
-	c := metav1.Condition{
-		Type: v1alpha1.ConditionDiskPressure, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonVolumeNearlyFull,
-	}
-	switch {
-	case vol.HasBytePressure(budget):
-		c.Message = fmt.Sprintf("Less than a tenth of the volume's %d MiB is free", budget.CapacityBytes>>20)
-	case vol.HasInodePressure():
-		c.Reason = v1alpha1.ReasonInodesNearlyFull
-		c.Message = fmt.Sprintf("Less than a tenth of the volume's %d inodes is free", vol.CapacityInodes)
-	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonVolumeHasSpace, "More than a tenth of the volume is free"
-	}
-	return c
-}
-
-// policyCondition compares the rules that buildkitd reports with those for a volume of sizeBytes.
-func policyCondition(seen *daemon.Observation, sizeBytes int64) metav1.Condition {
-	if gcrules.Honours(seen.Rules, sizeBytes) {
-		return metav1.Condition{
-			Type: v1alpha1.ConditionGCPolicyInForce, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonGCPolicyAsConfigured,
-			Message: "buildkitd collects garbage as configured",
-		}
-	}
-	return metav1.Condition{
-		Type: v1alpha1.ConditionGCPolicyInForce, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonGCPolicyDiffers,
-		Message: fmt.Sprintf(
-			"buildkitd collects garbage by other rules than configured and may delete cache mounts: %s",
-			strings.Join(gcLines(seen.GCPolicy), "; "),
-		),
-	}
-}
 
 // gcLines bounds the rules as the API does.
 func gcLines(rules []string) []string {
@@ -141,38 +91,36 @@ func gcLines(rules []string) []string {
 	return out
 }
 
-// mountUses lists the cache mounts held, largest first, equal ones by id.
-func mountUses(
-	seen *daemon.Observation,
-	uses *ledger.Ledger,
-	snapshots *snapshot.State,
-	namespace string,
-	policies []v1alpha1.MountPolicy,
-) []v1alpha1.MountUse {
-	var out []v1alpha1.MountUse
-	for id, bytes := range seen.MountBytes {
-		if len(id) > idLimit || snapshots.IsUnfilled(id) {
-			continue // can't be reported under its own name, or is not there yet
-		}
-		use := v1alpha1.MountUse{ID: id, Bytes: bytes, Snapshot: snapshotStatus(snapshots, id)}
-		if m, known := uses.Mount(id); known {
-			first, last := metav1.NewTime(
-				m.FirstUsed.Truncate(time.Second),
-			), metav1.NewTime(
-				m.LastUsed.Truncate(time.Second),
-			)
-			use.LastUsed, use.Uses, use.Users = &last, m.Uses, m.Users
-			if m.Uses > 0 {
-				use.FirstUsed = &first
-			}
-		}
-		if p := mountpolicy.Of(namespace, policies, id); p != nil {
-			use.Policy = p.ID
-		}
-		out = append(out, use)
+// gcStatus describes the garbage collection of a daemon that was observed, nil while there is none. before is what an
+// earlier agent of the daemon has written.
+func gcStatus(d *board.Daemon, before *v1alpha1.GCStatus) *v1alpha1.GCStatus {
+	if d.Budget == (gc.Budget{}) {
+		return nil
 	}
-	slices.SortFunc(out, func(a, b v1alpha1.MountUse) int {
-		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.ID, b.ID))
-	})
-	return out[:min(len(out), mountLimit)]
+	b, mounts := d.Budget, d.Seen.AllMountBytes()
+	out := &v1alpha1.GCStatus{
+		CapacityBytes: b.CapacityBytes, MountsBudgetBytes: b.MountsBytes, LayersBudgetBytes: b.LayersBytes,
+		FreeBytes: b.FreeBytes, MountsBytes: mounts, LayersBytes: d.Seen.Bytes - mounts, LastPrune: d.LastPrune,
+	}
+	if out.LastPrune == nil && before != nil {
+		out.LastPrune = before.LastPrune
+	}
+	return out
 }
+
+// prefetchStatus lists the ends of requests that the spec still has, in its order.
+func prefetchStatus(
+	ends []v1alpha1.PrefetchStatus, requests []v1alpha1.PrefetchRequest,
+) (out []v1alpha1.PrefetchStatus) {
+	for i := range requests {
+		r := &requests[i]
+		at := slices.IndexFunc(ends, func(e v1alpha1.PrefetchStatus) bool { return e.ID == r.ID && e.Asked.Equal(&r.Asked) })
+		if at >= 0 {
+			out = append(out, ends[at])
+		}
+	}
+	return out
+}
+
+// seconds truncates a time to what the API keeps.
+func seconds(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }

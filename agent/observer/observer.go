@@ -1,303 +1,232 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package observer watches buildkitd and the volume: it pings, lists the cache, evicts what policies and the volume
+// demand, and keeps the usage record in step with the cache. What it finds goes to the board.
+package observer
 
 import (
 	"context"
+	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/daemon"
-	"github.com/openllb/hlb-operator/agent/gc"
-	"github.com/openllb/hlb-operator/agent/lease"
-	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/replicas"
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
-	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/agent/usage"
+	"github.com/openllb/hlb-operator/agent/volume"
 )
 
 // pingEvery is how soon a daemon that went away is noticed; a ping over the unix socket takes two milliseconds.
 const pingEvery = 5 * time.Second
 
-// pingTimeout bounds a ping: a daemon that does not answer for so long can't be given builds.
+// pingTimeout bounds a ping: a daemon that takes longer can't be given builds.
 const pingTimeout = 10 * time.Second
 
-// settleTime is how long changes are gathered before they are written: a build begins and ends, and others do, and
-// all of it is one write.
-const settleTime = time.Second
-
-// restTime is the least time between two writes of gathered changes. A daemon whose builds take a second would write
-// every second otherwise, and a hundred of them keep an API server busy; the manager knows from the builds themselves
-// what they have made.
-const restTime = 5 * time.Second
-
-// inventory keeps the BuildDaemon's status in step with the daemon.
-type inventory struct {
-	opts      Options
-	me        self
-	client    client.Client // reads from the cache
-	live      client.Reader
-	daemon    Builder
-	ledger    *ledger.Ledger
-	snapshots *snapshot.State
-	prefetch  *prefetcher
-	sizing    *mountSizing
-	peers     *peers
-	lease     *lease.Keeper
-	load      func() (running int, draining bool)
-	isolation v1alpha1.Isolation
-	cleaned   func() *metav1.Condition // how the last clean-up of the registry went, nil for none
-	events    events.EventRecorder
-	log       logr.Logger
-	now       func() time.Time
-
-	kicks chan struct{}
-
-	refreshing sync.Mutex // one look at a time
-	mu         sync.Mutex
-	seen       *daemon.Observation // nil before the first look
-	looked     time.Time           // when that look began
-	unreached  error               // why the daemon does not answer, nil when it does
-	volume     gc.Volume
-	budget     gc.Budget // of the volume at the last look; zero before it, or while the BuildCache can't be read
-	lastPrune  *v1alpha1.PruneStatus
-
-	writing sync.Mutex // one write at a time
-	mine    ownWrites
+// Daemon is the agent's buildkitd. *daemon.Daemon is one.
+type Daemon interface {
+	// Ping returns nil when the daemon answers.
+	Ping(ctx context.Context) error
+	// Observe asks the daemon about itself.
+	Observe(ctx context.Context) (*daemon.Observation, error)
+	// Prune deletes records of the cache and returns the bytes of each that is gone.
+	Prune(ctx context.Context, ids []string) (map[string]int64, error)
 }
 
-// ownWrites are the latest versions of the BuildDaemon that were read and written here. The cache may still show one
-// of those before the last: an API server that is busy sends watch events late, and a patch on top of such a version
-// would be refused.
-type ownWrites struct {
-	last  *v1alpha1.BuildDaemon // as the last write left it
-	stale []string              // versions that the last write replaced, oldest first
+// Config is what an Observer works with.
+type Config struct {
+	Self self.Self
+	// StateDir is a directory on the daemon's volume.
+	StateDir string
+	// Every is the time between observations when nothing happens.
+	Every time.Duration
+	// Client reads from the cache.
+	Client    client.Reader
+	Daemon    Daemon
+	Usage     *usage.Journal
+	Snapshots *snapshot.State
+	Replicas  *replicas.Replicas
+	Board     *board.Board
+	Events    events.EventRecorder
+	Log       logr.Logger
+	Now       func() time.Time
 }
 
-// keptStale bounds ownWrites.stale: writes are seconds apart, and no cache is minutes late.
-const keptStale = 16
+// Observer is safe for concurrent use.
+type Observer struct {
+	Config
 
-// wrote notes a write on top of a version.
-func (o *ownWrites) wrote(before string, after *v1alpha1.BuildDaemon) {
-	o.stale = append(o.stale, before)
-	o.stale = o.stale[max(0, len(o.stale)-keptStale):]
-	o.last = after.DeepCopy()
+	observing sync.Mutex // one observation at a time
+
+	mu       sync.Mutex
+	facts    board.Daemon // as last published
+	observed time.Time    // when the last observation began
 }
 
-// newer is bd, or what was written after it here.
-func (o *ownWrites) newer(bd *v1alpha1.BuildDaemon) *v1alpha1.BuildDaemon {
-	if o.last != nil && o.last.UID == bd.UID && slices.Contains(o.stale, bd.ResourceVersion) {
-		return o.last.DeepCopy()
-	}
-	return bd
-}
+// New returns an observer that has seen nothing yet.
+func New(c Config) *Observer { return &Observer{Config: c} }
 
-// run keeps the status until ctx is done.
-func (i *inventory) run(ctx context.Context) {
-	pings, looks, settled := time.NewTicker(pingEvery), time.NewTicker(i.opts.ObserveEvery), time.NewTimer(0)
-	defer pings.Stop()
-	defer looks.Stop()
-	defer settled.Stop()
-	i.refresh(ctx)
-	var gathered time.Time // when changes were last gathered and written
-	for {
-		select {
-		case <-ctx.Done():
+// Run observes and pings until ctx is done.
+func (o *Observer) Run(ctx context.Context) error {
+	var last time.Time
+	period := min(pingEvery, o.Every)
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if now := o.Now(); now.Sub(last) >= o.Every {
+			last = now
+			o.Observe(ctx)
 			return
-		case <-looks.C:
-			i.refresh(ctx)
-		case <-pings.C:
-			i.update(ctx)
-		case <-i.kicks:
-			settled.Reset(max(settleTime, time.Until(gathered.Add(restTime))))
-			select { // the kicks of this time are one
-			case <-ctx.Done():
-				return
-			case <-settled.C:
-			}
-			i.update(ctx)
-			gathered = time.Now()
 		}
-	}
+		o.ping(ctx)
+	}, period)
+	return nil
 }
 
-// kick has the status brought up to date soon. It does not block.
-func (i *inventory) kick() {
-	select {
-	case i.kicks <- struct{}{}:
-	default: // one is due anyway
-	}
-}
-
-// refresh looks at all of the daemon and writes what has changed.
-func (i *inventory) refresh(ctx context.Context) {
-	i.look(ctx)
-	i.write(ctx)
-}
-
-// look looks at all of the daemon, prunes what is due, and writes nothing.
-func (i *inventory) look(ctx context.Context) {
-	i.refreshing.Lock()
-	defer i.refreshing.Unlock()
-	began, hadBuilds := i.now(), !i.ledger.IsEmpty()
-	seen, err := i.daemon.Observe(ctx)
+// Observe lists the daemon's cache, evicts what is due and publishes the result.
+func (o *Observer) Observe(ctx context.Context) {
+	o.observing.Lock()
+	defer o.observing.Unlock()
+	began, hadBuilds := o.Now(), !o.Usage.IsEmpty()
+	seen, err := o.Daemon.Observe(ctx)
 	if err == nil && hadBuilds {
-		i.checkEpoch(seen)
+		o.checkEpoch(seen)
 	}
-	i.note(seen, err)
+	o.take(seen, began, err)
 	if err == nil {
-		i.correctLedger(seen, began)
-		i.collect(ctx, seen)
+		o.evict(ctx, seen)
 	}
 }
 
-// update asks only whether the daemon answers and how full the volume is, and writes what has changed. The first
-// answer after a silence is followed by a whole look, since the daemon may come back with another cache; so is a
-// volume with less free than it should have.
-func (i *inventory) update(ctx context.Context) {
-	wasServing := i.isServing()
-	ping, cancel := context.WithTimeout(ctx, pingTimeout)
-	err := i.daemon.Ping(ping)
+// ping asks whether the daemon answers and how full the volume is. A full observation follows the first answer after
+// a silence, since the daemon may be back with another cache, and a volume with less free than it should have.
+func (o *Observer) ping(ctx context.Context) {
+	wasServing := o.IsServing()
+	bounded, cancel := context.WithTimeout(ctx, pingTimeout)
+	err := o.Daemon.Ping(bounded)
 	cancel()
 	if err == nil && !wasServing {
-		i.refresh(ctx)
+		o.Observe(ctx)
 		return
 	}
-	i.note(nil, err)
-	if err == nil && i.isShort() {
-		i.refresh(ctx) // which prunes
-		return
+	o.publish(err, func() {})
+	if err == nil && o.isShort() {
+		o.Observe(ctx) // which evicts
 	}
-	i.write(ctx)
 }
 
-// checkEpoch begins a new epoch when the cache is empty although the ledger had builds before the look: somebody has
-// reset it.
-func (i *inventory) checkEpoch(seen *daemon.Observation) {
+// checkEpoch begins a new epoch when the cache is empty although builds were recorded before the observation: somebody
+// has reset the cache.
+func (o *Observer) checkEpoch(seen *daemon.Observation) {
 	if seen.Records > 0 {
 		return
 	}
-	if err := i.ledger.Reset(); err != nil {
-		i.log.Info("The ledger was not written", "reason", err.Error())
-	}
-	i.log.Info("The daemon's cache is empty, so a new epoch begins", "volumeEpoch", i.ledger.Epoch())
+	o.Usage.Reset()
+	o.Log.Info("The daemon's cache is empty, so a new epoch begins", "volumeEpoch", o.Usage.Epoch())
 }
 
-func (i *inventory) note(seen *daemon.Observation, err error) {
-	used, volumeErr := volumeAt(i.opts.StateDir)
-	if volumeErr != nil {
-		i.log.Info("Can't read how full the volume is", "reason", volumeErr.Error())
+// take corrects the usage record by an observation that began at a moment, and publishes it; seen is nil with an error.
+func (o *Observer) take(seen *daemon.Observation, began time.Time, err error) {
+	if err == nil {
+		if evicted := o.Usage.Reconcile(seen.MountBytes, began); len(evicted) > 0 {
+			o.Log.Info("Cache mounts are gone, so their keys are fresh again", "mounts", evicted)
+		}
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if seen != nil {
-		i.seen = seen
-	}
-	if err != nil && i.unreached == nil {
-		i.log.Info("The daemon does not answer", "reason", err.Error())
-	}
-	i.unreached = err
-	if volumeErr == nil {
-		i.volume = used
-	}
+	o.publish(err, func() {
+		if err == nil {
+			o.facts.Seen, o.observed = seen, began // together: Held adds what builds have used since
+		}
+	})
 }
 
-// isServing says whether the daemon answered when last asked, and was looked at before.
-func (i *inventory) isServing() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.seen != nil && i.unreached == nil
+// publish publishes why the daemon does not answer, nil when it does, how full the volume is, and what change has put
+// into o.facts.
+func (o *Observer) publish(unreached error, change func()) {
+	used, err := volume.Measure(o.StateDir)
+	if err != nil {
+		o.Log.Error(err, "Failed to measure the volume")
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if unreached != nil && o.facts.Unreached == nil {
+		o.Log.Error(unreached, "The daemon does not answer")
+	}
+	o.facts.Unreached = unreached
+	if err == nil {
+		o.facts.Volume = used
+	}
+	change()
+	o.Board.SetDaemon(o.facts)
 }
 
-// mountBytes are the cache mounts that the daemon held at the last look, with what they took then, and those that
-// builds have had since, with 0 when they are new. Those that are still being brought in ahead of builds are not
-// among them. The map is the caller's.
-func (i *inventory) mountBytes() map[string]int64 {
-	i.mu.Lock()
-	held, looked := map[string]int64{}, i.looked
-	if i.seen != nil {
-		maps.Copy(held, i.seen.MountBytes)
+// IsServing reports whether the daemon answered when last asked, and was observed before.
+func (o *Observer) IsServing() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.facts.Seen != nil && o.facts.Unreached == nil
+}
+
+// HasObserved reports whether the daemon was observed.
+func (o *Observer) HasObserved() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.facts.Seen != nil
+}
+
+// Held returns the bytes of each cache mount that the daemon holds: those of the last observation, and those that
+// builds have used since, with 0 when they are new. Mounts that are still being prefetched are not among them. The map
+// is the caller's.
+func (o *Observer) Held() map[string]int64 {
+	o.mu.Lock()
+	held, observed := map[string]int64{}, o.observed
+	if o.facts.Seen != nil {
+		maps.Copy(held, o.facts.Seen.MountBytes)
 	}
-	i.mu.Unlock()
-	for _, id := range i.ledger.MountsSince(looked) {
+	o.mu.Unlock()
+	for _, id := range o.Usage.UsedSince(observed) {
 		held[id] = max(held[id], 0)
 	}
-	maps.DeleteFunc(held, func(id string, _ int64) bool { return i.snapshots.IsUnfilled(id) })
+	maps.DeleteFunc(held, func(id string, _ int64) bool { return o.Snapshots.IsUnfilled(id) })
 	return held
 }
 
-// isVolumeFull says whether the volume has no room for a step now.
-func (i *inventory) isVolumeFull() bool {
-	v, err := volumeAt(i.opts.StateDir)
-	return err == nil && isFull(v)
+// RecordPrefetch has the usage record know of a mount that was filled ahead of builds. An observation that is under
+// way began before the mount was there and must not take it for evicted, so it is waited for.
+func (o *Observer) RecordPrefetch(id, epoch string, began time.Time) {
+	o.observing.Lock()
+	defer o.observing.Unlock()
+	o.Usage.RecordPrefetch(id, epoch, began)
 }
 
-// write brings the BuildDaemon's status up to date. Without the Lease nothing is written; the next ping tries again,
-// as it does after an error.
-func (i *inventory) write(ctx context.Context) {
-	if _, held := i.lease.Session(); !held {
-		return
+// RoomFor returns an error unless the volume and the mounts' share of it take so many bytes more without anything
+// being evicted. The daemon must have been observed.
+func (o *Observer) RoomFor(bytes int64) error {
+	vol, err := volume.Measure(o.StateDir)
+	if err != nil {
+		return err
 	}
-	i.writing.Lock()
-	defer i.writing.Unlock()
-	bd := &v1alpha1.BuildDaemon{}
-	reader := client.Reader(i.client)
-	for {
-		if err := reader.Get(ctx, i.name(), bd); err != nil {
-			if !apierrors.IsNotFound(err) { // the manager has yet to make it, and its coming wakes us
-				i.log.Info("Can't read the BuildDaemon", "reason", err.Error())
-			}
-			return
-		}
-		bd = i.mine.newer(bd)
-		before := bd.DeepCopy()
-		i.describe(bd, i.buildCache(ctx))
-		if equality.Semantic.DeepEqual(before.Status, bd.Status) {
-			return
-		}
-		err := i.client.Status().
-			Patch(ctx, bd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		if err == nil {
-			i.mine.wrote(before.ResourceVersion, bd)
-			i.tellPolicy(before, bd)
-		}
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		if !apierrors.IsConflict(err) {
-			i.log.Info("Can't write the BuildDaemon's status", "reason", err.Error())
-			return
-		}
-		reader = i.live
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	mounts, budget := o.facts.Seen.AllMountBytes(), o.facts.Budget
+	switch {
+	case vol.FreeBytes-bytes < budget.FreeBytes || vol.HasInodePressure():
+		return fmt.Errorf("the volume has no room for %d MiB: %d MiB are free, of which %d are kept free",
+			bytes>>20, vol.FreeBytes>>20, budget.FreeBytes>>20)
+	case budget.MountsBytes > 0 && mounts+bytes > budget.MountsBytes:
+		return fmt.Errorf("the mounts' share has no room for %d MiB: %d of %d MiB are taken",
+			bytes>>20, mounts>>20, budget.MountsBytes>>20)
 	}
+	return nil
 }
 
-// name is the BuildDaemon's.
-func (i *inventory) name() types.NamespacedName {
-	return types.NamespacedName{Namespace: i.opts.Namespace, Name: i.opts.Daemon}
-}
-
-// hasLooked says whether the daemon was looked at.
-func (i *inventory) hasLooked() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.seen != nil
-}
-
-// buildCache is the daemon's BuildCache, nil when it can't be read.
-func (i *inventory) buildCache(ctx context.Context) *v1alpha1.BuildCache {
-	cache := &v1alpha1.BuildCache{}
-	if err := i.client.Get(ctx, types.NamespacedName{Namespace: i.opts.Namespace, Name: i.opts.Cache}, cache); err != nil {
-		return nil
-	}
-	return cache
+// IsVolumeFull reports whether the volume has no room for a step now.
+func (o *Observer) IsVolumeFull() bool {
+	v, err := volume.Measure(o.StateDir)
+	return err == nil && volume.IsFull(v)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package observer
 
 import (
 	"context"
@@ -9,50 +9,33 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
+	"github.com/openllb/hlb-operator/agent/mountevent"
+	"github.com/openllb/hlb-operator/agent/volume"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/internal/sizing"
 )
 
-// prunedShown is the API's limit of the mounts in a BuildDaemon's status.gc.lastPrune.
-const prunedShown = 16
+// prunedLimit is the API's limit of the mounts in a BuildDaemon's status.gc.lastPrune, idLimit that of a mount's id in
+// bytes.
+const prunedLimit, idLimit = 16, 512
 
-// volumeBytes is the size of the volume that the BuildCache gives each daemon.
-func volumeBytes(cache *v1alpha1.BuildCache) int64 {
-	size := sizing.VolumeSize(cache)
-	return size.Value()
-}
-
-// collect prunes what the BuildCache's policies and the volume ask for, given a look at the daemon, and looks again
-// when something was pruned.
-func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
-	cache := i.buildCache(ctx)
-	vol, err := volumeAt(i.opts.StateDir)
-	if cache == nil || err != nil || cache.Spec.Storage.GC == (v1alpha1.GCSpec{}) {
-		return // nothing is pruned by a policy that nobody has stated
+// evict prunes what the BuildCache's policies and the volume demand, given an observation, and observes again when
+// something was pruned. o.observing is held.
+func (o *Observer) evict(ctx context.Context, seen *daemon.Observation) {
+	cache, err := o.Self.BuildCache(ctx, o.Client)
+	if err != nil || cache.Spec.Storage.GC == (v1alpha1.GCSpec{}) {
+		return // nothing is pruned without a policy
 	}
-	budget := gc.BudgetOf(vol, volumeBytes(cache), cache.Spec.Storage.GC)
-	i.mu.Lock()
-	i.budget = budget
-	i.mu.Unlock()
-	world := gc.World{
-		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: i.opts.Namespace, Policies: cache.Spec.Mounts,
-		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
-	}
-	plan := gc.Plan(world)
-	if gc.ChoosesMounts(plan) {
-		world.LostSeconds = i.lostSeconds(cache)
-		if world.Elsewhere, err = i.peers.lastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
-			i.log.Info("Not all other daemons are known", "reason", err.Error())
-		}
-		plan = gc.Plan(world)
+	plan, err := o.plan(ctx, cache, seen)
+	if err != nil {
+		o.Log.Error(err, "Failed to measure the volume")
+		return
 	}
 	if len(plan) == 0 {
 		return
@@ -61,20 +44,46 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	for _, v := range plan {
 		ids = append(ids, v.ID)
 	}
-	freed, err := i.daemon.Prune(ctx, ids)
+	freed, err := o.Daemon.Prune(ctx, ids)
 	if err != nil {
-		i.log.Info("Pruning did not end", "reason", err.Error())
+		o.Log.Error(err, "Failed to prune")
 	}
-	i.notePrune(ctx, plan, freed)
+	o.report(ctx, plan, freed)
 	if len(freed) == 0 {
 		return
 	}
-	began := i.now()
-	seen, err = i.daemon.Observe(ctx)
-	i.note(seen, err)
-	if err == nil {
-		i.correctLedger(seen, began)
+	began := o.Now()
+	seen, err = o.Daemon.Observe(ctx)
+	o.take(seen, began, err)
+}
+
+// plan lists what to prune, and publishes the budget of the volume.
+func (o *Observer) plan(
+	ctx context.Context, cache *v1alpha1.BuildCache, seen *daemon.Observation,
+) ([]gc.Victim, error) {
+	vol, err := volume.Measure(o.StateDir)
+	if err != nil {
+		return nil, err
 	}
+	size := sizing.VolumeSize(cache)
+	budget := gc.BudgetOf(vol, size.Value(), cache.Spec.Storage.GC)
+	o.mu.Lock()
+	o.facts.Budget = budget
+	o.Board.SetDaemon(o.facts)
+	o.mu.Unlock()
+	world := gc.World{
+		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: o.Self.Namespace, Policies: cache.Spec.Mounts,
+		MountUsed: o.Usage.LastUses(), Now: o.Now(),
+	}
+	plan := gc.Plan(world)
+	if !gc.ChoosesMounts(plan) {
+		return plan, nil
+	}
+	world.LostSeconds = o.lostSeconds(cache)
+	if world.Elsewhere, err = o.Replicas.LastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
+		o.Log.Error(err, "Listing the other daemons' mounts is incomplete")
+	}
+	return gc.Plan(world), nil
 }
 
 // What priming takes: seconds for a manifest and mounting, and bytes a second of extraction on one core. The
@@ -84,21 +93,21 @@ const (
 	primeBytesPerSecond = 2e8
 )
 
-// lostSeconds is what the next build of a mount is expected to lose when it does not find it, by id, where that is
-// known: what it saves, and with a snapshot to fill it from no more than that takes.
-func (i *inventory) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
-	lost := i.ledger.MountsSaved()
+// lostSeconds returns what the next build of each mount is expected to lose when it does not find it, by id, where that
+// is known: what the mount saves, and with a snapshot to fill it from no more than that takes.
+func (o *Observer) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
+	lost := o.Usage.SavedSeconds()
 	for id, saved := range lost {
-		e, _ := i.snapshots.Entry(id)
-		if e.Ref != "" && mountpolicy.Primes(mountpolicy.Of(i.opts.Namespace, cache.Spec.Mounts, id)) {
+		e, _ := o.Snapshots.Entry(id)
+		if e.Ref != "" && mountpolicy.Primes(mountpolicy.Of(o.Self.Namespace, cache.Spec.Mounts, id)) {
 			lost[id] = min(saved, primeFixedSeconds+float64(e.Bytes)/primeBytesPerSecond)
 		}
 	}
 	return lost
 }
 
-// notePrune keeps what was pruned for the status and tells of mounts.
-func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[string]int64) {
+// report publishes what was pruned of a plan and sends an event about each mount.
+func (o *Observer) report(ctx context.Context, plan []gc.Victim, freed map[string]int64) {
 	pruned := slices.DeleteFunc(plan, func(v gc.Victim) bool {
 		_, gone := freed[v.ID]
 		return !gone
@@ -106,41 +115,29 @@ func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[s
 	if len(pruned) == 0 {
 		return
 	}
-	status := sumUp(pruned, freed, i.now())
-	i.mu.Lock()
-	i.lastPrune = status
-	i.mu.Unlock()
-	i.log.Info(
-		"Pruned",
-		"records",
-		status.Records,
-		"bytes",
-		status.Bytes,
-		"reasons",
-		status.Reasons,
-		"mounts",
-		status.Mounts,
-	)
-	bd := &v1alpha1.BuildDaemon{}
-	if len(status.Mounts) == 0 || i.client.Get(ctx, i.name(), bd) != nil {
+	status := sumUp(pruned, freed, o.Now())
+	o.mu.Lock()
+	o.facts.LastPrune = status
+	o.Board.SetDaemon(o.facts)
+	o.mu.Unlock()
+	o.Log.Info("Pruned", "records", status.Records, "bytes", status.Bytes, "reasons", status.Reasons,
+		"mounts", status.Mounts)
+	if len(status.Mounts) == 0 {
+		return
+	}
+	bd, err := o.Self.BuildDaemon(ctx, o.Client)
+	if err != nil {
 		return
 	}
 	for _, v := range pruned {
 		if v.Mount != "" {
-			i.events.Eventf(
-				ofMount(bd, "status.mounts", v.Mount),
-				nil,
-				corev1.EventTypeNormal,
-				v1alpha1.ReasonPruned,
-				"PruneMount",
-				"%s",
-				buildstatus.Clip(pruneNote(&v), noteLimit),
-			)
+			mountevent.Send(o.Events, mountevent.On(bd, "status.mounts", v.Mount), corev1.EventTypeNormal,
+				v1alpha1.ReasonPruned, "PruneMount", pruneNote(&v))
 		}
 	}
 }
 
-// pruneNote tells of one mount that is gone.
+// pruneNote describes one mount that was pruned.
 func pruneNote(v *gc.Victim) string {
 	note := fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20)
 	if v.Spare {
@@ -149,7 +146,7 @@ func pruneNote(v *gc.Victim) string {
 	return note
 }
 
-// sumUp describes records that are gone.
+// sumUp describes the records that were pruned.
 func sumUp(pruned []gc.Victim, freed map[string]int64, now time.Time) *v1alpha1.PruneStatus {
 	out := &v1alpha1.PruneStatus{Time: metav1.NewTime(now.Truncate(time.Second)), Records: int32(len(pruned))}
 	for _, v := range pruned {
@@ -157,62 +154,16 @@ func sumUp(pruned []gc.Victim, freed map[string]int64, now time.Time) *v1alpha1.
 		if !slices.Contains(out.Reasons, v.Reason) {
 			out.Reasons = append(out.Reasons, v.Reason)
 		}
-		if v.Mount != "" && len(v.Mount) <= idLimit && len(out.Mounts) < prunedShown {
+		if v.Mount != "" && len(v.Mount) <= idLimit && len(out.Mounts) < prunedLimit {
 			out.Mounts = append(out.Mounts, v.Mount)
 		}
 	}
 	return out
 }
 
-// correctLedger tells the ledger what a look that began at a moment has found.
-func (i *inventory) correctLedger(seen *daemon.Observation, began time.Time) {
-	i.mu.Lock()
-	i.looked = began
-	i.mu.Unlock()
-	evicted, err := i.ledger.Look(seen.MountBytes, began)
-	if err != nil {
-		i.log.Info("The ledger was not written", "reason", err.Error())
-	}
-	if len(evicted) > 0 {
-		i.log.Info("Cache mounts are gone, so their keys are fresh again", "mounts", evicted)
-	}
-}
-
-// isShort says whether the volume has less free than it should.
-func (i *inventory) isShort() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.volume.FreeBytes < i.budget.FreeBytes || i.volume.FreeInodes < i.budget.FreeInodes
-}
-
-// gcStatus describes the garbage collection, nil while there is none. i.mu is held.
-func (i *inventory) gcStatus() *v1alpha1.GCStatus {
-	if i.budget == (gc.Budget{}) || i.seen == nil {
-		return nil
-	}
-	b := i.budget
-	out := &v1alpha1.GCStatus{
-		CapacityBytes: b.CapacityBytes, MountsBudgetBytes: b.MountsBytes, LayersBudgetBytes: b.LayersBytes, FreeBytes: b.FreeBytes,
-		LastPrune: i.lastPrune,
-	}
-	out.MountsBytes = i.seen.AllMountBytes()
-	out.LayersBytes = i.seen.Bytes - out.MountsBytes
-	return out
-}
-
-// tellPolicy sends an event when buildkitd began to collect garbage by other rules than the operator's.
-func (i *inventory) tellPolicy(before, after *v1alpha1.BuildDaemon) {
-	c := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionGCPolicyInForce)
-	if c == nil || c.Status != metav1.ConditionFalse || meta.IsStatusConditionFalse(before.Status.Conditions, c.Type) {
-		return
-	}
-	i.events.Eventf(
-		after,
-		nil,
-		corev1.EventTypeWarning,
-		c.Reason,
-		"CompareGCPolicy",
-		"%s",
-		buildstatus.Clip(c.Message, noteLimit),
-	)
+// isShort reports whether the volume has less free than it should.
+func (o *Observer) isShort() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.facts.Volume.FreeBytes < o.facts.Budget.FreeBytes || o.facts.Volume.FreeInodes < o.facts.Budget.FreeInodes
 }

@@ -1,269 +1,251 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package prefetch fills the cache mounts that the manager requests in the BuildDaemon's spec, before builds need them.
+package prefetch
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/daemon"
-	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/mountevent"
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
 
-// prefetchEvery is how often the agent looks for mounts that it is to bring in.
-const prefetchEvery = 2 * time.Second
+// checkEvery is how soon requests are looked at again while the agent can't fill mounts: a lost Lease or daemon comes
+// back without an event on the BuildDaemon.
+const checkEvery = 2 * time.Second
 
-// prefetchTries is how often one request is tried.
-const prefetchTries = 3
+// maxTries is how often one request is tried.
+const maxTries = 3
 
-// prefetchPause is how long after the first failure the next try comes, and how long a mount that a build uses is
-// left alone; each further pause is longer by it.
-const prefetchPause = 15 * time.Second
+// tryPause is the pause after the first failure, and while a build uses the mount; each further failure adds as much.
+const tryPause = 15 * time.Second
 
-// prefetcher brings in the cache mounts that the manager asks for, one at a time and in the order of the requests,
-// while the daemon takes builds.
-type prefetcher struct {
-	inventory *inventory
-	maker     *snapshot.Maker
-	ledger    *ledger.Ledger
-	draining  func() bool
-	now       func() time.Time
-
-	mu    sync.Mutex
-	tried map[prefetchID]prefetchTry
+// Daemon is what a Prefetcher must know of the agent's daemon.
+type Daemon interface {
+	// IsServing reports whether the daemon answers.
+	IsServing() bool
+	// Held returns the bytes of each cache mount that the daemon holds.
+	Held() map[string]int64
+	// RoomFor returns an error unless so many bytes fit without anything being evicted.
+	RoomFor(bytes int64) error
+	// RecordPrefetch records a mount that was filled by a copy that began at a moment.
+	RecordPrefetch(id, epoch string, began time.Time)
+	// Observe lists the daemon's cache.
+	Observe(ctx context.Context)
 }
 
-// prefetchID tells a request from another one for the same mount.
-type prefetchID struct {
+// Prefetcher fills the requested mounts one at a time, in the order of the requests, while the daemon takes builds.
+type Prefetcher struct {
+	Self   self.Self
+	Client client.Client // reads from the cache
+	Daemon Daemon
+	Maker  *snapshot.Maker
+	Usage  *usage.Journal
+	Board  *board.Board
+	// HasLease reports whether the agent holds its Lease, IsDraining whether it takes no more builds.
+	HasLease, IsDraining func() bool
+	Events               events.EventRecorder
+	Log                  logr.Logger
+	Now                  func() time.Time
+
+	mu    sync.Mutex
+	tried map[requestID]try
+}
+
+// requestID tells a request from another one for the same mount.
+type requestID struct {
 	mount string
 	asked int64 // Unix seconds
 }
 
-func idOf(r *v1alpha1.PrefetchRequest) prefetchID { return prefetchID{r.ID, r.Asked.Unix()} }
+func idOf(r *v1alpha1.PrefetchRequest) requestID { return requestID{r.ID, r.Asked.Unix()} }
 
-// prefetchTry is how far a request has come.
-type prefetchTry struct {
+// try is how far a request has come.
+type try struct {
 	failures int
 	next     time.Time // not before
-	end      *v1alpha1.PrimeStatus
+	end      *v1alpha1.PrefetchStatus
 }
 
-func newPrefetcher(w *worker) *prefetcher {
-	return &prefetcher{
-		inventory: w.inventory,
-		maker:     w.mounts.Maker,
-		ledger:    w.ledger,
-		now:       w.now,
-		tried:     map[prefetchID]prefetchTry{},
-		draining: func() bool {
-			_, draining := w.attempts.load()
-			return draining
-		},
-	}
+// SetUp watches the BuildDaemon.
+func (p *Prefetcher) SetUp(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("prefetch-" + p.Self.Daemon).
+		For(&v1alpha1.BuildDaemon{}).
+		Complete(reconcile.AsReconciler(p.Client, p))
 }
 
-// run brings in what is asked for until ctx is done.
-func (p *prefetcher) run(ctx context.Context) {
-	looks := time.NewTicker(prefetchEvery)
-	defer looks.Stop()
-	for {
-		for p.look(ctx) {
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-looks.C:
-		}
-	}
-}
-
-// look brings in the first mount that is due, and says whether there was one.
-func (p *prefetcher) look(ctx context.Context) bool {
-	cache, bd := p.inventory.buildCache(ctx), &v1alpha1.BuildDaemon{}
-	if cache == nil || p.inventory.client.Get(ctx, p.inventory.name(), bd) != nil {
-		return false
-	}
+// Reconcile fills the first mount that is due.
+func (p *Prefetcher) Reconcile(ctx context.Context, bd *v1alpha1.BuildDaemon) (reconcile.Result, error) {
 	p.keep(bd.Spec.Prefetch)
-	if _, held := p.inventory.lease.Session(); !held || !p.inventory.isServing() || p.draining() {
-		return false
+	wait, next := p.next(bd.Spec.Prefetch)
+	if next == nil && wait == 0 {
+		return reconcile.Result{}, nil
 	}
-	for i := range bd.Spec.Prefetch {
-		if r := &bd.Spec.Prefetch[i]; p.isDue(r) {
-			p.bring(ctx, cache, bd, r)
-			return ctx.Err() == nil
+	cache, err := p.Self.BuildCache(ctx, p.Client)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if !p.HasLease() || !p.Daemon.IsServing() || p.IsDraining() {
+		return reconcile.Result{RequeueAfter: checkEvery}, nil
+	}
+	if next == nil {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	p.fill(ctx, cache, bd, next)
+	return reconcile.Result{RequeueAfter: time.Millisecond}, nil // with the requests as they are by then
+}
+
+// next returns the first request that is due, or else how long until one is; 0 when all have ended.
+func (p *Prefetcher) next(requests []v1alpha1.PrefetchRequest) (wait time.Duration, due *v1alpha1.PrefetchRequest) {
+	for i := range requests {
+		if p.isDue(&requests[i]) {
+			return 0, &requests[i]
 		}
 	}
-	return false
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.Now()
+	for i := range requests {
+		if t := p.tried[idOf(&requests[i])]; t.end == nil && (wait == 0 || t.next.Sub(now) < wait) {
+			wait = max(t.next.Sub(now), time.Millisecond)
+		}
+	}
+	return wait, nil
 }
 
 // keep forgets requests that were taken back.
-func (p *prefetcher) keep(requests []v1alpha1.PrefetchRequest) {
+func (p *Prefetcher) keep(requests []v1alpha1.PrefetchRequest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	kept := make(map[prefetchID]prefetchTry, len(requests))
+	kept := make(map[requestID]try, len(requests))
 	for i := range requests {
 		if t, known := p.tried[idOf(&requests[i])]; known {
 			kept[idOf(&requests[i])] = t
 		}
 	}
-	if len(kept) < len(p.tried) {
-		p.inventory.kick()
-	}
+	changed := len(kept) < len(p.tried)
 	p.tried = kept
+	if changed {
+		p.publish()
+	}
 }
 
-func (p *prefetcher) isDue(r *v1alpha1.PrefetchRequest) bool {
+// publish publishes the ends of requests. p.mu is held.
+func (p *Prefetcher) publish() {
+	var ends []v1alpha1.PrefetchStatus
+	for _, t := range p.tried {
+		if t.end != nil {
+			ends = append(ends, *t.end)
+		}
+	}
+	p.Board.SetPrefetched(ends)
+}
+
+func (p *Prefetcher) isDue(r *v1alpha1.PrefetchRequest) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tried[idOf(r)]
-	return t.end == nil && !p.now().Before(t.next)
+	return t.end == nil && !p.Now().Before(t.next)
 }
 
-// bring tries a request once.
-func (p *prefetcher) bring(
-	ctx context.Context,
-	cache *v1alpha1.BuildCache,
-	bd *v1alpha1.BuildDaemon,
-	r *v1alpha1.PrefetchRequest,
+// fill tries a request once.
+func (p *Prefetcher) fill(
+	ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, r *v1alpha1.PrefetchRequest,
 ) {
-	t := p.try(ctx, cache, r)
+	p.mu.Lock()
+	t := p.tried[idOf(r)]
+	p.mu.Unlock()
+	status := p.attempt(ctx, cache, r, &t)
 	if ctx.Err() != nil {
 		return // the agent ends; the next one begins again
 	}
+	if status != nil {
+		t.end = &v1alpha1.PrefetchStatus{PrimeStatus: *status, Asked: r.Asked}
+		t.end.Message = buildstatus.Clip(t.end.Message, 512)
+	}
 	p.mu.Lock()
+	if p.tried == nil {
+		p.tried = map[requestID]try{}
+	}
 	p.tried[idOf(r)] = t
+	if t.end != nil {
+		p.publish()
+	}
 	p.mu.Unlock()
-	if t.end == nil {
-		return
+	if t.end != nil {
+		p.report(bd, status)
 	}
-	p.inventory.log.Info(
-		"Done with a request for a cache mount",
-		"mount",
-		r.ID,
-		"outcome",
-		t.end.Outcome,
-		"reason",
-		t.end.Message,
-		"durationSeconds",
-		t.end.Seconds,
-	)
-	words := fillWords{
-		action:       "Prefetch",
-		filled:       "Brought in",
-		notFilled:    "brought in",
-		reason:       v1alpha1.ReasonPrefetched,
-		reasonFailed: v1alpha1.ReasonPrefetchFailed,
-	}
-	words.tell(p.inventory.events, ofMount(bd, "status.prefetch", r.ID), t.end)
-	p.inventory.kick()
 }
 
-// try brings a mount in if there is room and no build uses it.
-func (p *prefetcher) try(ctx context.Context, cache *v1alpha1.BuildCache, r *v1alpha1.PrefetchRequest) prefetchTry {
-	p.mu.Lock()
-	t := p.tried[idOf(r)]
-	p.mu.Unlock()
-	end := &v1alpha1.PrimeStatus{ID: r.ID}
-	if bytes, held := p.inventory.mountBytes()[r.ID]; held {
-		end.Outcome, end.Bytes, t.end = v1alpha1.PrimeHeld, bytes, end
-		return t
+// report logs the end of a request and sends its event.
+func (p *Prefetcher) report(bd *v1alpha1.BuildDaemon, end *v1alpha1.PrimeStatus) {
+	p.Log.Info("Prefetch finished", "mount", end.ID, "outcome", end.Outcome, "reason", end.Message,
+		"durationSeconds", end.Seconds)
+	const field, action = "status.prefetch", "Prefetch"
+	if end.Outcome == v1alpha1.PrimePrimed {
+		mountevent.Send(p.Events, mountevent.On(bd, field, end.ID), corev1.EventTypeNormal, v1alpha1.ReasonPrefetched,
+			action, mountevent.FilledNote("Brought in", end))
 	}
-	if err := p.inventory.roomFor(r.Bytes); err != nil {
-		end.Outcome, end.Message, t.end = v1alpha1.PrimeFailed, err.Error(), end
-		return t
+	mountevent.FillFailed(p.Events, bd, field, v1alpha1.ReasonPrefetchFailed, action, "brought in", end)
+}
+
+// attempt fills a mount if there is room and no build uses it. It returns the end of the request, or nil and changes t
+// when the request is to be tried again.
+func (p *Prefetcher) attempt(
+	ctx context.Context, cache *v1alpha1.BuildCache, r *v1alpha1.PrefetchRequest, t *try,
+) *v1alpha1.PrimeStatus {
+	if bytes, held := p.Daemon.Held()[r.ID]; held {
+		return &v1alpha1.PrimeStatus{ID: r.ID, Outcome: v1alpha1.PrimeHeld, Bytes: bytes}
 	}
-	began, epoch := p.now(), p.ledger.Epoch()
-	status, err := p.maker.Prefetch(ctx, cache, epoch, daemon.Mount{ID: r.ID, Sharing: string(r.Sharing)})
+	failed := func(err error) *v1alpha1.PrimeStatus {
+		return &v1alpha1.PrimeStatus{ID: r.ID, Outcome: v1alpha1.PrimeFailed, Message: err.Error()}
+	}
+	if err := p.Daemon.RoomFor(r.Bytes); err != nil {
+		return failed(err)
+	}
+	began, epoch := p.Now(), p.Usage.Epoch()
+	status, err := p.Maker.Prefetch(ctx, cache, epoch, daemon.Mount{ID: r.ID, Sharing: string(r.Sharing)})
 	if err != nil {
-		p.inventory.log.Info("The state of snapshots was not written", "reason", err.Error())
-	}
-	if err != nil && status == nil {
-		end.Outcome, end.Message, status = v1alpha1.PrimeFailed, err.Error(), end
+		p.Log.Error(err, "Failed to write the state of snapshots")
+		if status == nil {
+			status = failed(err)
+		}
 	}
 	switch {
-	case status == nil: // a build has it, and it will be held before long
-		t.next = p.now().Add(prefetchPause)
+	case status == nil: // a build uses it, and it will be held before long
+		t.next = p.Now().Add(tryPause)
 	case status.Outcome == v1alpha1.PrimeTimedOut: // another try would pull as much once more
-		t.end = status
+		return status
 	case status.Outcome == v1alpha1.PrimeFailed:
 		t.failures++
-		t.next = p.now().Add(time.Duration(t.failures) * prefetchPause)
-		p.inventory.log.V(1).
-			Info("A cache mount was not brought in", "mount", r.ID, "attempt", t.failures, "reason", status.Message)
-		if t.failures >= prefetchTries {
-			t.end = status
+		t.next = p.Now().Add(time.Duration(t.failures) * tryPause)
+		p.Log.V(1).Info("A cache mount was not prefetched", "mount", r.ID, "attempt", t.failures,
+			"reason", status.Message)
+		if t.failures >= maxTries {
+			return status
 		}
+	case status.Outcome == v1alpha1.PrimeNoSnapshot:
+		return status
 	default:
-		t.end = status
-		p.note(ctx, status, epoch, began)
-	}
-	return t
-}
-
-// note has the ledger and the status know what was brought in.
-func (p *prefetcher) note(ctx context.Context, status *v1alpha1.PrimeStatus, epoch string, began time.Time) {
-	if status.Outcome == v1alpha1.PrimeNoSnapshot {
-		return
-	}
-	p.inventory.broughtIn(status.ID, epoch, began)
-	p.inventory.look(ctx)
-}
-
-// status says what came of requests, as far as they have ended.
-func (p *prefetcher) status(requests []v1alpha1.PrefetchRequest) []v1alpha1.PrefetchStatus {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var out []v1alpha1.PrefetchStatus
-	for i := range requests {
-		if end := p.tried[idOf(&requests[i])].end; end != nil {
-			s := v1alpha1.PrefetchStatus{PrimeStatus: *end, Asked: requests[i].Asked}
-			s.Message = buildstatus.Clip(s.Message, 512)
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// broughtIn has the ledger know of a mount. A look that is under way began before the mount was there and must not
-// take it for evicted, so it is waited for.
-func (i *inventory) broughtIn(id, epoch string, began time.Time) {
-	i.refreshing.Lock()
-	defer i.refreshing.Unlock()
-	if err := i.ledger.BroughtIn(id, epoch, began); err != nil {
-		i.log.Info("The ledger was not written", "reason", err.Error())
-	}
-}
-
-// roomFor returns, for a daemon that was looked at, an error unless the volume and its share for mounts take so much
-// more without anything being pruned for it.
-func (i *inventory) roomFor(bytes int64) error {
-	vol, err := volumeAt(i.opts.StateDir)
-	if err != nil {
-		return err
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	mounts := i.seen.AllMountBytes()
-	switch {
-	case vol.FreeBytes-bytes < i.budget.FreeBytes || vol.HasInodePressure():
-		return fmt.Errorf(
-			"the volume has no room for %d MiB: %d MiB are free, of which %d are kept free",
-			bytes>>20,
-			vol.FreeBytes>>20,
-			i.budget.FreeBytes>>20,
-		)
-	case i.budget.MountsBytes > 0 && mounts+bytes > i.budget.MountsBytes:
-		return fmt.Errorf(
-			"the mounts' share has no room for %d MiB: %d of %d MiB are taken",
-			bytes>>20,
-			mounts>>20,
-			i.budget.MountsBytes>>20,
-		)
+		p.Daemon.RecordPrefetch(status.ID, epoch, began)
+		p.Daemon.Observe(ctx) // so that the status lists the mount when it reports the end of the request
+		return status
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package prefetch
 
 import (
 	"context"
@@ -15,47 +15,60 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/daemon"
-	"github.com/openllb/hlb-operator/agent/gc"
-	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
+// roomyDaemon is a daemon that serves and has room, and holds what the test says.
+type roomyDaemon struct {
+	held map[string]int64
+}
+
+func (d *roomyDaemon) IsServing() bool                          { return true }
+func (d *roomyDaemon) Held() map[string]int64                   { return d.held }
+func (d *roomyDaemon) RoomFor(int64) error                      { return nil }
+func (d *roomyDaemon) RecordPrefetch(string, string, time.Time) {}
+func (d *roomyDaemon) Observe(context.Context)                  {}
+
 // trying is a prefetcher whose way to the registry is the test's.
 type trying struct {
-	*prefetcher
+	*Prefetcher
 	t      *testing.T
 	cache  *v1alpha1.BuildCache
 	clock  *envtestkit.Clock
 	events *envtestkit.Recorder
+	daemon *roomyDaemon
 }
 
 func newTrying(t *testing.T, reach func(context.Context) error) *trying {
 	t.Helper()
 	dir := t.TempDir()
-	book, _, err := ledger.Open(filepath.Join(dir, "ledger.json"))
+	book, _, err := usage.Open(filepath.Join(dir, "usage.json"), logr.Discard())
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "mountcopy"), nil, 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, events := envtestkit.NewClock(), &envtestkit.Recorder{}
+	clock, events, holds := envtestkit.NewClock(), &envtestkit.Recorder{}, &roomyDaemon{}
 	maker := &snapshot.Maker{
-		Namespace: "ns", State: snapshot.OpenState(filepath.Join(dir, "snapshots.json"), book.Epoch()), ProgramPath: filepath.Join(dir, "mountcopy"), Now: clock.Now,
+		Namespace: "ns", State: snapshot.OpenState(filepath.Join(dir, "snapshots.json"), book.Epoch()),
+		ProgramPath: filepath.Join(dir, "mountcopy"), Now: clock.Now,
 		DockerConfig: func(ctx context.Context, _ *v1alpha1.BuildCache) ([]byte, error) { return nil, reach(ctx) },
-	}
-	i := &inventory{
-		opts: Options{StateDir: dir}, ledger: book, snapshots: maker.State, events: events, log: logr.Discard(), now: clock.Now, kicks: make(chan struct{}, 1),
-		seen: &daemon.Observation{},
 	}
 	cache := &v1alpha1.BuildCache{Spec: v1alpha1.BuildCacheSpec{
 		Registry: &v1alpha1.RegistryCacheSpec{Repository: "localhost:1/cache"},
 		Mounts:   []v1alpha1.MountPolicy{{ID: "*", Prime: v1alpha1.PrimeOnFreshDaemon, PrimeTimeoutSeconds: 1}},
 	}}
-	return &trying{&prefetcher{inventory: i, maker: maker, ledger: book, now: clock.Now, tried: map[prefetchID]prefetchTry{}}, t, cache, clock, events}
+	p := &Prefetcher{
+		Daemon: holds, Maker: maker, Usage: book, Board: board.New(), Events: events, Log: logr.Discard(),
+		Now: clock.Now,
+	}
+	return &trying{p, t, cache, clock, events, holds}
 }
 
 // request is one for ns/m.
@@ -69,7 +82,7 @@ func (p *trying) tryOnce(r *v1alpha1.PrefetchRequest, pause time.Duration) {
 	if !p.isDue(r) {
 		p.t.Fatal("the request is not due")
 	}
-	p.bring(p.t.Context(), p.cache, &v1alpha1.BuildDaemon{}, r)
+	p.fill(p.t.Context(), p.cache, &v1alpha1.BuildDaemon{}, r)
 	if p.isDue(r) {
 		p.t.Error("the request is due again at once")
 	}
@@ -87,10 +100,21 @@ func (p *trying) tryOnce(r *v1alpha1.PrefetchRequest, pause time.Duration) {
 	p.clock.Step(time.Second)
 }
 
+// reported are the ends of a request that were published for the status.
+func (p *trying) reported(r v1alpha1.PrefetchRequest) []v1alpha1.PrefetchStatus {
+	var out []v1alpha1.PrefetchStatus
+	for _, s := range p.Board.Facts().Prefetched {
+		if s.ID == r.ID && s.Asked.Equal(&r.Asked) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // ended are the outcomes that the status tells of a request.
 func (p *trying) ended(r v1alpha1.PrefetchRequest) []v1alpha1.PrimeOutcome {
 	var out []v1alpha1.PrimeOutcome
-	for _, s := range p.status([]v1alpha1.PrefetchRequest{r}) {
+	for _, s := range p.reported(r) {
 		out = append(out, s.Outcome)
 	}
 	return out
@@ -105,17 +129,19 @@ func TestARequestThatFailsIsTriedThreeTimes(t *testing.T) {
 		t.Errorf("before the last try the status tells of %v", got)
 	}
 	p.tryOnce(&r, 0)
-	told := p.status([]v1alpha1.PrefetchRequest{r})
+	told := p.reported(r)
 	if len(told) != 1 || told[0].Outcome != v1alpha1.PrimeFailed || len(told[0].Message) > 512 || !told[0].Asked.Equal(&r.Asked) {
 		t.Errorf("the status tells of %+v", told)
 	}
 	if diff := cmp.Diff([]string{v1alpha1.ReasonPrefetchFailed}, p.events.Reasons()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if len(p.inventory.kicks) != 1 {
+	select {
+	case <-p.Board.Changes():
+	default:
 		t.Error("the status is not written soon")
 	}
-	if !p.maker.State.IsUnfilled("ns/m") {
+	if !p.Maker.State.IsUnfilled("ns/m") {
 		t.Error("a mount that nothing was copied to passes for one that is held")
 	}
 
@@ -142,45 +168,16 @@ func TestACopyThatTakesTooLongIsNotRepeated(t *testing.T) {
 func TestAMountThatABuildUsesIsLeftAlone(t *testing.T) {
 	p := newTrying(t, func(context.Context) error { return errors.New("nobody should ask") })
 	uses := snapshot.Sharing([]daemon.Mount{{ID: "ns/m", Sharing: "shared"}})
-	if _, err := p.maker.State.Begin(p.ledger.Epoch(), uses, p.clock.Now()); err != nil {
+	if _, err := p.Maker.State.Begin(p.Usage.Epoch(), uses, p.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
 	r := p.request()
-	for range prefetchTries + 1 { // none of them counts as a failure
-		p.tryOnce(&r, prefetchPause)
+	for range maxTries + 1 { // none of them counts as a failure
+		p.tryOnce(&r, tryPause)
 	}
-	p.inventory.seen = &daemon.Observation{MountBytes: map[string]int64{"ns/m": 7}}
+	p.daemon.held = map[string]int64{"ns/m": 7}
 	p.tryOnce(&r, 0)
 	if diff := cmp.Diff([]v1alpha1.PrimeOutcome{v1alpha1.PrimeHeld}, p.ended(r)); diff != "" || len(p.events.Reasons()) > 0 {
 		t.Errorf("outcome (-want +got):\n%s", diff)
-	}
-}
-
-func TestNothingIsPrunedForAMountThatIsAskedFor(t *testing.T) {
-	p := newTrying(t, nil)
-	vol, err := volumeAt(p.inventory.opts.StateDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.inventory.seen = &daemon.Observation{MountBytes: map[string]int64{"ns/a": 4 << 20, "ns/b": 3 << 20}}
-	for name, tc := range map[string]struct {
-		bytes  int64
-		budget gc.Budget
-		want   string
-	}{
-		"room there is":                      {3 << 20, gc.Budget{MountsBytes: 10 << 20}, ""},
-		"no room in the mounts' share":       {4 << 20, gc.Budget{MountsBytes: 10 << 20}, "the mounts' share has no room for 4 MiB: 7 of 10 MiB are taken"},
-		"no share is known yet":              {4 << 20, gc.Budget{}, ""},
-		"no room above what is kept free":    {1 << 20, gc.Budget{FreeBytes: vol.CapacityBytes}, "the volume has no room for 1 MiB"},
-		"more than the volume has free":      {vol.CapacityBytes + 1<<20, gc.Budget{}, "the volume has no room for"},
-		"nothing is asked of a share at all": {0, gc.Budget{MountsBytes: 7 << 20}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p.inventory.budget = tc.budget
-			err := p.inventory.roomFor(tc.bytes)
-			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("the agent says %v, want %q", err, tc.want)
-			}
-		})
 	}
 }

@@ -1,119 +1,114 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package registrycleanup deletes tags from the registry as the BuildCache's retention demands. Only the fleet's first
+// ready daemon does, since one is enough.
+package registrycleanup
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/agent/mountevent"
 	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/agent/retention"
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
 
 const (
-	// hygieneEvery is how often the agent asks itself whether the registry is to be cleaned up.
-	hygieneEvery = 2 * time.Second
-	// hygieneTimeout bounds one clean-up, well below the five minutes that the deletion of a BuildCache waits for it.
-	hygieneTimeout = 2 * time.Minute
-	// hygieneRetry is the pause after one that failed.
-	hygieneRetry = 20 * time.Second
-	// hygienePause is the longest pause between looks for expired tags.
-	hygienePause = time.Hour
+	// checkEvery is how often the agent checks whether the registry is to be cleaned up.
+	checkEvery = 2 * time.Second
+	// cleanTimeout bounds one clean-up, well below the five minutes that the deletion of a BuildCache waits for it.
+	cleanTimeout = 2 * time.Minute
+	// retryPause is the pause after a clean-up that failed.
+	retryPause = 20 * time.Second
+	// longestPause is the longest pause between clean-ups of expired tags.
+	longestPause = time.Hour
 )
 
-// hygiene deletes from the registry what the BuildCache's retention says. Only the fleet's first ready daemon does,
-// since one is enough.
-type hygiene struct {
-	*worker
-	memory   *retention.Memory
-	deleting bool      // the BuildCache is being deleted
-	next     time.Time // no clean-up before it
+// Cleaner cleans the registry up. It is used by one goroutine.
+type Cleaner struct {
+	Self   self.Self
+	Client client.Reader // reads from the cache
+	Live   client.Reader // reads from the API server
+	// HasLease reports whether the agent holds its Lease.
+	HasLease  func() bool
+	FirstSeen *retention.FirstSeen
+	Board     *board.Board
+	Events    events.EventRecorder
+	Log       logr.Logger
+	Now       func() time.Time
 
-	mu   sync.Mutex
-	last *metav1.Condition // nil before the first clean-up
+	deleting bool              // the BuildCache is being deleted
+	next     time.Time         // no clean-up before it
+	last     *metav1.Condition // nil before the first clean-up
 }
 
-func newHygiene(w *worker) *hygiene {
-	return &hygiene{worker: w, memory: retention.OpenMemory(filepath.Join(w.opts.StateDir, "retention.json"))}
+// Run cleans up when it is due until ctx is done.
+func (c *Cleaner) Run(ctx context.Context) error {
+	wait.UntilWithContext(ctx, c.check, checkEvery)
+	return nil
 }
 
-// run cleans up when it is due until ctx is done.
-func (h *hygiene) run(ctx context.Context) {
-	looks := time.NewTicker(hygieneEvery)
-	defer looks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-looks.C:
-			h.look(ctx)
-		}
-	}
-}
-
-// condition of the last clean-up, nil for none.
-func (h *hygiene) condition() *metav1.Condition {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.last
-}
-
-// look cleans up once if that is due and this daemon's task.
-func (h *hygiene) look(ctx context.Context) {
-	cache := h.inventory.buildCache(ctx)
-	if _, held := h.lease.Session(); !held || cache == nil || cache.Spec.Registry == nil {
+// check cleans up once if that is due and this daemon's task.
+func (c *Cleaner) check(ctx context.Context) {
+	cache, err := c.Self.BuildCache(ctx, c.Client)
+	if err != nil || !c.HasLease() || !c.isDue(cache) {
 		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
+	defer cancel()
+	daemons, first, err := c.fleet(ctx)
+	if err == nil && !first {
+		c.next = c.Now().Add(retryPause)
+		return
+	}
+	var gone []string
+	if err == nil {
+		gone, err = c.clean(ctx, cache, daemons)
+	}
+	c.finish(ctx, cache, gone, err)
+}
+
+// isDue reports whether the registry is to be cleaned up now.
+func (c *Cleaner) isDue(cache *v1alpha1.BuildCache) bool {
+	if cache.Spec.Registry == nil {
+		return false
 	}
 	keep, deleting := cache.Spec.Registry.Retention, !cache.DeletionTimestamp.IsZero()
-	if deleting && !h.deleting {
-		h.deleting, h.next = true, time.Time{}
+	if deleting && !c.deleting {
+		c.deleting, c.next = true, time.Time{}
 	}
-	last := h.condition()
 	switch {
-	case h.now().Before(h.next):
-		return
-	case !deleting && keep.MaxAge == nil, deleting && keep.OnDelete != v1alpha1.RegistryDelete:
-		return
-	case deleting && last != nil && last.Reason == v1alpha1.ReasonOrphanedTagsDeleted:
-		return
+	case c.Now().Before(c.next):
+		return false
+	case deleting:
+		return keep.OnDelete == v1alpha1.RegistryDelete &&
+			(c.last == nil || c.last.Reason != v1alpha1.ReasonOrphanedTagsDeleted)
 	}
-	ctx, cancel := context.WithTimeout(ctx, hygieneTimeout)
-	defer cancel()
-	daemons, first, err := h.fleet(ctx)
-	if err == nil && !first {
-		h.next = h.now().Add(hygieneRetry)
-		return
-	}
-	reason, gone := v1alpha1.ReasonExpiredTagsDeleted, []string(nil)
-	if deleting {
-		reason = v1alpha1.ReasonOrphanedTagsDeleted
-	}
-	if err == nil {
-		gone, err = h.clean(ctx, cache, daemons)
-	}
-	h.note(cache, reason, gone, err)
+	return keep.MaxAge != nil
 }
 
-// fleet reads the BuildDaemons of the BuildCache, lowest ordinal first, and says whether this one is the first that
-// is ready.
-func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
+// fleet reads the BuildDaemons of the BuildCache, lowest ordinal first. first reports whether this daemon is the first
+// that is ready.
+func (c *Cleaner) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
 	ready := false
 	for ordinal := int32(0); ; ordinal++ {
-		d, err := readDaemon(ctx, h.live, h.opts, ordinal)
+		d, err := c.Self.ReadMember(ctx, c.Live, ordinal)
 		if err != nil {
 			return nil, false, err
 		}
@@ -121,7 +116,7 @@ func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, fi
 			return daemons, first, nil
 		}
 		if !ready && meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady) {
-			ready, first = true, d.Name == h.opts.Daemon
+			ready, first = true, d.Name == c.Self.Daemon
 		}
 		daemons = append(daemons, *d)
 	}
@@ -129,27 +124,25 @@ func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, fi
 
 // clean deletes what is planned in each repository of the BuildCache, and returns what it has deleted even with an
 // error.
-func (h *hygiene) clean(
-	ctx context.Context,
-	cache *v1alpha1.BuildCache,
-	daemons []v1alpha1.BuildDaemon,
+func (c *Cleaner) clean(
+	ctx context.Context, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon,
 ) ([]string, error) {
 	var builds v1alpha1.HLBBuildList
-	if err := h.live.List(ctx, &builds, client.InNamespace(h.opts.Namespace)); err != nil {
+	if err := c.Live.List(ctx, &builds, client.InNamespace(c.Self.Namespace)); err != nil {
 		return nil, fmt.Errorf("list builds: %w", err)
 	}
-	config, err := inputs.DockerConfig(ctx, h.live, h.opts.Namespace, cache.Spec.Registry)
+	config, err := inputs.DockerConfig(ctx, c.Live, c.Self.Namespace, cache.Spec.Registry)
 	if err != nil {
 		return nil, err
 	}
-	world := retention.World{Namespace: h.opts.Namespace, Now: h.now()}
-	world.Gather(h.opts.Cache, daemons, builds.Items)
+	in := retention.Input{Namespace: c.Self.Namespace, Now: c.Now()}
+	in.Gather(c.Self.Cache, daemons, builds.Items)
 	var gone []string
 	var failed []error
 	for _, where := range repositories(cache) {
 		repo, err := registry.Open(where, config, cache.Spec.BuildKit.Registries)
 		if err == nil {
-			err = h.cleanOne(ctx, cache, world, where, repo, &gone)
+			err = c.cleanOne(ctx, cache, in, where, repo, &gone)
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", where, err))
@@ -159,10 +152,10 @@ func (h *hygiene) clean(
 }
 
 // cleanOne deletes what is planned in one repository and adds it to gone.
-func (h *hygiene) cleanOne(
+func (c *Cleaner) cleanOne(
 	ctx context.Context,
 	cache *v1alpha1.BuildCache,
-	world retention.World,
+	in retention.Input,
 	where string,
 	repo *registry.Repository,
 	gone *[]string,
@@ -171,21 +164,16 @@ func (h *hygiene) cleanOne(
 	if err != nil {
 		return err
 	}
-	world.Tags, err = h.memory.Look(
-		where,
-		h.opts.Namespace,
-		names,
-		func(tag string) (string, error) { return repo.Digest(ctx, tag) },
-		world.Now,
-	)
+	digest := func(tag string) (string, error) { return repo.Digest(ctx, tag) }
+	in.Tags, err = c.FirstSeen.Observe(where, c.Self.Namespace, names, digest, in.Now)
 	if err != nil {
-		h.log.Info("Since when tags are as they are was not written", "reason", err.Error())
+		c.Log.Error(err, "Failed to write when tags were first seen")
 	}
 	var plan []string
 	if cache.DeletionTimestamp.IsZero() {
-		plan = retention.Expired(world, cache.Spec.Registry.Retention.MaxAge.Duration)
+		plan = retention.Expired(in, cache.Spec.Registry.Retention.MaxAge.Duration)
 	} else {
-		plan = retention.Orphaned(world)
+		plan = retention.Orphaned(in)
 	}
 	for _, tag := range plan {
 		if err := repo.Delete(ctx, tag); err != nil {
@@ -208,47 +196,59 @@ func repositories(cache *v1alpha1.BuildCache) []string {
 	return slices.Compact(out)
 }
 
-// note keeps how a clean-up went for the status, says when the next is due, and tells what was deleted.
-func (h *hygiene) note(cache *v1alpha1.BuildCache, reason string, gone []string, err error) {
-	c := metav1.Condition{
-		Type: v1alpha1.ConditionRegistryCleaned, Status: metav1.ConditionTrue, Reason: reason, Message: "Nothing is left to delete in the registry",
+// finish publishes how a clean-up went, sets when the next is due, and sends events about what was deleted and what
+// failed.
+func (c *Cleaner) finish(ctx context.Context, cache *v1alpha1.BuildCache, gone []string, err error) {
+	condition, pause := c.describe(cache, err)
+	c.next = c.Now().Add(pause)
+	isNew := c.last == nil || c.last.Reason != condition.Reason
+	c.last = &condition
+	c.Board.SetRegistryCleaned(&condition)
+	if len(gone) > 0 {
+		c.Log.Info("Deleted tags from the registry", "reason", deletionReason(cache), "tags", gone)
 	}
-	pause := hygieneRetry
-	switch {
-	case errors.Is(err, registry.ErrNoDeletes):
-		c.Status, c.Reason, c.Message, pause = metav1.ConditionFalse, v1alpha1.ReasonDeletesRefused, err.Error(), hygienePause
-		if h.deleting { // news to the manager, which waits for it, also where deletes were refused before
-			c.Reason = v1alpha1.ReasonOrphanedTagsRefused
-		}
-	case err != nil:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed, err.Error()
-	case cache.Spec.Registry.Retention.MaxAge != nil:
-		pause = min(hygienePause, max(cache.Spec.Registry.Retention.MaxAge.Duration/4, time.Second))
-	}
-	h.next = h.now().Add(pause)
-	h.mu.Lock()
-	news := h.last == nil || h.last.Reason != c.Reason
-	h.last = &c
-	h.mu.Unlock()
-	h.inventory.kick()
-	bd := &v1alpha1.BuildDaemon{}
-	if h.client.Get(h.life, h.inventory.name(), bd) != nil {
+	bd, err := c.Self.BuildDaemon(context.WithoutCancel(ctx), c.Client)
+	if err != nil {
 		return
 	}
+	const action = "CleanUpRegistry"
 	if len(gone) > 0 {
-		h.log.Info("Deleted tags from the registry", "reason", reason, "tags", gone)
-		h.events.Eventf(bd, nil, corev1.EventTypeNormal, reason, "CleanUpRegistry", "%s",
-			buildstatus.Clip(fmt.Sprintf("Deleted %d tags: %s", len(gone), strings.Join(gone, ", ")), noteLimit))
+		mountevent.Send(c.Events, bd, corev1.EventTypeNormal, deletionReason(cache), action,
+			fmt.Sprintf("Deleted %d tags: %s", len(gone), strings.Join(gone, ", ")))
 	}
-	if c.Status == metav1.ConditionFalse && news {
-		h.events.Eventf(
-			bd,
-			nil,
-			corev1.EventTypeWarning,
-			c.Reason,
-			"CleanUpRegistry",
-			"%s",
-			buildstatus.Clip(c.Message, noteLimit),
-		)
+	if condition.Status == metav1.ConditionFalse && isNew {
+		mountevent.Send(c.Events, bd, corev1.EventTypeWarning, condition.Reason, action, condition.Message)
 	}
+}
+
+// describe returns the condition after a clean-up and the pause before the next one.
+func (c *Cleaner) describe(cache *v1alpha1.BuildCache, err error) (metav1.Condition, time.Duration) {
+	out := metav1.Condition{
+		Type: v1alpha1.ConditionRegistryCleaned, Status: metav1.ConditionTrue, Reason: deletionReason(cache),
+		Message: "Nothing is left to delete in the registry",
+	}
+	maxAge := cache.Spec.Registry.Retention.MaxAge
+	switch {
+	case errors.Is(err, registry.ErrNoDeletes):
+		out.Status, out.Reason = metav1.ConditionFalse, v1alpha1.ReasonDeletesRefused
+		out.Message = "Tags were not deleted: " + err.Error()
+		if c.deleting { // a reason of its own, because the manager waits for it, also where deletes were refused before
+			out.Reason = v1alpha1.ReasonOrphanedTagsRefused
+		}
+		return out, longestPause
+	case err != nil:
+		out.Status, out.Reason = metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed
+		out.Message = "The registry could not be cleaned up: " + err.Error()
+	case maxAge != nil:
+		return out, min(longestPause, max(maxAge.Duration/4, time.Second))
+	}
+	return out, retryPause
+}
+
+// deletionReason is the reason for which tags are deleted.
+func deletionReason(cache *v1alpha1.BuildCache) string {
+	if cache.DeletionTimestamp.IsZero() {
+		return v1alpha1.ReasonExpiredTagsDeleted
+	}
+	return v1alpha1.ReasonOrphanedTagsDeleted
 }

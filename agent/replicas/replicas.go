@@ -1,59 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package replicas knows which cache mounts the other daemons of the fleet hold, from their status.
+package replicas
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
 const (
-	// peersRead bounds the BuildDaemons that are read at a time. Larger fleets are known in part: a copy that is not
-	// seen is not taken for one.
-	peersRead = 32
-	// peersLast is for how long what was read is taken to hold: a copy is used or not over hours.
-	peersLast = 5 * time.Minute
-	// peersTimeout bounds one reading: pruning waits for it.
-	peersTimeout = 10 * time.Second
+	// maxRead bounds the BuildDaemons that are read at a time. Copies on daemons beyond it are not known, so a mount
+	// counts as less replicated than it is.
+	maxRead = 32
+	// validFor is how long a reading is used: copies come and go over hours.
+	validFor = 5 * time.Minute
+	// readTimeout bounds one reading: pruning waits for it.
+	readTimeout = 10 * time.Second
 )
 
-// peers knows which cache mounts other daemons of the fleet hold. It reads them only when it is asked. It is not safe
-// for concurrent use.
-type peers struct {
+// Replicas reads other daemons' status when asked. It is not safe for concurrent use.
+type Replicas struct {
+	self   self.Self
 	reader client.Reader
-	opts   Options
 	now    func() time.Time
 
 	readAt time.Time
 	used   map[string]time.Time
 }
 
-// lastUses is when builds last had copies of mounts on other daemons that serve, the latest of each, by id without
-// base state. With an error it is what was read so far.
-func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.Time, error) {
-	if p.used != nil && p.now().Sub(p.readAt) < peersLast {
-		return p.used, nil
+// New returns one that has read nothing yet. reader must not read from a cache.
+func New(me self.Self, reader client.Reader, now func() time.Time) *Replicas {
+	return &Replicas{self: me, reader: reader, now: now}
+}
+
+// LastUses returns, for each mount by id without base state, when a build last used it on any other daemon that takes
+// builds, in a fleet of so many daemons. On an error the result is partial.
+func (r *Replicas) LastUses(ctx context.Context, fleet int32) (map[string]time.Time, error) {
+	if r.used != nil && r.now().Sub(r.readAt) < validFor {
+		return r.used, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	used := map[string]time.Time{}
 	own := int32(0)
-	for ordinal := range replicas {
-		if daemonName(p.opts, ordinal) == p.opts.Daemon {
+	for ordinal := range fleet {
+		if r.self.Member(ordinal) == r.self.Daemon {
 			own = ordinal
 		}
 	}
-	for step := range min(replicas-1, peersRead) {
-		bd, err := readDaemon(ctx, p.reader, p.opts, (own+1+step)%replicas)
+	for step := range min(fleet-1, maxRead) {
+		bd, err := r.self.ReadMember(ctx, r.reader, (own+1+step)%fleet)
 		if err != nil {
 			return used, err
 		}
@@ -62,37 +65,19 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 		}
 		for i := range bd.Status.Mounts {
 			m := &bd.Status.Mounts[i]
-			// Without bytes it is still being made; one that no build has had yet was brought in, and may be older
-			// than the copy it was made from.
+			// A mount without bytes is still being made. One without uses was prefetched, and may be older than the
+			// copy that it was made from.
 			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.Uses > 0 && m.LastUsed != nil &&
 				m.LastUsed.After(used[id]) {
 				used[id] = m.LastUsed.Time
 			}
 		}
 	}
-	p.used, p.readAt = used, p.now()
+	r.used, r.readAt = used, r.now()
 	return used, nil
 }
 
-// daemonName is the name of the daemon of an ordinal in the agent's fleet.
-func daemonName(opts Options, ordinal int32) string { return fmt.Sprintf("%s-%d", opts.Cache, ordinal) }
-
-// readDaemon reads the BuildDaemon of an ordinal in the agent's fleet, nil when the fleet has none: agents may read
-// those of their fleet, and no others.
-func readDaemon(ctx context.Context, reader client.Reader, opts Options, ordinal int32) (*v1alpha1.BuildDaemon, error) {
-	bd := &v1alpha1.BuildDaemon{}
-	name := types.NamespacedName{Namespace: opts.Namespace, Name: daemonName(opts, ordinal)}
-	err := reader.Get(ctx, name, bd)
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the BuildDaemon %s: %w", name.Name, err)
-	}
-	return bd, nil
-}
-
-// serves says whether builds can be placed on a daemon.
+// serves reports whether builds can be placed on a daemon.
 func serves(bd *v1alpha1.BuildDaemon) bool {
 	c := bd.Status.Conditions
 	return bd.DeletionTimestamp.IsZero() && meta.IsStatusConditionTrue(c, v1alpha1.ConditionReady) &&

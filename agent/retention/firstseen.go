@@ -3,48 +3,54 @@
 package retention
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
+	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/statefile"
 )
 
-// Memory is since when tags of build cache are as they are: registries don't say. It lies in a file; one that is lost
-// only makes tags look newer. It is not safe for concurrent use.
-type Memory struct {
-	path string
+// fileLimit bounds the file of FirstSeen, in bytes; a tag takes about 200.
+const fileLimit = 64 << 20
+
+// FirstSeen records, in a file, when the digest of each build cache tag was first observed: registries don't say. A
+// lost file only makes tags look newer. It is not safe for concurrent use.
+type FirstSeen struct {
+	file *statefile.File
 	// seen by repository and tag.
-	seen map[string]map[string]sighting
+	seen map[string]map[string]observation
 }
 
-type sighting struct {
+type observation struct {
 	Digest string    `json:"digest"`
 	Since  time.Time `json:"since"`
 }
 
-// OpenMemory reads the memory at path.
-func OpenMemory(path string) *Memory {
-	m := &Memory{path: path}
-	data, err := os.ReadFile(path)
-	if err != nil || json.Unmarshal(data, &m.seen) != nil || m.seen == nil {
-		m.seen = map[string]map[string]sighting{}
+// OpenFirstSeen reads the record at path, or begins a new one when there is none or it can't be read; lost is then the
+// reason, and nil otherwise.
+func OpenFirstSeen(path string) (f *FirstSeen, lost error) {
+	f = &FirstSeen{file: statefile.New(path, fileLimit)}
+	err := f.file.LoadJSON(&f.seen)
+	if err != nil || f.seen == nil {
+		f.seen = map[string]map[string]observation{}
 	}
-	return m
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	return f, err
 }
 
-// Look notes what a repository holds now and returns its tags that the operator makes for the namespace. digest is
-// asked for tags of build cache; a snapshot's tag tells its time itself. One whose digest is unknown counts as new.
-// The error is about the file.
-func (m *Memory) Look(
+// Observe records what a repository holds now and returns those of its tags that the operator makes for the namespace.
+// digest is asked for tags of build cache; a snapshot's tag has its time in it. A tag whose digest is unknown counts as
+// new. An error is that of writing the file; the tags are valid with it.
+func (f *FirstSeen) Observe(
 	repository, namespace string,
 	names []string,
 	digest func(tag string) (string, error),
 	now time.Time,
 ) ([]Tag, error) {
-	before, after := m.seen[repository], map[string]sighting{}
+	before, after := f.seen[repository], map[string]observation{}
 	var out []Tag
 	for _, name := range names {
 		if !cacheref.Owned(namespace, name) {
@@ -57,26 +63,11 @@ func (m *Memory) Look(
 		found, err := digest(name)
 		s, known := before[name]
 		if err != nil || !known || s.Digest != found {
-			s = sighting{Digest: found, Since: now.UTC()}
+			s = observation{Digest: found, Since: now.UTC()}
 		}
 		after[name] = s
 		out = append(out, Tag{Name: name, Since: s.Since})
 	}
-	m.seen[repository] = after
-	return out, m.save()
-}
-
-// save replaces the file whole.
-func (m *Memory) save() error {
-	data, err := json.Marshal(m.seen)
-	if err == nil {
-		next := filepath.Join(filepath.Dir(m.path), ".retention-next")
-		if err = os.WriteFile(next, data, 0o600); err == nil {
-			err = os.Rename(next, m.path)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("write since when tags are as they are: %w", err)
-	}
-	return nil
+	f.seen[repository] = after
+	return out, f.file.SaveJSON(f.seen)
 }

@@ -18,7 +18,11 @@ func TestTagsAreAsOldAsTheirContent(t *testing.T) {
 	snapshot := cacheref.MountTag("ns", "go", noon.Add(-day), "c-0")
 	look := func(edition string, now time.Time) []Tag {
 		t.Helper()
-		tags, err := OpenMemory(path).Look("r/cache", "ns", []string{kept, rewritten, snapshot, "latest", cacheref.Tag("other", "a")}, func(tag string) (string, error) {
+		seen, lost := OpenFirstSeen(path)
+		if lost != nil {
+			t.Fatal(lost)
+		}
+		tags, err := seen.Observe("r/cache", "ns", []string{kept, rewritten, snapshot, "latest", cacheref.Tag("other", "a")}, func(tag string) (string, error) {
 			if tag == rewritten {
 				return edition, nil
 			}

@@ -2,7 +2,7 @@
 
 // Package retention decides which tags of a registry cache go: build cache and snapshots of mounts that nobody has
 // used for long, or whose BuildCache is deleted. What goes is a pure function of what was found; a file on the
-// daemon's volume remembers since when tags are as they are.
+// daemon's volume records when tags were first seen.
 package retention
 
 import (
@@ -21,8 +21,8 @@ type Tag struct {
 	Since time.Time
 }
 
-// World is what a plan goes by.
-type World struct {
+// Input is what a plan is made from.
+type Input struct {
 	// Namespace of the BuildCache. Only tags that the operator makes for it are ever planned.
 	Namespace string
 	Tags      []Tag
@@ -35,7 +35,7 @@ type World struct {
 }
 
 // Expired lists the tags that are older than maxAge and whose key or mount no build has used for as long, sorted.
-func Expired(w World, maxAge time.Duration) []string {
+func Expired(w Input, maxAge time.Duration) []string {
 	return w.pick(func(t Tag, subject string) bool {
 		return w.Now.Sub(t.Since) > maxAge && w.Now.Sub(w.Used[subject]) > maxAge
 	})
@@ -43,14 +43,14 @@ func Expired(w World, maxAge time.Duration) []string {
 
 // Orphaned lists the tags of keys and mounts that builds of the BuildCache are known to have used and builds of no
 // other one are, sorted: what goes when the BuildCache is deleted.
-func Orphaned(w World) []string {
+func Orphaned(w Input) []string {
 	return w.pick(func(_ Tag, subject string) bool {
 		_, known := w.Used[subject]
 		return known && !w.Others[subject]
 	})
 }
 
-func (w World) pick(goes func(t Tag, subject string) bool) []string {
+func (w Input) pick(goes func(t Tag, subject string) bool) []string {
 	var out []string
 	for _, t := range w.Tags {
 		if subject, own := cacheref.Subject(w.Namespace, t.Name); own && goes(t, subject) {
@@ -64,7 +64,7 @@ func (w World) pick(goes func(t Tag, subject string) bool) []string {
 // Gather takes from the BuildDaemons of a BuildCache and the builds of its namespace when keys and mounts were last
 // used, now by builds that have not ended. For the builds of other BuildCaches it notes the subjects in Others as
 // well.
-func (w *World) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
+func (w *Input) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
 	w.Used, w.Others = map[string]time.Time{}, map[string]bool{}
 	for i := range daemons {
 		for _, k := range daemons[i].Status.Keys {
@@ -90,14 +90,14 @@ func (w *World) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1
 	}
 }
 
-func (w *World) use(subject string, at time.Time) {
+func (w *Input) use(subject string, at time.Time) {
 	if last, known := w.Used[subject]; !known || at.After(last) {
 		w.Used[subject] = at
 	}
 }
 
 // subjects of a build's current run.
-func (w *World) subjects(b *v1alpha1.HLBBuild) []string {
+func (w *Input) subjects(b *v1alpha1.HLBBuild) []string {
 	if b.Status.Run == nil || b.Status.Run.Key == "" {
 		return nil
 	}

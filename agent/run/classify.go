@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package run
 
 import (
 	"context"
@@ -31,14 +31,14 @@ type deadlineError struct {
 
 func (e *deadlineError) Error() string { return fmt.Sprintf("The build took longer than %s", e.limit) }
 
-// apiError says that the API server could not be asked for what a build names. Another attempt may have more luck.
+// apiError says that the API server could not be asked for what a build names. Another attempt may succeed.
 type apiError struct {
 	err error
 }
 
 func (e *apiError) Error() string { return "can't read what the build names: " + e.err.Error() }
 
-// ending is how an attempt ended. The zero value is success; silent is set when nobody wants to hear.
+// ending is how an attempt ended. The zero value is success; silent is set when it must not be reported.
 type ending struct {
 	silent bool
 	// lost is set when infrastructure ended it, with a reason and a message.
@@ -59,7 +59,7 @@ func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
 	}
 }
 
-// classify says how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
+// classify returns how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
 // ended) and whether the volume is full.
 func classify(err, cause error, volumeFull bool) ending {
 	var deadline *deadlineError

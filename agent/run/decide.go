@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package run
 
 import (
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
@@ -21,52 +22,46 @@ func attemptOf(b *v1alpha1.HLBBuild) attemptID {
 	return attemptID{uid: b.UID, run: b.Status.Run.ID, attempt: b.Status.Run.Attempt}
 }
 
-// verdict is what an agent does about a build that it sees.
-type verdict int
+// action is what an agent does about a build that it sees.
+type action int
 
 const (
-	// letGo: nothing of the build may run here.
-	letGo verdict = iota
-	// takeUp: the attempt is this agent's to claim and run.
-	takeUp
-	// resume: the attempt was claimed by this agent, but the answer to the claim was lost.
-	resume
-	// carryOn: the attempt is this agent's and it is on it, or was and has reported.
-	carryOn
-	// disown: another agent of this daemon claimed the attempt and is no more.
-	disown
+	// actionRelease: nothing of the build may run here.
+	actionRelease action = iota
+	// actionClaim: the attempt is this agent's to claim and run.
+	actionClaim
+	// actionResume: the attempt was claimed by this agent, but the answer to the claim was lost.
+	actionResume
+	// actionContinue: the agent is on the attempt, or was and has reported.
+	actionContinue
+	// actionReportOrphaned: another agent of this daemon claimed the attempt and is no more.
+	actionReportOrphaned
 )
 
-// self is who the agent is.
-type self struct {
-	daemon, agentID string
-}
-
-// judge decides about a build as the agent last saw it. known is the attempt of the build that this process is on or
+// decide decides about a build as the agent last saw it. known is the attempt of the build that this process is on or
 // was on last, nil for none.
-func judge(b *v1alpha1.HLBBuild, me self, known *attemptID) verdict {
+func decide(b *v1alpha1.HLBBuild, me *self.Self, known *attemptID) action {
 	if !b.DeletionTimestamp.IsZero() || !buildstatus.IsBound(b) || buildstatus.NeedsRun(b) ||
-		b.Status.Placement.Daemon != me.daemon {
-		return letGo
+		b.Status.Placement.Daemon != me.Daemon {
+		return actionRelease
 	}
 	if known != nil && *known == attemptOf(b) {
-		return carryOn // also where what was seen is older than the claim or the report
+		return actionContinue // also where what was seen is older than the claim or the report
 	}
 	switch b.Status.Run.StartedBy {
 	case "":
-		return takeUp
-	case me.agentID:
-		return resume
+		return actionClaim
+	case me.AgentID:
+		return actionResume
 	default:
-		return disown
+		return actionReportOrphaned
 	}
 }
 
-// isMine says whether a report about the attempt may be written: nobody has taken it from this agent. An attempt that
-// has ended is open to its last words, such as how the export of the cache went.
-func isMine(b *v1alpha1.HLBBuild, id attemptID, me self) bool {
+// isMine reports whether a report about the attempt may be written: nobody has taken it from this agent. An attempt that
+// has ended is open to a final report, such as on the export of the cache.
+func isMine(b *v1alpha1.HLBBuild, id attemptID, me *self.Self) bool {
 	run, placement := b.Status.Run, b.Status.Placement
 	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !buildstatus.IsLost(b) &&
-		placement.Daemon == me.daemon &&
-		run.StartedBy == me.agentID
+		placement.Daemon == me.Daemon && run.StartedBy == me.AgentID
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package run
 
 import (
 	"errors"
@@ -20,34 +20,34 @@ const listLimit = 64
 // idLimit is the API's limit of a mount's id, in bytes.
 const idLimit = 512
 
-// describe puts what the attempt did into the build's status; how it ended is told apart from it.
-func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
-	b.Status.LogFile = t.logFile
-	if t.job != nil {
-		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: t.job.Plan.Fresh, Imports: t.job.Plan.Imports}
+// describe puts what the attempt did into the build's status, but for how it ended.
+func (a *attempt) describe(b *v1alpha1.HLBBuild, now time.Time) {
+	b.Status.LogFile = a.logFile
+	if a.job != nil {
+		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: a.job.Plan.Fresh, Imports: a.job.Plan.Imports}
 	}
-	b.Status.Prime = primeStatus(t.primed)
-	if t.out == nil || t.out.Total == 0 && len(t.out.Outputs) == 0 && len(t.out.Mounts) == 0 {
+	b.Status.Prime = primeStatus(a.primed)
+	if a.out == nil || a.out.Total == 0 && len(a.out.Outputs) == 0 && len(a.out.Mounts) == 0 {
 		return // it did not compile, or there was nothing to do
 	}
 	b.Status.Steps = &v1alpha1.StepsStatus{
-		Total: int32(
-			t.out.Total,
-		), Cached: int32(t.out.Cached), Display: fmt.Sprintf("%d/%d", t.out.Cached, t.out.Total),
+		Total: int32(a.out.Total), Cached: int32(a.out.Cached),
+		Display: fmt.Sprintf("%d/%d", a.out.Cached, a.out.Total),
 	}
 	b.Status.Mounts = nil
-	for _, m := range t.out.Mounts {
+	for _, m := range a.out.Mounts {
 		if len(m.ID) > idLimit || len(b.Status.Mounts) == listLimit {
 			continue // can't be reported under its own name, or at all
 		}
-		bytes, held := t.held[m.ID]
+		bytes, held := a.held[m.ID]
 		b.Status.Mounts = append(b.Status.Mounts, v1alpha1.BuildMount{
-			ID: m.ID, Target: buildstatus.Clip(m.Target, 1024), Sharing: v1alpha1.MountSharing(m.Sharing), Hit: held, Bytes: bytes,
+			ID: m.ID, Target: buildstatus.Clip(m.Target, 1024), Sharing: v1alpha1.MountSharing(m.Sharing), Hit: held,
+			Bytes: bytes,
 		})
 	}
-	b.Status.Outputs = t.out.Outputs[:min(len(t.out.Outputs), listLimit)]
-	for _, ref := range t.job.Plan.Imports {
-		setImported(b, ref, t.out.ImportErrors[ref], now)
+	b.Status.Outputs = a.out.Outputs[:min(len(a.out.Outputs), listLimit)]
+	for _, ref := range a.job.Plan.Imports {
+		setImported(b, ref, a.out.ImportErrors[ref], now)
 	}
 }
 
@@ -81,7 +81,8 @@ func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
 		Message: "Written to " + ref, ObservedGeneration: b.Status.ObservedGeneration,
 	}
 	if errors.Is(err, daemon.ErrNothingToExport) {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonNothingToExport, "Nothing was written: "+err.Error()
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonNothingToExport
+		c.Message = "Nothing was written: " + err.Error()
 	} else if err != nil {
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonCacheExportFailed
 		c.Message = fmt.Sprintf("%s was not written: %v", ref, err)
@@ -91,7 +92,7 @@ func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
 	buildstatus.Set(&b.Status.Conditions, c, now)
 }
 
-// setMountBytes notes how large the build's mounts are by now; those that the daemon no longer holds stay as they were.
+// setMountBytes sets how large the build's mounts are by now; those that the daemon no longer holds stay as they were.
 func setMountBytes(b *v1alpha1.HLBBuild, bytes map[string]int64) {
 	for i := range b.Status.Mounts {
 		if size := bytes[b.Status.Mounts[i].ID]; size > 0 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package run
 
 import (
 	"fmt"
@@ -16,11 +16,11 @@ import (
 
 func TestAnImportThatBroughtNothingIsSaid(t *testing.T) {
 	b := bound("cache-0")
-	task := &task{
+	a := &attempt{
 		job: &daemon.Job{Plan: cacheplan.Plan{Fresh: true, Imports: []string{"r/c:cache-x"}}},
 		out: &daemon.Outcome{Total: 1, ImportErrors: map[string]string{"r/c:cache-x": "not found"}},
 	}
-	task.describe(b, start)
+	a.describe(b, start)
 	c := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionCacheImported)
 	if c == nil || c.Reason != v1alpha1.ReasonImportUnavailable || !strings.Contains(c.Message, "not found") {
 		t.Errorf("the condition is %+v", c)
@@ -29,11 +29,11 @@ func TestAnImportThatBroughtNothingIsSaid(t *testing.T) {
 
 func TestAProgramThatDidNotCompileHasNoSteps(t *testing.T) {
 	b := bound("cache-0")
-	task := &task{
+	a := &attempt{
 		job: &daemon.Job{Plan: cacheplan.Plan{Fresh: true, Imports: []string{"r/c:cache-x"}}},
 		out: &daemon.Outcome{},
 	}
-	task.describe(b, start)
+	a.describe(b, start)
 	if b.Status.Steps != nil || meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionCacheImported) != nil {
 		t.Errorf("status: %+v", b.Status)
 	}
@@ -46,7 +46,7 @@ func TestReportsStayWithinTheAPIsLimits(t *testing.T) {
 		out.Mounts = append(out.Mounts, daemon.Mount{ID: fmt.Sprint(i), Target: strings.Repeat("/t", 1000)})
 		out.Outputs = append(out.Outputs, v1alpha1.OutputStatus{Ref: fmt.Sprint(i)})
 	}
-	(&task{job: &daemon.Job{}, out: out}).describe(b, start)
+	(&attempt{job: &daemon.Job{}, out: out}).describe(b, start)
 	s := b.Status
 	if len(s.Mounts) != 64 || s.Mounts[0].ID != "0" || len(s.Mounts[0].Target) > 1024 || len(s.Outputs) != 64 {
 		t.Errorf("%d mounts from %s on, %d outputs", len(s.Mounts), s.Mounts[0].ID, len(s.Outputs))

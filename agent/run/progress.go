@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package run
 
 import (
 	"context"
@@ -38,7 +38,7 @@ func (p *progressLog) write() {
 		_, err = display.UpdateFrom(context.Background(), p.in)
 	}
 	if err != nil {
-		p.log.Info("The build's progress can't be shown", "reason", err.Error())
+		p.log.Error(err, "Failed to write the build's progress")
 	}
 	for range p.in { // whoever sends must never wait for a reader that gave up
 	}
@@ -50,7 +50,7 @@ func (p *progressLog) see(s *bkclient.SolveStatus) {
 	}
 }
 
-// end adds how the build ended and closes the log. Nothing may be seen after it.
+// end adds how the build ended and closes the log. see must not be called after it.
 func (p *progressLog) end(err error) {
 	if p.file == nil {
 		return
@@ -63,6 +63,6 @@ func (p *progressLog) end(err error) {
 	}
 	fmt.Fprintln(p.file, text)
 	if err := p.file.Close(); err != nil {
-		p.log.Info("The build's log is incomplete", "reason", err.Error())
+		p.log.Error(err, "The build's log is incomplete")
 	}
 }

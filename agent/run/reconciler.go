@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package run claims the builds that are bound to the daemon, runs them in its slots and reports their ends.
+//
+// decide is what to do about a build, slots are what runs and what waits, an attempt is run in each, and the reporter
+// writes the builds' status.
+package run
 
 import (
 	"context"
@@ -8,8 +12,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,81 +25,147 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/openllb/hlb-operator/agent/board"
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/agent/self"
+	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
 
-// notReadyPause is how long a build waits before it is looked at again while the agent can't take builds: a lost
-// Lease or daemon comes back at no event that a build would be woken by.
+// notReadyPause is how long a build waits before it is reconciled again while the agent can't take builds: a lost
+// Lease or daemon comes back at no event that a build would be requeued by.
 const notReadyPause = time.Second
 
-// disownTimeout bounds the report about another agent's attempt.
-const disownTimeout = 10 * time.Second
+// orphanTimeout bounds the report about another agent's attempt.
+const orphanTimeout = 10 * time.Second
 
-// setUp watches the builds bound to the daemon, the BuildCache for its policy, and the BuildDaemon for what others
+// Builder is the agent's buildkitd. *daemon.Daemon is one; tests have others.
+type Builder interface {
+	// Build compiles a program, builds its targets and pushes its images. The outcome is never nil.
+	Build(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error)
+	// ExportCache writes the registry cache of a job that Build has just done, to job.Plan.Export.
+	ExportCache(ctx context.Context, job *daemon.Job, out *daemon.Outcome) error
+}
+
+// Daemon is what a Runner must know of the agent's daemon.
+type Daemon interface {
+	// IsServing reports whether the daemon answers, HasObserved whether its cache was listed.
+	IsServing() bool
+	HasObserved() bool
+	// Observe lists the daemon's cache.
+	Observe(ctx context.Context)
+	// Held returns the bytes of each cache mount that the daemon holds.
+	Held() map[string]int64
+	// IsVolumeFull reports whether the volume has no room for a step.
+	IsVolumeFull() bool
+}
+
+// Config is what a Runner works with.
+type Config struct {
+	Self self.Self
+	// StateDir is a directory on the daemon's volume, for the logs.
+	StateDir string
+	Client   client.Client // reads from the cache
+	Live     client.Reader // reads from the API server
+	Lease    *lease.Keeper
+	Builder  Builder
+	Daemon   Daemon
+	Maker    *snapshot.Maker
+	Usage    *usage.Journal
+	Sizing   *usage.Sizing
+	Board    *board.Board
+	Events   events.EventRecorder
+	Log      logr.Logger
+	Now      func() time.Time
+}
+
+// Runner claims and runs builds.
+type Runner struct {
+	Config
+	reports  *reporter
+	slots    *slots
+	requeues chan event.GenericEvent
+	// life ends when the agent has drained: nothing is reported after it.
+	life context.Context
+	end  context.CancelFunc
+}
+
+// New returns a Runner that reconciles nothing yet; see SetUp.
+func New(c Config) *Runner {
+	life, end := context.WithCancel(context.Background())
+	requeues := make(chan event.GenericEvent, 64)
+	requeue := func(name types.NamespacedName) {
+		b := &v1alpha1.HLBBuild{}
+		b.Namespace, b.Name = name.Namespace, name.Name
+		select {
+		case requeues <- event.GenericEvent{Object: b}:
+		case <-life.Done():
+		}
+	}
+	return &Runner{
+		Config: c, slots: newSlots(requeue, c.Board), requeues: requeues, life: life, end: end,
+		reports: &reporter{client: c.Client, live: c.Live, held: c.Lease.Wait, log: c.Log},
+	}
+}
+
+// SetUp watches the builds bound to the daemon, the BuildCache for its policy, and the BuildDaemon for what others
 // write on it.
-func (w *worker) setUp(mgr ctrl.Manager) error {
+func (r *Runner) SetUp(mgr ctrl.Manager) error {
 	toBuild := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(o)}}
 	})
 	toQueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		w.inventory.kick()
+		r.Board.RequestSync()
 		var out []reconcile.Request
-		for _, name := range w.attempts.waiting() {
+		for _, name := range r.slots.waiting() {
 			out = append(out, reconcile.Request{NamespacedName: name})
 		}
 		return out
 	})
 	return ctrl.NewControllerManagedBy(mgr).
-		Named("agent-"+w.opts.Daemon).
+		Named("agent-"+r.Self.Daemon).
 		For(&v1alpha1.HLBBuild{}).
 		Watches(&v1alpha1.BuildCache{}, toQueue).
 		Watches(&v1alpha1.BuildDaemon{}, toQueue).
-		WatchesRawSource(source.Channel(w.wakes, toBuild)).
-		Complete(w)
+		WatchesRawSource(source.Channel(r.requeues, toBuild)).
+		Complete(r)
 }
 
-// wake has a build looked at again.
-func (w *worker) wake(name types.NamespacedName) {
-	b := &v1alpha1.HLBBuild{}
-	b.Namespace, b.Name = name.Namespace, name.Name
-	select {
-	case w.wakes <- event.GenericEvent{Object: b}:
-	case <-w.life.Done():
-	}
-}
-
-// Reconcile does about one build what judge says. It never waits for a build.
-func (w *worker) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+// Reconcile does about one build what decide returns. It never waits for a build. It takes names, because a build that
+// is gone is to be released.
+func (r *Runner) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	name := req.NamespacedName
 	b := &v1alpha1.HLBBuild{}
-	if err := w.client.Get(ctx, name, b); err != nil {
+	if err := r.Client.Get(ctx, name, b); err != nil {
 		if apierrors.IsNotFound(err) { // deleted, or no longer bound to this daemon
-			w.attempts.letGo(name, true)
+			r.slots.release(name, true)
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{}, fmt.Errorf("read HLBBuild: %w", err)
 	}
-	switch judge(b, w.me, w.attempts.known(name)) {
-	case takeUp:
-		return w.takeUp(ctx, b, false)
-	case resume:
-		return w.takeUp(ctx, b, true)
-	case disown:
-		return reconcile.Result{}, w.disown(ctx, b)
-	case letGo:
-		w.attempts.letGo(name, false)
+	switch decide(b, &r.Self, r.slots.known(name)) {
+	case actionClaim:
+		return r.start(ctx, b, false)
+	case actionResume:
+		return r.start(ctx, b, true)
+	case actionReportOrphaned:
+		return reconcile.Result{}, r.reportOrphaned(ctx, b)
+	case actionRelease:
+		r.slots.release(name, false)
 	}
 	return reconcile.Result{}, nil
 }
 
-// takeUp starts an attempt if there is a slot.
-func (w *worker) takeUp(ctx context.Context, b *v1alpha1.HLBBuild, claimed bool) (reconcile.Result, error) {
-	session, held := w.lease.Session()
-	if !held || !w.inventory.isServing() {
+// start starts an attempt if there is a slot. claimed reports whether this agent has claimed it before.
+func (r *Runner) start(ctx context.Context, b *v1alpha1.HLBBuild, claimed bool) (reconcile.Result, error) {
+	session, held := r.Lease.Session()
+	if !held || !r.Daemon.IsServing() {
 		return reconcile.Result{RequeueAfter: notReadyPause}, nil
 	}
-	cache, err := w.buildCache(ctx)
+	cache, err := r.Self.BuildCache(ctx, r.Client)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -101,38 +173,26 @@ func (w *worker) takeUp(ctx context.Context, b *v1alpha1.HLBBuild, claimed bool)
 	if at := b.Status.Run.PlacedAt; at != nil {
 		placed = at.Time
 	}
-	a := w.attempts.begin(session, client.ObjectKeyFromObject(b), attemptOf(b), placed, slotsOf(cache))
-	if a == nil {
+	total := max(int(cache.Spec.BuildKit.MaxConcurrentBuilds), 1)
+	taken := r.slots.take(session, client.ObjectKeyFromObject(b), attemptOf(b), placed, total)
+	if taken == nil {
 		return reconcile.Result{}, nil
 	}
-	go w.run(a, b, cache, claimed)
+	go r.run(taken, b, cache, claimed)
 	return reconcile.Result{}, nil
 }
 
-// buildCache is the daemon's BuildCache as it is now, from memory.
-func (w *worker) buildCache(ctx context.Context) (*v1alpha1.BuildCache, error) {
-	cache := &v1alpha1.BuildCache{}
-	if err := w.client.Get(ctx, types.NamespacedName{Namespace: w.opts.Namespace, Name: w.opts.Cache}, cache); err != nil {
-		return nil, fmt.Errorf("read BuildCache: %w", err)
-	}
-	return cache, nil
-}
-
-func slotsOf(cache *v1alpha1.BuildCache) int {
-	return max(int(cache.Spec.BuildKit.MaxConcurrentBuilds), 1)
-}
-
-// disown reports an attempt that an earlier agent of this daemon was on when it died. Holding the Lease proves that
-// it is no more.
-func (w *worker) disown(ctx context.Context, b *v1alpha1.HLBBuild) error {
-	ctx, cancel := context.WithTimeout(ctx, disownTimeout)
+// reportOrphaned reports an attempt that an earlier agent of this daemon was on when it died. Holding the Lease proves
+// that the agent is no more.
+func (r *Runner) reportOrphaned(ctx context.Context, b *v1alpha1.HLBBuild) error {
+	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
 	defer cancel()
 	id, other := attemptOf(b), b.Status.Run.StartedBy
 	message := "The daemon's agent ended while it was on the build"
-	written, err := w.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
-		return judge(b, w.me, nil) == disown && attemptOf(b) == id && b.Status.Run.StartedBy == other
+	written, err := r.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
+		return decide(b, &r.Self, nil) == actionReportOrphaned && attemptOf(b) == id && b.Status.Run.StartedBy == other
 	}, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, message, w.now())
+		buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, message, r.Now())
 	})
 	if errors.Is(err, errNotMine) {
 		return nil
@@ -140,8 +200,30 @@ func (w *worker) disown(ctx context.Context, b *v1alpha1.HLBBuild) error {
 	if err != nil {
 		return err
 	}
-	log.FromContext(ctx).
-		Info("Reported an attempt of an earlier agent as lost", "HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
-	w.tellEnd(written)
+	log.FromContext(ctx).Info("Reported an attempt of an earlier agent as lost",
+		"HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
+	r.sendEnd(written)
 	return nil
 }
+
+// Drain claims no more builds and returns how many run.
+func (r *Runner) Drain() (running int) {
+	r.slots.drain()
+	running, _ = r.slots.load()
+	return running
+}
+
+// IsDraining reports whether Drain was called.
+func (r *Runner) IsDraining() bool {
+	_, draining := r.slots.load()
+	return draining
+}
+
+// Wait returns true when nothing runs and all is reported, false when ctx was done first.
+func (r *Runner) Wait(ctx context.Context) bool { return r.slots.wait(ctx) }
+
+// CancelAll ends all builds as lost to the drain.
+func (r *Runner) CancelAll() { r.slots.cancelAll(errDrained) }
+
+// Close ends what is left of reports.
+func (r *Runner) Close() { r.end() }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// errNotMine says that an attempt was taken from the agent, so that what it has to say about it is void.
+// errNotMine is returned when an attempt was taken from the agent, so that its reports about it are void.
 var errNotMine = errors.New("the attempt is no longer this agent's")
 
 // reporter is the one place that writes the status of builds.
@@ -30,8 +31,11 @@ type reporter struct {
 	log  logr.Logger
 }
 
+// retryPauses are the pauses after errors of the API server that may pass.
+var retryPauses = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 7, Cap: 5 * time.Second}
+
 // write changes a build's status with an optimistic lock, as often as it takes: until it is written, until permitted
-// says that the build, as it is by now, is no longer the agent's to write (errNotMine), or until ctx is done. It
+// reports that the build, as it is by now, is no longer the agent's to write (errNotMine), or until ctx is done. It
 // begins with the build as the caller knows it and returns it as written. change must be a function of the build
 // alone.
 func (r *reporter) write(
@@ -39,30 +43,34 @@ func (r *reporter) write(
 	b *v1alpha1.HLBBuild,
 	permitted func(*v1alpha1.HLBBuild) bool,
 	change func(*v1alpha1.HLBBuild),
-) (*v1alpha1.HLBBuild, error) {
-	pause := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 7, Cap: 5 * time.Second}
-	for {
-		if err := r.held(ctx); err != nil {
-			return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
-		}
-		written, err := r.try(ctx, b, permitted, change)
-		switch {
-		case err == nil:
-			return written, nil
-		case apierrors.IsNotFound(err), errors.Is(err, errNotMine):
-			return nil, errNotMine
-		case apierrors.IsInvalid(err), apierrors.IsForbidden(err):
-			return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
-		case !apierrors.IsConflict(err):
-			r.log.Info("Could not write a report; trying again", "HLBBuild", klog.KObj(b), "reason", err.Error())
-			if !sleep(ctx, pause.Step()) {
-				return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
+) (written *v1alpha1.HLBBuild, err error) {
+	again := false
+	interrupted := retryPauses.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		for {
+			if again {
+				b = r.read(ctx, b)
+			}
+			again = true
+			if err = r.held(ctx); err != nil {
+				return true, nil
+			}
+			written, err = r.try(ctx, b, permitted, change)
+			switch {
+			case err == nil, errors.Is(err, errNotMine), apierrors.IsInvalid(err), apierrors.IsForbidden(err):
+				return true, nil
+			case apierrors.IsNotFound(err):
+				err = errNotMine
+				return true, nil
+			case !apierrors.IsConflict(err):
+				r.log.Error(err, "Failed to write a report, trying again", "HLBBuild", klog.KObj(b))
+				return false, nil
 			}
 		}
-		if fresh := r.read(ctx, b); fresh != nil {
-			b = fresh
-		}
+	})
+	if err = cmp.Or(err, interrupted); err == nil || errors.Is(err, errNotMine) {
+		return written, err
 	}
+	return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
 }
 
 func (r *reporter) try(
@@ -83,8 +91,8 @@ func (r *reporter) try(
 	return after, err
 }
 
-// read returns the build as it is now, nil when that can't be found out; a build that is gone comes back as one being
-// deleted.
+// read returns the build as it is now, or as it was known when that can't be found out. A build that is gone comes back
+// as one of nobody.
 func (r *reporter) read(ctx context.Context, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	fresh := &v1alpha1.HLBBuild{}
 	switch err := r.live.Get(ctx, client.ObjectKeyFromObject(b), fresh); {
@@ -92,19 +100,9 @@ func (r *reporter) read(ctx context.Context, b *v1alpha1.HLBBuild) *v1alpha1.HLB
 		return fresh
 	case apierrors.IsNotFound(err):
 		gone := b.DeepCopy()
-		gone.UID = "" // nobody's
+		gone.UID = ""
 		return gone
 	default:
-		return nil
-	}
-}
-
-// sleep waits for d, false when ctx was done first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
+		return b
 	}
 }

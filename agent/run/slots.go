@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package run
 
 import (
 	"cmp"
@@ -10,176 +10,184 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/openllb/hlb-operator/agent/board"
 )
 
-// attempt is one attempt that the agent is on.
-type attempt struct {
+// slot is taken by one attempt.
+type slot struct {
 	id     attemptID
 	ctx    context.Context // ends with the cause for which the attempt must end
 	cancel context.CancelCauseFunc
 }
 
-// attempts are the agent's slots: what runs, what waits for a slot, and what ran last. It is safe for concurrent use.
-type attempts struct {
-	// wake has a build looked at again; it must not block for long.
-	wake func(types.NamespacedName)
+// slots are what the agent runs, what waits for a slot, and what it ran last. They are safe for concurrent use.
+type slots struct {
+	// requeue has a build reconciled again; it must not block for long.
+	requeue func(types.NamespacedName)
+	board   *board.Board
 
 	mu       sync.Mutex
-	slots    int
+	total    int
 	draining bool
-	active   map[types.NamespacedName]*attempt
+	active   map[types.NamespacedName]*slot
 	queue    map[types.NamespacedName]time.Time // when they were placed
 	last     map[types.NamespacedName]attemptID // claimed and ended
 	after    int                                // builds that have ended, with work left such as exports
 	idle     chan struct{}                      // closed and replaced whenever something ends
 }
 
-func newAttempts(wake func(types.NamespacedName)) *attempts {
-	return &attempts{
-		wake: wake, active: map[types.NamespacedName]*attempt{}, queue: map[types.NamespacedName]time.Time{},
-		last: map[types.NamespacedName]attemptID{}, idle: make(chan struct{}),
+func newSlots(requeue func(types.NamespacedName), b *board.Board) *slots {
+	return &slots{
+		requeue: requeue, board: b, active: map[types.NamespacedName]*slot{},
+		queue: map[types.NamespacedName]time.Time{}, last: map[types.NamespacedName]attemptID{},
+		idle: make(chan struct{}),
 	}
 }
 
+// publish publishes what runs. s.mu is held.
+func (s *slots) publish() {
+	s.board.SetBuilds(board.Builds{Running: len(s.active), Draining: s.draining})
+}
+
 // known is the attempt of a build that the agent is on, or was on last; nil for none.
-func (a *attempts) known(name types.NamespacedName) *attemptID {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if now := a.active[name]; now != nil {
+func (s *slots) known(name types.NamespacedName) *attemptID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.active[name]; now != nil {
 		return &now.id
 	}
-	if id, ended := a.last[name]; ended {
+	if id, ended := s.last[name]; ended {
 		return &id
 	}
 	return nil
 }
 
-// begin gives a build a slot, or puts it into the queue and returns nil: all slots are taken, builds that were placed
-// earlier wait too, an older attempt of the same build is still ending, or the agent drains. It will be woken. The
-// attempt ends with the session.
-func (a *attempts) begin(
-	session context.Context,
-	name types.NamespacedName,
-	id attemptID,
-	placed time.Time,
-	slots int,
-) *attempt {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.slots = slots
-	if a.draining {
+// take gives a build a slot, or puts it into the queue and returns nil: all slots are taken, builds that were placed
+// earlier wait too, an older attempt of the same build is still ending, or the agent drains. The build is requeued when
+// a slot is free. The attempt ends with the session.
+func (s *slots) take(
+	session context.Context, name types.NamespacedName, id attemptID, placed time.Time, total int,
+) *slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total = total
+	if s.draining {
 		return nil
 	}
-	if older := a.active[name]; older != nil {
+	if older := s.active[name]; older != nil {
 		older.cancel(errSuperseded)
-		return nil // its end wakes the build
+		return nil // its end requeues the build
 	}
-	a.queue[name] = placed
-	if !slices.Contains(a.next(), name) {
+	s.queue[name] = placed
+	if !slices.Contains(s.next(), name) {
 		return nil
 	}
-	delete(a.queue, name)
+	delete(s.queue, name)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	context.AfterFunc(session, func() { cancel(context.Cause(session)) })
-	started := &attempt{id: id, ctx: ctx, cancel: cancel}
-	a.active[name] = started
+	started := &slot{id: id, ctx: ctx, cancel: cancel}
+	s.active[name] = started
+	s.publish()
 	return started
 }
 
 // next lists the builds of the queue that there are slots for, first placed first.
-func (a *attempts) next() []types.NamespacedName {
-	free := max(a.slots-len(a.active), 0)
-	waiting := make([]types.NamespacedName, 0, len(a.queue))
-	for name := range a.queue {
+func (s *slots) next() []types.NamespacedName {
+	free := max(s.total-len(s.active), 0)
+	waiting := make([]types.NamespacedName, 0, len(s.queue))
+	for name := range s.queue {
 		waiting = append(waiting, name)
 	}
 	slices.SortFunc(waiting, func(x, y types.NamespacedName) int {
-		return cmp.Or(a.queue[x].Compare(a.queue[y]), cmp.Compare(x.String(), y.String()))
+		return cmp.Or(s.queue[x].Compare(s.queue[y]), cmp.Compare(x.String(), y.String()))
 	})
 	return waiting[:min(free, len(waiting))]
 }
 
 // waiting lists the builds of the queue.
-func (a *attempts) waiting() []types.NamespacedName {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (s *slots) waiting() []types.NamespacedName {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out []types.NamespacedName
-	for name := range a.queue {
+	for name := range s.queue {
 		out = append(out, name)
 	}
 	return out
 }
 
-// end frees the attempt's slot. claimed says whether the attempt was this agent's, so that it won't take it up again.
-// Work may be left: finished must be called after it.
-func (a *attempts) end(name types.NamespacedName, ended *attempt, claimed bool) {
+// end frees an attempt's slot. claimed reports whether the attempt was this agent's, so that the agent won't claim it
+// again. Work may be left: finished must be called after it.
+func (s *slots) end(name types.NamespacedName, ended *slot, claimed bool) {
 	ended.cancel(errSuperseded) // frees the context
-	a.mu.Lock()
+	s.mu.Lock()
 	if claimed {
-		a.last[name] = ended.id
+		s.last[name] = ended.id
 	}
-	delete(a.active, name)
-	a.after++
-	woken := append(a.next(), name)
-	a.mu.Unlock()
-	for _, n := range woken {
-		a.wake(n)
+	delete(s.active, name)
+	s.after++
+	requeued := append(s.next(), name)
+	s.publish()
+	s.mu.Unlock()
+	for _, n := range requeued {
+		s.requeue(n)
 	}
 }
 
-// finished says that nothing is left of an attempt that has ended.
-func (a *attempts) finished() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.after--
-	close(a.idle)
-	a.idle = make(chan struct{})
+// finished records that nothing is left of an attempt that has ended.
+func (s *slots) finished() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.after--
+	close(s.idle)
+	s.idle = make(chan struct{})
 }
 
-// letGo cancels whatever of the build runs or waits here. gone says that the build no longer exists, or not for this
-// daemon.
-func (a *attempts) letGo(name types.NamespacedName, gone bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.queue, name)
+// release cancels whatever of the build runs or waits here. gone reports whether the build no longer exists, or not for
+// this daemon.
+func (s *slots) release(name types.NamespacedName, gone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.queue, name)
 	if gone {
-		delete(a.last, name)
+		delete(s.last, name)
 	}
-	if running := a.active[name]; running != nil {
+	if running := s.active[name]; running != nil {
 		running.cancel(errSuperseded)
 	}
 }
 
-// load is how many builds run and whether the agent drains.
-func (a *attempts) load() (running int, draining bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.active), a.draining
+// load returns how many builds run and whether the agent drains.
+func (s *slots) load() (running int, draining bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.active), s.draining
 }
 
-// drain takes nothing up from now on.
-func (a *attempts) drain() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.draining = true
-	clear(a.queue)
+// drain gives out no more slots.
+func (s *slots) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	clear(s.queue)
+	s.publish()
 }
 
 // cancelAll ends everything that runs.
-func (a *attempts) cancelAll(cause error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, running := range a.active {
+func (s *slots) cancelAll(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, running := range s.active {
 		running.cancel(cause)
 	}
 }
 
 // wait returns true when nothing runs and no work is left, false when ctx was done first.
-func (a *attempts) wait(ctx context.Context) bool {
+func (s *slots) wait(ctx context.Context) bool {
 	for {
-		a.mu.Lock()
-		busy, changed := len(a.active)+a.after > 0, a.idle
-		a.mu.Unlock()
+		s.mu.Lock()
+		busy, changed := len(s.active)+s.after > 0, s.idle
+		s.mu.Unlock()
 		if !busy {
 			return true
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package snapshot
 
 import (
 	"path/filepath"
@@ -10,20 +10,21 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-// TestASnapshotThatIsOverdueIsToldOnce tries to snapshot a mount that a build uses for hours.
-func TestASnapshotThatIsOverdueIsToldOnce(t *testing.T) {
+// TestAnOverdueSnapshotIsReportedOnce tries to snapshot a mount that a build uses for hours.
+func TestAnOverdueSnapshotIsReportedOnce(t *testing.T) {
 	const id = "ns/busy"
 	clock, told := envtestkit.NewClock(), &envtestkit.Recorder{}
-	state := snapshot.OpenState(filepath.Join(t.TempDir(), "state.json"), "epoch")
-	m := &mounts{
-		Maker:     &snapshot.Maker{Namespace: "ns", Daemon: "cache-0", State: state, Now: clock.Now},
-		inventory: &inventory{events: told, log: logr.Discard(), kicks: make(chan struct{}, 1)},
+	state := OpenState(filepath.Join(t.TempDir(), "state.json"), "epoch")
+	m := &Snapshotter{
+		Maker: &Maker{Namespace: "ns", Daemon: "cache-0", State: state, Now: clock.Now},
+		Self:  self.Self{Namespace: "ns", Cache: "cache", Daemon: "cache-0"}, RequestSync: func() {},
+		Events: told, Log: logr.Discard(),
 	}
 	cache := testbuild.BuildCache("ns", "cache", func(c *v1alpha1.BuildCache) {
 		c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "busy", Snapshot: &v1alpha1.MountSnapshotSpec{}}}

@@ -41,7 +41,7 @@ const (
 	annotationNamespace = "dev.openllb.build.mount.namespace"
 	annotationDaemon    = "dev.openllb.build.mount.daemon"
 	annotationPlatform  = "dev.openllb.build.mount.platform"
-	annotationLedger    = "dev.openllb.build.mount.ledger"
+	annotationUsage     = "dev.openllb.build.mount.usage"
 )
 
 // needsWhole says whether the next snapshot copies everything again instead of adding a layer: when it would be one

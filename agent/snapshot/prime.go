@@ -41,7 +41,7 @@ func (m *Maker) Begin(
 			continue
 		}
 		if other, underWay := m.priming[mount.ID]; underWay {
-			work = append(work, func() *v1alpha1.PrimeStatus { return wait(ctx, other, one.limit) })
+			work = append(work, func() *v1alpha1.PrimeStatus { return await(ctx, other, one.limit) })
 			continue
 		}
 		_, has := held[mount.ID]
@@ -101,8 +101,8 @@ func Sharing(mounts []daemon.Mount) map[string]string {
 	return out
 }
 
-// wait waits for a priming that is under way and has nothing of its own to say.
-func wait(ctx context.Context, other <-chan struct{}, limit time.Duration) *v1alpha1.PrimeStatus {
+// await waits for a priming that is under way, which the other build reports.
+func await(ctx context.Context, other <-chan struct{}, limit time.Duration) *v1alpha1.PrimeStatus {
 	select {
 	case <-other:
 	case <-ctx.Done():

@@ -1,87 +1,87 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package snapshot
 
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/openllb/hlb-operator/agent/daemon"
-	"github.com/openllb/hlb-operator/agent/inputs"
-	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/mountevent"
+	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 )
 
-// snapshotEvery is how often the agent asks itself whether a snapshot is due.
-const snapshotEvery = 2 * time.Second
+// checkEvery is how often the agent checks whether a snapshot is due: schedules and pauses have no event to wait for.
+const checkEvery = 2 * time.Second
 
-// snapshotTimeout bounds one snapshot, so that a registry that hangs does not keep all others from theirs.
-const snapshotTimeout = 30 * time.Minute
+// takeTimeout bounds one snapshot, so that a registry that hangs does not keep all others from theirs.
+const takeTimeout = 30 * time.Minute
 
-// mounts makes the snapshots of the daemon's cache mounts and has fresh ones primed.
-type mounts struct {
-	*snapshot.Maker
-	inventory *inventory
-	taking    sync.Mutex // one snapshot at a time
+// Daemon is what a Snapshotter must know of the agent's daemon.
+type Daemon interface {
+	// IsServing reports whether the daemon answers.
+	IsServing() bool
+	// Held returns the bytes of each cache mount that the daemon holds.
+	Held() map[string]int64
 }
 
-func newMounts(w *worker) *mounts {
-	state := snapshot.OpenState(filepath.Join(w.opts.StateDir, "snapshots.json"), w.ledger.Epoch())
-	return &mounts{inventory: w.inventory, Maker: &snapshot.Maker{
-		Namespace: w.opts.Namespace, Daemon: w.opts.Daemon, Copier: w.builder, State: state, ProgramPath: w.opts.CopierPath, Now: w.now,
-		DockerConfig: func(ctx context.Context, cache *v1alpha1.BuildCache) ([]byte, error) {
-			return inputs.DockerConfig(ctx, w.live, w.opts.Namespace, cache.Spec.Registry)
-		},
-		LastUsed: func(id string) time.Time {
-			m, _ := w.ledger.Mount(id)
-			return m.LastUsed
-		},
-		Position: func(id string) string {
-			m, _ := w.ledger.Mount(id)
-			return fmt.Sprintf("%s/%d", w.ledger.Epoch(), m.Uses)
-		},
-	}}
+// Snapshotter makes the snapshots of the daemon's cache mounts when they are due.
+type Snapshotter struct {
+	Maker  *Maker
+	Self   self.Self
+	Client client.Reader // reads from the cache
+	Daemon Daemon
+	// HasLease reports whether the agent holds its Lease.
+	HasLease func() bool
+	// RequestSync has the daemon's status written soon.
+	RequestSync func()
+	Events      events.EventRecorder
+	Log         logr.Logger
+
+	taking sync.Mutex // one snapshot at a time
 }
 
-// run makes snapshots that are due until ctx is done.
-func (m *mounts) run(ctx context.Context) {
-	looks := time.NewTicker(snapshotEvery)
-	defer looks.Stop()
-	for {
-		m.look(ctx) // at once: what was asked for before there were mounts is no request
-		select {
-		case <-ctx.Done():
-			return
-		case <-looks.C:
-		}
-	}
+// Run makes snapshots that are due until ctx is done.
+func (s *Snapshotter) Run(ctx context.Context) error {
+	wait.UntilWithContext(ctx, s.check, checkEvery) // at once: requests from before there were mounts are no requests
+	return nil
 }
 
-// look makes the snapshots that are due, one after the other.
-func (m *mounts) look(ctx context.Context) {
-	cache, bd := m.inventory.buildCache(ctx), &v1alpha1.BuildDaemon{}
-	if cache == nil || m.inventory.client.Get(ctx, m.inventory.name(), bd) != nil {
+// check makes the snapshots that are due, one after the other.
+func (s *Snapshotter) check(ctx context.Context) {
+	cache, bd, err := s.read(ctx)
+	if err != nil {
 		return
 	}
-	m.must(m.State.Ask(requestOf(cache, bd)))
-	if _, held := m.inventory.lease.Session(); !held || !m.inventory.isServing() {
+	s.logStateError(s.Maker.State.Ask(requestOf(cache, bd)))
+	if !s.HasLease() || !s.Daemon.IsServing() {
 		return
 	}
-	m.must(m.State.Keep(m.inventory.mountBytes))
-	for _, id := range m.Due(cache) {
-		m.take(ctx, cache, bd, id)
+	s.logStateError(s.Maker.State.Keep(s.Daemon.Held))
+	for _, id := range s.Maker.Due(cache) {
+		s.take(ctx, cache, bd, id)
 	}
 }
 
-// requestOf is the annotations that ask for snapshots, empty when there is none.
+// read reads the daemon's objects from the cache. They may not be there yet, or no longer.
+func (s *Snapshotter) read(ctx context.Context) (*v1alpha1.BuildCache, *v1alpha1.BuildDaemon, error) {
+	cache, err := s.Self.BuildCache(ctx, s.Client)
+	if err != nil {
+		return nil, nil, err
+	}
+	bd, err := s.Self.BuildDaemon(ctx, s.Client)
+	return cache, bd, err
+}
+
+// requestOf returns the annotations that ask for snapshots, empty when there are none.
 func requestOf(cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon) string {
 	all, one := cache.Annotations[v1alpha1.AnnotationSnapshotAt], bd.Annotations[v1alpha1.AnnotationSnapshotAt]
 	if all == "" && one == "" {
@@ -90,93 +90,55 @@ func requestOf(cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon) string {
 	return all + "|" + one
 }
 
-// drain makes the snapshots that the shutdown of the daemon asks for, as far as they come before ctx is done.
-func (m *mounts) drain(ctx context.Context) {
-	cache, bd := m.inventory.buildCache(ctx), &v1alpha1.BuildDaemon{}
-	if cache == nil || m.inventory.client.Get(ctx, m.inventory.name(), bd) != nil {
+// Drain makes the snapshots that the shutdown of the daemon asks for, as far as they are done before ctx is.
+func (s *Snapshotter) Drain(ctx context.Context) {
+	cache, bd, err := s.read(ctx)
+	if err != nil {
 		return
 	}
-	for _, id := range m.Hot(cache) {
-		m.take(ctx, cache, bd, id)
+	for _, id := range s.Maker.Hot(cache) {
+		s.take(ctx, cache, bd, id)
 	}
-	m.inventory.write(ctx)
 }
 
-func (m *mounts) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, id string) {
-	m.taking.Lock()
-	defer m.taking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+func (s *Snapshotter) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, id string) {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
-	about := ofMount(bd, "status.mounts", id)
-	before, _ := m.State.Entry(id)
-	after, err := m.Take(ctx, cache, id)
-	m.must(err)
-	m.inventory.kick()
-	m.inventory.log.V(1).
-		Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
+	before, _ := s.Maker.State.Entry(id)
+	after, err := s.Maker.Take(ctx, cache, id)
+	s.logStateError(err)
+	s.RequestSync()
+	s.Log.V(1).Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
+	s.report(bd, id, &before, &after)
+}
+
+// report sends the events about the end of one try.
+func (s *Snapshotter) report(bd *v1alpha1.BuildDaemon, id string, before, after *Entry) {
+	send := func(kind, reason, note string) {
+		mountevent.Send(s.Events, mountevent.On(bd, "status.mounts", id), kind, reason, "Snapshot", note)
+	}
 	switch {
 	case after.Outcome == v1alpha1.SnapshotPushed:
-		m.tell(
-			about,
-			corev1.EventTypeNormal,
-			v1alpha1.ReasonSnapshotPushed,
-			fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref),
-		)
+		send(corev1.EventTypeNormal, v1alpha1.ReasonSnapshotPushed,
+			fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref))
 		if after.Message != "" {
-			m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
+			send(corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
 		}
 	case after.Overdue && !before.Overdue:
-		m.tell(
-			about,
-			corev1.EventTypeWarning,
-			v1alpha1.ReasonSnapshotOverdue,
-			fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message),
-		)
+		send(corev1.EventTypeWarning, v1alpha1.ReasonSnapshotOverdue,
+			fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message))
 	case after.Outcome == before.Outcome && after.Message == before.Message:
 	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
-		m.tell(
-			about,
-			corev1.EventTypeWarning,
-			v1alpha1.ReasonSnapshotFailed,
-			fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message),
-		)
+		send(corev1.EventTypeWarning, v1alpha1.ReasonSnapshotFailed,
+			fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message))
 	}
 }
 
-func (m *mounts) tell(about runtime.Object, kind, reason, note string) {
-	m.inventory.events.Eventf(about, nil, kind, reason, "Snapshot", "%s", buildstatus.Clip(note, noteLimit))
-}
-
-// must logs that the state was not written, which costs a snapshot too many at worst.
-func (m *mounts) must(err error) {
+// logStateError logs that the state was not written, which costs a snapshot too many at worst.
+func (s *Snapshotter) logStateError(err error) {
 	if err != nil {
-		m.inventory.log.Info("The state of snapshots was not written", "reason", err.Error())
-	}
-}
-
-// snapshotStatus describes the last snapshot of a mount, nil for none.
-func snapshotStatus(state *snapshot.State, id string) *v1alpha1.MountSnapshotStatus {
-	e, known := state.Entry(id)
-	if !known || e.Outcome == "" {
-		return nil
-	}
-	return &v1alpha1.MountSnapshotStatus{
-		Outcome: e.Outcome, Time: metav1.NewTime(e.Tried.Truncate(time.Second)), Message: buildstatus.Clip(e.Message, 512),
-		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, Milliseconds: e.Took.Milliseconds(),
-	}
-}
-
-// prepare primes the mounts of a build that has compiled.
-func (t *task) prepare(ctx context.Context, used []daemon.Mount) {
-	t.uses = snapshot.Sharing(used)
-	var err error
-	t.primed, err = t.mounts.Begin(ctx, t.cache, t.epoch, used, t.held, t.refresh)
-	t.mounts.must(err)
-}
-
-// letGoOfMounts notes how the build ended, if it came to use mounts.
-func (t *task) letGoOfMounts(succeeded bool) {
-	if t.uses != nil {
-		t.mounts.must(t.mounts.State.End(t.uses, succeeded))
+		s.Log.Error(err, "Failed to write the state of snapshots")
 	}
 }

@@ -1,49 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ledger keeps, on the daemon's volume, what the daemon has built: which cache keys, when and how fast, and
-// which cache mounts they used.
+// Package usage is the record, on the daemon's volume, of which cache keys and cache mounts builds have used: when, how
+// often, and how long the builds took.
 //
-// BuildKit's own usage counts also move without a build, and say nothing of keys, so the agent keeps its own. All of
-// it belongs to a volume epoch, a random name that changes when the bytes it is about are gone.
-package ledger
+// BuildKit's own usage counts also change without a build and know no keys, so the agent keeps its own. Everything in
+// the record belongs to a volume epoch, a random name that changes when the cache is gone.
+package usage
 
 import (
 	"cmp"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/statefile"
 )
 
 const (
 	// keep bounds the keys and the mounts of the file, each; at about 150 bytes an entry it stays near a megabyte.
 	keep = 4096
+	// fileLimit bounds the file, in bytes, for long ids and keys: fewer entries are kept then.
+	fileLimit = 8 << 20
 	// reported bounds the keys of a BuildDaemon's status; the API's own limit.
 	reported = 256
 )
 
-// Ledger is the open ledger of a volume. It is safe for concurrent use.
-type Ledger struct {
-	path string
+// Journal is the open record of a volume. It is safe for concurrent build. Changes that can't be written hold in memory,
+// are logged, and are written with the next one.
+type Journal struct {
+	file *statefile.File
+	log  logr.Logger
 
-	mu   sync.Mutex
-	book book
+	mu      sync.Mutex
+	content content
 }
 
-// book is the file's content.
-type book struct {
+// content of the file.
+type content struct {
 	Epoch  string                `json:"epoch"`
 	Keys   map[string]keyEntry   `json:"keys"`
 	Mounts map[string]mountEntry `json:"mountUses"`
@@ -56,75 +59,79 @@ type keyEntry struct {
 	Mounts      []string  `json:"mounts,omitempty"` // of its last build, sorted
 }
 
-// Open reads the ledger at path, or begins a new one with a new epoch when there is none or it can't be read; lost
-// then says why, and is nil otherwise. The directory must exist. The error is that of writing a new ledger.
-func Open(path string) (l *Ledger, lost, err error) {
-	l = &Ledger{path: path}
-	data, err := os.ReadFile(path)
-	if err == nil {
-		if err = json.Unmarshal(data, &l.book); err == nil && l.book.Epoch != "" {
-			l.book.fill()
-			return l, nil, nil
-		}
+func (e keyEntry) lastUsed() time.Time { return e.LastUsed }
+
+// Open reads the record at path, or begins a new one with a new epoch when there is none or it can't be read; lost is
+// then the reason, and nil otherwise. The directory must exist. The error is that of writing a new record.
+func Open(path string, log logr.Logger) (j *Journal, lost, err error) {
+	j = &Journal{file: statefile.New(path, fileLimit), log: log}
+	err = j.file.LoadJSON(&j.content)
+	if err == nil && j.content.Epoch != "" {
+		j.content.fill()
+		return j, nil, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		lost = fmt.Errorf("read ledger %s: %w", path, cmp.Or(err, errors.New("it names no epoch")))
+		lost = fmt.Errorf("open the usage record: %w", cmp.Or(err, errors.New("it has no epoch")))
 	}
-	return l, lost, l.Reset()
+	j.begin()
+	if err := j.file.SaveJSON(&j.content); err != nil {
+		return nil, lost, fmt.Errorf("begin a usage record: %w", err)
+	}
+	return j, lost, nil
 }
 
-func (b *book) fill() {
-	if b.Keys == nil {
-		b.Keys = map[string]keyEntry{}
+// begin empties the record under a new epoch.
+func (j *Journal) begin() {
+	j.content = content{Epoch: strings.ToLower(rand.Text())}
+	j.content.fill()
+}
+
+func (c *content) fill() {
+	if c.Keys == nil {
+		c.Keys = map[string]keyEntry{}
 	}
-	if b.Mounts == nil {
-		b.Mounts = map[string]mountEntry{}
+	if c.Mounts == nil {
+		c.Mounts = map[string]mountEntry{}
 	}
 }
 
-// Reset forgets everything and begins a new epoch: what the ledger was about is gone.
-func (l *Ledger) Reset() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.book = book{Epoch: strings.ToLower(rand.Text())}
-	l.book.fill()
-	return l.save()
+// Reset begins a new epoch: the cache that the record was about is gone.
+func (j *Journal) Reset() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.begin()
+	j.save()
 }
 
 // Epoch is the name of the volume's state.
-func (l *Ledger) Epoch() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.book.Epoch
+func (j *Journal) Epoch() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.content.Epoch
 }
 
-// Knows says whether a build of the key has succeeded here in this epoch and no mount of it was evicted since.
-func (l *Ledger) Knows(key string) bool {
-	_, known := l.KeyMounts(key)
-	return known
-}
-
-// KeyMounts lists the mounts of the last build of a key that the ledger knows, sorted.
-func (l *Ledger) KeyMounts(key string) (ids []string, known bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e, known := l.book.Keys[key]
+// KeyMounts lists the mounts of the last build of a key, sorted. known reports whether a build of the key has succeeded
+// here in this epoch and no mount of it was evicted since.
+func (j *Journal) KeyMounts(key string) (ids []string, known bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e, known := j.content.Keys[key]
 	return slices.Clone(e.Mounts), known
 }
 
-// IsEmpty says whether nothing was built in this epoch.
-func (l *Ledger) IsEmpty() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.book.Keys) == 0
+// IsEmpty reports whether nothing was built in this epoch.
+func (j *Journal) IsEmpty() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.content.Keys) == 0
 }
 
-// Use is one successful build.
-type Use struct {
+// Build is one successful build.
+type Build struct {
 	Key string
-	// Epoch in which it began; a use of an earlier epoch is about bytes that are gone and is not recorded.
+	// Epoch in which it began; a build of an earlier epoch used a cache that is gone and is not recorded.
 	Epoch string
-	// Fresh says that the daemon held nothing for the key, or nothing new enough.
+	// Fresh: the daemon held nothing for the key, or nothing new enough.
 	Fresh bool
 	// Seconds the build took, at least 1.
 	Seconds int32
@@ -132,30 +139,30 @@ type Use struct {
 	Mounts []string
 }
 
-// Record notes a build that succeeded at now. On an error the note holds in memory only.
-func (l *Ledger) Record(use Use, now time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if use.Epoch != l.book.Epoch {
-		return nil
+// RecordBuild records a build that succeeded at now.
+func (j *Journal) RecordBuild(build Build, now time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if build.Epoch != j.content.Epoch {
+		return
 	}
-	entry := l.book.Keys[use.Key]
+	entry := j.content.Keys[build.Key]
 	entry.LastUsed = now.UTC()
-	if use.Fresh {
-		entry.ColdSeconds = use.Seconds
+	if build.Fresh {
+		entry.ColdSeconds = build.Seconds
 	} else {
-		entry.WarmSeconds = use.Seconds
+		entry.WarmSeconds = build.Seconds
 	}
-	entry.Mounts = slices.Compact(slices.Sorted(slices.Values(use.Mounts)))
-	l.book.Keys[use.Key] = entry
-	l.book.useMounts(use.Key, entry.Mounts, now)
-	bound(l.book.Keys, func(e keyEntry) time.Time { return e.LastUsed })
-	return l.save()
+	entry.Mounts = slices.Compact(slices.Sorted(slices.Values(build.Mounts)))
+	j.content.Keys[build.Key] = entry
+	j.content.useMounts(build.Key, entry.Mounts, now)
+	bound(j.content.Keys, keep, keyEntry.lastUsed)
+	j.save()
 }
 
-// bound drops the least recently used of m beyond keep.
-func bound[E any](m map[string]E, used func(E) time.Time) {
-	for _, k := range latestFirst(m, used)[min(keep, len(m)):] {
+// bound drops the least recently used of m beyond limit.
+func bound[E any](m map[string]E, limit int, used func(E) time.Time) {
+	for _, k := range latestFirst(m, used)[min(limit, len(m)):] {
 		delete(m, k)
 	}
 }
@@ -167,39 +174,52 @@ func latestFirst[E any](m map[string]E, used func(E) time.Time) []string {
 	})
 }
 
-// Keys lists the keys as a BuildDaemon reports them: latest first, at most 256.
-func (l *Ledger) Keys() []v1alpha1.KeyUse {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out []v1alpha1.KeyUse
-	for _, key := range latestFirst(l.book.Keys, func(e keyEntry) time.Time { return e.LastUsed }) {
-		e := l.book.Keys[key]
-		out = append(out, v1alpha1.KeyUse{
-			Key: key, LastUsed: metav1.NewTime(e.LastUsed.Truncate(time.Second)), WarmSeconds: e.WarmSeconds, ColdSeconds: e.ColdSeconds,
+// Snapshot is the record at one moment, as the status shows it.
+type Snapshot struct {
+	Epoch string
+	// Keys are the most recently used ones, latest first, at most 256.
+	Keys []v1alpha1.KeyUse
+	// KeysTotal is the number of keys in the record.
+	KeysTotal int
+	// Mounts by id without base state.
+	Mounts map[string]Mount
+	// SavedSeconds is as the method of that name.
+	SavedSeconds map[string]float64
+}
+
+// Snapshot returns a copy, which is the caller's.
+func (j *Journal) Snapshot() Snapshot {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	out := Snapshot{
+		Epoch: j.content.Epoch, KeysTotal: len(j.content.Keys), Mounts: make(map[string]Mount, len(j.content.Mounts)),
+		SavedSeconds: j.content.savedSeconds(),
+	}
+	for _, key := range latestFirst(j.content.Keys, keyEntry.lastUsed) {
+		e := j.content.Keys[key]
+		out.Keys = append(out.Keys, v1alpha1.KeyUse{
+			Key: key, LastUsed: metav1.NewTime(e.LastUsed.Truncate(time.Second)),
+			WarmSeconds: e.WarmSeconds, ColdSeconds: e.ColdSeconds,
 		})
-		if len(out) == reported {
+		if len(out.Keys) == reported {
 			break
 		}
+	}
+	for id, e := range j.content.Mounts {
+		out.Mounts[id] = e.mount()
 	}
 	return out
 }
 
-// save replaces the file so that a crash leaves the old one or the new one, whole.
-func (l *Ledger) save() error {
-	data, err := json.Marshal(&l.book)
-	if err != nil {
-		return fmt.Errorf("write ledger: %w", err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(l.path), ".ledger-*")
-	if err != nil {
-		return fmt.Errorf("write ledger: %w", err)
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), l.path)
+// save writes the record, without its older half as often as it is too large. j.mu is held.
+func (j *Journal) save() {
+	err := j.file.SaveJSON(&j.content)
+	for errors.Is(err, statefile.ErrTooLarge) && len(j.content.Keys)+len(j.content.Mounts) > 0 {
+		bound(j.content.Keys, len(j.content.Keys)/2, keyEntry.lastUsed)
+		bound(j.content.Mounts, len(j.content.Mounts)/2, mountEntry.lastUsed)
+		err = j.file.SaveJSON(&j.content)
 	}
 	if err != nil {
-		return fmt.Errorf("write ledger: %w", errors.Join(err, os.Remove(f.Name())))
+		j.log.Error(err, "Failed to write the usage record")
 	}
-	return nil
 }

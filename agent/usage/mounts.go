@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package ledger
+package usage
 
 import (
 	"slices"
@@ -10,14 +10,14 @@ import (
 // users bounds the keys that are kept of a mount.
 const users = 8
 
-// Mount is what the ledger knows of a cache mount.
+// Mount is what the record knows of a cache mount.
 type Mount struct {
-	// FirstUsed and LastUsed are when a build first and last had it, since it was last missed. One that was brought
-	// in ahead of builds counts as last used then, and has no first use before a build has it.
+	// FirstUsed and LastUsed are when a build first and last used it, since it was last evicted. A prefetched mount
+	// counts as last used then, and has no first use before a build uses it.
 	FirstUsed, LastUsed time.Time
-	// Uses is how many builds have had it.
+	// Uses is how many builds have used it.
 	Uses int64
-	// Bytes it took at the last look; 0 before the first.
+	// Bytes it took at the last observation; 0 before the first.
 	Bytes int64
 	// Users are the keys of the builds, the latest first, at most 8.
 	Users []string
@@ -29,13 +29,15 @@ type mountEntry struct {
 	Uses  int64     `json:"uses"`
 	Bytes int64     `json:"bytes,omitempty"`
 	Users []string  `json:"users,omitempty"`
-	// Seen by a look: a program's mount comes into being only when a step with it runs.
+	// Seen by an observation: a program's mount is made only when a step with it runs.
 	Seen bool `json:"seen,omitempty"`
 }
 
-func (b *book) useMounts(key string, ids []string, now time.Time) {
+func (e mountEntry) lastUsed() time.Time { return e.Last }
+
+func (c *content) useMounts(key string, ids []string, now time.Time) {
 	for _, id := range ids {
-		e := b.Mounts[id]
+		e := c.Mounts[id]
 		if e.Uses == 0 {
 			e.First = now.UTC()
 		}
@@ -43,58 +45,59 @@ func (b *book) useMounts(key string, ids []string, now time.Time) {
 		e.Uses++
 		others := slices.DeleteFunc(slices.Clone(e.Users), func(u string) bool { return u == key })
 		e.Users = append([]string{key}, others[:min(len(others), users-1)]...)
-		b.Mounts[id] = e
+		c.Mounts[id] = e
 	}
-	bound(b.Mounts, func(e mountEntry) time.Time { return e.Last })
+	bound(c.Mounts, keep, mountEntry.lastUsed)
 }
 
-// UseMounts notes that a build of a key had mounts and did not succeed, so that nothing is known of the key. The
-// epoch is as in Use. On an error the note holds in memory only.
-func (l *Ledger) UseMounts(key, epoch string, ids []string, now time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if epoch != l.book.Epoch || len(ids) == 0 {
-		return nil
+// RecordMounts records that a build of a key used mounts and did not succeed, so that the key's own entry stays. The
+// epoch is as in Build.
+func (j *Journal) RecordMounts(key, epoch string, ids []string, now time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if epoch != j.content.Epoch || len(ids) == 0 {
+		return
 	}
-	l.book.useMounts(key, slices.Compact(slices.Sorted(slices.Values(ids))), now)
-	return l.save()
+	j.content.useMounts(key, slices.Compact(slices.Sorted(slices.Values(ids))), now)
+	j.save()
 }
 
-// BroughtIn notes that the daemon got a mount before a build had it, so that it is not the first to be pruned. The
-// epoch is as in Use. On an error the note holds in memory only.
-func (l *Ledger) BroughtIn(id, epoch string, now time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e := l.book.Mounts[id]
-	if epoch != l.book.Epoch || !e.Last.Before(now) {
-		return nil
+// RecordPrefetch records that a mount was filled before a build used it, so that it is not the first to be evicted.
+// The epoch is as in Build.
+func (j *Journal) RecordPrefetch(id, epoch string, now time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := j.content.Mounts[id]
+	if epoch != j.content.Epoch || !e.Last.Before(now) {
+		return
 	}
 	e.Last, e.Seen = now.UTC(), true
-	l.book.Mounts[id] = e
-	bound(l.book.Mounts, func(e mountEntry) time.Time { return e.Last })
-	return l.save()
+	j.content.Mounts[id] = e
+	bound(j.content.Mounts, keep, mountEntry.lastUsed)
+	j.save()
 }
 
-// Look corrects the ledger by a look at the daemon that began at a moment and found mounts of those sizes. A mount
-// that an earlier look has seen and this one has not was evicted: the keys that it belongs to are fresh again and are
-// forgotten. A mount that no look has ever seen was never made, because every step with it was found in the cache,
-// and is forgotten alone. A mount used since the look began may be newer than it and stays. It returns the evicted,
-// sorted. On an error the correction holds in memory only.
-func (l *Ledger) Look(held map[string]int64, began time.Time) (evicted []string, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// Reconcile corrects the record by an observation of the daemon that began at a moment and found mounts of those
+// sizes, and returns the evicted mounts, sorted.
+//
+// A mount that an earlier observation found and this one did not was evicted: its keys are fresh again and are
+// forgotten. A mount that no observation ever found was never made, because every step with it was found in the cache,
+// and is forgotten alone. A mount used since the observation began may be newer than it and stays.
+func (j *Journal) Reconcile(held map[string]int64, began time.Time) (evicted []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	changed, unmade := false, []string{}
-	for id, e := range l.book.Mounts {
+	for id, e := range j.content.Mounts {
 		bytes, found := held[id]
 		switch {
 		case found && (!e.Seen || bytes > 0 && bytes != e.Bytes):
 			e.Seen, changed = true, true
-			if bytes > 0 { // 0 while a build has it
+			if bytes > 0 { // 0 while a build uses it
 				e.Bytes = bytes
 			}
-			l.book.Mounts[id] = e
+			j.content.Mounts[id] = e
 		case !found && e.Last.Before(began):
-			delete(l.book.Mounts, id)
+			delete(j.content.Mounts, id)
 			changed = true
 			if e.Seen {
 				evicted = append(evicted, id)
@@ -104,51 +107,46 @@ func (l *Ledger) Look(held map[string]int64, began time.Time) (evicted []string,
 		}
 	}
 	if !changed {
-		return nil, nil
+		return nil
 	}
 	slices.Sort(evicted)
-	l.book.forget(evicted, unmade)
-	return evicted, l.save()
+	j.content.forget(evicted, unmade)
+	j.save()
+	return evicted
 }
 
 // forget takes the keys out that evicted mounts belong to, and unmade mounts out of the others.
-func (b *book) forget(evicted, unmade []string) {
-	for key, e := range b.Keys {
+func (c *content) forget(evicted, unmade []string) {
+	for key, e := range c.Keys {
 		if slices.ContainsFunc(e.Mounts, func(id string) bool { return slices.Contains(evicted, id) }) {
-			delete(b.Keys, key)
+			delete(c.Keys, key)
 			continue
 		}
 		e.Mounts = slices.DeleteFunc(e.Mounts, func(id string) bool { return slices.Contains(unmade, id) })
-		b.Keys[key] = e
+		c.Keys[key] = e
 	}
 }
 
-// Mount returns what is known of a mount, false if no build has had it in this epoch and it was not brought in.
-func (l *Ledger) Mount(id string) (Mount, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e, known := l.book.Mounts[id]
+// Mount returns what is known of a mount, false if no build has used it in this epoch and it was not prefetched.
+func (j *Journal) Mount(id string) (Mount, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e, known := j.content.Mounts[id]
+	return e.mount(), known
+}
+
+func (e mountEntry) mount() Mount {
 	return Mount{
-		FirstUsed: e.First,
-		LastUsed:  e.Last,
-		Uses:      e.Uses,
-		Bytes:     e.Bytes,
-		Users:     slices.Clone(e.Users),
-	}, known
+		FirstUsed: e.First, LastUsed: e.Last, Uses: e.Uses, Bytes: e.Bytes, Users: slices.Clone(e.Users),
+	}
 }
 
-// MountUsed says when a build last had the mount, false if none had in this epoch.
-func (l *Ledger) MountUsed(id string) (time.Time, bool) {
-	m, known := l.Mount(id)
-	return m.LastUsed, known
-}
-
-// MountsUsed says when builds last had the mounts, for all that the ledger knows. The map is the caller's.
-func (l *Ledger) MountsUsed() map[string]time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := make(map[string]time.Time, len(l.book.Mounts))
-	for id, e := range l.book.Mounts {
+// LastUses returns when builds last used each mount, by id. The map is the caller's.
+func (j *Journal) LastUses() map[string]time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	out := make(map[string]time.Time, len(j.content.Mounts))
+	for id, e := range j.content.Mounts {
 		out[id] = e.Last
 	}
 	return out
@@ -158,14 +156,18 @@ func (l *Ledger) MountsUsed() map[string]time.Time {
 // early.
 const leastSaved = 0.1
 
-// MountsSaved is what builds gain by mounts, in seconds, by id: how much longer a key's latest cold build took than
-// its latest warm one, in equal parts for its mounts, and of several keys the most. Mounts of keys that were not
-// built both ways are not in it. The map is the caller's.
-func (l *Ledger) MountsSaved() map[string]float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// SavedSeconds returns how much time each mount saves its builds, by id: the key's latest cold build less its latest warm
+// one, shared equally by the key's mounts; of several keys the largest. Mounts of keys that were not built both ways
+// are missing. The map is the caller's.
+func (j *Journal) SavedSeconds() map[string]float64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.content.savedSeconds()
+}
+
+func (c *content) savedSeconds() map[string]float64 {
 	out := map[string]float64{}
-	for _, e := range l.book.Keys {
+	for _, e := range c.Keys {
 		if e.ColdSeconds == 0 || e.WarmSeconds == 0 {
 			continue
 		}
@@ -177,12 +179,12 @@ func (l *Ledger) MountsSaved() map[string]float64 {
 	return out
 }
 
-// MountsSince lists the mounts that builds have had since a moment, in no order.
-func (l *Ledger) MountsSince(since time.Time) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// UsedSince lists the mounts that builds have used since a moment, in no order.
+func (j *Journal) UsedSince(since time.Time) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	var ids []string
-	for id, e := range l.book.Mounts {
+	for id, e := range j.content.Mounts {
 		if !e.Last.Before(since) {
 			ids = append(ids, id)
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package ledger_test
+package usage_test
 
 import (
 	"fmt"
@@ -10,29 +10,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/usage"
 )
 
-func look(t *testing.T, l *ledger.Ledger, held map[string]int64, began time.Time) []string {
-	t.Helper()
-	missed, err := l.Look(held, began)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return missed
+func reconcile(l *usage.Journal, held map[string]int64, began time.Time) []string {
+	return l.Reconcile(held, began)
 }
 
 func TestAMountsUsesAreKept(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ledger.json")
+	path := filepath.Join(t.TempDir(), "usage.json")
 	l := open(t, path)
-	record(t, l, ledger.Use{Key: "a", Seconds: 1, Mounts: []string{"m", "m"}}, start)
-	record(t, l, ledger.Use{Key: "b", Seconds: 1, Mounts: []string{"m"}}, start.Add(time.Hour))
-	if err := l.UseMounts("a", l.Epoch(), []string{"m", "n"}, start.Add(2*time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	look(t, l, map[string]int64{"m": 7, "n": 0}, start.Add(3*time.Hour))
+	record(t, l, usage.Build{Key: "a", Seconds: 1, Mounts: []string{"m", "m"}}, start)
+	record(t, l, usage.Build{Key: "b", Seconds: 1, Mounts: []string{"m"}}, start.Add(time.Hour))
+	l.RecordMounts("a", l.Epoch(), []string{"m", "n"}, start.Add(2*time.Hour))
+	reconcile(l, map[string]int64{"m": 7, "n": 0}, start.Add(3*time.Hour))
 	again := open(t, path)
-	want := map[string]ledger.Mount{
+	want := map[string]usage.Mount{
 		"m": {FirstUsed: start, LastUsed: start.Add(2 * time.Hour), Uses: 3, Bytes: 7, Users: []string{"a", "b"}},
 		"n": {FirstUsed: start.Add(2 * time.Hour), LastUsed: start.Add(2 * time.Hour), Uses: 1, Users: []string{"a"}},
 	}
@@ -42,24 +35,22 @@ func TestAMountsUsesAreKept(t *testing.T) {
 			t.Errorf("mount %s, known %v (-want +got):\n%s", id, known, diff)
 		}
 	}
-	if diff := cmp.Diff(map[string]time.Time{"m": start.Add(2 * time.Hour), "n": start.Add(2 * time.Hour)}, again.MountsUsed()); diff != "" {
+	if diff := cmp.Diff(map[string]time.Time{"m": start.Add(2 * time.Hour), "n": start.Add(2 * time.Hour)}, again.LastUses()); diff != "" {
 		t.Errorf("last uses (-want +got):\n%s", diff)
 	}
-	if got := again.MountsSince(start.Add(2*time.Hour + 1)); len(got) != 0 {
+	if got := again.UsedSince(start.Add(2*time.Hour + 1)); len(got) != 0 {
 		t.Errorf("%v were used since, want none", got)
 	}
-	if err := l.UseMounts("a", "another epoch", []string{"late"}, start); err != nil {
-		t.Fatal(err)
-	}
+	l.RecordMounts("a", "another epoch", []string{"late"}, start)
 	if _, known := l.Mount("late"); known {
 		t.Error("a use of an earlier epoch was noted")
 	}
 }
 
 func TestUsersAreTheLatestEight(t *testing.T) {
-	l := open(t, filepath.Join(t.TempDir(), "ledger.json"))
+	l := open(t, filepath.Join(t.TempDir(), "usage.json"))
 	for i := range 12 {
-		record(t, l, ledger.Use{Key: fmt.Sprint("k", i), Seconds: 1, Mounts: []string{"m"}}, start)
+		record(t, l, usage.Build{Key: fmt.Sprint("k", i), Seconds: 1, Mounts: []string{"m"}}, start)
 	}
 	got, _ := l.Mount("m")
 	if diff := cmp.Diff([]string{"k11", "k10", "k9", "k8", "k7", "k6", "k5", "k4"}, got.Users); diff != "" {
@@ -83,19 +74,19 @@ func TestAnEvictedMountMakesItsKeysFresh(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "ledger.json")
+			path := filepath.Join(t.TempDir(), "usage.json")
 			l := open(t, path)
-			record(t, l, ledger.Use{Key: "api", Seconds: 1, Mounts: []string{"mod", "go"}}, start)
-			record(t, l, ledger.Use{Key: "web", Seconds: 1, Mounts: []string{"go", "npm"}}, start)
-			record(t, l, ledger.Use{Key: "docs", Seconds: 1}, start)
-			look(t, l, map[string]int64{"go": 1, "mod": 1, "npm": 1}, start)
-			if diff := cmp.Diff(tc.wantEvicted, look(t, l, tc.held, tc.began)); diff != "" {
+			record(t, l, usage.Build{Key: "api", Seconds: 1, Mounts: []string{"mod", "go"}}, start)
+			record(t, l, usage.Build{Key: "web", Seconds: 1, Mounts: []string{"go", "npm"}}, start)
+			record(t, l, usage.Build{Key: "docs", Seconds: 1}, start)
+			reconcile(l, map[string]int64{"go": 1, "mod": 1, "npm": 1}, start)
+			if diff := cmp.Diff(tc.wantEvicted, reconcile(l, tc.held, tc.began)); diff != "" {
 				t.Errorf("evicted (-want +got):\n%s", diff)
 			}
-			for _, l := range []*ledger.Ledger{l, open(t, path)} {
+			for _, l := range []*usage.Journal{l, open(t, path)} {
 				var fresh []string
 				for _, key := range []string{"api", "docs", "web"} {
-					if !l.Knows(key) {
+					if !knows(l, key) {
 						fresh = append(fresh, key)
 					}
 				}
@@ -108,9 +99,9 @@ func TestAnEvictedMountMakesItsKeysFresh(t *testing.T) {
 }
 
 func TestAMountThatNoStepMadeLeavesItsKeyWarm(t *testing.T) {
-	l := open(t, filepath.Join(t.TempDir(), "ledger.json"))
-	record(t, l, ledger.Use{Key: "k", Seconds: 1, Mounts: []string{"made", "unmade"}}, start)
-	if got := look(t, l, map[string]int64{"made": 1}, start.Add(time.Hour)); len(got) != 0 {
+	l := open(t, filepath.Join(t.TempDir(), "usage.json"))
+	record(t, l, usage.Build{Key: "k", Seconds: 1, Mounts: []string{"made", "unmade"}}, start)
+	if got := reconcile(l, map[string]int64{"made": 1}, start.Add(time.Hour)); len(got) != 0 {
 		t.Errorf("evicted %v, want none", got)
 	}
 	mounts, known := l.KeyMounts("k")
@@ -118,33 +109,27 @@ func TestAMountThatNoStepMadeLeavesItsKeyWarm(t *testing.T) {
 		t.Errorf("known %v, mounts (-want +got):\n%s", known, diff)
 	}
 	if _, known := l.Mount("unmade"); known {
-		t.Error("the ledger still lists a mount that was never made")
+		t.Error("the record still lists a mount that was never made")
 	}
-	if got := look(t, l, nil, start.Add(2*time.Hour)); len(got) != 1 || l.Knows("k") {
-		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got, l.Knows("k"))
+	if got := reconcile(l, nil, start.Add(2*time.Hour)); len(got) != 1 || knows(l, "k") {
+		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got, knows(l, "k"))
 	}
 }
 
 func TestAMountThatWasBroughtInCountsAsUsedThen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ledger.json")
+	path := filepath.Join(t.TempDir(), "usage.json")
 	l := open(t, path)
-	bring := func(id, epoch string, at time.Time) {
-		t.Helper()
-		if err := l.BroughtIn(id, epoch, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	record(t, l, ledger.Use{Key: "a", Seconds: 1, Mounts: []string{"used"}}, start.Add(time.Hour))
+	record(t, l, usage.Build{Key: "a", Seconds: 1, Mounts: []string{"used"}}, start.Add(time.Hour))
 	for _, id := range []string{"idle", "used", "taken"} {
-		bring(id, l.Epoch(), start)
+		l.RecordPrefetch(id, l.Epoch(), start)
 	}
-	bring("late", "another epoch", start)
-	record(t, l, ledger.Use{Key: "a", Seconds: 1, Mounts: []string{"taken"}}, start.Add(2*time.Hour))
-	if got := look(t, l, map[string]int64{"idle": 7, "used": 7, "taken": 7}, start.Add(3*time.Hour)); len(got) > 0 {
+	l.RecordPrefetch("late", "another epoch", start)
+	record(t, l, usage.Build{Key: "a", Seconds: 1, Mounts: []string{"taken"}}, start.Add(2*time.Hour))
+	if got := reconcile(l, map[string]int64{"idle": 7, "used": 7, "taken": 7}, start.Add(3*time.Hour)); len(got) > 0 {
 		t.Errorf("%v were evicted, want none", got)
 	}
 	again := open(t, path)
-	for id, want := range map[string]ledger.Mount{
+	for id, want := range map[string]usage.Mount{
 		"idle":  {LastUsed: start, Bytes: 7},
 		"used":  {FirstUsed: start.Add(time.Hour), LastUsed: start.Add(time.Hour), Uses: 1, Bytes: 7, Users: []string{"a"}},
 		"taken": {FirstUsed: start.Add(2 * time.Hour), LastUsed: start.Add(2 * time.Hour), Uses: 1, Bytes: 7, Users: []string{"a"}},
@@ -158,7 +143,7 @@ func TestAMountThatWasBroughtInCountsAsUsedThen(t *testing.T) {
 }
 
 func TestWhatMountsSave(t *testing.T) {
-	l := open(t, filepath.Join(t.TempDir(), "ledger.json"))
+	l := open(t, filepath.Join(t.TempDir(), "usage.json"))
 	for _, b := range []struct {
 		key        string
 		cold, warm int32
@@ -171,13 +156,13 @@ func TestWhatMountsSave(t *testing.T) {
 		{"never built cold", 0, 10, []string{"unknown"}},
 	} {
 		if b.cold > 0 {
-			record(t, l, ledger.Use{Key: b.key, Fresh: true, Seconds: b.cold, Mounts: b.mounts}, start)
+			record(t, l, usage.Build{Key: b.key, Fresh: true, Seconds: b.cold, Mounts: b.mounts}, start)
 		}
 		if b.warm > 0 {
-			record(t, l, ledger.Use{Key: b.key, Seconds: b.warm, Mounts: b.mounts}, start)
+			record(t, l, usage.Build{Key: b.key, Seconds: b.warm, Mounts: b.mounts}, start)
 		}
 	}
-	if diff := cmp.Diff(map[string]float64{"a": 45, "b": 45, "early": 5}, l.MountsSaved()); diff != "" {
+	if diff := cmp.Diff(map[string]float64{"a": 45, "b": 45, "early": 5}, l.SavedSeconds()); diff != "" {
 		t.Errorf("seconds saved (-want +got):\n%s", diff)
 	}
 }

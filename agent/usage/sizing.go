@@ -1,33 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package usage
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/sizing"
+	"github.com/openllb/hlb-operator/internal/statefile"
 )
 
-// mountSizing keeps, on the volume, what the builds' uses of cache mounts say about its size. It is safe for
-// concurrent use.
-type mountSizing struct {
-	path string
+// sizingLimit bounds the file of a Sizing, in bytes; a sampler's own bounds keep it near 1 MiB.
+const sizingLimit = 16 << 20
+
+// Sizing samples, on the volume, how builds use cache mounts, for advice on the volume's size. It is safe for
+// concurrent use. Samples that can't be written hold in memory, are logged, and are written with the next one.
+type Sizing struct {
+	file *statefile.File
+	log  logr.Logger
 
 	mu      sync.Mutex
 	sampler *sizing.Sampler
 }
 
-// openSizing goes on from the file at path, or begins anew when there is none or it can't be read; lost then says why.
-func openSizing(path string) (s *mountSizing, lost error) {
-	s = &mountSizing{path: path, sampler: sizing.NewSampler()}
-	data, err := os.ReadFile(path)
+// OpenSizing continues the samples at path, or begins anew when there are none or they can't be read; lost is then the
+// reason, and nil otherwise.
+func OpenSizing(path string, log logr.Logger) (s *Sizing, lost error) {
+	s = &Sizing{file: statefile.New(path, sizingLimit), log: log, sampler: sizing.NewSampler()}
+	data, err := s.file.Load()
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -37,8 +42,8 @@ func openSizing(path string) (s *mountSizing, lost error) {
 	return s, err
 }
 
-// note counts a build's uses of mounts, with what they take after it. On an error they count in memory only.
-func (s *mountSizing) note(ids []string, bytes map[string]int64, now time.Time) error {
+// Record records a build's uses of mounts, with the bytes that each takes after the build.
+func (s *Sizing) Record(ids []string, bytes map[string]int64, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
@@ -46,30 +51,16 @@ func (s *mountSizing) note(ids []string, bytes map[string]int64, now time.Time) 
 	}
 	data, err := s.sampler.MarshalBinary()
 	if err == nil {
-		err = replaceFile(s.path, data)
+		err = s.file.Save(data)
 	}
-	return err
+	if err != nil {
+		s.log.Error(err, "Failed to write the samples of mount usage")
+	}
 }
 
-// report sums up for a status, where mounts may take budgetBytes; nil when there is nothing to say.
-func (s *mountSizing) report(budgetBytes int64, now time.Time) *v1alpha1.DaemonSizing {
+// Report returns the status for a volume whose mounts may take budgetBytes, nil when there is nothing to report.
+func (s *Sizing) Report(budgetBytes int64, now time.Time) *v1alpha1.DaemonSizing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return sizing.Report(s.sampler.Curve(now), budgetBytes)
-}
-
-// replaceFile writes a file so that a crash leaves the old one or the new one, whole.
-func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), errors.Join(err, os.Remove(f.Name())))
-	}
-	return nil
 }

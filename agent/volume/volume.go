@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package volume measures the daemon's volume and the isolation that the pod runs with.
+package volume
 
 import (
 	"fmt"
@@ -17,8 +18,8 @@ import (
 // systems keep a few percent back.
 const fullPercent = 98
 
-// volumeAt measures the file system that path is on. What is kept back for root counts as used.
-func volumeAt(path string) (gc.Volume, error) {
+// Measure measures the file system that path is on. What is kept back for root counts as used.
+func Measure(path string) (gc.Volume, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return gc.Volume{}, fmt.Errorf("statfs %s: %w", path, err)
@@ -29,15 +30,15 @@ func volumeAt(path string) (gc.Volume, error) {
 	}, nil
 }
 
-// isFull says whether a file system has no room for a step.
-func isFull(v gc.Volume) bool {
+// IsFull reports whether a file system has no room for a step.
+func IsFull(v gc.Volume) bool {
 	taken := func(used, capacity int64) bool { return capacity > 0 && used >= capacity/100*fullPercent }
 	return taken(v.UsedBytes(), v.CapacityBytes) || taken(v.UsedInodes(), v.CapacityInodes)
 }
 
-// isolationInForce tells from this process's user namespace, which it shares with buildkitd, whether the pod's root
-// is root on the node.
-func isolationInForce() (v1alpha1.Isolation, error) {
+// Isolation returns whether the pod's root is root on the node, from this process's user namespace, which it shares with
+// buildkitd.
+func Isolation() (v1alpha1.Isolation, error) {
 	data, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
 		return "", fmt.Errorf("read the user namespace's map: %w", err)
@@ -45,7 +46,7 @@ func isolationInForce() (v1alpha1.Isolation, error) {
 	return isolationOf(string(data)), nil
 }
 
-// isolationOf reads a uid_map: each line maps a range of ids, by first id inside, first id outside, and length.
+// isolationOf parses a uid_map: each line maps a range of ids, by first id inside, first id outside, and length.
 func isolationOf(uidMap string) v1alpha1.Isolation {
 	fields := strings.Fields(uidMap)
 	if len(fields) >= 3 && fields[0] == "0" && fields[1] == "0" {
