@@ -126,7 +126,7 @@ func TestEditInFlightCancels(t *testing.T) {
 	w.takeUp(b)
 	w.step(b)
 	w.events.Take()
-	b.Spec.Targets = []string{"other"}
+	b.Spec.HLB.Targets = []string{"other"}
 	w.must(w.c.Update(t.Context(), b))
 	b = w.step(b)
 	expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)

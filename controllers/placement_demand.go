@@ -99,7 +99,7 @@ func (m *memory) left(missed uint32) float64 {
 }
 
 func importsCache(cache *v1alpha1.BuildCache) bool {
-	return cache.Spec.Registry != nil && cache.Spec.Registry.Import != v1alpha1.ImportNever
+	return cache.Spec.Registry != nil && cache.Spec.Registry.ImportPolicy != v1alpha1.ImportNever
 }
 
 // isPrimed says whether a daemon that does not hold the mount fills it from its newest snapshot.
@@ -138,6 +138,6 @@ func (m *memory) forgetDemands(f *fleet) {
 		d.learned = d.learned && !tooMany
 	}
 	if tooMany {
-		m.candidates, m.view = scheduler.NewCandidates(), nil
+		m.candidates, m.view = scheduler.NewRankCache(), nil
 	}
 }

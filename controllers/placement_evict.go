@@ -68,5 +68,5 @@ func (m *memory) lostWithout(f *fleet, id string, p *scheduler.Params) float64 {
 // isPinned says whether a mount's policy keeps it whatever happens.
 func isPinned(cache *v1alpha1.BuildCache, id string) bool {
 	policy := mountpolicy.Of(cache.Namespace, cache.Spec.Mounts, id)
-	return policy != nil && policy.Pinned
+	return mountpolicy.IsPinned(policy)
 }

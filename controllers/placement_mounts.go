@@ -35,12 +35,12 @@ func (m *memory) used(f *fleet, b *v1alpha1.HLBBuild) {
 	ended := b.Status.Run.FinishedAt.Time
 	fresh := m.freshnessOf(f.keyOf(b.Status.Run.Key))
 	if len(b.Status.Mounts) > 0 && !ended.Before(fresh.mountsAt) {
-		fresh.mounts, fresh.platform, fresh.mountsAt = b.Status.Mounts, plainPlatform(b.Spec.Platform), ended
+		fresh.mounts, fresh.platform, fresh.mountsAt = b.Status.Mounts, plainPlatform(b.Spec.Platform()), ended
 	}
 	if b.Status.Failure == nil {
 		m.usedMounts(f, b, ended)
 	}
-	if b.Status.Cache != nil && b.Status.Cache.Export != "" {
+	if b.Status.Cache != nil && b.Status.Cache.ExportRef != "" {
 		fresh.exported, fresh.exportedAt = true, fresh.version+1 // it holds this very build's layers
 	}
 	if b.Status.Placement == nil {
@@ -106,7 +106,7 @@ const (
 
 // see learns from one mount that was primed.
 func (r *pullRate) see(p *v1alpha1.PrimeStatus, params *scheduler.Params) {
-	took := float64(p.Seconds) - 0.5 // it was rounded up
+	took := float64(p.DurationSeconds) - 0.5 // it was rounded up
 	if took <= 0 {
 		return
 	}
@@ -134,7 +134,7 @@ func ewma(mean, value float64) float64 {
 func (f *fleet) params() scheduler.Params {
 	p := f.memory.paramsNow()
 	if r := f.cache.Spec.Registry; r != nil {
-		p.WaitSecondsPerGB = float64(r.WaitSecondsPerGB)
+		p.WaitSecondsPerGB = float64(r.WaitSecondsPerGiB) * 1e9 / (1 << 30)
 	}
 	return p
 }

@@ -118,7 +118,7 @@ func (f *fleet) prefetch() (requests [][]v1alpha1.PrefetchRequest, again time.Du
 		m.prefetch = &prefetching{savedAt: f.now, ended: map[prefetchID]time.Time{}}
 	}
 	p, standing := m.prefetch, false
-	p.earn(spec.BytesPerHour.AsApproximateFloat64(), f.now)
+	p.earn(spec.BandwidthPerHour.AsApproximateFloat64(), f.now)
 	for i := range f.daemons {
 		requests[i] = p.standing(&f.daemons[i], f.now)
 		standing = standing || len(requests[i]) > 0
@@ -156,9 +156,9 @@ func (p *prefetching) standing(d *v1alpha1.BuildDaemon, now time.Time) []v1alpha
 	for _, r := range d.Spec.Prefetch {
 		done := slices.ContainsFunc(
 			d.Status.Prefetch,
-			func(s v1alpha1.PrefetchStatus) bool { return s.ID == r.ID && s.Asked.Equal(&r.Asked) },
+			func(s v1alpha1.PrefetchStatus) bool { return s.ID == r.ID && s.RequestedAt.Equal(&r.RequestedAt) },
 		)
-		if !done && now.Sub(r.Asked.Time) < prefetchLasts {
+		if !done && now.Sub(r.RequestedAt.Time) < prefetchLasts {
 			out = append(out, r)
 			continue
 		}
@@ -224,7 +224,7 @@ func (p *prefetching) again(requests [][]v1alpha1.PrefetchRequest, now time.Time
 	}
 	for _, list := range requests {
 		for i := range list {
-			due(list[i].Asked.Add(prefetchLasts))
+			due(list[i].RequestedAt.Add(prefetchLasts))
 		}
 	}
 	if next.IsZero() {

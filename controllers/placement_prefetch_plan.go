@@ -174,7 +174,7 @@ func (p *prefetchPlan) ledger() *scheduler.Ledger {
 			out.Restore(key, c)
 		}
 	}
-	m.hot.Want(out)
+	m.hot.Apply(out)
 	return out
 }
 
@@ -201,10 +201,10 @@ func (p *prefetchPlan) ask(copies []scheduler.PrimePlan) {
 			p.requests[at] = append(
 				p.requests[at],
 				v1alpha1.PrefetchRequest{
-					ID:      w.id,
-					Sharing: w.sharing,
-					Bytes:   w.bytes,
-					Asked:   metav1.NewTime(p.f.now.Truncate(time.Second)),
+					ID:          w.id,
+					Sharing:     w.sharing,
+					Bytes:       w.bytes,
+					RequestedAt: metav1.NewTime(p.f.now.Truncate(time.Second)),
 				},
 			)
 		}

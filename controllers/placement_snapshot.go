@@ -157,7 +157,7 @@ func (f *fleet) request(b *v1alpha1.HLBBuild, k *knownBuild) scheduler.Request {
 		UID:         string(b.UID),
 		Queue:       b.Spec.Queue,
 		Priority:    b.Spec.Priority,
-		Platform:    plainPlatform(b.Spec.Platform),
+		Platform:    plainPlatform(b.Spec.Platform()),
 		Keys:        k.demand.keys,
 		AgeSeconds:  f.now.Sub(b.Status.Run.QueuedAt.Time).Seconds(),
 		WarmSeconds: k.demand.warm,

@@ -114,7 +114,7 @@ func prefetchStatus(
 ) (out []v1alpha1.PrefetchStatus) {
 	for i := range requests {
 		r := &requests[i]
-		at := slices.IndexFunc(ends, func(e v1alpha1.PrefetchStatus) bool { return e.ID == r.ID && e.Asked.Equal(&r.Asked) })
+		at := slices.IndexFunc(ends, func(e v1alpha1.PrefetchStatus) bool { return e.ID == r.ID && e.RequestedAt.Equal(&r.RequestedAt) })
 		if at >= 0 {
 			out = append(out, ends[at])
 		}

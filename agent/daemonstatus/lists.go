@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -146,7 +147,7 @@ func snapshotStatus(e *snapshot.Entry) *v1alpha1.MountSnapshotStatus {
 	}
 	return &v1alpha1.MountSnapshotStatus{
 		Outcome: e.Outcome, Time: seconds(e.Tried), Message: buildstatus.Clip(e.Message, messageLimit),
-		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, Milliseconds: e.Took.Milliseconds(),
+		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, DurationSeconds: int32((e.Took + time.Second - 1) / time.Second),
 	}
 }
 

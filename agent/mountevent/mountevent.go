@@ -56,5 +56,5 @@ func FillFailed(
 
 // FilledNote describes a mount that was filled from a snapshot.
 func FilledNote(verb string, p *v1alpha1.PrimeStatus) string {
-	return fmt.Sprintf("%s %s with %d MiB in %d s from %s", verb, p.ID, p.Bytes>>20, p.Seconds, p.Ref)
+	return fmt.Sprintf("%s %s with %d MiB in %d s from %s", verb, p.ID, p.Bytes>>20, p.DurationSeconds, p.Ref)
 }

@@ -71,19 +71,19 @@ func (o *Observer) plan(
 	o.facts.Budget = budget
 	o.Board.SetDaemon(o.facts)
 	o.mu.Unlock()
-	world := gc.World{
+	in := gc.Input{
 		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: o.Self.Namespace, Policies: cache.Spec.Mounts,
 		MountUsed: o.Usage.LastUses(), Now: o.Now(),
 	}
-	plan := gc.Plan(world)
+	plan := gc.Plan(in)
 	if !gc.ChoosesMounts(plan) {
 		return plan, nil
 	}
-	world.LostSeconds = o.lostSeconds(cache)
-	if world.Elsewhere, err = o.Replicas.LastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
+	in.LostSeconds = o.lostSeconds(cache)
+	if in.ReplicaLastUsed, err = o.Replicas.LastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
 		o.Log.Error(err, "Listing the other daemons' mounts is incomplete")
 	}
-	return gc.Plan(world), nil
+	return gc.Plan(in), nil
 }
 
 // What priming takes: seconds for a manifest and mounting, and bytes a second of extraction on one core. The
@@ -140,7 +140,7 @@ func (o *Observer) report(ctx context.Context, plan []gc.Victim, freed map[strin
 // pruneNote describes one mount that was pruned.
 func pruneNote(v *gc.Victim) string {
 	note := fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20)
-	if v.Spare {
+	if v.Redundant {
 		note += ", a spare copy: another daemon has one that was used later"
 	}
 	return note

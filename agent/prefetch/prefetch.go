@@ -73,7 +73,7 @@ type requestID struct {
 	asked int64 // Unix seconds
 }
 
-func idOf(r *v1alpha1.PrefetchRequest) requestID { return requestID{r.ID, r.Asked.Unix()} }
+func idOf(r *v1alpha1.PrefetchRequest) requestID { return requestID{r.ID, r.RequestedAt.Unix()} }
 
 // try is how far a request has come.
 type try struct {
@@ -176,7 +176,7 @@ func (p *Prefetcher) fill(
 		return // the agent ends; the next one begins again
 	}
 	if status != nil {
-		t.end = &v1alpha1.PrefetchStatus{PrimeStatus: *status, Asked: r.Asked}
+		t.end = &v1alpha1.PrefetchStatus{PrimeStatus: *status, RequestedAt: r.RequestedAt}
 		t.end.Message = buildstatus.Clip(t.end.Message, 512)
 	}
 	p.mu.Lock()
@@ -196,7 +196,7 @@ func (p *Prefetcher) fill(
 // report logs the end of a request and sends its event.
 func (p *Prefetcher) report(bd *v1alpha1.BuildDaemon, end *v1alpha1.PrimeStatus) {
 	p.Log.Info("Prefetch finished", "mount", end.ID, "outcome", end.Outcome, "reason", end.Message,
-		"durationSeconds", end.Seconds)
+		"durationSeconds", end.DurationSeconds)
 	const field, action = "status.prefetch", "Prefetch"
 	if end.Outcome == v1alpha1.PrimePrimed {
 		mountevent.Send(p.Events, mountevent.On(bd, field, end.ID), corev1.EventTypeNormal, v1alpha1.ReasonPrefetched,

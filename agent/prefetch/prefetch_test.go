@@ -73,7 +73,7 @@ func newTrying(t *testing.T, reach func(context.Context) error) *trying {
 
 // request is one for ns/m.
 func (p *trying) request() v1alpha1.PrefetchRequest {
-	return v1alpha1.PrefetchRequest{ID: "ns/m", Sharing: v1alpha1.MountShared, Bytes: 1, Asked: metav1.NewTime(p.clock.Now())}
+	return v1alpha1.PrefetchRequest{ID: "ns/m", Sharing: v1alpha1.MountShared, Bytes: 1, RequestedAt: metav1.NewTime(p.clock.Now())}
 }
 
 // tryOnce wants the request to be due, tries it, and wants it to be due again only after a pause; 0 is never.
@@ -104,7 +104,7 @@ func (p *trying) tryOnce(r *v1alpha1.PrefetchRequest, pause time.Duration) {
 func (p *trying) reported(r v1alpha1.PrefetchRequest) []v1alpha1.PrefetchStatus {
 	var out []v1alpha1.PrefetchStatus
 	for _, s := range p.Board.Facts().Prefetched {
-		if s.ID == r.ID && s.Asked.Equal(&r.Asked) {
+		if s.ID == r.ID && s.RequestedAt.Equal(&r.RequestedAt) {
 			out = append(out, s)
 		}
 	}
@@ -130,7 +130,7 @@ func TestARequestThatFailsIsTriedThreeTimes(t *testing.T) {
 	}
 	p.tryOnce(&r, 0)
 	told := p.reported(r)
-	if len(told) != 1 || told[0].Outcome != v1alpha1.PrimeFailed || len(told[0].Message) > 512 || !told[0].Asked.Equal(&r.Asked) {
+	if len(told) != 1 || told[0].Outcome != v1alpha1.PrimeFailed || len(told[0].Message) > 512 || !told[0].RequestedAt.Equal(&r.RequestedAt) {
 		t.Errorf("the status tells of %+v", told)
 	}
 	if diff := cmp.Diff([]string{v1alpha1.ReasonPrefetchFailed}, p.events.Reasons()); diff != "" {

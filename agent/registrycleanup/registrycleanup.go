@@ -100,7 +100,7 @@ func (c *Cleaner) isDue(cache *v1alpha1.BuildCache) bool {
 		return keep.OnDelete == v1alpha1.RegistryDelete &&
 			(c.last == nil || c.last.Reason != v1alpha1.ReasonOrphanedTagsDeleted)
 	}
-	return keep.MaxAge != nil
+	return keep.MaxAgeSeconds != nil
 }
 
 // fleet reads the BuildDaemons of the BuildCache, lowest ordinal first. first reports whether this daemon is the first
@@ -171,7 +171,7 @@ func (c *Cleaner) cleanOne(
 	}
 	var plan []string
 	if cache.DeletionTimestamp.IsZero() {
-		plan = retention.Expired(in, cache.Spec.Registry.Retention.MaxAge.Duration)
+		plan = retention.Expired(in, maxAge(cache))
 	} else {
 		plan = retention.Orphaned(in)
 	}
@@ -227,7 +227,6 @@ func (c *Cleaner) describe(cache *v1alpha1.BuildCache, err error) (metav1.Condit
 		Type: v1alpha1.ConditionRegistryCleaned, Status: metav1.ConditionTrue, Reason: deletionReason(cache),
 		Message: "Nothing is left to delete in the registry",
 	}
-	maxAge := cache.Spec.Registry.Retention.MaxAge
 	switch {
 	case errors.Is(err, registry.ErrNoDeletes):
 		out.Status, out.Reason = metav1.ConditionFalse, v1alpha1.ReasonDeletesRefused
@@ -239,8 +238,8 @@ func (c *Cleaner) describe(cache *v1alpha1.BuildCache, err error) (metav1.Condit
 	case err != nil:
 		out.Status, out.Reason = metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed
 		out.Message = "The registry could not be cleaned up: " + err.Error()
-	case maxAge != nil:
-		return out, min(longestPause, max(maxAge.Duration/4, time.Second))
+	case cache.Spec.Registry.Retention.MaxAgeSeconds != nil:
+		return out, min(longestPause, max(maxAge(cache)/4, time.Second))
 	}
 	return out, retryPause
 }
@@ -251,4 +250,9 @@ func deletionReason(cache *v1alpha1.BuildCache) string {
 		return v1alpha1.ReasonExpiredTagsDeleted
 	}
 	return v1alpha1.ReasonOrphanedTagsDeleted
+}
+
+// maxAge is how long tags stay; the BuildCache must have a bound.
+func maxAge(cache *v1alpha1.BuildCache) time.Duration {
+	return time.Duration(*cache.Spec.Registry.Retention.MaxAgeSeconds) * time.Second
 }

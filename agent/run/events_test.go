@@ -20,7 +20,7 @@ func TestOnlyMountsThatFailHaveAnEvent(t *testing.T) {
 		b.Status.Prime = []v1alpha1.PrimeStatus{
 			{ID: "ns/a", Outcome: v1alpha1.PrimeFailed, Message: "the registry is down"},
 			{ID: "ns/new", Outcome: v1alpha1.PrimeNoSnapshot},
-			{ID: "ns/primed", Outcome: v1alpha1.PrimePrimed, Bytes: 4 << 20, Seconds: 1, Ref: "r/b"},
+			{ID: "ns/primed", Outcome: v1alpha1.PrimePrimed, Bytes: 4 << 20, DurationSeconds: 1, Ref: "r/b"},
 			{ID: "ns/b", Outcome: v1alpha1.PrimeTimedOut, Message: "not done after 1m0s"},
 		}
 	})

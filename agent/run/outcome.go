@@ -5,6 +5,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,9 +23,11 @@ const idLimit = 512
 
 // describe puts what the attempt did into the build's status, but for how it ended.
 func (a *attempt) describe(b *v1alpha1.HLBBuild, now time.Time) {
-	b.Status.LogFile = a.logFile
+	if a.logFile != "" {
+		b.Status.Log = &v1alpha1.LogReference{Daemon: a.Self.Daemon, File: filepath.Base(a.logFile)}
+	}
 	if a.job != nil {
-		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: a.job.Plan.Fresh, Imports: a.job.Plan.Imports}
+		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: a.job.Plan.Fresh, ImportRefs: a.job.Plan.Imports}
 	}
 	b.Status.Prime = primeStatus(a.primed)
 	if a.out == nil || a.out.Total == 0 && len(a.out.Outputs) == 0 && len(a.out.Mounts) == 0 {
@@ -87,7 +90,7 @@ func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonCacheExportFailed
 		c.Message = fmt.Sprintf("%s was not written: %v", ref, err)
 	} else if b.Status.Cache != nil {
-		b.Status.Cache.Export = ref
+		b.Status.Cache.ExportRef = ref
 	}
 	buildstatus.Set(&b.Status.Conditions, c, now)
 }
