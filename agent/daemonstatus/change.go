@@ -99,7 +99,7 @@ const coarseBytes = 64 << 20
 func coarse(s *v1alpha1.BuildDaemonStatus) *v1alpha1.BuildDaemonStatus {
 	out := s.DeepCopy()
 	out.Conditions, out.Sizing = nil, nil // their states were compared
-	out.RunningBuilds, out.CacheBytes, out.UsedBytes, out.UsedInodes = 0, 0, 0, 0
+	out.Usage, out.RunningBuilds, out.CacheBytes, out.UsedBytes, out.UsedInodes = "", 0, 0, 0, 0
 	if out.GC != nil {
 		out.GC.MountsBytes, out.GC.LayersBytes = 0, 0
 	}

@@ -3,6 +3,7 @@
 package daemonstatus
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -52,6 +53,7 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 	vol := d.Volume
 	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, min(upTo(vol.UsedBytes(), usedStep), vol.CapacityBytes)
 	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, min(upTo(vol.UsedInodes(), inodeStep), vol.CapacityInodes)
+	s.Usage = usageText(s.UsedBytes, s.CapacityBytes)
 	conditions := append(daemonConditions(d.Unreached, f.Builds), diskCondition(vol, d.Budget))
 	if f.Cache != nil {
 		s.Slots = max(f.Cache.Spec.BuildKit.MaxConcurrentBuilds, 1)
@@ -81,6 +83,19 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 
 // upTo rounds up to a multiple of step.
 func upTo(n, step int64) int64 { return (n + step - 1) / step * step }
+
+// usageText describes how full a volume is: "61% of 20Gi", empty for one of no size.
+func usageText(used, capacity int64) string {
+	if capacity <= 0 {
+		return ""
+	}
+	// in whole GiB, or MiB where that says nothing, as people write sizes
+	unit, suffix := int64(1)<<30, "Gi"
+	if capacity < 10*unit {
+		unit, suffix = 1<<20, "Mi"
+	}
+	return fmt.Sprintf("%d%% of %d%s", used*100/capacity, (capacity+unit/2)/unit, suffix)
+}
 
 // gcLines bounds the rules as the API does.
 func gcLines(rules []string) []string {

@@ -28,16 +28,27 @@ type Input struct {
 	Tags      []Tag
 	// Used is when builds last used a key or a mount, by Subject.
 	Used map[string]time.Time
+	// UnlistedKeysUsed and UnlistedMountsUsed bound when keys and mounts were last used that a BuildDaemon knows but
+	// had no room to list; zero where all are listed.
+	UnlistedKeysUsed, UnlistedMountsUsed time.Time
 	// Others are the subjects that builds of other BuildCaches use. They are never planned when a BuildCache is
 	// deleted.
 	Others map[string]bool
 	Now    time.Time
 }
 
-// Expired lists the tags that are older than maxAge and whose key or mount no build has used for as long, sorted.
+// Expired lists the tags that are older than maxAge and whose key or mount no build has used for as long, sorted. A tag
+// stays where its key or mount may have been used, but was not listed.
 func Expired(w Input, maxAge time.Duration) []string {
 	return w.pick(func(t Tag, subject string) bool {
-		return w.Now.Sub(t.Since) > maxAge && w.Now.Sub(w.Used[subject]) > maxAge
+		used, unlisted := w.Used[subject], w.UnlistedKeysUsed
+		if _, isMount := cacheref.MountTagTime(t.Name); isMount {
+			unlisted = w.UnlistedMountsUsed
+		}
+		if unlisted.After(used) {
+			used = unlisted
+		}
+		return w.Now.Sub(t.Since) > maxAge && w.Now.Sub(used) > maxAge
 	})
 }
 
@@ -67,6 +78,7 @@ func (w Input) pick(goes func(t Tag, subject string) bool) []string {
 func (w *Input) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
 	w.Used, w.Others = map[string]time.Time{}, map[string]bool{}
 	for i := range daemons {
+		w.boundUnlisted(&daemons[i].Status)
 		for _, k := range daemons[i].Status.Keys {
 			w.use(cacheref.Tag(w.Namespace, k.Key), k.LastUsed.Time)
 		}
@@ -88,6 +100,33 @@ func (w *Input) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1
 			w.use(subject, lastUse(&builds[i], w.Now))
 		}
 	}
+}
+
+// emptyFolderBytes is what a cache mount without content takes at most; such mounts are not listed.
+const emptyFolderBytes = 4096
+
+// boundUnlisted bounds the last use of what a BuildDaemon does not list. Keys are listed latest first, so an unlisted one
+// was not used after the last of them; mounts are not, so nothing is known of an unlisted one.
+func (w *Input) boundUnlisted(s *v1alpha1.BuildDaemonStatus) {
+	if n := len(s.Keys); n > 0 && n < int(s.KeysTotal) && s.Keys[n-1].LastUsed.After(w.UnlistedKeysUsed) {
+		w.UnlistedKeysUsed = s.Keys[n-1].LastUsed.Time
+	} else if n == 0 && s.KeysTotal > 0 {
+		w.UnlistedKeysUsed = w.Now
+	}
+	unlisted := int64(s.MountsTotal) - int64(len(s.Mounts))
+	if unlisted <= 0 {
+		return
+	}
+	if s.GC != nil {
+		bytes := s.GC.MountsBytes
+		for i := range s.Mounts {
+			bytes -= s.Mounts[i].Bytes
+		}
+		if bytes <= unlisted*emptyFolderBytes {
+			return
+		}
+	}
+	w.UnlistedMountsUsed = w.Now
 }
 
 func (w *Input) use(subject string, at time.Time) {
