@@ -39,14 +39,14 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	i.mu.Lock()
 	i.budget = budget
 	i.mu.Unlock()
-	world := gc.World{
+	world := gc.Input{
 		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: i.opts.Namespace, Policies: cache.Spec.Mounts,
 		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
 	}
 	plan := gc.Plan(world)
 	if gc.ChoosesMounts(plan) {
 		world.LostSeconds = i.lostSeconds(cache)
-		if world.Elsewhere, err = i.peers.lastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
+		if world.ReplicaLastUsed, err = i.peers.lastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
 			i.log.Info("Not all other daemons are known", "reason", err.Error())
 		}
 		plan = gc.Plan(world)
@@ -124,7 +124,7 @@ func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[s
 	}
 	for _, v := range pruned {
 		if v.Mount != "" {
-			write.Send(i.events, write.MountPruned(bd, v.Mount, v.Reason, v.Bytes, v.Spare))
+			write.Send(i.events, write.MountPruned(bd, v.Mount, v.Reason, v.Bytes, v.Redundant))
 		}
 	}
 }

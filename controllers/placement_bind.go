@@ -143,7 +143,7 @@ func (r *PlacementReconciler) write(ctx context.Context, v *verdictOf) error {
 	if d.Action == scheduler.Run && outcome == write.Written {
 		v.placed = true
 		log.FromContext(ctx).
-			Info("Placed a build", "HLBBuild", build.Name, "daemon", d.Chosen.Name, "reason", d.Why.String(), "run", build.Status.Run.ID)
+			Info("Placed a build", "HLBBuild", build.Name, "daemon", d.Chosen.Name, "reason", d.Reason.String(), "run", build.Status.Run.ID)
 	}
 	return nil
 }

@@ -145,10 +145,10 @@ func (r *PlacementReconciler) decide(
 ) []verdictOf {
 	m := f.memory
 	if len(queue) > largeRound && f.now.Sub(m.lookedAt) < largeRoundsEvery {
-		return chosen(waiting, scheduler.Starts(view, queue, params))
+		return chosen(waiting, scheduler.DecideStarts(view, queue, params))
 	}
 	m.lookedAt = f.now
-	decisions := scheduler.Round(view, queue, params)
+	decisions := scheduler.Cycle(view, queue, params)
 	todo := f.plan(waiting, decisions)
 	if r.Explain != nil && len(todo) > 0 {
 		r.Explain.add(

@@ -138,6 +138,6 @@ func (m *memory) forgetDemands(f *fleet) {
 		d.learned = d.learned && !tooMany
 	}
 	if tooMany {
-		m.candidates, m.view = scheduler.NewCandidates(), nil
+		m.candidates, m.view = scheduler.NewRankCache(), nil
 	}
 }

@@ -238,7 +238,7 @@ func TestALockedMountIsWaitedFor(t *testing.T) {
 		f.builds[2].Status.Placement.Warm = true
 		f.daemons[0].Status.Mounts = []v1alpha1.MountUse{{ID: "ns/m"}}
 		view, queue, _ := snapshot(t, f)
-		d := scheduler.Round(view, queue, f.memory.params)[0]
+		d := scheduler.Cycle(view, queue, f.memory.params)[0]
 		if got := d.Action == scheduler.Run && d.Chosen.Name == "c-0" && d.Chosen.Cost.WaitSeconds == 0; got != runs || d.Chosen.Name != "c-0" {
 			t.Errorf("with a %s mount: %s", sharing, d.String())
 		}

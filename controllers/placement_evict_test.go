@@ -116,7 +116,7 @@ func TestANewMountGoesWhereNothingIsLost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got = scheduler.Round(view, queue, f.memory.params)[0]
+			got = scheduler.Cycle(view, queue, f.memory.params)[0]
 		}
 		if want := f.daemons[1-precious].Name; got.Chosen.Name != want {
 			t.Errorf("the build goes to %s, want %s: %s", got.Chosen.Name, want, got.String())

@@ -27,7 +27,7 @@ type memory struct {
 	params     *scheduler.Params
 	estimates  *scheduler.Estimates
 	hot        *scheduler.HotKeys
-	candidates *scheduler.Candidates
+	candidates *scheduler.RankCache
 	shares     *scheduler.Shares
 	usage      *scheduler.Usage
 	freshness  map[scheduler.KeyID]*freshness
@@ -68,7 +68,7 @@ const reportWithin = time.Minute
 
 func newMemory(p *scheduler.Params) *memory {
 	return &memory{
-		params: p, estimates: scheduler.NewEstimates(), hot: scheduler.NewHotKeys(), candidates: scheduler.NewCandidates(), shares: scheduler.NewShares(),
+		params: p, estimates: scheduler.NewEstimates(), hot: scheduler.NewHotKeys(), candidates: scheduler.NewRankCache(), shares: scheduler.NewShares(),
 		usage: scheduler.NewUsage(), tells: rate.NewLimiter(tellsPerSecond, tellsAtOnce),
 		freshness: map[scheduler.KeyID]*freshness{}, mounts: map[string]*mountFacts{},
 	}

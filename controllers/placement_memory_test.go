@@ -132,8 +132,8 @@ func TestAHotKeyIsWantedTwice(t *testing.T) {
 		t.Errorf("the hot key's entry is %+v, want two copies or more", record.Keys)
 	}
 	newReplica := 0
-	for _, d := range scheduler.Round(view, queue, f.memory.params) {
-		if d.Action == scheduler.Run && d.Why == scheduler.NewReplica {
+	for _, d := range scheduler.Cycle(view, queue, f.memory.params) {
+		if d.Action == scheduler.Run && d.Reason == scheduler.NewReplica {
 			newReplica++
 		}
 	}
@@ -161,7 +161,7 @@ func TestQueuesAreChargedForTheirBuilds(t *testing.T) {
 	}
 	view.Daemons[0].Slots++
 	view.Recount()
-	decisions := scheduler.Round(view, queue, f.memory.params)
+	decisions := scheduler.Cycle(view, queue, f.memory.params)
 	for i := range decisions {
 		if runs := decisions[i].Action == scheduler.Run; runs != (waiting[i].build.Name == "modest") {
 			t.Errorf("the build of queue %s: %s", waiting[i].build.Name, decisions[i].String())

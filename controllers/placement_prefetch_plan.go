@@ -174,7 +174,7 @@ func (p *prefetchPlan) ledger() *scheduler.Ledger {
 			out.Restore(key, c)
 		}
 	}
-	m.hot.Want(out)
+	m.hot.Apply(out)
 	return out
 }
 

@@ -132,7 +132,7 @@ func TestMountsBroughtInDrawBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := scheduler.Round(view, queue, a.memory.params)[0]; got.Action != scheduler.Run || got.Chosen.Name != last {
+	if got := scheduler.Cycle(view, queue, a.memory.params)[0]; got.Action != scheduler.Run || got.Chosen.Name != last {
 		t.Errorf("the build: %s, want it on %s", got.String(), last)
 	}
 }

@@ -194,7 +194,7 @@ func TestBuildsGoWhereTheirPlatformIs(t *testing.T) {
 				f.daemons[i].Status.Platforms = tc.daemons[i]
 			}
 			view, queue, _ := snapshot(t, f)
-			d := scheduler.Round(view, queue, f.memory.params)[0]
+			d := scheduler.Cycle(view, queue, f.memory.params)[0]
 			got := d.String()
 			if d.Action == scheduler.Run {
 				got = d.Action.String() + " " + d.Chosen.Name

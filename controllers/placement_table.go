@@ -239,12 +239,12 @@ func (m *memory) refresh(f *fleet) error {
 			return fmt.Errorf("view of %d daemons: %w", len(all), err)
 		}
 		view.Shares = m.shares
-		m.hot.Want(m.ledger)
+		m.hot.Apply(m.ledger)
 		m.candidates.Follow(view)
 		m.view = view
 	}
 	m.view.NowSeconds = seconds(f.now)
-	m.usage.Note(m.view)
+	m.usage.Observe(m.view)
 	return nil
 }
 

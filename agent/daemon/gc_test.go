@@ -24,16 +24,16 @@ import (
 )
 
 // roomy is a world in which nothing needs to be pruned.
-func roomy() gc.World {
+func roomy() gc.Input {
 	const tib = 1 << 40
-	return gc.World{
+	return gc.Input{
 		Namespace: "ns", Now: time.Now(), Volume: gc.Volume{CapacityBytes: tib, FreeBytes: tib},
 		Budget: gc.Budget{CapacityBytes: tib, MountsBytes: tib, LayersBytes: tib},
 	}
 }
 
 // collect does what the agent does after a look, and returns the cache mounts pruned, sorted.
-func collect(t *testing.T, d *daemon.Daemon, w gc.World) []string {
+func collect(t *testing.T, d *daemon.Daemon, w gc.Input) []string {
 	t.Helper()
 	seen := observe(t, d)
 	w.Records = seen.Cache
