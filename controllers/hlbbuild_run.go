@@ -11,7 +11,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildkey"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // newRun is the run that the object asks for now. Its id is the same however often it is worked out, and no earlier
@@ -21,7 +21,7 @@ func newRun(b *v1alpha1.HLBBuild) v1alpha1.RunStatus {
 		ID:          fmt.Sprintf("g%d", b.Generation),
 		Cause:       v1alpha1.CauseSpecChanged,
 		Generation:  b.Generation,
-		RequestedAt: buildstatus.Requested(b),
+		RequestedAt: status.Requested(b),
 		Key:         buildkey.Derive(b, inlineMounts(b)),
 	}
 	if run.RequestedAt != "" {

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -136,7 +136,7 @@ func (w *world) report(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) *v
 // takeUp has an agent start the build.
 func (w *world) takeUp(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	return w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now()) })
+	return w.report(b, func(b *v1alpha1.HLBBuild) { status.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now()) })
 }
 
 // daemonsOf counts the builds bound to each daemon.
@@ -146,7 +146,7 @@ func (w *world) daemonsOf(ctx context.Context) map[string]int {
 	w.must(w.c.List(ctx, &builds, client.InNamespace(w.ns)))
 	count := map[string]int{}
 	for i := range builds.Items {
-		if buildstatus.IsBound(&builds.Items[i]) {
+		if status.IsBound(&builds.Items[i]) {
 			count[builds.Items[i].Status.Placement.Daemon]++
 		}
 	}

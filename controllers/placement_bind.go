@@ -9,12 +9,11 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -132,23 +131,19 @@ func placementOf(d *scheduler.Decision) v1alpha1.PlacementStatus {
 func (r *PlacementReconciler) write(ctx context.Context, v *verdictOf) error {
 	build, d, now := v.build.DeepCopy(), v.decision, r.Clock.Now()
 	if d.Action == scheduler.Run {
-		buildstatus.Place(build, placementOf(d), now)
+		status.Place(build, placementOf(d), now)
 	} else {
-		buildstatus.Wait(build, waitReason(d), d.String(), now)
+		status.Wait(build, waitReason(d), d.String(), now)
 	}
-	err := r.Client.Status().
-		Patch(ctx, build, client.MergeFromWithOptions(v.build, client.MergeFromWithOptimisticLock{}))
-	switch {
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
+	writer := &write.Writer{Client: r.Client, Events: r.Events}
+	outcome, err := writer.PatchStatus(ctx, v.build, build, write.Yield)
+	if err != nil {
 		return fmt.Errorf("bind %s: %w", build.Name, err)
 	}
-	if d.Action == scheduler.Run {
+	if d.Action == scheduler.Run && outcome == write.Written {
 		v.placed = true
 		log.FromContext(ctx).
 			Info("Placed a build", "HLBBuild", build.Name, "daemon", d.Chosen.Name, "reason", d.Reason.String(), "run", build.Status.Run.ID)
-		tellPlaced(r.Events, build)
 	}
 	return nil
 }

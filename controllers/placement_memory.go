@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -127,7 +127,7 @@ func (m *memory) takeIn(f *fleet, b *v1alpha1.HLBBuild, k *knownBuild, first boo
 		k.run, k.charged, k.ended = run.ID, 0, false
 		m.arrived(f, b)
 	}
-	if buildstatus.IsFinal(b) && !k.ended {
+	if status.IsFinal(b) && !k.ended {
 		k.ended = true
 		m.used(f, b)
 		if !first { // how long it took is in the daemons' ledgers

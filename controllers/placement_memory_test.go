@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -30,7 +30,7 @@ func remembering(builds ...v1alpha1.HLBBuild) *fleet {
 func done(name, key, daemon string, took time.Duration, fresh bool) v1alpha1.HLBBuild {
 	b := placed(name, key, daemon, true)
 	b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: fresh}
-	buildstatus.Succeed(&b, envtestkit.Epoch.Add(took))
+	status.Succeed(&b, envtestkit.Epoch.Add(took))
 	return b
 }
 
@@ -48,7 +48,7 @@ func TestMemoryLearnsLengthsFromRuns(t *testing.T) {
 	}
 	failed := placed("failed", "k", "c-0", true)
 	failed.Status.Cache = &v1alpha1.CacheUseStatus{}
-	buildstatus.Fail(&failed, v1alpha1.FailureStatus{Reason: "StepFailed"}, envtestkit.Epoch.Add(time.Hour))
+	status.Fail(&failed, v1alpha1.FailureStatus{Reason: "StepFailed"}, envtestkit.Epoch.Add(time.Hour))
 	f.builds = append(f.builds, failed)
 	f.memory.learn(f)
 	if again, _ := f.memory.estimates.Expect(f.keyOf("k"), scopes(""), f.memory.params); again != warm {

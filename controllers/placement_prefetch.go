@@ -9,11 +9,10 @@ import (
 	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/write"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -81,12 +80,13 @@ func (r *PlacementReconciler) writePrefetch(
 ) error {
 	after := d.DeepCopy()
 	after.Spec.Prefetch = requests
-	err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(d, client.MergeFromWithOptimisticLock{}))
-	switch {
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
+	writer := &write.Writer{Client: r.Client, Events: r.Events}
+	outcome, err := writer.Patch(ctx, d, after, write.Yield)
+	if err != nil {
 		return fmt.Errorf("ask %s for cache mounts: %w", d.Name, err)
+	}
+	if outcome != write.Written {
+		return nil
 	}
 	for _, q := range f.memory.prefetch.pay(d.Spec.Prefetch, requests) {
 		log.FromContext(ctx).Info("Asked for a cache mount", "daemon", d.Name, "mount", q.ID, "bytes", q.Bytes)

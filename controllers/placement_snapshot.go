@@ -5,10 +5,8 @@ package controllers
 import (
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -120,23 +118,23 @@ func plainPlatform(p string) string {
 	}
 }
 
-// phase translates a BuildDaemon's conditions.
+// phase translates a daemon's phase. One that the BuildCache no longer wants is being emptied, also before its pod
+// knows; one that was scaled away and is wanted again is on its way up.
 func (f *fleet) phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
-	conditions := d.Status.Conditions
-	ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
-	switch {
-	case !d.DeletionTimestamp.IsZero():
+	surplus := d.Spec.Ordinal >= wantedReplicas(f.cache)
+	switch phase := status.PhaseOfDaemon(d); {
+	case phase == status.DaemonDeleting:
 		return scheduler.Gone
-	case d.Spec.Ordinal >= wantedReplicas(f.cache) && ready != nil && ready.Reason == v1alpha1.ReasonScaledDown:
+	case phase == status.DaemonDormant && (surplus || d.Spec.Suspend):
 		return scheduler.Dormant
-	case d.Spec.Ordinal >= wantedReplicas(f.cache), meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDraining):
-		return scheduler.Draining // also a surplus daemon whose pod has not been told yet
-	case ready == nil || ready.Status != metav1.ConditionTrue:
-		return scheduler.NotReady
-	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDiskPressure):
+	case surplus, phase == status.DaemonDraining:
+		return scheduler.Draining
+	case phase == status.DaemonServing:
+		return scheduler.Ready
+	case phase == status.DaemonCordoned:
 		return scheduler.Cordoned
 	default:
-		return scheduler.Ready
+		return scheduler.NotReady
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -24,16 +24,16 @@ import (
 func opened(name, key string) v1alpha1.HLBBuild {
 	b := testbuild.HLBBuild("ns", name, testbuild.WithCacheKey(key), testbuild.WithTimeout(100))
 	b.UID, b.Generation = types.UID(name), 1
-	buildstatus.Open(b, newRun(b), envtestkit.Epoch)
+	status.Open(b, newRun(b), envtestkit.Epoch)
 	return *b
 }
 
 // placed is one that is bound to a daemon, and one that runs there too when started.
 func placed(name, key, daemon string, started bool) v1alpha1.HLBBuild {
 	b := opened(name, key)
-	buildstatus.Place(&b, v1alpha1.PlacementStatus{Daemon: daemon}, envtestkit.Epoch)
+	status.Place(&b, v1alpha1.PlacementStatus{Daemon: daemon}, envtestkit.Epoch)
 	if started {
-		buildstatus.Start(&b, "agent", envtestkit.Epoch)
+		status.Start(&b, "agent", envtestkit.Epoch)
 	}
 	return b
 }
@@ -80,8 +80,8 @@ func twoDaemons(options ...func(*v1alpha1.BuildDaemon)) []v1alpha1.BuildDaemon {
 func TestSnapshotCountsSlots(t *testing.T) {
 	assumed, edited, done, lost := opened("assumed", "k"), placed("edited", "k", "c-0", true), placed("done", "k", "c-0", true), placed("lost", "k", "c-0", true)
 	edited.Generation = 2
-	buildstatus.Succeed(&done, envtestkit.Epoch)
-	buildstatus.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
+	status.Succeed(&done, envtestkit.Epoch)
+	status.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
 	f := &fleet{daemons: twoDaemons(), builds: []v1alpha1.HLBBuild{
 		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, edited, done, lost, opened("waits", "k"), *testbuild.HLBBuild("ns", "new"),
 	}}
@@ -156,12 +156,12 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	daemons := twoDaemons()
 	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
 	b := placed("b", "k", "c-1", true)
-	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
-	buildstatus.Retry(&b, envtestkit.Epoch)
+	status.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
+	status.Retry(&b, envtestkit.Epoch)
 	b.Spec.Priority, b.Spec.Queue, b.Spec.Platforms = 5, "team", []string{"linux/arm64/v8"}
 	earlier := placed("earlier", "k", "c-0", true)
 	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
-	buildstatus.Succeed(&earlier, envtestkit.Epoch)
+	status.Succeed(&earlier, envtestkit.Epoch)
 	f := &fleet{daemons: daemons, builds: []v1alpha1.HLBBuild{earlier, b}}
 	_, queue, _ := snapshot(t, f)
 	want := []scheduler.Request{{
@@ -222,7 +222,7 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	wait := scheduler.Decision{Action: scheduler.Wait}
 	told := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
 		b := opened("b", "k")
-		buildstatus.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
+		status.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
 		return &b
 	}
 	later := wait

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -155,16 +155,16 @@ func (m *memory) stand(f *fleet, b *v1alpha1.HLBBuild, k *knownBuild) {
 		m.release(b.UID, k)
 	}
 	k.waits, k.demand = false, nil
-	if k.assumed.daemon != "" && (!buildstatus.IsWaiting(b) || k.assumed.before != b.ResourceVersion) {
+	if k.assumed.daemon != "" && (!status.IsWaiting(b) || k.assumed.before != b.ResourceVersion) {
 		k.assumed = assumption{}
 	}
 	switch {
-	case buildstatus.NeedsRun(b): // its next run is about to be opened; the old one no longer counts
-	case buildstatus.IsBound(b):
+	case status.NeedsRun(b): // its next run is about to be opened; the old one no longer counts
+	case status.IsBound(b):
 		m.hold(f, b, k, b.Status.Placement.Daemon)
-	case buildstatus.IsWaiting(b) && k.assumed.daemon != "":
+	case status.IsWaiting(b) && k.assumed.daemon != "":
 		m.hold(f, b, k, k.assumed.daemon)
-	case buildstatus.IsWaiting(b):
+	case status.IsWaiting(b):
 		k.waits = true
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -51,7 +51,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	if err := addIndexes(ctx, mgr); err != nil {
 		return err
 	}
-	c, recorder, now := mgr.GetClient(), mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
+	c, live := mgr.GetClient(), mgr.GetAPIReader()
+	recorder, now := mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
 	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
 		"BuildCache": &BuildCacheReconciler{
 			Client:     c,
@@ -59,8 +60,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 			Clock:      now,
 			Images:     install.Images,
 			InputsRole: install.InputsRole,
+			Live:       live,
 		},
-		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now},
+		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now, Live: live},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
 		"placement": &PlacementReconciler{
 			Client:  c,
@@ -83,7 +85,7 @@ func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]client.IndexerFunc{
 		indexCache: func(o client.Object) []string { return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name} },
 		indexDaemon: func(o client.Object) []string {
-			if b := o.(*v1alpha1.HLBBuild); buildstatus.IsBound(b) {
+			if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
 				return []string{b.Status.Placement.Daemon}
 			}
 			return nil // what has ended on a daemon has nothing to do with what becomes of the daemon

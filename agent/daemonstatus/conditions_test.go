@@ -3,14 +3,12 @@
 package daemonstatus
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -24,25 +22,6 @@ func said(conditions ...metav1.Condition) []string {
 		out = append(out, strings.Join([]string{c.Type, string(c.Status), c.Reason}, " "))
 	}
 	return out
-}
-
-func TestConditionsOfADaemon(t *testing.T) {
-	cases := map[string]struct {
-		unreached error
-		draining  bool
-		want      []string
-	}{
-		"all is well":                {nil, false, []string{"Ready True DaemonServing", "Draining False InService"}},
-		"the daemon does not answer": {errors.New("EOF"), false, []string{"Ready False DaemonUnreachable", "Draining False InService"}},
-		"it drains":                  {nil, true, []string{"Ready True DaemonServing", "Draining True ShuttingDown"}},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, said(daemonConditions(tc.unreached, board.Builds{Running: 1, Draining: tc.draining})...)); diff != "" {
-				t.Errorf("conditions (-want +got):\n%s", diff)
-			}
-		})
-	}
 }
 
 func TestConditionOfTheVolume(t *testing.T) {

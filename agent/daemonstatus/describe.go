@@ -15,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/sizing"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // Facts are all that a status is made of.
@@ -49,17 +49,20 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 	d, s := &f.Daemon, &bd.Status
 	s.ObservedGeneration = bd.Generation
 	s.NodeName, s.AgentID, s.Isolation = f.Node, f.Self.AgentID, f.Isolation
-	s.RunningBuilds, s.VolumeEpoch = int32(f.Builds.Running), f.Usage.Epoch
+	s.VolumeEpoch = f.Usage.Epoch
 	vol := d.Volume
 	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, min(upTo(vol.UsedBytes(), usedStep), vol.CapacityBytes)
 	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, min(upTo(vol.UsedInodes(), inodeStep), vol.CapacityInodes)
 	s.Usage = usageText(s.UsedBytes, s.CapacityBytes)
-	conditions := append(daemonConditions(d.Unreached, f.Builds), diskCondition(vol, d.Budget))
+	status.ReportService(bd, status.DaemonService{
+		Unreachable: d.Unreached, Draining: f.Builds.Draining, RunningBuilds: f.Builds.Running,
+	}, f.Now)
+	conditions := []metav1.Condition{diskCondition(vol, d.Budget)}
 	if f.Cache != nil {
 		s.Slots = max(f.Cache.Spec.BuildKit.MaxConcurrentBuilds, 1)
 	}
 	if seen := d.Seen; seen != nil {
-		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
+		s.Version, s.Platform, s.CacheBytes = status.Clip(seen.Version, 128), seen.Platform, seen.Bytes
 		s.Platforms, s.GCPolicy = seen.Platforms[:min(len(seen.Platforms), platformLimit)], gcLines(seen.GCPolicy)
 		s.Sizing, s.GC, s.Prefetch = f.Sizing, gcStatus(d, s.GC), prefetchStatus(f.Prefetched, bd.Spec.Prefetch)
 		if f.Cache != nil {
@@ -72,7 +75,7 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 	}
 	for _, c := range conditions {
 		c.ObservedGeneration = bd.Generation
-		buildstatus.Set(&s.Conditions, c, f.Now)
+		status.Set(&s.Conditions, c, f.Now)
 	}
 	fitLists(bd, f.Usage.Keys, mountUses(&f))
 	s.KeysTotal = int32(f.Usage.KeysTotal)
@@ -101,7 +104,7 @@ func usageText(used, capacity int64) string {
 func gcLines(rules []string) []string {
 	out := slices.Clone(rules[:min(len(rules), 16)])
 	for i := range out {
-		out[i] = buildstatus.Clip(out[i], 512)
+		out[i] = status.Clip(out[i], 512)
 	}
 	return out
 }

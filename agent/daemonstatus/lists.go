@@ -11,8 +11,8 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // objectLimit bounds a BuildDaemon as the API server keeps it, in bytes: every watcher of a fleet gets each version of
@@ -146,7 +146,7 @@ func snapshotStatus(e *snapshot.Entry) *v1alpha1.MountSnapshotStatus {
 		return nil
 	}
 	return &v1alpha1.MountSnapshotStatus{
-		Outcome: e.Outcome, Time: seconds(e.Tried), Message: buildstatus.Clip(e.Message, messageLimit),
+		Outcome: e.Outcome, Time: seconds(e.Tried), Message: status.Clip(e.Message, messageLimit),
 		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, DurationSeconds: int32((e.Took + time.Second - 1) / time.Second),
 	}
 }

@@ -10,19 +10,16 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/agent/board"
-	"github.com/openllb/hlb-operator/agent/mountevent"
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // checkEvery is how soon a status is compared again when nothing was published: a write may have failed, or the agent
@@ -76,37 +73,34 @@ func (w *Writer) sync(ctx context.Context, now bool) time.Duration {
 	}
 	w.writing.Lock()
 	defer w.writing.Unlock()
-	reader := client.Reader(w.Client)
-	for {
-		bd, err := w.Self.BuildDaemon(ctx, reader)
-		if err != nil {
-			if !apierrors.IsNotFound(err) { // the manager has yet to make it, and its coming is an event
-				w.Log.Error(err, "Failed to read the BuildDaemon")
-			}
-			return checkEvery
+	bd, err := w.Self.BuildDaemon(ctx, w.Client)
+	if err != nil {
+		if !apierrors.IsNotFound(err) { // the manager has yet to make it, and its coming is an event
+			w.Log.Error(err, "Failed to read the BuildDaemon")
 		}
-		bd = w.mine.newer(bd)
-		before := bd.DeepCopy()
-		Describe(bd, w.gather(ctx))
-		change := changeOf(&before.Status, &bd.Status)
-		if wait := w.pace.due(change, w.Now()); wait > 0 && !now || change == none {
-			return wait
-		}
-		lock := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-		if err = w.Client.Status().Patch(ctx, bd, lock); err == nil {
-			w.mine.wrote(before.ResourceVersion, bd)
-			w.pace.wrote(w.Now())
-			w.reportPolicy(before, bd)
-		}
-		if err == nil || ctx.Err() != nil {
-			return checkEvery
-		}
-		if !apierrors.IsConflict(err) {
-			w.Log.Error(err, "Failed to write the BuildDaemon's status")
-			return checkEvery
-		}
-		reader = w.Live
+		return checkEvery
 	}
+	bd, facts := w.mine.newer(bd), w.gather(ctx)
+	after := bd.DeepCopy()
+	Describe(after, facts)
+	change := changeOf(&bd.Status, &after.Status)
+	if wait := w.pace.due(change, w.Now()); wait > 0 && !now || change == none {
+		return wait
+	}
+	alive := func(*v1alpha1.BuildDaemon) bool { return ctx.Err() == nil }
+	done, err := write.Reread(ctx, w.writer(), bd, alive, func(bd *v1alpha1.BuildDaemon) { Describe(bd, facts) })
+	switch {
+	case err != nil && ctx.Err() == nil:
+		w.Log.Error(err, "Failed to write the BuildDaemon's status")
+	case done.Outcome == write.Written:
+		w.mine.wrote(done.Before.ResourceVersion, done.After)
+		w.pace.wrote(w.Now())
+	}
+	return checkEvery
+}
+
+func (w *Writer) writer() *write.Writer {
+	return &write.Writer{Client: w.Client, Live: w.Live, Events: w.Events}
 }
 
 // gather reads all that a status is made of.
@@ -122,13 +116,4 @@ func (w *Writer) gather(ctx context.Context) Facts {
 		// by the day, so that aging alone changes no status
 		Sizing: w.Sizing.Report(published.Daemon.Budget.MountsBytes, now.Truncate(24*time.Hour)),
 	}
-}
-
-// reportPolicy sends an event when buildkitd began to collect garbage by other rules than the operator's.
-func (w *Writer) reportPolicy(before, after *v1alpha1.BuildDaemon) {
-	c := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionGCPolicyInForce)
-	if c == nil || c.Status != metav1.ConditionFalse || meta.IsStatusConditionFalse(before.Status.Conditions, c.Type) {
-		return
-	}
-	mountevent.Send(w.Events, after, corev1.EventTypeWarning, c.Reason, "CompareGCPolicy", c.Message)
 }

@@ -4,21 +4,19 @@ package observer
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
-	"github.com/openllb/hlb-operator/agent/mountevent"
 	"github.com/openllb/hlb-operator/agent/volume"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/internal/sizing"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // prunedLimit is the API's limit of the mounts in a BuildDaemon's status.gc.lastPrune, idLimit that of a mount's id in
@@ -115,14 +113,14 @@ func (o *Observer) report(ctx context.Context, plan []gc.Victim, freed map[strin
 	if len(pruned) == 0 {
 		return
 	}
-	status := sumUp(pruned, freed, o.Now())
+	summary := sumUp(pruned, freed, o.Now())
 	o.mu.Lock()
-	o.facts.LastPrune = status
+	o.facts.LastPrune = summary
 	o.Board.SetDaemon(o.facts)
 	o.mu.Unlock()
-	o.Log.Info("Pruned", "records", status.Records, "bytes", status.Bytes, "reasons", status.Reasons,
-		"mounts", status.Mounts)
-	if len(status.Mounts) == 0 {
+	o.Log.Info("Pruned", "records", summary.Records, "bytes", summary.Bytes, "reasons", summary.Reasons,
+		"mounts", summary.Mounts)
+	if len(summary.Mounts) == 0 {
 		return
 	}
 	bd, err := o.Self.BuildDaemon(ctx, o.Client)
@@ -131,19 +129,9 @@ func (o *Observer) report(ctx context.Context, plan []gc.Victim, freed map[strin
 	}
 	for _, v := range pruned {
 		if v.Mount != "" {
-			mountevent.Send(o.Events, mountevent.On(bd, "status.mounts", v.Mount), corev1.EventTypeNormal,
-				v1alpha1.ReasonPruned, "PruneMount", pruneNote(&v))
+			write.Send(o.Events, write.MountPruned(bd, v.Mount, v.Reason, v.Bytes, v.Redundant))
 		}
 	}
-}
-
-// pruneNote describes one mount that was pruned.
-func pruneNote(v *gc.Victim) string {
-	note := fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20)
-	if v.Redundant {
-		note += ", a spare copy: another daemon has one that was used later"
-	}
-	return note
 }
 
 // sumUp describes the records that were pruned.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,12 +16,12 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/daemon"
-	"github.com/openllb/hlb-operator/agent/mountevent"
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // checkEvery is how soon requests are looked at again while the agent can't fill mounts: a lost Lease or daemon comes
@@ -171,13 +170,13 @@ func (p *Prefetcher) fill(
 	p.mu.Lock()
 	t := p.tried[idOf(r)]
 	p.mu.Unlock()
-	status := p.attempt(ctx, cache, r, &t)
+	result := p.attempt(ctx, cache, r, &t)
 	if ctx.Err() != nil {
 		return // the agent ends; the next one begins again
 	}
-	if status != nil {
-		t.end = &v1alpha1.PrefetchStatus{PrimeStatus: *status, RequestedAt: r.RequestedAt}
-		t.end.Message = buildstatus.Clip(t.end.Message, 512)
+	if result != nil {
+		t.end = &v1alpha1.PrefetchStatus{PrimeStatus: *result, RequestedAt: r.RequestedAt}
+		t.end.Message = status.Clip(t.end.Message, 512)
 	}
 	p.mu.Lock()
 	if p.tried == nil {
@@ -189,7 +188,7 @@ func (p *Prefetcher) fill(
 	}
 	p.mu.Unlock()
 	if t.end != nil {
-		p.report(bd, status)
+		p.report(bd, result)
 	}
 }
 
@@ -197,12 +196,7 @@ func (p *Prefetcher) fill(
 func (p *Prefetcher) report(bd *v1alpha1.BuildDaemon, end *v1alpha1.PrimeStatus) {
 	p.Log.Info("Prefetch finished", "mount", end.ID, "outcome", end.Outcome, "reason", end.Message,
 		"durationSeconds", end.DurationSeconds)
-	const field, action = "status.prefetch", "Prefetch"
-	if end.Outcome == v1alpha1.PrimePrimed {
-		mountevent.Send(p.Events, mountevent.On(bd, field, end.ID), corev1.EventTypeNormal, v1alpha1.ReasonPrefetched,
-			action, mountevent.FilledNote("Brought in", end))
-	}
-	mountevent.FillFailed(p.Events, bd, field, v1alpha1.ReasonPrefetchFailed, action, "brought in", end)
+	write.Send(p.Events, write.MountPrefetched(bd, end)...)
 }
 
 // attempt fills a mount if there is room and no build uses it. It returns the end of the request, or nil and changes t
@@ -220,32 +214,32 @@ func (p *Prefetcher) attempt(
 		return failed(err)
 	}
 	began, epoch := p.Now(), p.Usage.Epoch()
-	status, err := p.Maker.Prefetch(ctx, cache, epoch, daemon.Mount{ID: r.ID, Sharing: string(r.Sharing)})
+	result, err := p.Maker.Prefetch(ctx, cache, epoch, daemon.Mount{ID: r.ID, Sharing: string(r.Sharing)})
 	if err != nil {
 		p.Log.Error(err, "Failed to write the state of snapshots")
-		if status == nil {
-			status = failed(err)
+		if result == nil {
+			result = failed(err)
 		}
 	}
 	switch {
-	case status == nil: // a build uses it, and it will be held before long
+	case result == nil: // a build uses it, and it will be held before long
 		t.next = p.Now().Add(tryPause)
-	case status.Outcome == v1alpha1.PrimeTimedOut: // another try would pull as much once more
-		return status
-	case status.Outcome == v1alpha1.PrimeFailed:
+	case result.Outcome == v1alpha1.PrimeTimedOut: // another try would pull as much once more
+		return result
+	case result.Outcome == v1alpha1.PrimeFailed:
 		t.failures++
 		t.next = p.Now().Add(time.Duration(t.failures) * tryPause)
 		p.Log.V(1).Info("A cache mount was not prefetched", "mount", r.ID, "attempt", t.failures,
-			"reason", status.Message)
+			"reason", result.Message)
 		if t.failures >= maxTries {
-			return status
+			return result
 		}
-	case status.Outcome == v1alpha1.PrimeNoSnapshot:
-		return status
+	case result.Outcome == v1alpha1.PrimeNoSnapshot:
+		return result
 	default:
-		p.Daemon.RecordPrefetch(status.ID, epoch, began)
+		p.Daemon.RecordPrefetch(result.ID, epoch, began)
 		p.Daemon.Observe(ctx) // so that the status lists the mount when it reports the end of the request
-		return status
+		return result
 	}
 	return nil
 }

@@ -9,12 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
@@ -22,11 +19,12 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/inputs"
-	"github.com/openllb/hlb-operator/agent/mountevent"
 	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/agent/retention"
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 const (
@@ -104,7 +102,7 @@ func (c *Cleaner) isDue(cache *v1alpha1.BuildCache) bool {
 }
 
 // fleet reads the BuildDaemons of the BuildCache, lowest ordinal first. first reports whether this daemon is the first
-// that is ready.
+// that starts builds.
 func (c *Cleaner) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
 	ready := false
 	for ordinal := int32(0); ; ordinal++ {
@@ -115,7 +113,7 @@ func (c *Cleaner) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, fi
 		if d == nil {
 			return daemons, first, nil
 		}
-		if !ready && meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady) {
+		if !ready && status.StartsBuilds(d) {
 			ready, first = true, d.Name == c.Self.Daemon
 		}
 		daemons = append(daemons, *d)
@@ -196,28 +194,19 @@ func repositories(cache *v1alpha1.BuildCache) []string {
 	return slices.Compact(out)
 }
 
-// finish publishes how a clean-up went, sets when the next is due, and sends events about what was deleted and what
-// failed.
+// finish publishes how a clean-up went, sets when the next is due, and sends an event about what was deleted. A
+// clean-up that failed has its event when the condition is written.
 func (c *Cleaner) finish(ctx context.Context, cache *v1alpha1.BuildCache, gone []string, err error) {
 	condition, pause := c.describe(cache, err)
 	c.next = c.Now().Add(pause)
-	isNew := c.last == nil || c.last.Reason != condition.Reason
 	c.last = &condition
 	c.Board.SetRegistryCleaned(&condition)
-	if len(gone) > 0 {
-		c.Log.Info("Deleted tags from the registry", "reason", deletionReason(cache), "tags", gone)
-	}
-	bd, err := c.Self.BuildDaemon(context.WithoutCancel(ctx), c.Client)
-	if err != nil {
+	if len(gone) == 0 {
 		return
 	}
-	const action = "CleanUpRegistry"
-	if len(gone) > 0 {
-		mountevent.Send(c.Events, bd, corev1.EventTypeNormal, deletionReason(cache), action,
-			fmt.Sprintf("Deleted %d tags: %s", len(gone), strings.Join(gone, ", ")))
-	}
-	if condition.Status == metav1.ConditionFalse && isNew {
-		mountevent.Send(c.Events, bd, corev1.EventTypeWarning, condition.Reason, action, condition.Message)
+	c.Log.Info("Deleted tags from the registry", "reason", deletionReason(cache), "tags", gone)
+	if bd, err := c.Self.BuildDaemon(context.WithoutCancel(ctx), c.Client); err == nil {
+		write.Send(c.Events, write.TagsDeleted(bd, deletionReason(cache), gone))
 	}
 }
 

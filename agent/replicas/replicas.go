@@ -7,12 +7,11 @@ import (
 	"context"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/agent/self"
-	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 const (
@@ -40,7 +39,7 @@ func New(me self.Self, reader client.Reader, now func() time.Time) *Replicas {
 	return &Replicas{self: me, reader: reader, now: now}
 }
 
-// LastUses returns, for each mount by id without base state, when a build last used it on any other daemon that takes
+// LastUses returns, for each mount by id without base state, when a build last used it on any other daemon that starts
 // builds, in a fleet of so many daemons. On an error the result is partial.
 func (r *Replicas) LastUses(ctx context.Context, fleet int32) (map[string]time.Time, error) {
 	if r.used != nil && r.now().Sub(r.readAt) < validFor {
@@ -60,7 +59,7 @@ func (r *Replicas) LastUses(ctx context.Context, fleet int32) (map[string]time.T
 		if err != nil {
 			return used, err
 		}
-		if bd == nil || !serves(bd) {
+		if bd == nil || !status.StartsBuilds(bd) {
 			continue // without one the fleet is being scaled
 		}
 		for i := range bd.Status.Mounts {
@@ -75,11 +74,4 @@ func (r *Replicas) LastUses(ctx context.Context, fleet int32) (map[string]time.T
 	}
 	r.used, r.readAt = used, r.now()
 	return used, nil
-}
-
-// serves reports whether builds can be placed on a daemon.
-func serves(bd *v1alpha1.BuildDaemon) bool {
-	c := bd.Status.Conditions
-	return bd.DeletionTimestamp.IsZero() && meta.IsStatusConditionTrue(c, v1alpha1.ConditionReady) &&
-		!meta.IsStatusConditionTrue(c, v1alpha1.ConditionDraining)
 }

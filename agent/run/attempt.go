@@ -20,7 +20,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // exportTimeout bounds an export of build cache, so that one that hangs ends before the daemon's token for the
@@ -58,7 +58,7 @@ func (r *Runner) claim(s *slot, b *v1alpha1.HLBBuild) (*v1alpha1.HLBBuild, error
 	return r.reports.write(s.ctx, b, func(b *v1alpha1.HLBBuild) bool {
 		return decide(b, &r.Self, nil) == actionClaim && attemptOf(b) == s.id
 	}, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Start(b, r.Self.AgentID, r.Now())
+		status.Start(b, r.Self.AgentID, r.Now())
 	})
 }
 
@@ -186,7 +186,7 @@ func (a *attempt) report(e ending) {
 	now, bytes := a.Now(), a.Daemon.Held()
 	write := func(describe func(*v1alpha1.HLBBuild)) (*v1alpha1.HLBBuild, error) {
 		return a.reports.write(a.life, a.build, func(b *v1alpha1.HLBBuild) bool {
-			return isMine(b, a.slot.id, &a.Self) && !buildstatus.IsFinal(b)
+			return isMine(b, a.slot.id, &a.Self) && !status.IsFinal(b)
 		}, func(b *v1alpha1.HLBBuild) {
 			describe(b)
 			e.apply(b, now)
@@ -205,7 +205,6 @@ func (a *attempt) report(e ending) {
 		return
 	}
 	a.build = written
-	a.sendEnd(written)
 }
 
 // afterwards does what nobody waits for: it lists the cache, records the sizes of mounts and exports the cache, with a
@@ -227,7 +226,7 @@ func (a *attempt) afterwards(e ending) {
 	ctx, cancel := context.WithTimeout(a.life, exportTimeout)
 	exportErr := a.Builder.ExportCache(ctx, a.job, a.out)
 	cancel()
-	written, err := a.reports.write(a.life, a.build, func(b *v1alpha1.HLBBuild) bool {
+	_, err := a.reports.write(a.life, a.build, func(b *v1alpha1.HLBBuild) bool {
 		return isMine(b, a.slot.id, &a.Self)
 	}, func(b *v1alpha1.HLBBuild) {
 		setMountBytes(b, bytes)
@@ -235,9 +234,7 @@ func (a *attempt) afterwards(e ending) {
 	})
 	if err != nil {
 		a.log.Error(err, "Failed to report the export of the cache")
-		return
 	}
-	a.sendWarning(written, v1alpha1.ConditionCacheExported, "ExportCache")
 }
 
 // record records the build's use of its key and mounts. Of one that did not succeed, only the mounts that it may have

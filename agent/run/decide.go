@@ -7,7 +7,7 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // attemptID names one attempt of one build.
@@ -41,7 +41,7 @@ const (
 // decide decides about a build as the agent last saw it. known is the attempt of the build that this process is on or
 // was on last, nil for none.
 func decide(b *v1alpha1.HLBBuild, me *self.Self, known *attemptID) action {
-	if !b.DeletionTimestamp.IsZero() || !buildstatus.IsBound(b) || buildstatus.NeedsRun(b) ||
+	if !b.DeletionTimestamp.IsZero() || !status.IsBound(b) || status.NeedsRun(b) ||
 		b.Status.Placement.Daemon != me.Daemon {
 		return actionRelease
 	}
@@ -62,6 +62,6 @@ func decide(b *v1alpha1.HLBBuild, me *self.Self, known *attemptID) action {
 // has ended is open to a final report, such as on the export of the cache.
 func isMine(b *v1alpha1.HLBBuild, id attemptID, me *self.Self) bool {
 	run, placement := b.Status.Run, b.Status.Placement
-	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !buildstatus.IsLost(b) &&
+	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !status.IsLost(b) &&
 		placement.Daemon == me.Daemon && run.StartedBy == me.AgentID
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
@@ -23,15 +23,15 @@ var (
 func bound(daemon string) *v1alpha1.HLBBuild {
 	b := testbuild.HLBBuild("ns", "b")
 	b.UID, b.Generation = "u", 1
-	buildstatus.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: 1}, start)
-	buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: daemon}, start)
+	status.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: 1}, start)
+	status.Place(b, v1alpha1.PlacementStatus{Daemon: daemon}, start)
 	return b
 }
 
 func TestDecide(t *testing.T) {
 	now := &attemptID{uid: "u", run: "g1", attempt: 1}
 	startedBy := func(id string) func(*v1alpha1.HLBBuild) {
-		return func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, id, start) }
+		return func(b *v1alpha1.HLBBuild) { status.Start(b, id, start) }
 	}
 	cases := map[string]struct {
 		change func(*v1alpha1.HLBBuild)
@@ -46,16 +46,16 @@ func TestDecide(t *testing.T) {
 		"another agent's attempt is reported as orphaned": {startedBy("pod/z"), nil, actionReportOrphaned, false},
 		"a new attempt is claimed after an old one": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
-			buildstatus.Lose(b, v1alpha1.ReasonDiskFull, "full", start)
-			buildstatus.Retry(b, start)
-			buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0"}, start)
+			status.Lose(b, v1alpha1.ReasonDiskFull, "full", start)
+			status.Retry(b, start)
+			status.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0"}, start)
 		}, now, actionClaim, false},
 		"a lost attempt is released": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
-			buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start)
+			status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start)
 		}, now, actionRelease, false},
 		"a build of another daemon is released": {func(b *v1alpha1.HLBBuild) { b.Status.Placement.Daemon = "cache-1" }, now, actionRelease, false},
-		"a build taken back is released":        {func(b *v1alpha1.HLBBuild) { buildstatus.Wait(b, "Pending", "", start) }, now, actionRelease, false},
+		"a build taken back is released":        {func(b *v1alpha1.HLBBuild) { status.Wait(b, "Pending", "", start) }, now, actionRelease, false},
 		"an edited build is released":           {func(b *v1alpha1.HLBBuild) { startedBy("pod/a")(b); b.Generation = 2 }, now, actionRelease, true},
 		"a build whose run was requested anew is released": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
@@ -67,7 +67,7 @@ func TestDecide(t *testing.T) {
 		}, now, actionRelease, false},
 		"an ended run needs nothing, but a final report is permitted": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
-			buildstatus.Succeed(b, start)
+			status.Succeed(b, start)
 		}, now, actionRelease, true},
 	}
 	for name, tc := range cases {

@@ -32,7 +32,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // notReadyPause is how long a build waits before it is reconciled again while the agent can't take builds: a lost
@@ -107,7 +108,9 @@ func New(c Config) *Runner {
 	}
 	return &Runner{
 		Config: c, slots: newSlots(requeue, c.Board), requeues: requeues, life: life, end: end,
-		reports: &reporter{client: c.Client, live: c.Live, held: c.Lease.Wait, log: c.Log},
+		reports: &reporter{
+			writer: &write.Writer{Client: c.Client, Live: c.Live, Events: c.Events}, held: c.Lease.Wait, log: c.Log,
+		},
 	}
 }
 
@@ -189,10 +192,10 @@ func (r *Runner) reportOrphaned(ctx context.Context, b *v1alpha1.HLBBuild) error
 	defer cancel()
 	id, other := attemptOf(b), b.Status.Run.StartedBy
 	message := "The daemon's agent ended while it was on the build"
-	written, err := r.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
+	_, err := r.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
 		return decide(b, &r.Self, nil) == actionReportOrphaned && attemptOf(b) == id && b.Status.Run.StartedBy == other
 	}, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, message, r.Now())
+		status.Lose(b, v1alpha1.ReasonDaemonLost, message, r.Now())
 	})
 	if errors.Is(err, errNotMine) {
 		return nil
@@ -202,7 +205,6 @@ func (r *Runner) reportOrphaned(ctx context.Context, b *v1alpha1.HLBBuild) error
 	}
 	log.FromContext(ctx).Info("Reported an attempt of an earlier agent as lost",
 		"HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
-	r.sendEnd(written)
 	return nil
 }
 

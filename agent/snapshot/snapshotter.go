@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/openllb/hlb-operator/agent/mountevent"
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // checkEvery is how often the agent checks whether a snapshot is due: schedules and pauses have no event to wait for.
@@ -111,29 +110,28 @@ func (s *Snapshotter) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *
 	s.logStateError(err)
 	s.RequestSync()
 	s.Log.V(1).Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
-	s.report(bd, id, &before, &after)
+	write.Send(s.Events, eventsOf(bd, id, &before, &after)...)
 }
 
-// report sends the events about the end of one try.
-func (s *Snapshotter) report(bd *v1alpha1.BuildDaemon, id string, before, after *Entry) {
-	send := func(kind, reason, note string) {
-		mountevent.Send(s.Events, mountevent.On(bd, "status.mounts", id), kind, reason, "Snapshot", note)
-	}
+// eventsOf lists the events of a snapshot that was tried.
+func eventsOf(bd *v1alpha1.BuildDaemon, id string, before, after *Entry) []write.Event {
+	trouble := func(reason, note string) write.Event { return write.SnapshotTrouble(bd, id, reason, note) }
 	switch {
 	case after.Outcome == v1alpha1.SnapshotPushed:
-		send(corev1.EventTypeNormal, v1alpha1.ReasonSnapshotPushed,
-			fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref))
+		out := []write.Event{write.SnapshotPushed(bd, id, after.Bytes, after.Ref)}
 		if after.Message != "" {
-			send(corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
+			out = append(out, trouble(v1alpha1.ReasonSnapshotCleanUpFailed, after.Message))
 		}
+		return out
 	case after.Overdue && !before.Overdue:
-		send(corev1.EventTypeWarning, v1alpha1.ReasonSnapshotOverdue,
-			fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message))
+		note := fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message)
+		return []write.Event{trouble(v1alpha1.ReasonSnapshotOverdue, note)}
 	case after.Outcome == before.Outcome && after.Message == before.Message:
 	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
-		send(corev1.EventTypeWarning, v1alpha1.ReasonSnapshotFailed,
-			fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message))
+		note := fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message)
+		return []write.Event{trouble(v1alpha1.ReasonSnapshotFailed, note)}
 	}
+	return nil
 }
 
 // logStateError logs that the state was not written, which costs a snapshot too many at worst.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
@@ -181,7 +182,7 @@ func (d *demo) fresh(ctx context.Context) error {
 	err := harness.Eventually(ctx, time.Minute, "the daemon takes no builds", func(ctx context.Context) (bool, error) {
 		daemon := &v1alpha1.BuildDaemon{ObjectMeta: meta}
 		err := d.cluster.Client.Get(ctx, client.ObjectKeyFromObject(daemon), daemon)
-		return err == nil && !taken(daemon), err
+		return err == nil && !status.TakesBuilds(daemon), err
 	})
 	if err != nil {
 		return err
@@ -197,9 +198,4 @@ func (d *demo) fresh(ctx context.Context) error {
 		return fmt.Errorf("the build landed on %s, which was not fresh", d.report.FreshDaemon)
 	}
 	return nil
-}
-
-func taken(daemon *v1alpha1.BuildDaemon) bool {
-	return meta.IsStatusConditionTrue(daemon.Status.Conditions, v1alpha1.ConditionReady) &&
-		!meta.IsStatusConditionTrue(daemon.Status.Conditions, v1alpha1.ConditionDraining)
 }

@@ -172,11 +172,11 @@ func TestRightsSuffice(t *testing.T) {
 			return err
 		}
 		for i := range events.Items {
-			if e := &events.Items[i]; e.Reason == v1alpha1.ReasonDaemonChosen && e.Regarding.Name == "b" {
+			if e := &events.Items[i]; e.Reason == v1alpha1.ReasonDaemonsNotReady && e.Regarding.Name == "cache" {
 				return nil
 			}
 		}
-		return fmt.Errorf("no event of the placement among %d", len(events.Items))
+		return fmt.Errorf("no event of the fleet among %d", len(events.Items))
 	})
 	t.Run("agents", func(t *testing.T) { checkAgentRights(t, ns) })
 	t.Run("the manager", func(t *testing.T) { checkManagerRights(t, ns) })

@@ -51,6 +51,8 @@ var rules = []wall{
 		why: "an agent does what was decided"},
 	{of: "internal", never: []string{"./controllers", "./scheduler", "./agent", "./cmd"},
 		why: "what two folders share knows neither"},
+	{of: "internal/status", never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime"},
+		why: "conditions are derived without a client"},
 	{of: "internal", except: []string{"internal/buildkey", "internal/deps"}, never: []string{"./hlb"},
 		why: "only cache keys need the compiler's analysis"},
 	{of: "cmd", except: []string{"cmd/sim", "cmd/bench-hlb", "cmd/bench-scheduler"}, never: []string{"./test", "./scheduler/sim", "testing"},

@@ -51,8 +51,9 @@ func TestWallsHold(t *testing.T) {
 		"the manager compiles nothing itself":            {m + "/controllers", m + "/hlb/analyze", "internal/buildkey"},
 		"the agent decides nothing":                      {m + "/agent", m + "/scheduler", "what was decided"},
 		"the agent knows no manager":                     {m + "/agent/daemon", m + "/controllers", "what was decided"},
-		"shared things know none who share them":         {m + "/internal/buildstatus", m + "/agent", "knows neither"},
-		"only keys need the compiler":                    {m + "/internal/buildstatus", m + "/hlb/analyze", "only cache keys"},
+		"shared things know none who share them":         {m + "/internal/status", m + "/agent", "knows neither"},
+		"conditions are derived without a client":        {m + "/internal/status", "k8s.io/client-go/rest", "without a client"},
+		"only keys need the compiler":                    {m + "/internal/status", m + "/hlb/analyze", "only cache keys"},
 		"programs that are shipped hold no testing code": {m + "/cmd/manager", "testing", "shipped"},
 		"programs that are shipped hold no simulator":    {m + "/cmd/manager", m + "/scheduler/sim/report", "shipped"},
 	}
