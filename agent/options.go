@@ -96,7 +96,8 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 func (o *Options) Validate() error {
 	var errs []error
 	for flag, value := range map[string]string{
-		"namespace": o.Namespace, "cache": o.Cache, "daemon": o.Daemon, "pod-uid": o.PodUID, "buildkit-addr": o.BuildKitAddr,
+		"namespace": o.Namespace, "cache": o.Cache, "daemon": o.Daemon, "pod-uid": o.PodUID,
+		"buildkit-addr": o.BuildKitAddr,
 	} {
 		if value == "" {
 			errs = append(errs, fmt.Errorf("--%s is missing", flag))

@@ -15,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// builtBefore is a usage record of two keys, of which one was built in 1000 s cold and 100 s warm with the mount "old", and
-// one in as many and warm with "new".
+// builtBefore is a usage record of two keys, of which one was built in 1000 s cold and 100 s warm with the mount "old",
+// and one in as many and warm with "new".
 const builtBefore = `{"epoch": "e", "keys": {
 	"k-old": {"lastUsed": "2026-01-01T00:00:00Z", "coldSeconds": 1000, "warmSeconds": 100, "mounts": ["NS/old"]},
 	"k-new": {"lastUsed": "2026-01-01T00:00:00Z", "coldSeconds": 1000, "warmSeconds": WARM, "mounts": ["NS/new"]}}}`

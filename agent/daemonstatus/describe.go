@@ -92,7 +92,7 @@ func usageText(used, capacity int64) string {
 	if capacity <= 0 {
 		return ""
 	}
-	// in whole GiB, or MiB where that says nothing, as people write sizes
+	// in whole GiB, or MiB for small volumes
 	unit, suffix := int64(1)<<30, "Gi"
 	if capacity < 10*unit {
 		unit, suffix = 1<<20, "Mi"
@@ -132,7 +132,9 @@ func prefetchStatus(
 ) (out []v1alpha1.PrefetchStatus) {
 	for i := range requests {
 		r := &requests[i]
-		at := slices.IndexFunc(ends, func(e v1alpha1.PrefetchStatus) bool { return e.ID == r.ID && e.RequestedAt.Equal(&r.RequestedAt) })
+		at := slices.IndexFunc(ends, func(e v1alpha1.PrefetchStatus) bool {
+			return e.ID == r.ID && e.RequestedAt.Equal(&r.RequestedAt)
+		})
 		if at >= 0 {
 			out = append(out, ends[at])
 		}

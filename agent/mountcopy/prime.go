@@ -320,7 +320,8 @@ func setMetadata(path string, e *entry) error {
 		}
 	}
 	when := unix.NsecToTimespec(e.Modified)
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	times := []unix.Timespec{when, when}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "utimensat", Path: path, Err: err}
 	}
 	return nil

@@ -105,8 +105,8 @@ func (w *Input) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1
 // emptyFolderBytes is what a cache mount without content takes at most; such mounts are not listed.
 const emptyFolderBytes = 4096
 
-// boundUnlisted bounds the last use of what a BuildDaemon does not list. Keys are listed latest first, so an unlisted one
-// was not used after the last of them; mounts are not, so nothing is known of an unlisted one.
+// boundUnlisted bounds the last use of what a BuildDaemon does not list. Keys are listed latest first, so an unlisted
+// one was not used after the last of them; mounts are not, so nothing is known of an unlisted one.
 func (w *Input) boundUnlisted(s *v1alpha1.BuildDaemonStatus) {
 	if n := len(s.Keys); n > 0 && n < int(s.KeysTotal) && s.Keys[n-1].LastUsed.After(w.UnlistedKeysUsed) {
 		w.UnlistedKeysUsed = s.Keys[n-1].LastUsed.Time

@@ -31,7 +31,7 @@ type deadlineError struct {
 
 func (e *deadlineError) Error() string { return fmt.Sprintf("The build took longer than %s", e.limit) }
 
-// apiError says that the API server could not be asked for what a build names. Another attempt may succeed.
+// apiError: the API server could not be asked for what a build names. Another attempt may succeed.
 type apiError struct {
 	err error
 }

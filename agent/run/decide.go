@@ -58,8 +58,8 @@ func decide(b *v1alpha1.HLBBuild, me *self.Self, known *attemptID) action {
 	}
 }
 
-// isMine reports whether a report about the attempt may be written: nobody has taken it from this agent. An attempt that
-// has ended is open to a final report, such as on the export of the cache.
+// isMine reports whether a report about the attempt may be written: nobody has taken it from this agent. An attempt
+// that has ended is open to a final report, such as on the export of the cache.
 func isMine(b *v1alpha1.HLBBuild, id attemptID, me *self.Self) bool {
 	run, placement := b.Status.Run, b.Status.Placement
 	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !status.IsLost(b) &&

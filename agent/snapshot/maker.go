@@ -108,7 +108,7 @@ func platform() string { return "linux/" + runtime.GOARCH }
 
 func byDigest(repository, digest string) string { return repository + "@" + digest }
 
-// errDisturbed says that a build began to use a mount while it was copied.
+// errDisturbed: a build began to use a mount while it was copied.
 var errDisturbed = errors.New("a build began to use the mount while it was copied")
 
 // Take makes a snapshot of a mount now and notes what came of it. Entries of mounts that no build has used are not
@@ -135,7 +135,8 @@ func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string)
 	}
 	err = m.State.note(id, func(e *Entry) {
 		e.Outcome, e.Message, e.Tried, e.Took = changed.Outcome, changed.Message, changed.Tried, changed.Took
-		e.Deferred, e.Overdue, e.Disturbed, e.Failures = changed.Deferred, changed.Overdue, changed.Disturbed, changed.Failures
+		e.Deferred, e.Overdue, e.Disturbed = changed.Deferred, changed.Overdue, changed.Disturbed
+		e.Failures = changed.Failures
 		e.Ref, e.Digest, e.Bytes, e.SnapshotUse = changed.Ref, changed.Digest, changed.Bytes, changed.SnapshotUse
 		e.Requested = e.Requested && outcome == v1alpha1.SnapshotDeferred
 	})

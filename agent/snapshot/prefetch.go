@@ -25,7 +25,7 @@ func (m *Maker) Prefetch(
 		return &v1alpha1.PrimeStatus{
 			ID:      mount.ID,
 			Outcome: v1alpha1.PrimeFailed,
-			Message: "no policy of the BuildCache says that the mount is primed",
+			Message: "no policy of the BuildCache primes the mount",
 		}, nil
 	}
 	m.mu.Lock()

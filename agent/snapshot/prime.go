@@ -68,8 +68,8 @@ func (m *Maker) Begin(
 	return out, err
 }
 
-// primingOf is how a mount is primed that the daemon does not hold, nil when no policy says so or there is nowhere to
-// look for a snapshot.
+// primingOf is how a mount is primed that the daemon does not hold, nil when no policy demands it or there is nowhere
+// to look for a snapshot.
 func (m *Maker) primingOf(cache *v1alpha1.BuildCache, mount daemon.Mount) *priming {
 	written, own := mountpolicy.Written(m.Namespace, mount.ID)
 	p := mountpolicy.For(cache.Spec.Mounts, written)
@@ -182,7 +182,7 @@ func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *priming
 	return nil
 }
 
-// isNewer says whether a snapshot, empty for none, is another daemon's and newer than what the mount holds here.
+// isNewer reports whether a snapshot, empty for none, is another daemon's and newer than what the mount holds here.
 func (m *Maker) isNewer(id, tag string, man registry.Manifest) bool {
 	at, ok := cacheref.MountTagTime(tag)
 	return ok && man.Annotations[annotationDaemon] != m.Daemon && at.After(m.LastUsed(id))

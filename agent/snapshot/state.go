@@ -70,8 +70,8 @@ type content struct {
 	Unfilled map[string]bool `json:"unfilled,omitempty"`
 }
 
-// OpenState reads the state at path. A state that can't be read is begun anew, which costs a snapshot that would not have
-// been needed; see Lost.
+// OpenState reads the state at path. A state that can't be read is begun anew, which costs a snapshot that would not
+// have been needed; see Lost.
 func OpenState(path, epoch string) *State {
 	s := &State{file: statefile.New(path, fileLimit), running: map[string]int{}, begun: map[string]int64{}}
 	if err := s.file.LoadJSON(&s.content); err != nil {

@@ -35,7 +35,7 @@ const (
 	reported = 256
 )
 
-// Journal is the open record of a volume. It is safe for concurrent build. Changes that can't be written hold in memory,
+// Journal is the open record of a volume. It is safe for concurrent use. Changes that can't be written hold in memory,
 // are logged, and are written with the next one.
 type Journal struct {
 	file *statefile.File

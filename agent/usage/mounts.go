@@ -156,9 +156,9 @@ func (j *Journal) LastUses() map[string]time.Time {
 // early.
 const leastSaved = 0.1
 
-// SavedSeconds returns how much time each mount saves its builds, by id: the key's latest cold build less its latest warm
-// one, shared equally by the key's mounts; of several keys the largest. Mounts of keys that were not built both ways
-// are missing. The map is the caller's.
+// SavedSeconds returns how much time each mount saves its builds, by id: the key's latest cold build less its latest
+// warm one, shared equally by the key's mounts; of several keys the largest. Mounts of keys that were not built both
+// ways are missing. The map is the caller's.
 func (j *Journal) SavedSeconds() map[string]float64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()

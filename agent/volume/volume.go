@@ -14,8 +14,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// fullPercent of bytes or inodes taken is where a step that says "no space left" is believed to mean the volume: file
-// systems keep a few percent back.
+// fullPercent of bytes or inodes taken is where a step's "no space left" is taken to be about the volume: file systems
+// keep a few percent back.
 const fullPercent = 98
 
 // Measure measures the file system that path is on. What is kept back for root counts as used.
@@ -36,8 +36,8 @@ func IsFull(v gc.Volume) bool {
 	return taken(v.UsedBytes(), v.CapacityBytes) || taken(v.UsedInodes(), v.CapacityInodes)
 }
 
-// Isolation returns whether the pod's root is root on the node, from this process's user namespace, which it shares with
-// buildkitd.
+// Isolation returns whether the pod's root is root on the node, from this process's user namespace, which it shares
+// with buildkitd.
 func Isolation() (v1alpha1.Isolation, error) {
 	data, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
