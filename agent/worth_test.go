@@ -56,6 +56,11 @@ func TestTheMountThatIsWorthLeastGoes(t *testing.T) {
 			if got := w.pruned(); !slices.Equal(got, []string{w.ns + "/" + c.want}) {
 				t.Errorf("pruned %v, want %s", got, c.want)
 			}
+			left := map[string]string{"old": "new", "new": "old"}[c.want]
+			w.tells("the other one is evicted next", func(s *v1alpha1.BuildDaemonStatus) bool {
+				next := s.GC.NextEviction
+				return next != nil && next.ID == w.ns+"/"+left && next.Bytes == 3<<30 && next.LostSeconds > 0
+			})
 		})
 	}
 }

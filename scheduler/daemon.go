@@ -64,7 +64,7 @@ type Daemon struct {
 	VolumeBytes int64 `json:"volumeBytes,omitempty"`
 	FreeBytes   int64 `json:"freeBytes,omitempty"`
 	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See
-	// View.EvictionPrice.
+	// EvictionPrice.
 	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
 	// PullBytesPerSecond is its measured rate of restoring caches; 0 means Params.PullBytesPerSecond.
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond,omitempty"`

@@ -32,8 +32,10 @@ type Daemon struct {
 	Unreached error
 	Volume    gc.Volume
 	// Budget of the volume at the last observation; zero before it, or while the BuildCache can't be read.
-	Budget    gc.Budget
-	LastPrune *v1alpha1.PruneStatus
+	Budget gc.Budget
+	// NextEviction is the mount that would be evicted next, nil for none.
+	NextEviction *v1alpha1.NextEviction
+	LastPrune    *v1alpha1.PruneStatus
 }
 
 // Builds are the facts about the agent's slots.

@@ -101,7 +101,7 @@ func coarse(s *v1alpha1.BuildDaemonStatus) *v1alpha1.BuildDaemonStatus {
 	out.Conditions, out.Sizing = nil, nil // their states were compared
 	out.Usage, out.RunningBuilds, out.CacheBytes, out.UsedBytes, out.UsedInodes = "", 0, 0, 0, 0
 	if out.GC != nil {
-		out.GC.MountsBytes, out.GC.LayersBytes = 0, 0
+		out.GC.MountsBytes, out.GC.LayersBytes, out.GC.NextEviction = 0, 0, nil
 	}
 	for i := range out.Keys {
 		out.Keys[i] = v1alpha1.KeyUse{Key: out.Keys[i].Key}

@@ -119,6 +119,7 @@ func gcStatus(d *board.Daemon, before *v1alpha1.GCStatus) *v1alpha1.GCStatus {
 	out := &v1alpha1.GCStatus{
 		CapacityBytes: b.CapacityBytes, MountsBudgetBytes: b.MountsBytes, LayersBudgetBytes: b.LayersBytes,
 		FreeBytes: b.FreeBytes, MountsBytes: mounts, LayersBytes: d.Seen.Bytes - mounts, LastPrune: d.LastPrune,
+		NextEviction: d.NextEviction,
 	}
 	if out.LastPrune == nil && before != nil {
 		out.LastPrune = before.LastPrune

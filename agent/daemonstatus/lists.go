@@ -11,6 +11,7 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/eviction"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/internal/status"
 )
@@ -39,7 +40,7 @@ func fitLists(bd *v1alpha1.BuildDaemon, keys []v1alpha1.KeyUse, mounts []v1alpha
 	for i := range mounts {
 		short[i] = withoutDetails(mounts[i])
 	}
-	short, wanted := fit(short, room)
+	_, wanted := fit(mounts, room)
 	s.Keys, _ = fit(keys, max(room/2, room-wanted))
 	room -= size(s.Keys)
 	s.Mounts, wanted = fit(short, room)
@@ -80,7 +81,7 @@ func withoutDetails(m v1alpha1.MountUse) v1alpha1.MountUse {
 	m.Users, m.FirstUsed = nil, nil
 	if m.Snapshot != nil {
 		short := *m.Snapshot
-		short.Message = ""
+		short.Message, short.Digest = "", ""
 		m.Snapshot = &short
 	}
 	return m
@@ -151,16 +152,12 @@ func snapshotStatus(e *snapshot.Entry) *v1alpha1.MountSnapshotStatus {
 	}
 }
 
-// restoreBytesPerSecond is about how fast the content of a mount comes into being, for mounts of which no build has
-// shown what they save.
-const restoreBytesPerSecond = 2e8
-
 // rank orders mounts by what matters to placement, the highest first: how much time the mount saves its builds, or
 // else how large it is, and how recently it was used. Both are rounded to powers of two, so that the order is stable.
 func rank(f *Facts, id string, bytes int64) float64 {
 	saved, known := f.Usage.SavedSeconds[id]
 	if !known {
-		saved = float64(bytes) / restoreBytesPerSecond
+		saved = float64(bytes) / eviction.PrimeBytesPerSecond // no build has shown it
 	}
 	idle := f.Now.Sub(f.Usage.Mounts[id].LastUsed)
 	return math.Round(math.Log2(saved+1)) - math.Floor(math.Log2(1+max(idle.Hours(), 0)))

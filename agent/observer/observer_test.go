@@ -5,10 +5,12 @@ package observer
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/agent/volume"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
 func TestNothingIsEvictedForAPrefetch(t *testing.T) {
@@ -36,6 +38,31 @@ func TestNothingIsEvictedForAPrefetch(t *testing.T) {
 			err := o.RoomFor(tc.bytes)
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("the agent says %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestOtherDaemonsAreReadWhenItMatters(t *testing.T) {
+	evicts := []gc.Victim{{Record: gc.Record{Mount: "ns/a"}, Reason: v1alpha1.PruneMountsOverBudget}}
+	for name, tc := range map[string]struct {
+		free, mounts int64
+		plan         []gc.Victim
+		want         time.Duration
+	}{
+		"with room":                      {90, 10, nil, 0},
+		"with little room on the volume": {45, 10, nil, publishAge},
+		"with little room for mounts":    {90, 25, nil, publishAge},
+		"when a mount is evicted":        {90, 10, evicts, pruneAge},
+		"when layers are pruned":         {90, 10, []gc.Victim{{Reason: v1alpha1.PruneLayersOverBudget}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := &gc.Input{
+				Volume: gc.Volume{CapacityBytes: 100, FreeBytes: tc.free},
+				Budget: gc.Budget{CapacityBytes: 100, MountsBytes: 50, FreeBytes: 20},
+			}
+			if got := replicasAge(in, tc.plan, tc.mounts); got != tc.want {
+				t.Errorf("the list may be %s old, want %s", got, tc.want)
 			}
 		})
 	}

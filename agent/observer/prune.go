@@ -14,6 +14,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/agent/volume"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/eviction"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/internal/sizing"
 	"github.com/openllb/hlb-operator/internal/write"
@@ -55,7 +56,7 @@ func (o *Observer) evict(ctx context.Context, seen *daemon.Observation) {
 	o.take(seen, began, err)
 }
 
-// plan lists what to prune, and publishes the budget of the volume.
+// plan lists what to prune, and publishes the budget of the volume and what would be evicted next after that.
 func (o *Observer) plan(
 	ctx context.Context, cache *v1alpha1.BuildCache, seen *daemon.Observation,
 ) ([]gc.Victim, error) {
@@ -64,32 +65,46 @@ func (o *Observer) plan(
 		return nil, err
 	}
 	size := sizing.VolumeSize(cache)
-	budget := gc.BudgetOf(vol, size.Value(), cache.Spec.Storage.GC)
-	o.mu.Lock()
-	o.facts.Budget = budget
-	o.Board.SetDaemon(o.facts)
-	o.mu.Unlock()
 	in := gc.Input{
-		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: o.Self.Namespace, Policies: cache.Spec.Mounts,
-		MountUsed: o.Usage.LastUses(), Now: o.Now(),
+		Records: seen.Cache, Volume: vol, Budget: gc.BudgetOf(vol, size.Value(), cache.Spec.Storage.GC),
+		Namespace: o.Self.Namespace, Policies: cache.Spec.Mounts, MountUsed: o.Usage.LastUses(),
+		LostSeconds: o.lostSeconds(cache), Now: o.Now(),
 	}
 	plan := gc.Plan(in)
-	if !gc.ChoosesMounts(plan) {
-		return plan, nil
+	if age := replicasAge(&in, plan, seen.AllMountBytes()); age > 0 {
+		if in.ReplicaLastUsed, err = o.Replicas.LastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1), age); err != nil {
+			o.Log.Error(err, "Listing the other daemons' mounts is incomplete")
+		}
+		plan = gc.Plan(in)
 	}
-	in.LostSeconds = o.lostSeconds(cache)
-	if in.ReplicaLastUsed, err = o.Replicas.LastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
-		o.Log.Error(err, "Listing the other daemons' mounts is incomplete")
-	}
-	return gc.Plan(in), nil
+	next := gc.NextEviction(in)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.facts.Budget, o.facts.NextEviction = in.Budget, next
+	o.Board.SetDaemon(o.facts)
+	return plan, nil
 }
 
-// What priming takes: seconds for a manifest and mounting, and bytes a second of extraction on one core. The
-// scheduler has the same priors.
+// Copies on other daemons come and go over hours. pruneAge is how old their list may be for a plan that evicts mounts,
+// publishAge for one that only publishes the next eviction. scarcePart is the part of the volume below which room is
+// scarce; placement prices evictions from there on.
 const (
-	primeFixedSeconds   = 5
-	primeBytesPerSecond = 2e8
+	pruneAge   = 5 * time.Minute
+	publishAge = 30 * time.Minute
+	scarcePart = 4
 )
+
+// replicasAge returns how old the list of copies on other daemons may be, 0 when it does not matter which there are.
+func replicasAge(in *gc.Input, plan []gc.Victim, mountBytes int64) time.Duration {
+	room := min(in.Volume.FreeBytes-in.Budget.FreeBytes, in.Budget.MountsBytes-mountBytes)
+	switch {
+	case gc.ChoosesMounts(plan):
+		return pruneAge
+	case room <= in.Volume.CapacityBytes/scarcePart:
+		return publishAge
+	}
+	return 0
+}
 
 // lostSeconds returns what the next build of each mount is expected to lose when it does not find it, by id, where that
 // is known: what the mount saves, and with a snapshot to fill it from no more than that takes.
@@ -98,7 +113,7 @@ func (o *Observer) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
 	for id, saved := range lost {
 		e, _ := o.Snapshots.Entry(id)
 		if e.Ref != "" && mountpolicy.Primes(mountpolicy.Of(o.Self.Namespace, cache.Spec.Mounts, id)) {
-			lost[id] = min(saved, primeFixedSeconds+float64(e.Bytes)/primeBytesPerSecond)
+			lost[id] = eviction.LostSeconds(saved, e.Bytes)
 		}
 	}
 	return lost

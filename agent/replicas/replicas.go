@@ -18,8 +18,6 @@ const (
 	// maxRead bounds the BuildDaemons that are read at a time. Copies on daemons beyond it are not known, so a mount
 	// counts as less replicated than it is.
 	maxRead = 32
-	// validFor is how long a reading is used: copies come and go over hours.
-	validFor = 5 * time.Minute
 	// readTimeout bounds one reading: pruning waits for it.
 	readTimeout = 10 * time.Second
 )
@@ -40,9 +38,9 @@ func New(me self.Self, reader client.Reader, now func() time.Time) *Replicas {
 }
 
 // LastUses returns, for each mount by id without base state, when a build last used it on any other daemon that starts
-// builds, in a fleet of so many daemons. On an error the result is partial.
-func (r *Replicas) LastUses(ctx context.Context, fleet int32) (map[string]time.Time, error) {
-	if r.used != nil && r.now().Sub(r.readAt) < validFor {
+// builds, in a fleet of so many daemons, as of no longer ago than maxAge. On an error the result is partial.
+func (r *Replicas) LastUses(ctx context.Context, fleet int32, maxAge time.Duration) (map[string]time.Time, error) {
+	if r.used != nil && r.now().Sub(r.readAt) < maxAge {
 		return r.used, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)

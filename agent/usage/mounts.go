@@ -5,6 +5,8 @@ package usage
 import (
 	"slices"
 	"time"
+
+	"github.com/openllb/hlb-operator/internal/eviction"
 )
 
 // users bounds the keys that are kept of a mount.
@@ -152,10 +154,6 @@ func (j *Journal) LastUses() map[string]time.Time {
 	return out
 }
 
-// leastSaved is the part of a cold build that caches save at least: one that was shorter than warm ones has ended
-// early.
-const leastSaved = 0.1
-
 // SavedSeconds returns how much time each mount saves its builds, by id: the key's latest cold build less its latest
 // warm one, shared equally by the key's mounts; of several keys the largest. Mounts of keys that were not built both
 // ways are missing. The map is the caller's.
@@ -168,10 +166,10 @@ func (j *Journal) SavedSeconds() map[string]float64 {
 func (c *content) savedSeconds() map[string]float64 {
 	out := map[string]float64{}
 	for _, e := range c.Keys {
-		if e.ColdSeconds == 0 || e.WarmSeconds == 0 {
+		saved := eviction.SavedSeconds(float64(e.ColdSeconds), float64(e.WarmSeconds), len(e.Mounts))
+		if saved <= 0 {
 			continue
 		}
-		saved := max(float64(e.ColdSeconds-e.WarmSeconds), leastSaved*float64(e.ColdSeconds)) / float64(len(e.Mounts))
 		for _, id := range e.Mounts {
 			out[id] = max(out[id], saved)
 		}

@@ -45,6 +45,8 @@ func TestWallsHold(t *testing.T) {
 		"placement reads no API":                         {m + "/scheduler", "sigs.k8s.io/controller-runtime/pkg/client", "arithmetic"},
 		"the simulator reads no API either":              {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
 		"placement knows no controllers":                 {m + "/scheduler", m + "/controllers", "replayed"},
+		"placement shares no more than arithmetic":       {m + "/scheduler", m + "/internal/mountpolicy", "arithmetic"},
+		"eviction is arithmetic":                         {m + "/internal/eviction", m + "/api/v1alpha1", "share this arithmetic"},
 		"the compiler knows no Kubernetes":               {m + "/hlb/check", "k8s.io/apimachinery/pkg/types", "without Kubernetes"},
 		"the compiler knows no types of the API":         {m + "/hlb", m + "/api/v1alpha1", "without Kubernetes"},
 		"the manager knows no agent":                     {m + "/controllers", m + "/agent/lease", "through the API only"},
@@ -73,6 +75,10 @@ func TestWallsHaveDoors(t *testing.T) {
 		{ImportPath: m + "/internal/buildkey", Imports: []string{m + "/hlb/analyze"}, Deps: []string{m + "/hlb/analyze"}},
 		{ImportPath: m + "/controllers", Imports: []string{m + "/internal/buildkey", m + "/scheduler"}, Deps: []string{m + "/hlb/analyze", m + "/scheduler"}},
 		{ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"}, Deps: []string{m + "/hlb", "k8s.io/client-go/rest"}},
+		{ImportPath: m + "/internal/eviction", Imports: []string{"math"}, Deps: []string{"math", "unsafe"}},
+		{ImportPath: m + "/scheduler", Imports: []string{m + "/internal/eviction"}, Deps: []string{m + "/internal/eviction"}},
+		{ImportPath: m + "/scheduler/sim", Imports: []string{m + "/internal/eviction"}, Deps: []string{m + "/scheduler"}},
+		{ImportPath: m + "/agent/gc", Imports: []string{m + "/internal/eviction"}, Deps: []string{m + "/internal/eviction"}},
 		{ImportPath: m + "/apiserver", Imports: []string{"k8s.io/client-go/rest"}, Deps: []string{"k8s.io/client-go/rest"}},
 	}
 	if got := walls.Violations(allowed); len(got) > 0 {
