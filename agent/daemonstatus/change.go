@@ -3,7 +3,6 @@
 package daemonstatus
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -77,7 +76,8 @@ func changeOf(before, after *v1alpha1.BuildDaemonStatus) change {
 	case before.AgentID != after.AgentID || before.VolumeEpoch != after.VolumeEpoch || before.Slots != after.Slots ||
 		!equality.Semantic.DeepEqual(states(before.Conditions), states(after.Conditions)):
 		return urgent
-	case !equality.Semantic.DeepEqual(coarse(before), coarse(after)):
+	case !equality.Semantic.DeepEqual(coarse(before), coarse(after)), keysChanged(before, after),
+		mountsChanged(before, after):
 		return major
 	}
 	return minor
@@ -92,10 +92,7 @@ func states(conditions []metav1.Condition) map[string][2]string {
 	return out
 }
 
-// coarseBytes is the step in which the size of a mount is a major change.
-const coarseBytes = 64 << 20
-
-// coarse returns a status without what is a minor change, and with lists in a fixed order.
+// coarse returns a status without what is a minor change, and without keys and mounts.
 func coarse(s *v1alpha1.BuildDaemonStatus) *v1alpha1.BuildDaemonStatus {
 	out := s.DeepCopy()
 	out.Conditions, out.Sizing = nil, nil // their states were compared
@@ -103,15 +100,44 @@ func coarse(s *v1alpha1.BuildDaemonStatus) *v1alpha1.BuildDaemonStatus {
 	if out.GC != nil {
 		out.GC.MountsBytes, out.GC.LayersBytes, out.GC.NextEviction = 0, 0, nil
 	}
-	for i := range out.Keys {
-		out.Keys[i] = v1alpha1.KeyUse{Key: out.Keys[i].Key}
+	out.Keys, out.Mounts = nil, nil
+	return out
+}
+
+// keysChanged reports whether a key is new. Keys that are gone change the total. The second half of the list is left
+// out: as lists are cut by bytes, entries at their ends come and go with the size of anything else.
+func keysChanged(before, after *v1alpha1.BuildDaemonStatus) bool {
+	known := map[string]bool{}
+	for i := range before.Keys {
+		known[before.Keys[i].Key] = true
 	}
-	slices.SortFunc(out.Keys, func(a, b v1alpha1.KeyUse) int { return cmp.Compare(a.Key, b.Key) })
-	for i := range out.Mounts {
-		m := &out.Mounts[i]
-		m.Bytes, m.Users = m.Bytes/coarseBytes, nil
-		m.FirstUsed, m.LastUsed, m.Uses = nil, nil, min(m.Uses, 1) // a prefetched mount's first use matters
+	return slices.ContainsFunc(after.Keys[:half(len(after.Keys))], func(k v1alpha1.KeyUse) bool { return !known[k.Key] })
+}
+
+// mountsChanged reports whether a mount of the list's first half is new, or one that was listed has changed.
+func mountsChanged(before, after *v1alpha1.BuildDaemonStatus) bool {
+	known := map[string]v1alpha1.MountUse{}
+	for i := range before.Mounts {
+		known[before.Mounts[i].ID] = coarseMount(&before.Mounts[i])
 	}
-	slices.SortFunc(out.Mounts, func(a, b v1alpha1.MountUse) int { return cmp.Compare(a.ID, b.ID) })
+	for i := range after.Mounts {
+		was, listed := known[after.Mounts[i].ID]
+		if listed && !equality.Semantic.DeepEqual(was, coarseMount(&after.Mounts[i])) ||
+			!listed && i < half(len(after.Mounts)) {
+			return true
+		}
+	}
+	return false
+}
+
+func half(n int) int { return (n + 1) / 2 }
+
+// coarseBytes is the step in which the size of a mount is a major change.
+const coarseBytes = 64 << 20
+
+// coarseMount returns a mount without what is a minor change. A prefetched mount's first use is a major one.
+func coarseMount(m *v1alpha1.MountUse) v1alpha1.MountUse {
+	out := withoutDetails(*m)
+	out.Bytes, out.LastUsed, out.Uses = out.Bytes/coarseBytes, nil, min(out.Uses, 1)
 	return out
 }
