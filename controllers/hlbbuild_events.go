@@ -3,8 +3,6 @@
 package controllers
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
@@ -44,18 +42,4 @@ func tellBuild(recorder events.EventRecorder, before, after *v1alpha1.HLBBuild) 
 		kind = corev1.EventTypeWarning // the manager itself only ever ends runs that failed
 	}
 	recorder.Eventf(after, nil, kind, is.Reason, "AdvanceRun", "%s", buildstatus.Clip(is.Message, noteLimit))
-}
-
-// tellPlaced sends the event of a placement.
-func tellPlaced(recorder events.EventRecorder, b *v1alpha1.HLBBuild) {
-	note := fmt.Sprintf("Run %s, attempt %d: %s", b.Status.Run.ID, b.Status.Run.Attempt, b.Status.Placement.Reason)
-	recorder.Eventf(
-		b,
-		nil,
-		corev1.EventTypeNormal,
-		v1alpha1.ReasonDaemonChosen,
-		"Place",
-		"%s",
-		buildstatus.Clip(note, noteLimit),
-	)
 }

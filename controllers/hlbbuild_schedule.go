@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/cronschedule"
 )
@@ -54,7 +55,7 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		(spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || buildstatus.IsFinal(b)) {
 		at := metav1.NewTime(due)
 		if !isTooLate(spec, due, now) {
-			buildstatus.Open(b, scheduledRun(b, due), now)
+			buildstatus.Open(b, buildrun.Scheduled(b, due), now)
 		}
 		status.LastTime = &at
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness), HLBBuild (runs
-// and attempts) and placement (the scheduling loop). Agents run the builds; nothing here talks to a daemon.
+// Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness) and HLBBuild
+// (attempts). The scheduling loop is in package placement. Agents run the builds; nothing here talks to a daemon.
 package controllers
 
 import (
@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/scheduler"
 )
@@ -43,7 +44,7 @@ type Install struct {
 	// InputsRole is the name of the ClusterRole that lets agents read what builds name.
 	InputsRole string
 	// Explain keeps the rounds of placement for whoever serves them.
-	Explain *Explanations
+	Explain *placement.Explanations
 }
 
 // Setup adds every controller of the manager, and the indexes they share.
@@ -62,7 +63,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		},
 		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
-		"placement": &PlacementReconciler{
+		"placement": &placement.Reconciler{
 			Client:  c,
 			Events:  recorder,
 			Clock:   now,

@@ -25,6 +25,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
+	"github.com/openllb/hlb-operator/controllers/placement"
 )
 
 // options are the manager's flags.
@@ -91,7 +92,7 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("register types: %w", err)
 		}
 	}
-	explain := &controllers.Explanations{}
+	explain := &placement.Explanations{}
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme: scheme,
 		// Who wrote which field takes as much memory as a build itself, and nothing here asks.
@@ -101,8 +102,8 @@ func run(ctx context.Context, o options) error {
 			SecureServing:  true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization, // of the handlers below too
 			ExtraHandlers: map[string]http.Handler{
-				controllers.ExplainPath:       explain,
-				controllers.ExplainPath + "/": explain,
+				placement.ExplainPath:       explain,
+				placement.ExplainPath + "/": explain,
 			},
 			// HTTP/2 had denial-of-service holes
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},

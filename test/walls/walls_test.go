@@ -45,6 +45,10 @@ func TestWallsHold(t *testing.T) {
 		"placement reads no API":                         {m + "/scheduler", "sigs.k8s.io/controller-runtime/pkg/client", "arithmetic"},
 		"the simulator reads no API either":              {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
 		"placement knows no controllers":                 {m + "/scheduler", m + "/controllers", "replayed"},
+		"beliefs read no API":                            {m + "/fleet", "sigs.k8s.io/controller-runtime/pkg/client", "can be replayed"},
+		"beliefs import no module of their own":          {m + "/fleet", "github.com/google/go-cmp/cmp", "what was observed"},
+		"recordings read no API either":                  {m + "/fleet/record", "k8s.io/client-go/rest", "can be replayed"},
+		"beliefs know no compiler":                       {m + "/fleet", m + "/internal/buildkey", "what was observed"},
 		"the compiler knows no Kubernetes":               {m + "/hlb/check", "k8s.io/apimachinery/pkg/types", "without Kubernetes"},
 		"the compiler knows no types of the API":         {m + "/hlb", m + "/api/v1alpha1", "without Kubernetes"},
 		"the manager knows no agent":                     {m + "/controllers", m + "/agent/lease", "through the API only"},
@@ -71,6 +75,10 @@ func TestWallsHaveDoors(t *testing.T) {
 	allowed := []walls.Package{
 		{ImportPath: m + "/internal/buildkey", Imports: []string{m + "/hlb/analyze"}, Deps: []string{m + "/hlb/analyze"}},
 		{ImportPath: m + "/controllers", Imports: []string{m + "/internal/buildkey", m + "/scheduler"}, Deps: []string{m + "/hlb/analyze", m + "/scheduler"}},
+		{ImportPath: m + "/fleet", Imports: []string{m + "/scheduler", m + "/internal/buildstatus", "k8s.io/apimachinery/pkg/types"},
+			Deps: []string{m + "/scheduler", "k8s.io/apimachinery/pkg/types"}},
+		{ImportPath: m + "/fleet/record", Imports: []string{m + "/fleet", "os"}, Deps: []string{m + "/fleet", "os"}},
+		{ImportPath: m + "/internal/buildrun", Imports: []string{m + "/internal/buildkey"}, Deps: []string{m + "/hlb/analyze"}},
 		{ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"}, Deps: []string{m + "/hlb", "k8s.io/client-go/rest"}},
 		{ImportPath: m + "/apiserver", Imports: []string{"k8s.io/client-go/rest"}, Deps: []string{"k8s.io/client-go/rest"}},
 	}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package placement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/fleet"
+)
+
+// writers is how many objects a round writes at once: the API server takes some milliseconds for each, most of it
+// waiting for its disk.
+const writers = 8
+
+// write writes what a cycle wants written, and returns what arrived. Everything is tried, and the errors are joined. A
+// conflict is none: the object changed meanwhile, and that change makes another round.
+func (r *Reconciler) write(ctx context.Context, l *loop, writes *fleet.Writes) (fleet.Written, error) {
+	builds, prefetch := len(writes.Builds), len(writes.Prefetch)
+	arrived, errs := make([]bool, builds+prefetch), make([]error, builds+prefetch)
+	var group errgroup.Group
+	group.SetLimit(writers)
+	for i := range arrived {
+		group.Go(func() error {
+			if i < builds {
+				arrived[i], errs[i] = r.writeBuild(ctx, l, &writes.Builds[i])
+			} else {
+				arrived[i], errs[i] = r.writePrefetch(ctx, &writes.Prefetch[i-builds])
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	out := fleet.Written{At: r.Clock.Now().UTC().Round(0)}
+	for i := range writes.Builds {
+		if w := &writes.Builds[i]; arrived[i] && w.IsPlacement() {
+			out.Placed = append(out.Placed, w.Placed())
+		}
+	}
+	for i := range writes.Prefetch {
+		if arrived[builds+i] {
+			out.Prefetch = append(out.Prefetch, writes.Prefetch[i].Added...)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// writeBuild writes one decision to its build, together with the run where that is opened in memory only.
+func (r *Reconciler) writeBuild(ctx context.Context, l *loop, w *fleet.BuildWrite) (arrived bool, err error) {
+	before := w.Build
+	if o, opened := l.opened[client.ObjectKeyFromObject(w.Build)]; opened && o.after == w.Build {
+		before = o.before
+	}
+	after := withOwnStatus(w.Build)
+	w.Apply(after, r.Clock.Now())
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, after, patch); err != nil {
+		return false, ignoreChanged(err, "write the decision about HLBBuild", before.Name)
+	}
+	if old := before.Status.Run; old != nil && old.ID != after.Status.Run.ID && old.FinishedAt == nil {
+		const note = "Run %s was cancelled by run %s"
+		r.Events.Eventf(before, nil, corev1.EventTypeNormal, v1alpha1.ReasonCancelled, "OpenRun",
+			note, old.ID, after.Status.Run.ID)
+	}
+	if w.IsPlacement() {
+		d := &w.Decision
+		log.FromContext(ctx).Info("Placed a build", "HLBBuild", before.Name, "daemon", d.Chosen.Name,
+			"reason", d.Why.String(), "run", after.Status.Run.ID)
+	}
+	return true, nil
+}
+
+// writePrefetch writes a daemon's requests.
+func (r *Reconciler) writePrefetch(ctx context.Context, w *fleet.PrefetchWrite) (arrived bool, err error) {
+	after := w.Daemon.DeepCopy()
+	after.Spec.Prefetch = w.Requests
+	patch := client.MergeFromWithOptions(w.Daemon, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, after, patch); err != nil {
+		return false, ignoreChanged(err, "request prefetches of BuildDaemon", w.Daemon.Name)
+	}
+	for _, q := range w.Added {
+		log.FromContext(ctx).
+			Info("Requested a prefetch", "BuildDaemon", w.Daemon.Name, "mount", q.ID, "bytes", q.Bytes)
+	}
+	return true, nil
+}
+
+// ignoreChanged wraps an error of a write, unless the object has changed or gone meanwhile.
+func ignoreChanged(err error, what, name string) error {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", what, name, err)
+}
