@@ -40,9 +40,9 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 		t.Errorf("kstatus is %s", got)
 	}
 	ref := cacheref.Ref("r.example.com/cache", w.ns, "key-b")
-	w.eventually(b, "the export", func(b *v1alpha1.HLBBuild) bool { return b.Status.Cache.Export != "" })
+	w.eventually(b, "the export", func(b *v1alpha1.HLBBuild) bool { return b.Status.Cache.ExportRef != "" })
 	want := v1alpha1.HLBBuildStatus{
-		Cache:  &v1alpha1.CacheUseStatus{Fresh: true, Imports: []string{ref}, Export: ref},
+		Cache:  &v1alpha1.CacheUseStatus{Fresh: true, ImportRefs: []string{ref}, ExportRef: ref},
 		Steps:  &v1alpha1.StepsStatus{Total: 3, Cached: 2, Display: "2/3"},
 		Mounts: []v1alpha1.BuildMount{{ID: "ns/m", Target: "/m", Sharing: v1alpha1.MountShared, Hit: true, Bytes: 7}},
 	}
@@ -55,8 +55,8 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 			t.Errorf("%s is not True: %+v", kind, b.Status.Conditions)
 		}
 	}
-	if !strings.HasPrefix(b.Status.Run.StartedBy, "pod/") || !strings.HasSuffix(b.Status.LogFile, "/logs/"+w.ns+"-b-g1-1.log") {
-		t.Errorf("started by %s, log in %s", b.Status.Run.StartedBy, b.Status.LogFile)
+	if !strings.HasPrefix(b.Status.Run.StartedBy, "pod/") || b.Status.Log == nil || b.Status.Log.File != w.ns+"-b-g1-1.log" || b.Status.Log.Daemon != b.Status.Placement.Daemon {
+		t.Errorf("started by %s, log in %+v", b.Status.Run.StartedBy, b.Status.Log)
 	}
 
 	// The next run of the key finds the daemon warm, and neither imports nor exports, unless its placement asks to
@@ -71,7 +71,7 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 			buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Refresh: refresh}, time.Now())
 		})
 		w.eventually(again, "the next run's end", func(b *v1alpha1.HLBBuild) bool { return b.Status.Run.ID == id && buildstatus.IsFinal(b) })
-		if c := again.Status.Cache; c.Fresh != refresh || len(c.Imports) > 0 != refresh {
+		if c := again.Status.Cache; c.Fresh != refresh || len(c.ImportRefs) > 0 != refresh {
 			t.Errorf("with refresh %v the next run used the registry cache as %+v", refresh, c)
 		}
 	}
@@ -101,11 +101,11 @@ func TestAFailureIsReportedWithItsReason(t *testing.T) {
 	bad := w.bind("bad", "bad")
 	slow := w.bind("slow", "slow", testbuild.WithTimeout(1))
 	secret := w.bind("secret", "p", func(b *v1alpha1.HLBBuild) {
-		b.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "a", SecretRef: v1alpha1.SecretKeyReference{Name: "absent", Key: "k"}}}
+		b.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "a", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "absent", Key: "k"}}}
 	})
-	w.WaitCondition(t, bad, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonSolveFailed)
-	w.WaitCondition(t, slow, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded)
-	w.WaitCondition(t, secret, v1alpha1.ConditionFailed, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound)
+	w.WaitCondition(t, bad, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonSolveFailed)
+	w.WaitCondition(t, slow, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonDeadlineExceeded)
+	w.WaitCondition(t, secret, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
 	if got := envtestkit.Kstatus(t, secret); got != status.FailedStatus {
 		t.Errorf("kstatus is %s", got)
 	}
@@ -285,7 +285,7 @@ func TestAnEndIsReportedEvenIfItsDetailsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
 		"p": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
-			return &daemon.Outcome{Total: 1, Outputs: []v1alpha1.OutputStatus{{Ref: "r", Digest: strings.Repeat("d", 200)}}}, nil
+			return &daemon.Outcome{Total: 1, Outputs: []v1alpha1.OutputStatus{{Image: "r", Digest: strings.Repeat("d", 200)}}}, nil
 		},
 	}}, "pod")
 	b := w.bind("b", "p")

@@ -74,7 +74,7 @@ func (f *fillWords) tell(recorder events.EventRecorder, about runtime.Object, p 
 		f.filled,
 		p.ID,
 		p.Bytes>>20,
-		p.Seconds,
+		p.DurationSeconds,
 		p.Ref,
 	)
 	switch p.Outcome {

@@ -18,9 +18,9 @@ func TestEachMountHasAnEvent(t *testing.T) {
 	told := &envtestkit.Recorder{}
 	b := testbuild.HLBBuild("ns", "b", func(b *v1alpha1.HLBBuild) {
 		b.Status.Prime = []v1alpha1.PrimeStatus{
-			{ID: "ns/a", Outcome: v1alpha1.PrimePrimed, Bytes: 3 << 20, Seconds: 2, Ref: "r/a"},
+			{ID: "ns/a", Outcome: v1alpha1.PrimePrimed, Bytes: 3 << 20, DurationSeconds: 2, Ref: "r/a"},
 			{ID: "ns/new", Outcome: v1alpha1.PrimeNoSnapshot},
-			{ID: "ns/b", Outcome: v1alpha1.PrimePrimed, Bytes: 4 << 20, Seconds: 1, Ref: "r/b"},
+			{ID: "ns/b", Outcome: v1alpha1.PrimePrimed, Bytes: 4 << 20, DurationSeconds: 1, Ref: "r/b"},
 		}
 	})
 	(&worker{events: told}).tellPrimes(b)

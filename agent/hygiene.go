@@ -86,7 +86,7 @@ func (h *hygiene) look(ctx context.Context) {
 	switch {
 	case h.now().Before(h.next):
 		return
-	case !deleting && keep.MaxAge == nil, deleting && keep.OnDelete != v1alpha1.RegistryDelete:
+	case !deleting && keep.MaxAgeSeconds == nil, deleting && keep.OnDelete != v1alpha1.RegistryDelete:
 		return
 	case deleting && last != nil && last.Reason == v1alpha1.ReasonOrphanedTagsDeleted:
 		return
@@ -183,7 +183,7 @@ func (h *hygiene) cleanOne(
 	}
 	var plan []string
 	if cache.DeletionTimestamp.IsZero() {
-		plan = retention.Expired(world, cache.Spec.Registry.Retention.MaxAge.Duration)
+		plan = retention.Expired(world, maxAge(cache))
 	} else {
 		plan = retention.Orphaned(world)
 	}
@@ -222,8 +222,8 @@ func (h *hygiene) note(cache *v1alpha1.BuildCache, reason string, gone []string,
 		}
 	case err != nil:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed, err.Error()
-	case cache.Spec.Registry.Retention.MaxAge != nil:
-		pause = min(hygienePause, max(cache.Spec.Registry.Retention.MaxAge.Duration/4, time.Second))
+	case cache.Spec.Registry.Retention.MaxAgeSeconds != nil:
+		pause = min(hygienePause, max(maxAge(cache)/4, time.Second))
 	}
 	h.next = h.now().Add(pause)
 	h.mu.Lock()
@@ -251,4 +251,9 @@ func (h *hygiene) note(cache *v1alpha1.BuildCache, reason string, gone []string,
 			buildstatus.Clip(c.Message, noteLimit),
 		)
 	}
+}
+
+// maxAge is how long tags stay; the BuildCache must have a bound.
+func maxAge(cache *v1alpha1.BuildCache) time.Duration {
+	return time.Duration(*cache.Spec.Registry.Retention.MaxAgeSeconds) * time.Second
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildstatus"
@@ -91,7 +91,7 @@ func withRetention(repository string, spec v1alpha1.RegistryRetentionSpec) func(
 
 func TestTagsOutOfUseAreDeletedFromTheRegistry(t *testing.T) {
 	r := newRepo(t)
-	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{Duration: time.Hour}}))
+	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600)}))
 	long := time.Now().Add(-48 * time.Hour)
 	gone := cacheref.MountTag(w.ns, "go", long, "cache-0")
 	stay := []string{"latest", cacheref.MountTag("elsewhere", "go", long, "cache-0"), cacheref.Tag(w.ns, "app"), cacheref.MountTag(w.ns, "go", time.Now(), "cache-0")}
@@ -141,7 +141,7 @@ func refusing(t *testing.T) *repo {
 
 func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
 	r := refusing(t)
-	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{Duration: time.Hour}, OnDelete: v1alpha1.RegistryDelete}))
+	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600), OnDelete: v1alpha1.RegistryDelete}))
 	tags := []string{cacheref.MountTag(w.ns, "go", time.Now().Add(-48*time.Hour), "cache-0"), cacheref.Tag(w.ns, "key-b")}
 	r.push(tags...)
 	w.start(&fakeBuilder{}, "pod-1")
@@ -159,7 +159,7 @@ func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
 }
 
 func TestARegistryThatIsAwayIsReported(t *testing.T) {
-	w := newWorld(t, withRetention("localhost:1/team/cache", v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{Duration: time.Hour}}))
+	w := newWorld(t, withRetention("localhost:1/team/cache", v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600)}))
 	w.start(&fakeBuilder{}, "pod-1")
 	w.cleaned(v1alpha1.ReasonCleanUpFailed)
 }

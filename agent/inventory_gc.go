@@ -42,14 +42,14 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	i.mu.Lock()
 	i.budget = budget
 	i.mu.Unlock()
-	world := gc.World{
+	world := gc.Input{
 		Records: seen.Cache, Volume: vol, Budget: budget, Namespace: i.opts.Namespace, Policies: cache.Spec.Mounts,
 		MountUsed: i.ledger.MountsUsed(), Now: i.now(),
 	}
 	plan := gc.Plan(world)
 	if gc.ChoosesMounts(plan) {
 		world.LostSeconds = i.lostSeconds(cache)
-		if world.Elsewhere, err = i.peers.lastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
+		if world.ReplicaLastUsed, err = i.peers.lastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1)); err != nil {
 			i.log.Info("Not all other daemons are known", "reason", err.Error())
 		}
 		plan = gc.Plan(world)
@@ -143,7 +143,7 @@ func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[s
 // pruneNote tells of one mount that is gone.
 func pruneNote(v *gc.Victim) string {
 	note := fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20)
-	if v.Spare {
+	if v.Redundant {
 		note += ", a spare copy: another daemon has one that was used later"
 	}
 	return note

@@ -75,7 +75,7 @@ func (w *world) pruned() []string {
 
 func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
-		c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "big", MaxSize: ptr.To(resource.MustParse("10Mi"))}, {ID: "pinned", Pinned: true}}
+		c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "big", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("10Mi"))}}, {ID: "pinned", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}
 	})
 	h := &holder{}
 	uses := func(id string, bytes int64) func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
@@ -89,7 +89,7 @@ func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
 	}
 	w.start(h, "pod-a", func(o *agent.Options) { o.ObserveEvery = 100 * time.Millisecond })
 	isDone := func(b *v1alpha1.HLBBuild) bool {
-		return meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionComplete)
+		return meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionSucceeded)
 	}
 	w.eventually(w.bind("keeps", "pinned"), "done", isDone)
 	w.eventually(w.bind("grows", "grown"), "done", isDone)

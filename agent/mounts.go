@@ -162,7 +162,7 @@ func snapshotStatus(state *snapshot.State, id string) *v1alpha1.MountSnapshotSta
 	}
 	return &v1alpha1.MountSnapshotStatus{
 		Outcome: e.Outcome, Time: metav1.NewTime(e.Tried.Truncate(time.Second)), Message: buildstatus.Clip(e.Message, 512),
-		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, Milliseconds: e.Took.Milliseconds(),
+		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, DurationSeconds: int32((e.Took + time.Second - 1) / time.Second),
 	}
 }
 

@@ -5,6 +5,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,9 +23,11 @@ const idLimit = 512
 
 // describe puts what the attempt did into the build's status; how it ended is told apart from it.
 func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
-	b.Status.LogFile = t.logFile
+	if t.logFile != "" {
+		b.Status.Log = &v1alpha1.LogReference{Daemon: t.opts.Daemon, File: filepath.Base(t.logFile)}
+	}
 	if t.job != nil {
-		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: t.job.Plan.Fresh, Imports: t.job.Plan.Imports}
+		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: t.job.Plan.Fresh, ImportRefs: t.job.Plan.Imports}
 	}
 	b.Status.Prime = primeStatus(t.primed)
 	if t.out == nil || t.out.Total == 0 && len(t.out.Outputs) == 0 && len(t.out.Mounts) == 0 {
@@ -86,7 +89,7 @@ func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonCacheExportFailed
 		c.Message = fmt.Sprintf("%s was not written: %v", ref, err)
 	} else if b.Status.Cache != nil {
-		b.Status.Cache.Export = ref
+		b.Status.Cache.ExportRef = ref
 	}
 	buildstatus.Set(&b.Status.Conditions, c, now)
 }

@@ -44,7 +44,7 @@ func TestReportsStayWithinTheAPIsLimits(t *testing.T) {
 	out := &daemon.Outcome{Total: 1, Mounts: []daemon.Mount{{ID: strings.Repeat("x", 513)}}}
 	for i := range 100 {
 		out.Mounts = append(out.Mounts, daemon.Mount{ID: fmt.Sprint(i), Target: strings.Repeat("/t", 1000)})
-		out.Outputs = append(out.Outputs, v1alpha1.OutputStatus{Ref: fmt.Sprint(i)})
+		out.Outputs = append(out.Outputs, v1alpha1.OutputStatus{Image: fmt.Sprint(i)})
 	}
 	(&task{job: &daemon.Job{}, out: out}).describe(b, start)
 	s := b.Status

@@ -44,7 +44,7 @@ type prefetchID struct {
 	asked int64 // Unix seconds
 }
 
-func idOf(r *v1alpha1.PrefetchRequest) prefetchID { return prefetchID{r.ID, r.Asked.Unix()} }
+func idOf(r *v1alpha1.PrefetchRequest) prefetchID { return prefetchID{r.ID, r.RequestedAt.Unix()} }
 
 // prefetchTry is how far a request has come.
 type prefetchTry struct {
@@ -150,7 +150,7 @@ func (p *prefetcher) bring(
 		"reason",
 		t.end.Message,
 		"durationSeconds",
-		t.end.Seconds,
+		t.end.DurationSeconds,
 	)
 	words := fillWords{
 		action:       "Prefetch",
@@ -221,7 +221,7 @@ func (p *prefetcher) status(requests []v1alpha1.PrefetchRequest) []v1alpha1.Pref
 	var out []v1alpha1.PrefetchStatus
 	for i := range requests {
 		if end := p.tried[idOf(&requests[i])].end; end != nil {
-			s := v1alpha1.PrefetchStatus{PrimeStatus: *end, Asked: requests[i].Asked}
+			s := v1alpha1.PrefetchStatus{PrimeStatus: *end, RequestedAt: requests[i].RequestedAt}
 			s.Message = buildstatus.Clip(s.Message, 512)
 			out = append(out, s)
 		}

@@ -90,7 +90,7 @@ func pushSnapshot(t *testing.T, repository, namespace, id string) {
 func (w *world) ask(requests ...v1alpha1.PrefetchRequest) {
 	w.t.Helper()
 	for i := range requests {
-		requests[i].Sharing, requests[i].Asked = v1alpha1.MountShared, metav1.NewTime(time.Now().Truncate(time.Second))
+		requests[i].Sharing, requests[i].RequestedAt = v1alpha1.MountShared, metav1.NewTime(time.Now().Truncate(time.Second))
 	}
 	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}
 	envtestkit.Eventually(w.t, func() error {
@@ -156,7 +156,7 @@ func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
 	w.ask(v1alpha1.PrefetchRequest{ID: w.ns + "/m", Bytes: 7})
 	bd := w.tells("the mount is brought in", isDone(1))
 	s := bd.Status
-	if got := s.Prefetch[0]; got.ID != w.ns+"/m" || got.Outcome != v1alpha1.PrimePrimed || got.Bytes != 7 || got.Ref == "" || !got.Asked.Equal(&bd.Spec.Prefetch[0].Asked) {
+	if got := s.Prefetch[0]; got.ID != w.ns+"/m" || got.Outcome != v1alpha1.PrimePrimed || got.Bytes != 7 || got.Ref == "" || !got.RequestedAt.Equal(&bd.Spec.Prefetch[0].RequestedAt) {
 		t.Errorf("the request came to %+v", got)
 	}
 	if len(s.Mounts) != 1 || s.Mounts[0].ID != w.ns+"/m" || s.Mounts[0].LastUsed == nil || s.Mounts[0].FirstUsed != nil || s.Mounts[0].Uses != 0 {

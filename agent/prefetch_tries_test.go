@@ -60,7 +60,7 @@ func newTrying(t *testing.T, reach func(context.Context) error) *trying {
 
 // request is one for ns/m.
 func (p *trying) request() v1alpha1.PrefetchRequest {
-	return v1alpha1.PrefetchRequest{ID: "ns/m", Sharing: v1alpha1.MountShared, Bytes: 1, Asked: metav1.NewTime(p.clock.Now())}
+	return v1alpha1.PrefetchRequest{ID: "ns/m", Sharing: v1alpha1.MountShared, Bytes: 1, RequestedAt: metav1.NewTime(p.clock.Now())}
 }
 
 // tryOnce wants the request to be due, tries it, and wants it to be due again only after a pause; 0 is never.
@@ -106,7 +106,7 @@ func TestARequestThatFailsIsTriedThreeTimes(t *testing.T) {
 	}
 	p.tryOnce(&r, 0)
 	told := p.status([]v1alpha1.PrefetchRequest{r})
-	if len(told) != 1 || told[0].Outcome != v1alpha1.PrimeFailed || len(told[0].Message) > 512 || !told[0].Asked.Equal(&r.Asked) {
+	if len(told) != 1 || told[0].Outcome != v1alpha1.PrimeFailed || len(told[0].Message) > 512 || !told[0].RequestedAt.Equal(&r.RequestedAt) {
 		t.Errorf("the status tells of %+v", told)
 	}
 	if diff := cmp.Diff([]string{v1alpha1.ReasonPrefetchFailed}, p.events.Reasons()); diff != "" {

@@ -30,7 +30,7 @@ func TestSizingSurvivesRestarts(t *testing.T) {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
 	}
 	got := again.report(100<<20, now)
-	if got.Accesses != 6 || got.SeenBytes != 120<<20 || got.Points[0].HitPermille != 0 || got.Points[3].HitPermille != 667 {
+	if got.Accesses != 6 || got.SeenBytes != 120<<20 || got.Points[0].HitBasisPoints != 0 || got.Points[3].HitBasisPoints != 667 {
 		t.Errorf("%+v, want 6 accesses of 120 MiB, two thirds of which hit in 100 MiB and none in 25", got)
 	}
 	if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {

@@ -83,7 +83,7 @@ func desiredConfig(cache *v1alpha1.BuildCache) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("render %s: %w", configFile, err)
 	}
-	return string(out), nil
+	return withExtra(string(out), spec.ExtraConfig)
 }
 
 // desiredGCPolicy is the whole list of rules for a volume of sizeBytes. BuildKit's stock policy deletes cache mounts

@@ -20,7 +20,7 @@ func desiredDaemons(cache *v1alpha1.BuildCache) []*v1alpha1.BuildDaemon {
 		daemons = append(daemons, &v1alpha1.BuildDaemon{
 			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "BuildDaemon"},
 			ObjectMeta: objectMeta(cache, daemonName(cache.Name, ordinal)),
-			Spec:       v1alpha1.BuildDaemonSpec{CacheName: cache.Name, Ordinal: ordinal},
+			Spec:       v1alpha1.BuildDaemonSpec{CacheRef: v1alpha1.LocalObjectReference{Name: cache.Name}, Ordinal: ordinal},
 		})
 	}
 	return daemons
@@ -31,7 +31,7 @@ func desiredLease(daemon *v1alpha1.BuildDaemon) *coordinationv1.Lease {
 	return &coordinationv1.Lease{
 		TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name: daemon.Name, Namespace: daemon.Namespace, Labels: map[string]string{v1alpha1.LabelCache: daemon.Spec.CacheName},
+			Name: daemon.Name, Namespace: daemon.Namespace, Labels: map[string]string{v1alpha1.LabelCache: daemon.Spec.CacheRef.Name},
 		},
 	}
 }

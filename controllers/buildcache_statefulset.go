@@ -71,19 +71,27 @@ func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, restart strin
 
 func desiredPodTemplate(cache *v1alpha1.BuildCache, images Images, restart string) corev1.PodTemplateSpec {
 	overlay := v1alpha1.PodTemplateOverlay{}
-	if cache.Spec.Template != nil {
-		overlay = *cache.Spec.Template
+	if cache.Spec.PodTemplate != nil {
+		overlay = *cache.Spec.PodTemplate
 	}
 	labels, annotations := map[string]string{}, map[string]string{}
-	maps.Copy(labels, overlay.Labels)
+	maps.Copy(labels, overlay.Metadata.Labels)
 	maps.Copy(labels, daemonLabels(cache))
-	maps.Copy(annotations, overlay.Annotations)
+	maps.Copy(annotations, overlay.Metadata.Annotations)
 	sum := sha256.Sum256([]byte(restart))
 	annotations[v1alpha1.AnnotationConfigHash] = hex.EncodeToString(sum[:8])
 
 	// A minute more than the agent waits, for its last reports and for buildkitd to end.
 	graceSeconds := int64(cache.Spec.BuildKit.DrainTimeoutSeconds) + 60
 	no, hostUsers := false, cache.Spec.BuildKit.Isolation == v1alpha1.IsolationPrivileged
+	buildkitd, agent := buildkitContainer(cache, images), agentContainer(cache, images)
+	for _, more := range overlay.Spec.Containers {
+		for _, own := range []*corev1.Container{&buildkitd, &agent} {
+			if own.Name == more.Name {
+				overlayContainer(own, more)
+			}
+		}
+	}
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations},
 		Spec: corev1.PodSpec{
@@ -92,16 +100,51 @@ func desiredPodTemplate(cache *v1alpha1.BuildCache, images Images, restart strin
 			EnableServiceLinks:            &no,
 			HostUsers:                     &hostUsers,
 			TerminationGracePeriodSeconds: &graceSeconds,
-			NodeSelector:                  overlay.NodeSelector,
-			Tolerations:                   overlay.Tolerations,
-			Affinity:                      overlay.Affinity,
-			PriorityClassName:             overlay.PriorityClassName,
-			TopologySpreadConstraints:     spreadConstraints(cache, overlay.TopologySpreadConstraints),
-			InitContainers:                []corev1.Container{buildkitContainer(cache, images)},
-			Containers:                    []corev1.Container{agentContainer(cache, images)},
-			Volumes:                       podVolumes(cache),
+			NodeSelector:                  overlay.Spec.NodeSelector,
+			Tolerations:                   overlay.Spec.Tolerations,
+			Affinity:                      overlay.Spec.Affinity,
+			PriorityClassName:             overlay.Spec.PriorityClassName,
+			TopologySpreadConstraints:     spreadConstraints(cache, overlay.Spec.TopologySpreadConstraints),
+			ImagePullSecrets:              overlay.Spec.ImagePullSecrets,
+			RuntimeClassName:              overlay.Spec.RuntimeClassName,
+			SchedulerName:                 overlay.Spec.SchedulerName,
+			DNSPolicy:                     overlay.Spec.DNSPolicy,
+			DNSConfig:                     overlay.Spec.DNSConfig,
+			HostAliases:                   overlay.Spec.HostAliases,
+			InitContainers:                []corev1.Container{buildkitd},
+			Containers:                    []corev1.Container{agent},
+			Volumes:                       append(podVolumes(cache), overlayVolumes(overlay.Spec.Volumes)...),
 		},
 	}
+}
+
+// overlayContainer adds what the BuildCache sets for a container of the operator's. Variables of the operator win.
+func overlayContainer(c *corev1.Container, more v1alpha1.ContainerOverlay) {
+	if len(more.Resources.Limits) > 0 || len(more.Resources.Requests) > 0 || len(more.Resources.Claims) > 0 {
+		c.Resources = more.Resources
+	}
+	own := map[string]bool{}
+	for _, e := range c.Env {
+		own[e.Name] = true
+	}
+	for _, e := range more.Env {
+		if !own[e.Name] {
+			c.Env = append(c.Env, e)
+		}
+	}
+	c.EnvFrom = append(c.EnvFrom, more.EnvFrom...)
+	c.VolumeMounts = append(c.VolumeMounts, more.VolumeMounts...)
+}
+
+// overlayVolumes are the volumes that the BuildCache adds.
+func overlayVolumes(volumes []v1alpha1.PodVolume) []corev1.Volume {
+	var out []corev1.Volume
+	for _, v := range volumes {
+		out = append(out, corev1.Volume{Name: v.Name, VolumeSource: corev1.VolumeSource{
+			ConfigMap: v.ConfigMap, Secret: v.Secret, Projected: v.Projected, CSI: v.CSI, EmptyDir: v.EmptyDir, HostPath: v.HostPath,
+		}})
+	}
+	return out
 }
 
 // spreadConstraints puts daemons on different nodes where that is possible, unless the spec says otherwise.
@@ -150,7 +193,6 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 		// Privileged inside the pod's own user namespace, or on the node where spec.buildkit.isolation says so:
 		// mounting overlayfs needs it.
 		SecurityContext: &corev1.SecurityContext{Privileged: &privileged},
-		Resources:       cache.Spec.BuildKit.Resources,
 		StartupProbe: &corev1.Probe{
 			ProbeHandler:     alive,
 			PeriodSeconds:    1,

@@ -101,8 +101,8 @@ func TestAgentIsRestricted(t *testing.T) {
 func TestFieldsShowTheirEffect(t *testing.T) {
 	overlay := func(change func(*v1alpha1.PodTemplateOverlay)) func(*v1alpha1.BuildCache) {
 		return func(c *v1alpha1.BuildCache) {
-			c.Spec.Template = &v1alpha1.PodTemplateOverlay{}
-			change(c.Spec.Template)
+			c.Spec.PodTemplate = &v1alpha1.PodTemplateOverlay{}
+			change(c.Spec.PodTemplate)
 		}
 	}
 	constraint := corev1.TopologySpreadConstraint{MaxSkew: 2, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule}
@@ -126,42 +126,77 @@ func TestFieldsShowTheirEffect(t *testing.T) {
 		"storage.retention.whenScaled": {func(c *v1alpha1.BuildCache) { c.Spec.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete }, func(c *v1alpha1.BuildCache) any {
 			return string(desiredStatefulSet(c, testImages, "").Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled)
 		}, "Delete", "Retain"},
-		"storage.retention.whenDeleted": {func(c *v1alpha1.BuildCache) { c.Spec.Storage.Retention.WhenDeleted = v1alpha1.RetentionRetain }, func(c *v1alpha1.BuildCache) any {
+		"storage.retention.whenDeleted": {func(c *v1alpha1.BuildCache) { c.Spec.Storage.Retention.WhenDeleted = v1alpha1.RetentionDelete }, func(c *v1alpha1.BuildCache) any {
 			return string(desiredStatefulSet(c, testImages, "").Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted)
-		}, "Retain", "Delete"},
+		}, "Delete", "Retain"},
 		"buildkit.image": {func(c *v1alpha1.BuildCache) { c.Spec.BuildKit.Image = "mine:1" },
 			func(c *v1alpha1.BuildCache) any { return podOf(c).InitContainers[0].Image }, "mine:1", testImages.BuildKit},
-		"buildkit.resources": {func(c *v1alpha1.BuildCache) {
-			c.Spec.BuildKit.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("3Gi")}
-		}, func(c *v1alpha1.BuildCache) any { return podOf(c).InitContainers[0].Resources.Limits.Memory().String() }, "3Gi", "0"},
+		"podTemplate.spec.containers, buildkitd's resources": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.Containers = []v1alpha1.ContainerOverlay{{Name: "buildkitd", Resources: corev1.ResourceRequirements{
+				Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("3Gi")},
+			}}}
+		}), func(c *v1alpha1.BuildCache) any { return podOf(c).InitContainers[0].Resources.Limits.Memory().String() }, "3Gi", "0"},
 		"buildkit.drainTimeoutSeconds, for the kubelet": {func(c *v1alpha1.BuildCache) { c.Spec.BuildKit.DrainTimeoutSeconds = 30 },
 			func(c *v1alpha1.BuildCache) any { return *podOf(c).TerminationGracePeriodSeconds }, int64(90), int64(3660)},
 		"buildkit.drainTimeoutSeconds, for the agent": {func(c *v1alpha1.BuildCache) { c.Spec.BuildKit.DrainTimeoutSeconds = 30 },
 			func(c *v1alpha1.BuildCache) any {
 				return slices.Contains(podOf(c).Containers[0].Args, "--drain-timeout=30s")
 			}, true, false},
-		"template.nodeSelector": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.NodeSelector = map[string]string{"disk": "nvme"} }),
+		"podTemplate.spec.nodeSelector": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.Spec.NodeSelector = map[string]string{"disk": "nvme"} }),
 			func(c *v1alpha1.BuildCache) any { return podOf(c).NodeSelector["disk"] }, "nvme", ""},
-		"template.tolerations": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.Tolerations = []corev1.Toleration{{Key: "k"}} }),
+		"podTemplate.spec.tolerations": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.Spec.Tolerations = []corev1.Toleration{{Key: "k"}} }),
 			func(c *v1alpha1.BuildCache) any { return len(podOf(c).Tolerations) }, 1, 0},
-		"template.affinity": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
-			o.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}
+		"podTemplate.spec.affinity": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}
 		}),
 			func(c *v1alpha1.BuildCache) any { return podOf(c).Affinity != nil }, true, false},
-		"template.priorityClassName": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.PriorityClassName = "high" }),
+		"podTemplate.spec.priorityClassName": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.Spec.PriorityClassName = "high" }),
 			func(c *v1alpha1.BuildCache) any { return podOf(c).PriorityClassName }, "high", ""},
-		"template.topologySpreadConstraints": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
-			o.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{constraint}
+		"podTemplate.spec.topologySpreadConstraints": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{constraint}
 		}), func(c *v1alpha1.BuildCache) any { return podOf(c).TopologySpreadConstraints[0].TopologyKey }, "zone", corev1.LabelHostname},
-		"template.labels": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
-			o.Labels = map[string]string{"team": "a", v1alpha1.LabelCache: "stolen"}
+		"podTemplate.spec.imagePullSecrets": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "pull"}}
+		}), func(c *v1alpha1.BuildCache) any { return len(podOf(c).ImagePullSecrets) }, 1, 0},
+		"podTemplate.spec.runtimeClassName": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.Spec.RuntimeClassName = ptr.To("kata") }),
+			func(c *v1alpha1.BuildCache) any { return ptr.Deref(podOf(c).RuntimeClassName, "") }, "kata", ""},
+		"podTemplate.spec.schedulerName": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.Spec.SchedulerName = "own" }),
+			func(c *v1alpha1.BuildCache) any { return podOf(c).SchedulerName }, "own", ""},
+		"podTemplate.spec.dnsPolicy": {overlay(func(o *v1alpha1.PodTemplateOverlay) { o.Spec.DNSPolicy = corev1.DNSNone }),
+			func(c *v1alpha1.BuildCache) any { return string(podOf(c).DNSPolicy) }, "None", ""},
+		"podTemplate.spec.dnsConfig": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"10.0.0.1"}}
+		}), func(c *v1alpha1.BuildCache) any { return podOf(c).DNSConfig != nil }, true, false},
+		"podTemplate.spec.hostAliases": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.HostAliases = []corev1.HostAlias{{IP: "10.0.0.1", Hostnames: []string{"h"}}}
+		}), func(c *v1alpha1.BuildCache) any { return len(podOf(c).HostAliases) }, 1, 0},
+		"podTemplate.spec.volumes": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.Volumes = []v1alpha1.PodVolume{{Name: "ca", Secret: &corev1.SecretVolumeSource{SecretName: "ca"}}}
+		}), func(c *v1alpha1.BuildCache) any {
+			return slices.ContainsFunc(podOf(c).Volumes, func(v corev1.Volume) bool { return v.Name == "ca" && v.Secret.SecretName == "ca" })
+		}, true, false},
+		"podTemplate.spec.containers, the agent's environment": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Spec.Containers = []v1alpha1.ContainerOverlay{{Name: "agent",
+				Env:          []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy:3128"}, {Name: "POD_NAME", Value: "stolen"}},
+				EnvFrom:      []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{}}},
+				VolumeMounts: []corev1.VolumeMount{{Name: "ca", MountPath: "/ca"}},
+			}}
+		}), func(c *v1alpha1.BuildCache) any {
+			agent := podOf(c).Containers[0]
+			proxy := slices.IndexFunc(agent.Env, func(e corev1.EnvVar) bool { return e.Name == "HTTPS_PROXY" })
+			stolen := slices.ContainsFunc(agent.Env, func(e corev1.EnvVar) bool { return e.Value == "stolen" })
+			mounted := slices.ContainsFunc(agent.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/ca" })
+			return []bool{proxy >= 0, stolen, len(agent.EnvFrom) > 0, mounted}
+		}, []bool{true, false, true, true}, []bool{false, false, false, false}},
+		"podTemplate.metadata.labels": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Metadata.Labels = map[string]string{"team": "a", v1alpha1.LabelCache: "stolen"}
 		}),
 			func(c *v1alpha1.BuildCache) any {
 				labels := desiredStatefulSet(c, testImages, "").Spec.Template.Labels
 				return labels["team"] + "/" + labels[v1alpha1.LabelCache]
 			}, "a/c", "/c"},
-		"template.annotations": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
-			o.Annotations = map[string]string{"team": "a", v1alpha1.AnnotationConfigHash: "stolen"}
+		"podTemplate.metadata.annotations": {overlay(func(o *v1alpha1.PodTemplateOverlay) {
+			o.Metadata.Annotations = map[string]string{"team": "a", v1alpha1.AnnotationConfigHash: "stolen"}
 		}), func(c *v1alpha1.BuildCache) any {
 			annotations := desiredStatefulSet(c, testImages, "").Spec.Template.Annotations
 			return annotations["team"] + "/" + annotations[v1alpha1.AnnotationConfigHash]

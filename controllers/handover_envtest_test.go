@@ -127,7 +127,7 @@ func TestRequestsOutliveTheMakingOfTheirDaemon(t *testing.T) {
 	w.create(cache)
 	w.keep(cache)
 	want := []v1alpha1.PrefetchRequest{
-		{ID: w.ns + "/m", Sharing: v1alpha1.MountShared, Bytes: 7, Asked: metav1.NewTime(w.clock.Now()).Rfc3339Copy()},
+		{ID: w.ns + "/m", Sharing: v1alpha1.MountShared, Bytes: 7, RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy()},
 	}
 	d := read(w, testbuild.BuildDaemon(w.ns, "cache", 1))
 	d.Spec.Prefetch = want

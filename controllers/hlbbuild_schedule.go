@@ -37,12 +37,12 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		setScheduleAccepted(b, metav1.ConditionFalse, v1alpha1.ReasonInvalidSchedule, "spec.schedule."+err.Error(), now)
 		return 0
 	}
-	if spec.Suspend {
+	if b.Spec.Suspend {
 		setScheduleAccepted(
 			b,
 			metav1.ConditionTrue,
 			v1alpha1.ReasonSuspended,
-			"spec.schedule.suspend is set: no run is opened by the clock",
+			"spec.suspend is set: no run is opened by the clock",
 			now,
 		)
 		return 0

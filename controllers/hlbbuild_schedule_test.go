@@ -17,7 +17,7 @@ import (
 // hourly makes a build run each hour, on the hour.
 func hourly(change ...func(*v1alpha1.ScheduleSpec)) func(*v1alpha1.HLBBuild) {
 	return func(b *v1alpha1.HLBBuild) {
-		b.Spec.Schedule = &v1alpha1.ScheduleSpec{Cron: "0 * * * *", TimeZone: "UTC", ConcurrencyPolicy: v1alpha1.ConcurrencyForbid}
+		b.Spec.Schedule = &v1alpha1.ScheduleSpec{CronSchedule: v1alpha1.CronSchedule{Cron: "0 * * * *", TimeZone: "UTC"}, ConcurrencyPolicy: v1alpha1.ConcurrencyForbid}
 		for _, c := range change {
 			c(b.Spec.Schedule)
 		}
@@ -115,7 +115,7 @@ func TestTheRunInFlightIsWaitedForOrReplaced(t *testing.T) {
 
 func TestASuspendedScheduleOpensNoRun(t *testing.T) {
 	w := newWorld(t)
-	b := w.end(w.open("b", hourly(func(s *v1alpha1.ScheduleSpec) { s.Suspend = true })))
+	b := w.end(w.open("b", hourly(), func(b *v1alpha1.HLBBuild) { b.Spec.Suspend = true }))
 	w.untilHour(2)
 	if b = w.step(b); b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Schedule.NextTime != nil {
 		t.Errorf("run %+v, schedule %+v", b.Status.Run, b.Status.Schedule)

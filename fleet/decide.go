@@ -38,13 +38,13 @@ func (s *State) decide(w *Writes) {
 	}
 	params := s.Params()
 	if w.Queued > largeRound && s.now.Sub(s.lookedAt) < largeRoundInterval {
-		for _, d := range scheduler.Starts(s.view, requests, &params) {
+		for _, d := range scheduler.DecideStarts(s.view, requests, &params) {
 			w.Builds = append(w.Builds, BuildWrite{Build: s.queue.byUID[d.UID].object, Decision: d})
 		}
 		return
 	}
 	s.lookedAt = s.now
-	decisions := scheduler.Round(s.view, requests, &params)
+	decisions := scheduler.Cycle(s.view, requests, &params)
 	w.Builds = s.selectWrites(decisions)
 	if s.Explain && len(w.Builds) > 0 {
 		w.Round = &Round{Record: scheduler.NewRecord(s.view, requests, &params, decisions)}

@@ -97,7 +97,7 @@ func (s *State) freshness(missed uint32) float64 {
 }
 
 func importsCache(cache *v1alpha1.BuildCache) bool {
-	return cache.Spec.Registry != nil && cache.Spec.Registry.Import != v1alpha1.ImportNever
+	return cache.Spec.Registry != nil && cache.Spec.Registry.ImportPolicy != v1alpha1.ImportNever
 }
 
 // isPrimed reports whether a daemon that does not hold the mount fills it from its newest snapshot.
@@ -126,7 +126,7 @@ func (s *State) forgetDemands() {
 		d.remembered = d.remembered && !tooMany
 	}
 	if tooMany {
-		s.candidates = scheduler.NewCandidates()
+		s.candidates = scheduler.NewRankCache()
 		if s.view != nil {
 			s.candidates.Follow(s.view)
 		}

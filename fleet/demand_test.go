@@ -75,12 +75,12 @@ func TestAKeyInTheRegistryCanBeBroughtIn(t *testing.T) {
 	}{
 		"one that was exported":               {&v1alpha1.RegistryCacheSpec{}, "r/x:cache", true},
 		"one that was not":                    {&v1alpha1.RegistryCacheSpec{}, "", false},
-		"one that is never imported":          {&v1alpha1.RegistryCacheSpec{Import: v1alpha1.ImportNever}, "r/x:cache", false},
+		"one that is never imported":          {&v1alpha1.RegistryCacheSpec{ImportPolicy: v1alpha1.ImportNever}, "r/x:cache", false},
 		"one of a cache that has no registry": {nil, "r/x:cache", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			exported := done("a", "k", "c-0", time.Second, true)
-			exported.Status.Cache.Export = tc.export
+			exported.Status.Cache.ExportRef = tc.export
 			f := observe(t, exported, opened("waits", "k"))
 			f.cache.Spec.Registry = tc.registry
 			_, queue, _ := f.view()
@@ -108,14 +108,14 @@ func TestACheapSnapshotMakesABuildSpill(t *testing.T) {
 			f := observe(t)
 			f.cache.Spec.BuildKit.MaxConcurrentBuilds = 1
 			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "m", Prime: v1alpha1.PrimeOnFreshDaemon}}
-			f.cache.Spec.Registry = &v1alpha1.RegistryCacheSpec{WaitSecondsPerGB: tc.waitSecondsPerGB}
+			f.cache.Spec.Registry = &v1alpha1.RegistryCacheSpec{WaitSecondsPerGiB: tc.waitSecondsPerGB}
 			if tc.snapshot > 0 {
 				withSnapshot(&f.daemons[0], "ns/m", v1alpha1.SnapshotPushed, envtestkit.Epoch, tc.snapshot)
 			}
 			f.cycle()
 			cold := withMounts(done("cold", "k", "c-0", 400*time.Second, true), v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot})
 			if tc.snapshot > 0 {
-				cold.Status.Cache.Export = "r/x:cache"
+				cold.Status.Cache.ExportRef = "r/x:cache"
 			}
 			f.builds = []v1alpha1.HLBBuild{
 				cold, withMounts(done("warm", "k", "c-0", 80*time.Second, false), v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot}),
@@ -146,7 +146,7 @@ func TestACopyThatIsFarBehindIsRefreshed(t *testing.T) {
 			f.cycle()
 		}
 		last := done("last", "k", "c-1", 60*time.Second, false)
-		last.Status.Cache.Export = "r/x:cache"
+		last.Status.Cache.ExportRef = "r/x:cache"
 		f.builds = append(f.builds, last, opened("waits", "k"))
 		testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)(&f.daemons[1])
 		view, queue, _ := f.view()
@@ -189,10 +189,10 @@ func TestARefreshedBuildIsNoColdOne(t *testing.T) {
 func TestPrimingTellsHowFastCachesComeIn(t *testing.T) {
 	f := observe(t)
 	f.cycle()
-	small := v1alpha1.PrimeStatus{ID: "ns/small", Outcome: v1alpha1.PrimePrimed, Bytes: 1000, Seconds: 3}
+	small := v1alpha1.PrimeStatus{ID: "ns/small", Outcome: v1alpha1.PrimePrimed, Bytes: 1000, DurationSeconds: 3}
 	// 2.5 s and 40 s
-	large := v1alpha1.PrimeStatus{ID: "ns/large", Outcome: v1alpha1.PrimePrimed, Bytes: 4_000_000_000, Seconds: 43}
-	failed := v1alpha1.PrimeStatus{ID: "ns/gone", Outcome: v1alpha1.PrimeFailed, Bytes: 4_000_000_000, Seconds: 900}
+	large := v1alpha1.PrimeStatus{ID: "ns/large", Outcome: v1alpha1.PrimePrimed, Bytes: 4_000_000_000, DurationSeconds: 43}
+	failed := v1alpha1.PrimeStatus{ID: "ns/gone", Outcome: v1alpha1.PrimeFailed, Bytes: 4_000_000_000, DurationSeconds: 900}
 	b := done("a", "k", "c-0", time.Minute, true)
 	b.Status.Prime = []v1alpha1.PrimeStatus{small, large, failed}
 	f.builds = []v1alpha1.HLBBuild{b}
@@ -228,7 +228,7 @@ func TestALockedMountIsWaitedFor(t *testing.T) {
 		f.builds[2].Status.Placement.Warm = true
 		f.daemons[0].Status.Mounts = []v1alpha1.MountUse{{ID: "ns/m"}}
 		view, queue, _ := f.view()
-		d := scheduler.Round(view, queue, &f.state.params)[0]
+		d := scheduler.Cycle(view, queue, &f.state.params)[0]
 		if got := d.Action == scheduler.Run && d.Chosen.Name == "c-0" && d.Chosen.Cost.WaitSeconds == 0; got != runs || d.Chosen.Name != "c-0" {
 			t.Errorf("with a %s mount: %s", sharing, d.String())
 		}

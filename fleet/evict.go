@@ -56,5 +56,5 @@ func (s *State) lostWithout(id string, p *scheduler.Params) float64 {
 // isPinned reports whether a mount's policy keeps it from eviction.
 func isPinned(cache *v1alpha1.BuildCache, id string) bool {
 	policy := mountpolicy.Of(cache.Namespace, cache.Spec.Mounts, id)
-	return policy != nil && policy.Pinned
+	return mountpolicy.IsPinned(policy)
 }

@@ -63,7 +63,7 @@ func TestAFullDaemonHasItsPrice(t *testing.T) {
 		}, 9, 11},
 		"a pinned mount never goes": {func(f *observed) {
 			full(&f.daemons[0], "ns/busy", "ns/idle")
-			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "busy", Pinned: true}}
+			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "busy", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}
 		}, 0, 0},
 		"a daemon with room drops nothing": {func(f *observed) {
 			full(&f.daemons[0], "ns/busy", "ns/idle")
@@ -110,7 +110,7 @@ func TestANewMountGoesWhereNothingIsLost(t *testing.T) {
 		for range 2 {
 			f.now = f.now.Add(sweepInterval)
 			view, queue, _ := f.view()
-			got = scheduler.Round(view, queue, &f.state.params)[0]
+			got = scheduler.Cycle(view, queue, &f.state.params)[0]
 		}
 		if want := f.daemons[1-precious].Name; got.Chosen.Name != want {
 			t.Errorf("the build goes to %s, want %s: %s", got.Chosen.Name, want, got.String())

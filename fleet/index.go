@@ -22,7 +22,7 @@ type index struct {
 	basis      indexBasis
 	ledger     *scheduler.Ledger // nil before the first observation
 	view       *scheduler.View   // nil when the membership changed
-	candidates *scheduler.Candidates
+	candidates *scheduler.RankCache
 	members    []*daemonState // daemons that exist, by name
 	demands    map[demandID]*demand
 	queue      queue
@@ -183,12 +183,12 @@ func (s *State) refresh() error {
 			return fmt.Errorf("view of %d daemons: %w", len(all), err)
 		}
 		view.Shares = s.shares
-		s.hot.Want(s.ledger)
+		s.hot.Apply(s.ledger)
 		s.candidates.Follow(view)
 		s.view = view
 	}
 	s.view.NowSeconds = seconds(s.now)
-	s.usage.Note(s.view)
+	s.usage.Observe(s.view)
 	return nil
 }
 

@@ -101,7 +101,7 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	b := placed("b", "k", "c-1", true)
 	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
 	buildstatus.Retry(&b, envtestkit.Epoch)
-	b.Spec.Priority, b.Spec.Queue, b.Spec.Platform = 5, "team", "linux/arm64/v8"
+	b.Spec.Priority, b.Spec.Queue, b.Spec.Platforms = 5, "team", []string{"linux/arm64/v8"}
 	earlier := placed("earlier", "k", "c-0", true)
 	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
 	buildstatus.Succeed(&earlier, envtestkit.Epoch)
@@ -132,13 +132,13 @@ func TestBuildsGoWhereTheirPlatformIs(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			b := opened("b", "k")
-			b.Spec.Platform = tc.platform
+			b.Spec.Platforms = []string{tc.platform}
 			f := observe(t, b)
 			for i := range f.daemons {
 				f.daemons[i].Status.Platforms = tc.daemons[i]
 			}
 			view, queue, _ := f.view()
-			d := scheduler.Round(view, queue, &f.state.params)[0]
+			d := scheduler.Cycle(view, queue, &f.state.params)[0]
 			got := d.String()
 			if d.Action == scheduler.Run {
 				got = d.Action.String() + " " + d.Chosen.Name

@@ -106,8 +106,8 @@ func TestAHotKeyIsWantedTwice(t *testing.T) {
 		t.Errorf("the hot key's entry is %+v, want two copies or more", record.Keys)
 	}
 	newReplica := 0
-	for _, d := range scheduler.Round(view, queue, &f.state.params) {
-		if d.Action == scheduler.Run && d.Why == scheduler.NewReplica {
+	for _, d := range scheduler.Cycle(view, queue, &f.state.params) {
+		if d.Action == scheduler.Run && d.Reason == scheduler.NewReplica {
 			newReplica++
 		}
 	}
@@ -132,7 +132,7 @@ func TestQueuesAreChargedForTheirBuilds(t *testing.T) {
 	}
 	view.Daemons[0].Slots++
 	view.Recount()
-	decisions := scheduler.Round(view, queue, &f.state.params)
+	decisions := scheduler.Cycle(view, queue, &f.state.params)
 	for i := range decisions {
 		if runs := decisions[i].Action == scheduler.Run; runs != (waiting[i] == "modest") {
 			t.Errorf("the build of queue %s: %s", waiting[i], decisions[i].String())

@@ -36,12 +36,12 @@ func (s *State) observeMounts(b *v1alpha1.HLBBuild) {
 	ended := b.Status.Run.FinishedAt.UTC()
 	key := s.keyOf(s.key(b.Status.Run.Key))
 	if len(b.Status.Mounts) > 0 && !ended.Before(key.MountsAt) {
-		key.Mounts, key.Platform, key.MountsAt = b.Status.Mounts, normalPlatform(b.Spec.Platform), ended
+		key.Mounts, key.Platform, key.MountsAt = b.Status.Mounts, normalPlatform(b.Spec.Platform()), ended
 	}
 	if b.Status.Failure == nil {
 		s.observeUses(b, ended)
 	}
-	if b.Status.Cache != nil && b.Status.Cache.Export != "" {
+	if b.Status.Cache != nil && b.Status.Cache.ExportRef != "" {
 		key.Exported, key.ExportedAt = true, key.Version+1 // it holds this very build's layers
 	}
 	if b.Status.Placement == nil {
@@ -108,7 +108,7 @@ const (
 
 // observe learns from one mount that was primed.
 func (r *pullRate) observe(p *v1alpha1.PrimeStatus, params *scheduler.Params) {
-	took := float64(p.Seconds) - 0.5 // it was rounded up
+	took := float64(p.DurationSeconds) - 0.5 // it was rounded up
 	if took <= 0 {
 		return
 	}

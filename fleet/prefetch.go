@@ -81,7 +81,7 @@ func (s *State) prefetchRequests() ([][]v1alpha1.PrefetchRequest, error) {
 		s.prefetch = &prefetchState{Budget: bucket{At: s.now}, Ended: map[prefetchID]time.Time{}}
 	}
 	p, pending := s.prefetch, false
-	p.refill(spec.BytesPerHour.AsApproximateFloat64(), s.now)
+	p.refill(spec.BandwidthPerHour.AsApproximateFloat64(), s.now)
 	requests := make([][]v1alpha1.PrefetchRequest, len(s.members))
 	for i, d := range s.members {
 		requests[i] = p.standing(d.object, s.now)
@@ -117,9 +117,9 @@ func (p *prefetchState) standing(d *v1alpha1.BuildDaemon, now time.Time) []v1alp
 	for _, r := range d.Spec.Prefetch {
 		done := slices.ContainsFunc(
 			d.Status.Prefetch,
-			func(s v1alpha1.PrefetchStatus) bool { return s.ID == r.ID && s.Asked.Equal(&r.Asked) },
+			func(s v1alpha1.PrefetchStatus) bool { return s.ID == r.ID && s.RequestedAt.Equal(&r.RequestedAt) },
 		)
-		if !done && now.Sub(r.Asked.Time) < prefetchTimeout {
+		if !done && now.Sub(r.RequestedAt.Time) < prefetchTimeout {
 			out = append(out, r)
 			continue
 		}
@@ -190,7 +190,7 @@ func (p *prefetchState) recheck(requests [][]v1alpha1.PrefetchRequest, now time.
 	}
 	for _, list := range requests {
 		for i := range list {
-			due(list[i].Asked.Add(prefetchTimeout))
+			due(list[i].RequestedAt.Add(prefetchTimeout))
 		}
 	}
 	if next.IsZero() {

@@ -172,7 +172,7 @@ func (s *State) prefetchLedger(p *prefetchPlan) *scheduler.Ledger {
 			out.Restore(key, c)
 		}
 	}
-	s.hot.Want(out)
+	s.hot.Apply(out)
 	return out
 }
 
@@ -195,10 +195,10 @@ func (p *prefetchPlan) request(copies []scheduler.PrimePlan, budget int64) {
 			budget -= w.bytes
 			p.holdings.add(w.id, at, false)
 			p.requests[at] = append(p.requests[at], v1alpha1.PrefetchRequest{
-				ID:      w.id,
-				Sharing: w.sharing,
-				Bytes:   w.bytes,
-				Asked:   metav1.NewTime(p.now.Truncate(time.Second)),
+				ID:          w.id,
+				Sharing:     w.sharing,
+				Bytes:       w.bytes,
+				RequestedAt: metav1.NewTime(p.now.Truncate(time.Second)),
 			})
 		}
 	}

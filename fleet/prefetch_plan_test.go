@@ -129,7 +129,7 @@ func TestMountsBroughtInDrawBuilds(t *testing.T) {
 	a.serves(0, false)
 	a.builds = append(a.builds, opened("waits", key))
 	view, queue, _ := a.view()
-	if got := scheduler.Round(view, queue, &a.state.params)[0]; got.Action != scheduler.Run || got.Chosen.Name != last {
+	if got := scheduler.Cycle(view, queue, &a.state.params)[0]; got.Action != scheduler.Run || got.Chosen.Name != last {
 		t.Errorf("the build: %s, want it on %s", got.String(), last)
 	}
 }

@@ -24,7 +24,7 @@ type ahead struct{ *observed }
 func aheadOf(t *testing.T, n int32, bytesPerHour string) *ahead {
 	a := &ahead{observe(t)}
 	a.cache = testbuild.BuildCache("ns", "c", testbuild.WithReplicas(n), testbuild.WithSlots(4), func(c *v1alpha1.BuildCache) {
-		c.Spec.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse(bytesPerHour)}
+		c.Spec.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse(bytesPerHour)}
 		c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "*", Prime: v1alpha1.PrimeOnFreshDaemon}}
 	})
 	a.daemons = nil
@@ -113,7 +113,7 @@ func (a *ahead) end(daemon int, outcome v1alpha1.PrimeOutcome) {
 	d := &a.daemons[daemon]
 	d.Status.Prefetch = nil
 	for _, r := range d.Spec.Prefetch {
-		d.Status.Prefetch = append(d.Status.Prefetch, v1alpha1.PrefetchStatus{PrimeStatus: v1alpha1.PrimeStatus{ID: r.ID, Outcome: outcome}, Asked: r.Asked})
+		d.Status.Prefetch = append(d.Status.Prefetch, v1alpha1.PrefetchStatus{PrimeStatus: v1alpha1.PrimeStatus{ID: r.ID, Outcome: outcome}, RequestedAt: r.RequestedAt})
 		if outcome == v1alpha1.PrimePrimed {
 			used := metav1.NewTime(a.now)
 			d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{ID: r.ID, Bytes: r.Bytes, LastUsed: &used})
@@ -148,7 +148,7 @@ func TestADaemonThatJoinsIsAskedForMounts(t *testing.T) {
 	}
 	asked := metav1.NewTime(a.now)
 	want := []v1alpha1.PrefetchRequest{
-		{ID: "ns/a", Sharing: v1alpha1.MountShared, Bytes: 1e9, Asked: asked}, {ID: "ns/b", Sharing: v1alpha1.MountShared, Bytes: 1e9, Asked: asked},
+		{ID: "ns/a", Sharing: v1alpha1.MountShared, Bytes: 1e9, RequestedAt: asked}, {ID: "ns/b", Sharing: v1alpha1.MountShared, Bytes: 1e9, RequestedAt: asked},
 	}
 	if diff := cmp.Diff(want, a.daemons[1].Spec.Prefetch); diff != "" {
 		t.Errorf("requests differ (-want +got):\n%s", diff)

@@ -117,7 +117,7 @@ func (s *State) updateQueue() {
 			UID:      string(b.UID),
 			Queue:    b.Spec.Queue,
 			Priority: b.Spec.Priority,
-			Platform: normalPlatform(b.Spec.Platform),
+			Platform: normalPlatform(b.Spec.Platform()),
 		}
 	})
 	now := seconds(s.now)

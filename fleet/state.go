@@ -60,7 +60,7 @@ func New(p scheduler.Params) *State {
 			builds:    map[types.NamespacedName]*buildState{},
 			daemons:   map[string]*daemonState{},
 		},
-		index: index{candidates: scheduler.NewCandidates()},
+		index: index{candidates: scheduler.NewRankCache()},
 	}
 }
 
@@ -107,7 +107,7 @@ func (s *State) Written(w Written) {
 func (s *State) Params() scheduler.Params {
 	p := s.learnedParams()
 	if r := s.cache.Spec.Registry; r != nil {
-		p.WaitSecondsPerGB = float64(r.WaitSecondsPerGB)
+		p.WaitSecondsPerGB = float64(r.WaitSecondsPerGiB) * 1e9 / (1 << 30)
 	}
 	return p
 }

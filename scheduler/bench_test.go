@@ -37,7 +37,7 @@ func BenchmarkPlace(b *testing.B) {
 			b.Run(fmt.Sprintf("daemons=%d/cached=%t", n, cached), func(b *testing.B) {
 				v, requests := benchView(b, n)
 				if cached {
-					c := NewCandidates()
+					c := NewRankCache()
 					c.Follow(v)
 					for i := range requests {
 						c.Learn(v, requests[i].Keys[0].ID)

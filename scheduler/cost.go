@@ -2,212 +2,215 @@
 
 package scheduler
 
-// maxKeys is how many keys of a request are weighed; further ones hardly ever hold a share of the gain worth a
-// decision.
+// maxKeys is how many keys of a request are scored. Further keys rarely have enough of the gain to change a decision.
 const maxKeys = 8
 
-// weighing is one request against one view: everything about the request that does not depend on the daemon, worked
-// out once.
-type weighing struct {
+// scoring holds what is needed to score one request against one view and does not depend on the daemon.
+type scoring struct {
 	v *View
 	r *Request
 	p *Params
 
-	warm, cold float64 // seconds
-	price      float64 // of a slot-second
-	load       float64
-	nothingNew bool // no placement of this round is assumed yet
-	picky      bool // it minds which daemon it gets
-	stay       bool // overdue: never cold while a holder takes builds
-	waived     bool // another copy of the primary key is wanted, so making one is free of the price
-	keys       int
-	gain       [maxKeys]float64 // seconds each key saves; sums to cold-warm
-	held       [maxKeys]*holding
-	offered    int              // so many of the primary key's copies were offered,
-	at         [maxLooked]int32 // on the daemons at these positions, -1 for one that takes no builds
-	ahead      outlook
-	barren     bool // bare is known,
-	bare       bare // which is what a daemon costs that holds none of the keys and pulls at Params' rate
+	warm, cold    float64 // seconds
+	price         float64 // of a slot-second
+	load          float64
+	noAssumptions bool // this cycle has placed nothing yet
+	constrained   bool // the request has a platform or daemons to avoid
+	mustStayWarm  bool // overdue: not cold while a ready daemon holds its caches
+	replicaWanted bool // the primary key has fewer copies than wanted, so making one costs no price
+	keys          int
+	gain          [maxKeys]float64 // seconds each key saves; sums to cold-warm
+	holdings      [maxKeys]*holding
+	knownHolders  int               // copies of the primary key that were considered
+	holderAt      [maxHolders]int32 // positions of their daemons, -1 for one that is not eligible
+	forecast      forecast
+	emptyKnown    bool // empty is computed
+	empty         emptyCost
 }
 
-// bare is the part of a bid that the daemon's state has no influence on.
-type bare struct {
+// emptyCost is the cost of running the request on a daemon that holds none of its keys and pulls at Params' rate,
+// without the parts that depend on the daemon's load and volume.
+type emptyCost struct {
 	setup, service, price float64
 	newBytes              int64
 	mode                  Mode
 	prime                 uint8
 }
 
-// weigh prepares r.
-func (w *weighing) weigh(v *View, r *Request, p *Params) {
-	w.v, w.r, w.p = v, r, p
-	w.nothingNew = len(v.assumed.item) == 0
-	w.picky = r.Platform != "" || r.DiskBytes > 0 || len(r.FailedOn) > 0
-	w.warm, w.cold = r.expected(p)
-	w.load = v.Load()
-	w.price = p.price(w.load)
-	w.stay = w.load >= p.StayLoad && p.overdue(r)
-	w.keys = min(len(r.Keys), maxKeys)
-	for k := range w.keys {
-		w.held[k] = v.Ledger.keys.get(r.Keys[k].ID)
+// prepare computes everything that does not depend on the daemon.
+func (s *scoring) prepare(v *View, r *Request, p *Params) {
+	s.v, s.r, s.p = v, r, p
+	s.noAssumptions = len(v.assumed.item) == 0
+	s.constrained = r.Platform != "" || len(r.FailedOn) > 0
+	s.warm, s.cold = r.expected(p)
+	s.load = v.Load()
+	s.price = p.price(s.load)
+	s.mustStayWarm = s.load >= p.StayLoad && p.overdue(r)
+	s.keys = min(len(r.Keys), maxKeys)
+	for k := range s.keys {
+		s.holdings[k] = v.Ledger.keys.get(r.Keys[k].ID)
 	}
-	if w.keys == 1 {
-		w.gain[0] = w.cold - w.warm
+	if s.keys == 1 {
+		s.gain[0] = s.cold - s.warm
 	} else {
-		w.shareGain()
+		s.splitGain()
 	}
-	w.waived = w.keys > 0 && w.held[0] != nil && w.held[0].replicas > 1 && w.copiesInReach() < w.held[0].replicas
+	if s.keys > 0 && s.holdings[0] != nil {
+		wanted := s.holdings[0].replicas
+		s.replicaWanted = wanted > 1 && s.eligibleCopies() < wanted
+	}
 }
 
-// shareGain divides what a warm build saves among the keys.
-func (w *weighing) shareGain() {
-	saved := w.cold - w.warm
+// splitGain divides the seconds that a warm build saves among the keys.
+func (s *scoring) splitGain() {
+	saved := s.cold - s.warm
 	sum := 0.0
-	for k := range w.keys {
-		sum += max(w.r.Keys[k].Gain, 0)
+	for k := range s.keys {
+		sum += max(s.r.Keys[k].Gain, 0)
 	}
-	for k := range w.keys {
-		part := 1 / float64(w.keys)
+	for k := range s.keys {
+		part := 1 / float64(s.keys)
 		if sum > 0 {
-			part = max(w.r.Keys[k].Gain, 0) / sum
+			part = max(s.r.Keys[k].Gain, 0) / sum
 		}
-		w.gain[k] = part * saved
+		s.gain[k] = part * saved
 	}
 }
 
-// bareBid works out what daemons that hold none of the keys have in common, once all that hold one were offered. It
-// leaves it unknown where a key is too small for its holders to be gone after: they would not be known to hold it.
-func (w *weighing) bareBid() {
-	if w.keys == 0 {
+// computeEmptyCost sets empty. Call it after all holders were considered. It leaves emptyKnown false if a key is minor:
+// holders of minor keys are not considered, so a daemon not considered yet may hold one.
+func (s *scoring) computeEmptyCost() {
+	if s.keys == 0 {
 		return
 	}
 	none := Daemon{}
-	b := &w.bare
-	for k := range w.keys {
-		if w.small(k) {
+	b := &s.empty
+	for k := range s.keys {
+		if s.isMinor(k) {
 			return
 		}
-		setup, service, price, primed := w.fill(k, found{}, &none)
+		setup, service, price, primed := s.missingCost(k, residency{}, &none)
 		b.setup += setup
 		b.service += service
 		b.price += price
 		if primed {
 			b.prime |= 1 << k
 		}
-		b.newBytes += w.r.Keys[k].Bytes
+		b.newBytes += s.r.Keys[k].Bytes
 	}
 	if b.prime&1 != 0 {
 		b.mode = Primed
 	}
-	b.service += w.warm
-	extra := b.setup + b.service - w.warm
-	if !w.waived {
-		b.price += w.price * extra
+	b.service += s.warm
+	extra := b.setup + b.service - s.warm
+	if !s.replicaWanted {
+		b.price += s.price * extra
 	}
-	w.barren = true
+	s.emptyKnown = true
 }
 
-// small reports whether key k saves too little to go after the daemons that hold it; it still counts where other keys
-// lead.
-func (w *weighing) small(k int) bool { return w.gain[k] < 0.05*(w.cold-w.warm) }
+// isMinor reports whether key k has less than 5 % of the gain. Daemons are not considered for holding a minor key, but
+// it counts towards the score of those considered for other reasons.
+func (s *scoring) isMinor(k int) bool { return s.gain[k] < 0.05*(s.cold-s.warm) }
 
-// isSettled reports whether the choice is between daemons that hold the only key, so that others need not be weighed
-// at all: they have to do the key's work again or to prime it, of which later builds pay no more than paidShare.
-func (w *weighing) isSettled(c *choice) bool {
-	if w.keys != 1 {
+// holdersSuffice reports whether no daemon without the key can win or be runner-up: it would have to redo or prime the
+// key's work, and later builds pay for at most maxFutureShare of that.
+func (s *scoring) holdersSuffice(c *selection) bool {
+	if s.keys != 1 {
 		return false
 	}
-	least := w.gain[0]
-	if w.p.PrimeFixedSeconds < least {
-		least = w.p.PrimeFixedSeconds
+	least := s.gain[0]
+	if s.p.PrimeFixedSeconds < least {
+		least = s.p.PrimeFixedSeconds
 	}
-	beyond := w.warm + (1-paidShare)*least
-	run, second := c.of(c.run), c.of(c.second)
-	return run.exists && second.exists && second.total < beyond && run.total < beyond
+	bound := s.warm + (1-maxFutureShare)*least
+	run, second := c.get(c.run), c.get(c.second)
+	return run.exists && second.exists && second.total < bound && run.total < bound
 }
 
-// hopeless reports whether the daemon of this rank, which holds none of the keys, can neither be chosen nor be the
-// runner-up, so that it need not be weighed.
-func (w *weighing) hopeless(d *Daemon, rank int32, c *choice) bool {
-	run, second := c.of(c.run), c.of(c.second)
-	if !w.barren || d.PullBytesPerSecond > w.p.PullBytesPerSecond || !run.exists || !second.exists {
+// cannotWin reports whether a daemon of this rank without any of the keys can be neither chosen nor runner-up, so that
+// it need not be scored.
+func (s *scoring) cannotWin(d *Daemon, rank int32, c *selection) bool {
+	run, second := c.get(c.run), c.get(c.second)
+	if !s.emptyKnown || d.PullBytesPerSecond > s.p.PullBytesPerSecond || !run.exists || !second.exists {
 		return false
 	}
-	beyond := run.total
-	if second.total > beyond { // max would see to NaNs, which takes as long as the rest
-		beyond = second.total
+	bound := run.total
+	if second.total > bound { // max also handles NaN, which takes as long as the rest
+		bound = second.total
 	}
-	b := &w.bare
+	b := &s.empty
 	cost := b.setup + b.service + b.price
-	ranked := cost + w.p.RankSeconds*float64(rank-1)
-	if ranked <= beyond {
+	ranked := cost + s.p.RankSeconds*float64(rank-1)
+	if ranked <= bound {
 		return false
 	}
-	most := paidShare * (cost - w.warm)
-	return ranked-most > beyond || ranked-w.hope(most) > beyond
+	most := maxFutureShare * (cost - s.warm)
+	return ranked-most > bound || ranked-s.maxFutureGain(most) > bound
 }
 
-// fits reports whether d takes the request now or later: whether it passes standing.
-func (w *weighing) fits(d *Daemon) bool {
-	return d.Phase == Ready && !w.picky || standing(d, w.r) == Fits
+// isEligible reports whether d may run the request now or later, that is, whether lastingRefusal is Fits.
+func (s *scoring) isEligible(d *Daemon) bool {
+	return d.Phase == Ready && !s.constrained || lastingRefusal(d, s.r) == Fits
 }
 
-// reach is the daemon of a copy, if it has the copy's volume and takes builds.
-func (w *weighing) reach(c *Copy) (at int32, within bool) {
-	at, known := w.v.position(c.Daemon)
-	return at, known && w.v.Daemons[at].Epoch == c.Epoch && w.fits(&w.v.Daemons[at])
+// eligibleHolder returns the position of the copy's daemon, and whether that daemon still has the copy's volume and is
+// eligible.
+func (s *scoring) eligibleHolder(c *Copy) (at int32, eligible bool) {
+	at, known := s.v.position(c.Daemon)
+	return at, known && s.v.Daemons[at].Epoch == c.Epoch && s.isEligible(&s.v.Daemons[at])
 }
 
-// holderAt is reach for the primary key's i-th copy, without another look where it was offered.
-func (w *weighing) holderAt(i int) (at int32, within bool) {
-	if i < w.offered {
-		return w.at[i], w.at[i] >= 0
+// primaryHolder is eligibleHolder for the primary key's i-th copy, from holderAt where it was considered already.
+func (s *scoring) primaryHolder(i int) (at int32, eligible bool) {
+	if i < s.knownHolders {
+		return s.holderAt[i], s.holderAt[i] >= 0
 	}
-	return w.reach(&w.held[0].copies[i])
+	return s.eligibleHolder(&s.holdings[0].copies[i])
 }
 
-// copiesInReach counts the primary key's copies on daemons that take builds, those being made included.
-func (w *weighing) copiesInReach() int32 {
+// eligibleCopies counts the primary key's copies on eligible daemons, copies in the making included.
+func (s *scoring) eligibleCopies() int32 {
 	n := int32(0)
-	for i := range w.held[0].copies {
-		if _, within := w.reach(&w.held[0].copies[i]); within {
+	for i := range s.holdings[0].copies {
+		if _, eligible := s.eligibleHolder(&s.holdings[0].copies[i]); eligible {
 			n++
 		}
 	}
-	a := &w.v.assumed
+	a := &s.v.assumed
 	if len(a.item) == 0 {
 		return n
 	}
-	for i := a.head[w.r.Keys[0].ID]; i != 0; i = a.item[i-1].next {
-		if _, known := w.held[0].find(a.item[i-1].daemon); !known {
-			n++ // may count a daemon twice, which errs towards too few copies
+	for i := a.head[s.r.Keys[0].ID]; i != 0; i = a.item[i-1].next {
+		if _, known := s.holdings[0].find(a.item[i-1].daemon); !known {
+			n++ // may count a daemon twice: errs towards fewer copies
 		}
 	}
 	return n
 }
 
-// found is what a build would find of one key on one daemon.
-type found struct {
-	fresh        float64 // 0..1 of the gain
-	readySeconds float64 // until it can be used so
-	present      bool    // a copy takes up space there already,
-	whole        bool    // and is not still being made, so that bringing it up to date moves only what differs
+// residency is what a build finds of one key on one daemon.
+type residency struct {
+	fresh        float64 // part of the gain, 0..1
+	readySeconds float64 // until the key can be used at that freshness
+	present      bool    // a copy takes up space there already
+	complete     bool    // the copy is finished, so that an update moves only the difference
 }
 
-// isElsewhere reports whether another daemon than d that takes builds has a copy of key k, or is making one.
-func (w *weighing) isElsewhere(k int, d *Daemon) bool {
-	if h := w.held[k]; h != nil {
+// isHeldElsewhere reports whether an eligible daemon other than d has a copy of key k or is making one.
+func (s *scoring) isHeldElsewhere(k int, d *Daemon) bool {
+	if h := s.holdings[k]; h != nil {
 		for i := range h.copies {
-			if _, within := w.reach(&h.copies[i]); within && h.copies[i].Daemon != d.ID {
+			if _, eligible := s.eligibleHolder(&h.copies[i]); eligible && h.copies[i].Daemon != d.ID {
 				return true
 			}
 		}
 	}
-	a := &w.v.assumed
+	a := &s.v.assumed
 	if len(a.item) == 0 {
 		return false
 	}
-	for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
+	for i := a.head[s.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
 		if a.item[i-1].daemon != d.ID {
 			return true
 		}
@@ -215,9 +218,9 @@ func (w *weighing) isElsewhere(k int, d *Daemon) bool {
 	return false
 }
 
-// copyOn is the copy of key k on d, or nil.
-func (w *weighing) copyOn(k int, d *Daemon) *Copy {
-	if h := w.held[k]; h != nil {
+// copyOn returns the copy of key k on d, or nil.
+func (s *scoring) copyOn(k int, d *Daemon) *Copy {
+	if h := s.holdings[k]; h != nil {
 		if i, ok := h.find(d.ID); ok && h.copies[i].Epoch == d.Epoch {
 			return &h.copies[i]
 		}
@@ -225,34 +228,34 @@ func (w *weighing) copyOn(k int, d *Daemon) *Copy {
 	return nil
 }
 
-// find is what there is of key k on d, where c is its copy, if the ledger knows one.
-func (w *weighing) find(k int, d *Daemon, c *Copy) found {
-	if c != nil && c.Users == 0 && c.State == Confirmed && w.nothingNew && c.Version == w.held[k].version {
-		return found{fresh: 1, present: true, whole: true}
+// residencyOf returns what a build finds of key k on d. c is the copy on d, or nil.
+func (s *scoring) residencyOf(k int, d *Daemon, c *Copy) residency {
+	if c != nil && c.Users == 0 && c.State == Confirmed && s.noAssumptions && c.Version == s.holdings[k].version {
+		return residency{fresh: 1, present: true, complete: true}
 	}
-	return w.findAll(k, d, c)
+	return s.residencyInUse(k, d, c)
 }
 
-// findAll is find for a copy that is behind, in use or not there.
-func (w *weighing) findAll(k int, d *Daemon, c *Copy) found {
-	use := &w.r.Keys[k]
-	endsAt, users := w.v.assumed.of(use.ID, d.ID)
+// residencyInUse is residencyOf for a copy that is stale, in use or missing.
+func (s *scoring) residencyInUse(k int, d *Daemon, c *Copy) residency {
+	use := &s.r.Keys[k]
+	endsAt, users := s.v.assumed.lookup(use.ID, d.ID)
 	if c == nil && users == 0 {
-		return found{}
+		return residency{}
 	}
-	f := found{present: true}
+	f := residency{present: true}
 	pending := true
 	if c != nil {
 		users += c.Users
 		endsAt = max(endsAt, c.ReleaseAtSeconds)
 		pending = c.State == Pending
-		f.whole = !pending
-		f.fresh = w.freshness(k, c)
+		f.complete = !pending
+		f.fresh = s.freshness(k, c)
 	}
 	if users == 0 {
 		return f
 	}
-	release := max(endsAt-w.v.NowSeconds, w.p.OverdueShare*w.warm)
+	release := max(endsAt-s.v.NowSeconds, s.p.OverdueShare*s.warm)
 	switch {
 	case use.Sharing == Private:
 		f.fresh = 0
@@ -261,48 +264,46 @@ func (w *weighing) findAll(k int, d *Daemon, c *Copy) found {
 		if pending {
 			f.fresh = 1
 		}
-	case pending && w.p.JoinLoses*(1+w.price) < 1:
-		f.fresh = 1 - min(w.p.JoinLoses*release/max(w.gain[k], 1e-9), 1)
-	case pending && release < w.gain[k]*(1+w.price):
+	case pending && s.p.JoinLoses*(1+s.price) < 1:
+		f.fresh = 1 - min(s.p.JoinLoses*release/max(s.gain[k], 1e-9), 1)
+	case pending && release < s.gain[k]*(1+s.price):
 		f.readySeconds, f.fresh = release, 1 // single flight: let the first build make it
 	}
 	return f
 }
 
-// freshness is the part of the gain that copy c of key k still gives.
-func (w *weighing) freshness(k int, c *Copy) float64 {
-	fresh := 1.0
-	if newest := w.held[k].version; c.Version < newest {
-		fresh = max(0, 1-w.p.StalePerVersion*float64(newest-c.Version))
-	}
-	switch c.State {
-	case Pending:
+// freshness returns the part of the gain that copy c of key k gives, 0..1:
+//
+//	max(0, 1 - StalePerVersion × versions behind)
+func (s *scoring) freshness(k int, c *Copy) float64 {
+	newest := s.holdings[k].version
+	switch {
+	case c.State == Pending:
 		return 0
-	case Unverified:
-		return fresh * w.p.UnverifiedFresh
-	default:
-		return fresh
+	case c.Version < newest:
+		return max(0, 1-s.p.StalePerVersion*float64(newest-c.Version))
 	}
+	return 1
 }
 
-// bid fills b with the best way of running the request on the daemon at position at, which passed standing. first is
-// the primary key's copy there, or nil; others are looked for.
-func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
-	d := &w.v.Daemons[at]
-	wait := d.slotWait(w.v.NowSeconds, w.p)
-	setup, service, price := 0.0, w.warm, 0.0
+// score writes the best way of running the request on the eligible daemon at position at into b. first is the primary
+// key's copy there, or nil; copies of other keys are looked up.
+func (s *scoring) score(at, rank int32, first *Copy, b *candidate) {
+	d := &s.v.Daemons[at]
+	wait := d.slotWait(s.v.NowSeconds, s.p)
+	setup, service, price := 0.0, s.warm, 0.0
 	var newBytes int64
-	if w.keys == 0 {
-		service = w.cold
+	if s.keys == 0 {
+		service = s.cold
 	}
 	b.mode, b.prime = Cold, 0
 	primaryPresent := false
-	for k := range w.keys {
+	for k := range s.keys {
 		c := first
 		if k > 0 {
-			c = w.copyOn(k, d)
+			c = s.copyOn(k, d)
 		}
-		f := w.find(k, d, c)
+		f := s.residencyOf(k, d, c)
 		if f.readySeconds > wait {
 			wait = f.readySeconds
 		}
@@ -313,8 +314,8 @@ func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 			}
 		}
 		if f.fresh < 1 {
-			s, more, pulls, primed := w.fill(k, f, d)
-			setup += s
+			fetch, more, pulls, primed := s.missingCost(k, f, d)
+			setup += fetch
 			service += more
 			price += pulls
 			if primed {
@@ -325,37 +326,37 @@ func (w *weighing) bid(at, rank int32, first *Copy, b *bid) {
 			}
 		}
 		if !f.present {
-			newBytes += w.r.Keys[k].Bytes
+			newBytes += s.r.Keys[k].Bytes
 		}
 	}
-	if !w.waived || primaryPresent {
-		price += w.price * (setup + service - w.warm)
+	if !s.replicaWanted || primaryPresent {
+		price += s.price * (setup + service - s.warm)
 	}
-	w.finish(at, rank, wait, setup, service, price, newBytes, b)
+	s.total(at, rank, wait, setup, service, price, newBytes, b)
 }
 
-// barrenBid is bid for a daemon that holds none of the keys and pulls at Params' rate.
-func (w *weighing) barrenBid(at, rank int32, b *bid) {
-	x := &w.bare
+// scoreEmpty is score for a daemon that holds none of the keys and pulls at Params' rate.
+func (s *scoring) scoreEmpty(at, rank int32, b *candidate) {
+	x := &s.empty
 	b.mode, b.prime = x.mode, x.prime
-	w.finish(at, rank, w.v.Daemons[at].slotWait(w.v.NowSeconds, w.p), x.setup, x.service, x.price, x.newBytes, b)
+	s.total(at, rank, s.v.Daemons[at].slotWait(s.v.NowSeconds, s.p), x.setup, x.service, x.price, x.newBytes, b)
 }
 
-// finish adds what depends on the daemon's state beside its copies, and the sum.
-func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, newBytes int64, b *bid) {
-	d := &w.v.Daemons[at]
+// total adds the parts of the cost that depend on the daemon's load and volume, and the sum.
+func (s *scoring) total(at, rank int32, wait, setup, service, price float64, newBytes int64, b *candidate) {
+	d := &s.v.Daemons[at]
 	evict, future := 0.0, 0.0
 	if over := newBytes - d.FreeBytes; over > 0 && newBytes > 0 {
 		evict = float64(over) / 1e9 * d.EvictSecondsPerGB
 	}
-	if most := paidShare * (setup + service - w.warm + price + evict); most > 0 && w.keys > 0 {
-		future = w.future(at, d, most)
+	if most := maxFutureShare * (setup + service - s.warm + price + evict); most > 0 && s.keys > 0 {
+		future = s.futureSeconds(at, d, most)
 	}
-	ranked := w.p.RankSeconds * weighedRanks
+	ranked := s.p.RankSeconds * scoredRanks
 	if rank > 0 {
-		ranked = w.p.RankSeconds * float64(rank-1)
+		ranked = s.p.RankSeconds * float64(rank-1)
 	}
-	// field by field, and not read again: a Cost put together elsewhere and copied takes longer than the arithmetic
+	// assigned by field: copying a Cost takes longer than computing it
 	c := &b.cost
 	c.WaitSeconds, c.SetupSeconds, c.ServiceSeconds = wait, setup, service
 	c.PriceSeconds, c.EvictSeconds, c.FutureSeconds, c.RankSeconds = price, evict, future, ranked
@@ -363,30 +364,30 @@ func (w *weighing) finish(at, rank int32, wait, setup, service, price float64, n
 	b.daemon, b.at, b.rank, b.startable, b.exists = d.ID, at, rank, wait <= 0, true
 }
 
-// fill is what key k adds to set-up, service and price where f is what there is of it: what is missing is either done
-// again or primed, whichever takes less time, where pulling must also be worth its price. Bringing a copy up to date
-// moves only the layers of the snapshot that have files it lacks.
-func (w *weighing) fill(k int, f found, d *Daemon) (setupSeconds, serviceSeconds, priceSeconds float64, primed bool) {
-	use := &w.r.Keys[k]
-	missing := w.gain[k] * (1 - f.fresh)
+// missingCost returns what key k adds to set-up, service and price in seconds, given its residency r on d. The missing part is
+// redone or primed, whichever takes less time; priming must also be worth the price of its bytes. Updating a finished
+// copy moves RefreshSpread × the missing part of the bytes, and at most all.
+func (s *scoring) missingCost(k int, f residency, d *Daemon) (setup, service, price float64, primed bool) {
+	use := &s.r.Keys[k]
+	missing := s.gain[k] * (1 - f.fresh)
 	if use.SnapshotBytes <= 0 || use.SnapshotFresh <= f.fresh {
 		return 0, missing, 0, false
 	}
 	bytes := float64(use.SnapshotBytes)
-	if f.whole {
-		bytes *= min(w.p.RefreshSpread*(use.SnapshotFresh-f.fresh), 1)
+	if f.complete {
+		bytes *= min(s.p.RefreshSpread*(use.SnapshotFresh-f.fresh), 1)
 	}
 	rate := d.PullBytesPerSecond
 	if rate <= 0 {
-		rate = w.p.PullBytesPerSecond
+		rate = s.p.PullBytesPerSecond
 	}
-	setup := w.p.PrimeFixedSeconds + bytes/rate
-	service := w.gain[k]*(1-use.SnapshotFresh) + (w.p.PrimedFactor-1)*w.warm/float64(w.keys)
-	perGB := w.p.PullSecondsPerGB
-	if w.p.WaitSecondsPerGB > 0 && w.isElsewhere(k, d) {
-		perGB += w.p.WaitSecondsPerGB
+	setup = s.p.PrimeFixedSeconds + bytes/rate
+	service = s.gain[k]*(1-use.SnapshotFresh) + (s.p.PrimedFactor-1)*s.warm/float64(s.keys)
+	perGB := s.p.PullSecondsPerGB
+	if s.p.WaitSecondsPerGB > 0 && s.isHeldElsewhere(k, d) {
+		perGB += s.p.WaitSecondsPerGB
 	}
-	price := perGB * bytes / 1e9
+	price = perGB * bytes / 1e9
 	if setup+service+price < missing {
 		return setup, service, price, true
 	}

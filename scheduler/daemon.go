@@ -7,21 +7,20 @@ import (
 	"slices"
 )
 
-// Phase says whether a daemon may be given builds. Only Ready ones may, and a Suspect one may be probed.
+// Phase is the state of a daemon's life. Only a Ready daemon is given builds.
 type Phase uint8
 
 // The phases of a daemon. The zero value takes no builds, so a forgotten field is safe.
 const (
-	NotReady Phase = iota // its pod or agent is not up, or not known to be
+	NotReady Phase = iota // its pod or agent is not known to be up
 	Ready                 // takes builds
-	Suspect               // failed for reasons of its own lately: takes one build at a time, as a probe
 	Cordoned              // finishes what it runs, takes nothing new
-	Draining              // as Cordoned, and is being emptied
-	Dormant               // scaled away with its volume kept: its copies wait there
-	Gone                  // scaled away for good
+	Draining              // as Cordoned, and about to stop
+	Dormant               // scaled down with its volume kept
+	Gone                  // scaled down without its volume
 )
 
-var phaseNames = [...]string{"NotReady", "Ready", "Suspect", "Cordoned", "Draining", "Dormant", "Gone"}
+var phaseNames = [...]string{"NotReady", "Ready", "Cordoned", "Draining", "Dormant", "Gone"}
 
 // String is the phase's name as users see it.
 func (p Phase) String() string { return nameOf(phaseNames[:], uint8(p)) }
@@ -36,7 +35,7 @@ func (p *Phase) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Daemon is one daemon at the instant of the View: who it is, what it may take, what it is doing.
+// Daemon is one daemon at the instant of the View: identity, limits and current builds.
 type Daemon struct {
 	// ID is DaemonOf(pool, ordinal) and Name what users call it. Both are unique in a View.
 	ID   DaemonID `json:"id,string"`
@@ -48,27 +47,26 @@ type Daemon struct {
 	// Platforms it can build for, for example "linux/amd64"; empty means any.
 	Platforms []string `json:"platforms,omitempty"`
 	Epoch     Epoch    `json:"epoch,string,omitempty"`
-	// Slots is how many builds it may run at once. Running builds have been seen to run; Reserved ones are bound to
-	// it and not yet seen. Running + Reserved may exceed Slots only after Slots was lowered.
+	// Slots is how many builds it may run at once. Running builds were observed; Reserved ones are bound to it and not
+	// yet observed. Running + Reserved may exceed Slots only after Slots was lowered.
 	Slots    int32 `json:"slots"`
 	Running  int32 `json:"running,omitempty"`
 	Reserved int32 `json:"reserved,omitempty"`
 	// Busy has an entry for each running or reserved build, in any order. Missing entries count as builds of unknown
 	// length.
 	Busy []Busy `json:"busy,omitempty"`
-	// Utilisation is the part of its slots that was taken lately, 0..1; see Usage.
+	// Utilisation is the recent mean of the part of its slots that was taken, 0..1; see Usage.
 	Utilisation float64 `json:"utilisation,omitempty"`
-	// TypicalSeconds is how long the builds are, in the mean over its slots' taken time, so that long ones count for
-	// more; 0: unknown.
+	// TypicalSeconds is the mean length of its builds, weighted by the time they take; 0: unknown.
 	TypicalSeconds float64 `json:"typicalSeconds,omitempty"`
-	// VolumeBytes is what its volume can hold for caches (0: unknown), FreeBytes what can be filled before something
-	// must go.
+	// VolumeBytes is the capacity of its volume for caches (0: unknown), FreeBytes what can be stored before an
+	// eviction.
 	VolumeBytes int64 `json:"volumeBytes,omitempty"`
 	FreeBytes   int64 `json:"freeBytes,omitempty"`
 	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See
 	// View.EvictionPrice.
 	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
-	// PullBytesPerSecond is how fast it was seen to bring caches in; 0 means Params.PullBytesPerSecond.
+	// PullBytesPerSecond is its measured rate of restoring caches; 0 means Params.PullBytesPerSecond.
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond,omitempty"`
 }
 
@@ -78,24 +76,23 @@ type Busy struct {
 	ExpectedSeconds float64 `json:"expectedSeconds"` // expected whole length
 }
 
-// free is the number of slots that can be given away now.
-func (d *Daemon) free() int32 { return d.Slots - d.Running - d.Reserved }
+// freeSlots returns how many builds can start now; it is negative if Slots was lowered.
+func (d *Daemon) freeSlots() int32 { return d.Slots - d.Running - d.Reserved }
 
-// builds reports whether d can build for platform. The empty platform means the request does not mind.
-func (d *Daemon) builds(platform string) bool {
+// supports reports whether d can build for platform. Any daemon supports the empty platform.
+func (d *Daemon) supports(platform string) bool {
 	return platform == "" || len(d.Platforms) == 0 || slices.Contains(d.Platforms, platform)
 }
 
-// slotWait is how long until a slot of d is free, in seconds.
+// slotWait returns how long until a slot of d is free, in seconds.
 func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
-	if d.free() > 0 {
+	if d.freeSlots() > 0 {
 		return 0
 	}
 	return d.busyWait(nowSeconds, p)
 }
 
-// busyWait is slotWait where no slot is free. It stands apart so that the compiler puts the rest into its callers, as
-// do other parts of a placement that are seldom needed.
+// busyWait is slotWait without a free slot. It is a function of its own so that slotWait is inlined.
 func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
 	soonest := math.Inf(1)
 	if len(d.Busy) < int(d.Running+d.Reserved) || len(d.Busy) == 0 {
@@ -109,9 +106,9 @@ func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
 	return soonest
 }
 
-// remaining is how long a running build is still expected to take. One that is overdue is never expected to end this
-// very instant: lengths have a heavy tail, so the longer it has run already, the longer it is likely to go on.
-// Without that, builds whose length was underrated keep everyone betting on a slot that does not come free.
+// remaining returns how long a running build is still expected to take: at least OverdueShare × max(expected length,
+// time it has run). Lengths have a heavy tail, so the longer a build has run beyond its expected end, the longer it is
+// likely to go on. Without this bound, builds wait for a slot that does not come free.
 func (b *Busy) remaining(nowSeconds float64, p *Params) float64 {
 	left, whole := b.EndsAtSeconds-nowSeconds, b.ExpectedSeconds
 	if left < 0 {

@@ -32,14 +32,14 @@ func (a *Action) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Mode says how a build finds its primary cache.
+// Mode is the state in which a build finds its primary cache.
 type Mode uint8
 
 // The modes.
 const (
-	Cold   Mode = iota // not there
-	Primed             // brought in before the build starts
-	Warm               // there already
+	Cold   Mode = iota // missing
+	Primed             // restored before the build starts
+	Warm               // present
 )
 
 var modeNames = [...]string{"Cold", "Primed", "Warm"}
@@ -57,23 +57,23 @@ func (m *Mode) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Why is the short reason of a decision, fit for statuses and events.
-type Why uint8
+// Reason is the short reason of a decision, fit for statuses and events.
+type Reason uint8
 
 // The reasons of decisions.
 const (
-	NoDaemonFits       Why = iota // no daemon can start it now
-	WarmDaemon                    // it runs where its caches are
-	HomeDaemon                    // nobody holds its caches: it starts them at home
-	NextInRank                    // nobody holds its caches and home takes no builds: it starts them at a later rank
-	Spilled                       // the daemons that hold its caches are busy for longer than running elsewhere takes
-	HolderDown                    // the daemons that hold its caches take no builds
-	NewReplica                    // its key is hot enough to be worth another copy
-	NoCaches                      // it has no caches
-	WaitsForWarmDaemon            // a daemon that holds its caches will soon be free
+	NoDaemonFits       Reason = iota // no daemon can start it now
+	WarmDaemon                       // it runs on a daemon that holds its caches
+	HomeDaemon                       // no daemon holds its caches: it runs at the home of its key
+	NextInRank                       // no daemon holds its caches and the home takes no builds: it runs at a later rank
+	Spilled                          // waiting for the daemons that hold its caches costs more than running elsewhere
+	HolderDown                       // the daemons that hold its caches take no builds
+	NewReplica                       // its key is hot enough for another copy
+	NoCaches                         // it has no caches
+	WaitsForWarmDaemon               // a daemon that holds its caches will soon be free
 )
 
-var whyNames = [...]string{
+var reasonNames = [...]string{
 	"NoDaemonFits",
 	"WarmDaemon",
 	"HomeDaemon",
@@ -86,34 +86,35 @@ var whyNames = [...]string{
 }
 
 // String is the reason's name.
-func (w Why) String() string { return nameOf(whyNames[:], uint8(w)) }
+func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r)) }
 
 // MarshalText writes the reason by name.
-func (w Why) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // UnmarshalText reads a reason by name.
-func (w *Why) UnmarshalText(text []byte) error {
-	at, err := indexOf("reason", whyNames[:], text)
-	*w = Why(at)
+func (r *Reason) UnmarshalText(text []byte) error {
+	at, err := indexOf("reason", reasonNames[:], text)
+	*r = Reason(at)
 	return err
 }
 
-// Cost is what a way of running a build is expected to cost, in seconds by part.
+// Cost is the expected cost of one way of running a build, in seconds by part.
 type Cost struct {
 	WaitSeconds    float64 `json:"waitSeconds"`    // until it can start
-	SetupSeconds   float64 `json:"setupSeconds"`   // bringing caches in
-	ServiceSeconds float64 `json:"serviceSeconds"` // the build itself, with the caches it finds
-	// what others lose by its taking longer than a warm build, and by the bytes it pulls
+	SetupSeconds   float64 `json:"setupSeconds"`   // restoring caches
+	ServiceSeconds float64 `json:"serviceSeconds"` // the build with the caches it finds
+	// PriceSeconds is the cost to other builds of the extra slot-seconds and the bytes pulled.
 	PriceSeconds float64 `json:"priceSeconds"`
-	EvictSeconds float64 `json:"evictSeconds"` // what later builds lose by what it evicts
-	// what later builds of the key lose, or gain, by the copy that this one makes
+	EvictSeconds float64 `json:"evictSeconds"` // cost to later builds of the evicted copies
+	// FutureSeconds is the cost (if negative, the gain) to later builds of the key of the copy that this one makes.
 	FutureSeconds float64 `json:"futureSeconds"`
-	RankSeconds   float64 `json:"rankSeconds"` // ties fall towards home
+	RankSeconds   float64 `json:"rankSeconds"` // breaks ties towards home
 }
 
-// Total is the sum that is compared.
+// Total returns the sum of the parts. Candidates are compared by it.
 func (c *Cost) Total() float64 {
-	return c.WaitSeconds + c.SetupSeconds + c.ServiceSeconds + c.PriceSeconds + c.EvictSeconds + c.FutureSeconds + c.RankSeconds
+	return c.WaitSeconds + c.SetupSeconds + c.ServiceSeconds +
+		c.PriceSeconds + c.EvictSeconds + c.FutureSeconds + c.RankSeconds
 }
 
 // Option is one way of running a build.
@@ -122,8 +123,8 @@ type Option struct {
 	Name   string   `json:"name"`
 	// At is the daemon's position in View.Daemons.
 	At int32 `json:"-"`
-	// Rank is the daemon's place in the primary key's rendezvous order, home being 1; 0 means beyond the ranks looked
-	// at.
+	// Rank is the daemon's place in the primary key's rendezvous order, from 1 for the home; 0: beyond the scored
+	// ranks.
 	Rank int32 `json:"rank"`
 	Mode Mode  `json:"mode"`
 	// Prime has bit i set when Request.Keys[i] is to be primed before the build starts.
@@ -131,30 +132,30 @@ type Option struct {
 	Cost  Cost  `json:"cost"`
 }
 
-// Exists is false for the zero Option, which stands for "there was none".
+// Exists reports whether o is an option: the zero Option is not.
 func (o *Option) Exists() bool { return o.Name != "" }
 
-// Decision is what to do with one request, and why.
+// Decision is the answer for one request, with its reason.
 type Decision struct {
 	UID    string `json:"uid"`
 	Action Action `json:"action"`
-	Why    Why    `json:"why"`
-	// Chosen is the daemon to run on or to wait for. With NoFit it is the one likely to be free for it first, if any
-	// may ever take it.
+	Reason Reason `json:"reason"`
+	// Chosen is the daemon to run on or to wait for. With NoFit it is the daemon that is expected to be free first; it
+	// does not exist if no daemon is eligible.
 	Chosen Option `json:"chosen"`
-	// RunnerUp is the best way on another daemon, if there was one.
+	// RunnerUp is the best option on another daemon, if there is one.
 	RunnerUp Option `json:"runnerUp"`
-	// Load and Price are those the decision was made under.
+	// Load of the fleet and Price of a slot-second at the time of the decision.
 	Load  float64 `json:"load"`
 	Price float64 `json:"price"`
-	// Refused counts the whole fleet's refusals, with NoFit only.
+	// Refused counts the daemons by refusal reason, with NoFit only. Daemons is the size of the fleet.
 	Refused Refusals `json:"refused"`
 	Daemons int      `json:"daemons"`
-	// Overdue says that the request had waited long enough to go before its queue's turn.
+	// Overdue is set if the request waited long enough to be decided before its queue's turn.
 	Overdue bool `json:"overdue,omitempty"`
 }
 
-// Err is the *NoFitError of a NoFit decision, otherwise nil.
+// Err returns the *NoFitError of a NoFit decision, otherwise nil.
 func (d *Decision) Err() error {
 	if d.Action != NoFit {
 		return nil
@@ -162,7 +163,7 @@ func (d *Decision) Err() error {
 	return &NoFitError{Daemons: d.Daemons, Refused: d.Refused}
 }
 
-// String tells a user what was decided and why, in one sentence.
+// String describes the decision and its reason to a user, in one sentence.
 func (d *Decision) String() string {
 	if d.Action == NoFit {
 		return (&NoFitError{Daemons: d.Daemons, Refused: d.Refused}).Error()
@@ -177,7 +178,7 @@ func (d *Decision) String() string {
 	fmt.Fprintf(
 		&b,
 		"%s, %s, expected %.0fs",
-		d.Why,
+		d.Reason,
 		strings.ToLower(c.Mode.String()),
 		c.Cost.WaitSeconds+c.Cost.SetupSeconds+c.Cost.ServiceSeconds,
 	)

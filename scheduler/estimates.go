@@ -4,41 +4,41 @@ package scheduler
 
 import "math"
 
-// Estimates learns how long builds take, warm and cold, from builds that ended well. Lengths are close to lognormal,
-// so it keeps exponentially weighted means of logarithms: for each key, and for each wider scope (say its repository,
-// its namespace, the fleet) as a prior for keys seen little or never. The ratio of cold to warm is drawn towards that
-// of the narrowest scope that knows one, the more the less sure the key's own is.
+// Estimates learns the warm and cold length of builds from successful builds. Lengths are close to lognormal, so it
+// keeps exponentially weighted means of logarithms: for each key, and for each wider scope (for example repository,
+// namespace, fleet) as a prior for keys with few or no builds. The ratio of cold to warm is shrunk towards that of the
+// narrowest scope with a ratio, the more the less certain the key's own is.
 type Estimates struct {
 	byKey   map[KeyID]*lengths
 	byScope map[string]*lengths
-	noise   mean // of how far warm builds are from their key's mean, as logarithms
-	// What is lost per version is the slope that these two make; see ObserveStale.
+	noise   mean // mean absolute deviation of warm builds from their key's mean, of logarithms
+	// The loss per version is the slope staleCross/staleSquare; see ObserveStale.
 	staleCross, staleSquare mean
 }
 
-// lengths are the running means of one key or scope, all of logarithms. The ratio is of pairs: a cold build beside
-// the warm ones around it, because programs grow and shrink, and a cold length from last month says little beside
-// today's warm ones.
+// lengths are the running means of one key or scope, of logarithms. The ratio is averaged over pairs of a cold build
+// and the warm builds near it in time: programs grow and shrink, so a cold length of last month says little about
+// today's warm builds.
 type lengths struct {
 	warm, cold, ratio mean
 }
 
-// mean is an exponentially weighted mean that starts as a plain one.
+// mean is an exponentially weighted mean that starts as a plain mean.
 type mean struct {
 	n     int
 	value float64
 }
 
 const (
-	// estimateAlpha weighs a key's newest build. The recorded builds' median coefficient of variation is 0.2, so a
-	// short memory is exact enough, and follows a program that changes.
+	// estimateAlpha is the weight of a key's newest build. The median coefficient of variation of recorded builds is
+	// 0.2, so a short memory is precise enough and follows changes of the program.
 	estimateAlpha = 0.3
-	// scopeAlpha weighs a scope's newest build: a scope is many programs, and none of them should sway it.
+	// scopeAlpha is the weight of a scope's newest build: no single program should dominate a scope.
 	scopeAlpha = 0.02
-	// priorBuilds is how many builds a wider scope's mean counts for beside a key's own: the variance within a key
-	// over that between keys, both of logarithms, 0.2² and 1² in the recorded builds.
+	// priorBuilds is the weight of a wider scope's mean, in builds of the key: the variance within a key over the
+	// variance between keys, of logarithms, 0.2² and 1² in the recorded builds.
 	priorBuilds = 0.04
-	// ratioVariance is that of the ratio of cold to warm between keys, of logarithms.
+	// ratioVariance is the variance between keys of the ratio of cold to warm, of logarithms.
 	ratioVariance = 0.36
 )
 
@@ -47,13 +47,13 @@ func (m *mean) add(x, alpha float64) {
 	m.value += max(1/float64(m.n), alpha) * (x - m.value)
 }
 
-// toward mixes a key's mean with a prior that counts for so many builds.
-func (m *mean) toward(prior, builds float64) float64 {
+// blend returns the mean mixed with a prior that has the weight of the given number of builds.
+func (m *mean) blend(prior, builds float64) float64 {
 	weight := min(float64(m.n), 1/estimateAlpha)
 	return (weight*m.value + builds*prior) / (weight + builds)
 }
 
-// NewEstimates knows nothing: until builds end it answers with the priors of Params.
+// NewEstimates returns an instance without observations, which answers with the priors of Params.
 func NewEstimates() *Estimates {
 	return &Estimates{byKey: map[KeyID]*lengths{}, byScope: map[string]*lengths{}}
 }
@@ -76,7 +76,7 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 	if mode != Cold && own.warm.n > 0 {
 		e.noise.add(math.Abs(x-own.warm.value), scopeAlpha)
 	}
-	ratio, paired := own.pair(mode, x)
+	ratio, paired := own.pairRatio(mode, x)
 	own.add(mode, x, estimateAlpha)
 	if paired {
 		own.ratio.add(ratio, estimateAlpha)
@@ -94,11 +94,11 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 	}
 }
 
-// pair is the ratio that the newest build shows, before it is added: a cold one beside the warm ones so far, or the
-// first warm one beside the cold. No build is faster without its caches: a cold one that seems to be has ended early,
-// and counts as equal. Taken for what it looks like it would be proof that the key's caches are worth nothing, and
-// outweigh the prior for good, since the key is run cold from then on.
-func (l *lengths) pair(mode Mode, x float64) (ratio float64, paired bool) {
+// pairRatio returns the ratio of the newest build, before it is added, to its counterpart: a cold build to the mean of
+// the warm ones, or the mean of the cold ones to the first warm build. A ratio below 1 counts as 1: a cold build that
+// is faster than a warm one ended early. Otherwise it would count as proof that the caches are worthless and outweigh
+// the prior for good, since the key would be run cold from then on.
+func (l *lengths) pairRatio(mode Mode, x float64) (ratio float64, paired bool) {
 	switch {
 	case mode == Cold && l.warm.n > 0:
 		return max(x-l.warm.value, 0), true
@@ -117,19 +117,19 @@ func (l *lengths) add(mode Mode, x, alpha float64) {
 	}
 }
 
-// Expect is how long the next build of key should take, warm and cold; cold is never below warm.
+// Expect returns the expected warm and cold length of the next build of key; cold is never below warm.
 func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, coldSeconds float64) {
 	ratio := math.Log(p.PriorColdRatio)
 	cold := math.Log(p.PriorColdSeconds)
 	for i := len(scopes) - 1; i >= 0; i-- {
 		if s := e.byScope[scopes[i]]; s != nil {
 			if s.ratio.n > 0 {
-				ratio = max(s.ratio.toward(ratio, priorBuilds), 0)
+				ratio = max(s.ratio.blend(ratio, priorBuilds), 0)
 			}
 			if s.cold.n > 0 {
-				cold = s.cold.toward(cold, priorBuilds)
+				cold = s.cold.blend(cold, priorBuilds)
 			} else if s.warm.n > 0 {
-				cold = s.warm.toward(cold-ratio, priorBuilds) + ratio
+				cold = s.warm.blend(cold-ratio, priorBuilds) + ratio
 			}
 		}
 	}
@@ -138,47 +138,48 @@ func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, 
 		return math.Exp(cold - ratio), math.Exp(cold)
 	}
 	if own.ratio.n > 0 {
-		ratio = max(own.ratio.toward(ratio, e.pairNoise()/ratioVariance), 0)
+		ratio = max(own.ratio.blend(ratio, e.pairVariance()/ratioVariance), 0)
 	}
 	if own.warm.n > 0 {
-		warm := own.warm.toward(cold-ratio, priorBuilds)
+		warm := own.warm.blend(cold-ratio, priorBuilds)
 		return math.Exp(warm), math.Exp(warm + ratio)
 	}
-	cold = own.cold.toward(cold, priorBuilds)
+	cold = own.cold.blend(cold, priorBuilds)
 	return math.Exp(cold - ratio), math.Exp(cold)
 }
 
-// pairNoise is the variance of one pair's ratio: that of a warm build around its key's mean, from the mean of its
-// amount, as if normal.
-func (e *Estimates) pairNoise() float64 {
-	const trust, prior = 20, 0.16 // the amount for a deviation of 0.2
+// pairVariance returns the variance of one pair's ratio: twice that of a warm build around its key's mean, from the
+// mean absolute deviation of a normal distribution.
+func (e *Estimates) pairVariance() float64 {
+	const trust, prior = 20, 0.16 // the mean absolute deviation for a standard deviation of 0.2
 	n := float64(min(e.noise.n, 1000))
-	amount := (n*e.noise.value + trust*prior) / (n + trust)
-	return 2 * amount * amount * math.Pi / 2
+	deviation := (n*e.noise.value + trust*prior) / (n + trust)
+	return 2 * deviation * deviation * math.Pi / 2
 }
 
-// staleVersions is how many versions behind count at most: what a copy loses is not linear for ever.
+// staleVersions is how many missed versions count at most: the loss is not linear for ever.
 const staleVersions = 25
 
-// ObserveStale learns from a build on a copy that was behind versions old: what part of the gain each version cost.
-// Lengths vary much more than copies age. So it fits one slope to all such builds, the excess over the warm length
-// against versions times gain, both in warm lengths; and an excess below zero counts too, or half of the noise would
-// be taken for age.
+// ObserveStale learns from a build with a copy that is behind versions old what part of the gain each version costs.
+// Lengths vary much more than copies age, so one slope is fitted to all such builds: the excess over the warm length
+// against versions × gain, both in warm lengths. A negative excess counts too, otherwise half of the noise would be
+// taken for age.
 func (e *Estimates) ObserveStale(behind uint32, seconds, warmSeconds, coldSeconds float64) {
 	if behind == 0 || warmSeconds <= 0 || coldSeconds <= warmSeconds {
 		return
 	}
 	gain := coldSeconds/warmSeconds - 1
 	x := min(float64(behind), staleVersions) * gain
-	// estimates are medians, and the mean of lengths is above: by half of one build's variance
-	excess := seconds/warmSeconds*math.Exp(-e.pairNoise()/4) - 1
+	// estimates are medians; the mean of lengths is larger, by half of one build's variance
+	excess := seconds/warmSeconds*math.Exp(-e.pairVariance()/4) - 1
 	e.staleSquare.add(x*x, scopeAlpha)
 	e.staleCross.add(x*min(excess, gain), scopeAlpha)
 }
 
-// StalePerVersion is what was learned by ObserveStale, or the prior. It takes tens of builds to outweigh the prior.
+// StalePerVersion returns the slope learned by ObserveStale, or the prior. It takes tens of builds to outweigh the
+// prior.
 func (e *Estimates) StalePerVersion(p *Params) float64 {
-	const trust = 20 * 9 // as of 20 builds that are one version behind and four times as long without caches
+	const trust = 20 * 9 // 20 builds that are one version behind with a cold/warm ratio of 4
 	n := float64(min(e.staleCross.n, 200))
 	slope := (n*e.staleCross.value + trust*p.StalePerVersion) / (n*e.staleSquare.value + trust)
 	return min(max(slope, 0), 1)

@@ -47,10 +47,10 @@ func TestUsageRemembersAnHour(t *testing.T) {
 	v := viewOf(t, fleet(1, 4), nil)
 	u := NewUsage()
 	v.Daemons[0].Running, v.Daemons[0].Busy = 2, []Busy{{ExpectedSeconds: 40}, {ExpectedSeconds: 80}}
-	u.Note(v)
+	u.Observe(v)
 	v.NowSeconds = usageHalfLifeSeconds
 	v.Daemons[0].Running, v.Daemons[0].Busy = 0, nil
-	u.Note(v)
+	u.Observe(v)
 	if got := v.Daemons[0].Utilisation; got < .2499 || got > .2501 {
 		t.Errorf("half of the slots taken for a half-life count as %.4f, want 0.25", got)
 	}

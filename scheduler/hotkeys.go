@@ -7,38 +7,38 @@ import (
 	"slices"
 )
 
-// HotKeys finds the keys that one daemon cannot serve alone, and says how many copies each is worth. It counts
-// arrivals with a half-life and compares the work they bring with the slots of a daemon. A count must ask for more
-// copies in two sweeps running before it gets them, and must fall to half before it loses them, so that a key near a
-// boundary does not go back and forth.
+// HotKeys finds keys whose builds need more than one daemon, and how many copies each of them should have. It counts
+// arrivals with a half-life and compares the work they bring with the slots of a daemon. The wanted number of copies
+// grows after two sweeps in a row that ask for more, and shrinks when the demand falls to half of it, so that it does
+// not oscillate.
 type HotKeys struct {
 	rates map[KeyID]*rate
 }
 
 // rate is a decaying count of one key's arrivals.
 type rate struct {
-	count        float64
-	slow         float64 // the same with the long half-life
-	firstSeconds float64 // when it was first seen
-	atSeconds    float64 // of the last decay
-	warmSeconds  float64 // expected length, as of the last arrival
-	replicas     int32
-	asked        bool // the last sweep would have grown
+	count         float64
+	slow          float64 // count with the long half-life
+	firstSeconds  float64 // first arrival
+	atSeconds     float64 // last decay
+	warmSeconds   float64 // expected warm length at the last arrival
+	replicas      int32
+	growthPending bool // the last sweep asked for more replicas
 }
 
 const (
 	hotHalfLifeSeconds  = 1800     // half an hour: longer than a push's burst, shorter than a working day's swing
-	longHalfLifeSeconds = 8 * 3600 // a working day: what a key's copies are worth
-	youngSeconds        = 1800     // a key is not rated as if it had been seen for less
-	hotUtilisation      = 0.7      // of a daemon's slots by one key; queueing delay grows steeply beyond
+	longHalfLifeSeconds = 8 * 3600 // a working day
+	minObservedSeconds  = 1800     // least time that a rate is averaged over
+	hotUtilisation      = 0.7      // most of a daemon's slots for one key; queueing delay grows steeply beyond
 	hotMaxReplicas      = 16
-	hotForgetCount      = 0.01 // arrivals left after 6 to 7 half-lives of one
+	hotForgetCount      = 0.01 // one arrival after 6 to 7 half-lives
 )
 
-// NewHotKeys has seen nothing.
+// NewHotKeys returns an instance without observations.
 func NewHotKeys() *HotKeys { return &HotKeys{rates: map[KeyID]*rate{}} }
 
-// Observe notes one arrival of key, whose warm builds take warmSeconds.
+// Observe counts one arrival of key, whose warm builds take warmSeconds.
 func (h *HotKeys) Observe(key KeyID, nowSeconds, warmSeconds float64) {
 	r := h.rates[key]
 	if r == nil {
@@ -51,7 +51,7 @@ func (h *HotKeys) Observe(key KeyID, nowSeconds, warmSeconds float64) {
 	r.warmSeconds = warmSeconds
 }
 
-// PerSecond is how many builds of key came a second over the last hours.
+// PerSecond returns the rate of builds of key over the last hours; 0 for an unknown key.
 func (h *HotKeys) PerSecond(key KeyID, nowSeconds float64) float64 {
 	r := h.rates[key]
 	if r == nil {
@@ -67,56 +67,55 @@ func (r *rate) decay(nowSeconds float64) {
 	r.atSeconds = nowSeconds
 }
 
-// Sweep brings the wanted copies of every key up to date in the ledger; slots is the number of slots of one daemon.
-// Call it at a steady interval, say each minute. Keys that have been quiet for hours are forgotten.
+// Sweep updates the wanted replicas of every key and writes them to the ledger; slots is the number of slots of one
+// daemon. Call it at a steady interval, for example each minute. Keys without arrivals for hours are forgotten.
 func (h *HotKeys) Sweep(l *Ledger, nowSeconds float64, slots int32) {
 	for key, r := range h.rates {
 		r.decay(nowSeconds)
-		r.settle(max(slots, 1))
-		r.tell(l, key)
+		r.updateReplicas(max(slots, 1))
+		r.apply(l, key)
 		if r.slow < hotForgetCount {
 			delete(h.rates, key)
 		}
 	}
 }
 
-// Want writes the copies that the last sweep found worth having into a ledger, for callers that make a new one for
-// each round.
-func (h *HotKeys) Want(l *Ledger) {
+// Apply writes the wanted replicas and rates of the last sweep to a new ledger.
+func (h *HotKeys) Apply(l *Ledger) {
 	for key, r := range h.rates {
-		r.tell(l, key)
+		r.apply(l, key)
 	}
 }
 
-// tell writes what is known of a key into a ledger.
-func (r *rate) tell(l *Ledger, key KeyID) {
+// apply writes the wanted replicas and rate of a key to a ledger.
+func (r *rate) apply(l *Ledger, key KeyID) {
 	l.WantReplicas(key, r.replicas)
 	l.SetRate(key, r.perSecond())
 }
 
-// perSecond is the long-run rate, as of the last decay.
+// perSecond returns the long-run rate as of the last decay.
 func (r *rate) perSecond() float64 {
-	seen := max(r.atSeconds-r.firstSeconds, youngSeconds)
+	seen := max(r.atSeconds-r.firstSeconds, minObservedSeconds)
 	return r.slow * math.Ln2 / longHalfLifeSeconds / (1 - math.Exp2(-seen/longHalfLifeSeconds))
 }
 
-// settle moves replicas one step of hysteresis towards what the count asks for.
-func (r *rate) settle(slots int32) {
+// updateReplicas moves replicas one step towards the demand, with hysteresis.
+func (r *rate) updateReplicas(slots int32) {
 	demand := r.count * math.Ln2 / hotHalfLifeSeconds * r.warmSeconds / (hotUtilisation * float64(slots)) // daemons
 	want := int32(min(max(math.Ceil(demand), 1), hotMaxReplicas))
 	switch {
-	case want > r.replicas && r.asked:
-		r.replicas, r.asked = want, false
+	case want > r.replicas && r.growthPending:
+		r.replicas, r.growthPending = want, false
 	case want > r.replicas:
-		r.asked = true
+		r.growthPending = true
 	case 2*demand <= float64(r.replicas):
-		r.replicas, r.asked = want, false
+		r.replicas, r.growthPending = want, false
 	default:
-		r.asked = false
+		r.growthPending = false
 	}
 }
 
-// Keys lists the keys seen lately, in order.
+// Keys returns the known keys in order.
 func (h *HotKeys) Keys() []KeyID {
 	keys := make([]KeyID, 0, len(h.rates))
 	for key := range h.rates {

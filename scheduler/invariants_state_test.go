@@ -46,7 +46,7 @@ func TestSharing(t *testing.T) {
 		for i := range queue {
 			queue[i].Keys[0].Sharing = Locked
 		}
-		if n := len(Starts(v, queue, &p)); n != 1 {
+		if n := len(DecideStarts(v, queue, &p)); n != 1 {
 			t.Errorf("%d builds start, want 1", n)
 		}
 	})
@@ -229,7 +229,7 @@ func TestLocality(t *testing.T) {
 // TestCandidatesFollow checks that remembered orders equal those worked out anew, through any changes of the fleet.
 func TestCandidatesFollow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := NewCandidates()
+		c := NewRankCache()
 		all := fleet(14, 1)
 		for range rapid.IntRange(1, 5).Draw(t, "changes") {
 			w := world{}
@@ -247,7 +247,7 @@ func TestCandidatesFollow(t *testing.T) {
 				c.Learn(v, key)
 				var want ranks
 				v.ranking.top(key, maxRanks, &want)
-				if diff := cmp.Diff(want.of[:want.n], c.of.get(key).of[:c.of.get(key).n], cmp.AllowUnexported(ranked{})); diff != "" {
+				if diff := cmp.Diff(want.of[:want.n], c.ranks.get(key).of[:c.ranks.get(key).n], cmp.AllowUnexported(ranked{})); diff != "" {
 					t.Fatalf("(-want +got):\n%s", diff)
 				}
 			}
@@ -260,14 +260,14 @@ func TestCandidatesChangeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t, false)
 		p := DefaultParams()
-		want := Round(w.view(t), w.queue, &p)
+		want := Cycle(w.view(t), w.queue, &p)
 		v := w.view(t)
-		c := NewCandidates()
+		c := NewRankCache()
 		c.Follow(v)
 		for i := range w.queue {
 			c.Learn(v, w.queue[i].Keys[0].ID)
 		}
-		if diff := cmp.Diff(want, Round(v, w.queue, &p)); diff != "" {
+		if diff := cmp.Diff(want, Cycle(v, w.queue, &p)); diff != "" {
 			t.Fatalf("with remembered candidates (-without +with):\n%s", diff)
 		}
 	})

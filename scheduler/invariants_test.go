@@ -55,8 +55,7 @@ func drawWorld(t *rapid.T, quiet bool) *world {
 		keys[k] = KeyOf("ns", fmt.Sprint("key-", k))
 		for i := range w.daemons {
 			if rapid.IntRange(0, 3).Draw(t, "held") == 0 {
-				c := Copy{Daemon: w.daemons[i].ID, Epoch: w.daemons[i].Epoch, Version: rapid.Uint32Range(0, 20).Draw(t, "version"),
-					State: rapid.SampledFrom([]CopyState{Confirmed, Confirmed, Confirmed, Unverified}).Draw(t, "state")}
+				c := Copy{Daemon: w.daemons[i].ID, Epoch: w.daemons[i].Epoch, Version: rapid.Uint32Range(0, 20).Draw(t, "version")}
 				if !quiet && rapid.IntRange(0, 5).Draw(t, "old volume") == 0 {
 					c.Epoch++
 				}
@@ -75,7 +74,7 @@ func drawDaemon(t *rapid.T, d *Daemon, quiet bool) {
 	d.Epoch = Epoch(rapid.Uint64Range(1, 3).Draw(t, "epoch"))
 	d.Phase = Ready
 	if !quiet {
-		d.Phase = rapid.SampledFrom([]Phase{Ready, Ready, Ready, NotReady, Suspect, Cordoned, Draining, Dormant, Gone}).Draw(t, "phase")
+		d.Phase = rapid.SampledFrom([]Phase{Ready, Ready, Ready, NotReady, Cordoned, Draining, Dormant, Gone}).Draw(t, "phase")
 		d.Platforms = rapid.SampledFrom([][]string{nil, {"linux/amd64"}, {"linux/arm64"}}).Draw(t, "platforms")
 		d.Weight = rapid.SampledFrom([]uint32{1000, 100}).Draw(t, "weight")
 	}
@@ -108,10 +107,10 @@ func TestDeterminism(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t, false)
 		p := DefaultParams()
-		want := Round(w.view(t), w.queue, &p)
+		want := Cycle(w.view(t), w.queue, &p)
 		other := &world{daemons: rapid.Permutation(w.daemons).Draw(t, "daemons"), copies: rapid.Permutation(w.copies).Draw(t, "copies"),
 			queue: rapid.Permutation(w.queue).Draw(t, "queue")}
-		got := Round(other.view(t), other.queue, &p)
+		got := Cycle(other.view(t), other.queue, &p)
 		byUID := func(a, b Decision) bool { return a.UID < b.UID }
 		if diff := cmp.Diff(want, got, ignorePosition, cmpopts.SortSlices(byUID)); diff != "" {
 			t.Fatalf("another order of the same facts (-want +got):\n%s", diff)
@@ -148,14 +147,14 @@ func TestNoPointlessWaitOrSpill(t *testing.T) {
 		if err != nil {
 			return
 		}
-		var weighed weighing
-		weighed.weigh(v, &r, &p)
+		var weighed scoring
+		weighed.prepare(v, &r, &p)
 		for at := range v.Daemons {
-			if standing(&v.Daemons[at], &r) != Fits {
+			if lastingRefusal(&v.Daemons[at], &r) != Fits {
 				continue
 			}
-			var o bid
-			weighed.bid(int32(at), 0, weighed.copyOn(0, &v.Daemons[at]), &o)
+			var o candidate
+			weighed.score(int32(at), 0, weighed.copyOn(0, &v.Daemons[at]), &o)
 			if cost, chosen := o.total-o.cost.RankSeconds, got.Chosen.Cost.Total(); cost < chosen-.01 {
 				t.Fatalf("%s would cost %.2fs, but: %s (%.2fs)", v.Daemons[at].Name, cost, got.String(), chosen)
 			}
@@ -170,7 +169,7 @@ func TestRoundIsSafe(t *testing.T) {
 		v, p := w.view(t), DefaultParams()
 		before := fmt.Sprint(v.Daemons)
 		given := map[string]int32{}
-		for i, d := range Round(v, w.queue, &p) {
+		for i, d := range Cycle(v, w.queue, &p) {
 			if d.Action != Run {
 				continue
 			}
@@ -184,9 +183,6 @@ func TestRoundIsSafe(t *testing.T) {
 			d := &v.Daemons[i]
 			if total := d.Running + d.Reserved + given[d.Name]; total > d.Slots {
 				t.Errorf("%s gets %d builds for %d slots", d.Name, total, d.Slots)
-			}
-			if d.Phase == Suspect && given[d.Name] > 1 {
-				t.Errorf("%s is suspect and gets %d probes", d.Name, given[d.Name])
 			}
 		}
 		if after := fmt.Sprint(v.Daemons); after != before {
@@ -204,7 +200,7 @@ func TestWorkConservation(t *testing.T) {
 			w.queue[i].Keys = []KeyUse{{ID: KeyOf("ns", fmt.Sprint("own-", i))}}
 		}
 		v, p := w.view(t), DefaultParams()
-		decisions := Round(v, w.queue, &p)
+		decisions := Cycle(v, w.queue, &p)
 		for i := range v.Daemons {
 			left := v.Daemons[i]
 			for _, d := range decisions {
@@ -259,7 +255,7 @@ func TestOverdueGoesFirst(t *testing.T) {
 		p := DefaultParams()
 		// the length of the queue itself must not matter here
 		p.PriceSlope, p.PriceSteep, p.PriceFull, p.StayLoad = 0, 0, 0, 0
-		all := Round(w.view(t), w.queue, &p)
+		all := Cycle(w.view(t), w.queue, &p)
 		for i := range all {
 			if !all[i].Overdue {
 				continue
@@ -268,7 +264,7 @@ func TestOverdueGoesFirst(t *testing.T) {
 			mayGoBefore := slices.DeleteFunc(slices.Clone(w.queue), func(r Request) bool {
 				return r.UID != old.UID && (r.Priority < old.Priority || r.Priority == old.Priority && (!p.overdue(&r) || r.AgeSeconds < old.AgeSeconds))
 			})
-			for _, d := range Round(w.view(t), mayGoBefore, &p) {
+			for _, d := range Cycle(w.view(t), mayGoBefore, &p) {
 				if diff := cmp.Diff(all[i], d, cmpopts.IgnoreFields(Decision{}, "Load", "Refused")); d.UID == old.UID && diff != "" {
 					t.Fatalf("without those who come later (-with +without):\n%s", diff)
 				}
@@ -300,7 +296,7 @@ func TestFairness(t *testing.T) {
 			}
 			// One slot is free at a time, so that the choice is between the queues.
 			v.Daemons[0].Running, v.Daemons[1].Running = slots-1, slots
-			for _, d := range Starts(v, queue, &p) {
+			for _, d := range DecideStarts(v, queue, &p) {
 				name := d.UID[:1]
 				given[name] += longest[name]
 				v.Shares.Begin(name, longest[name])

@@ -7,12 +7,12 @@ import (
 	"math/bits"
 )
 
-// keyMap finds what is known of a key in a third of the time that a map takes, of which a placement would otherwise
-// spend much of its own. Keys are hashes already, so their first bits, after one multiplication for keys that are
-// not, say where to look; whoever is in the way is passed by. The zero value is empty. Values are never nil.
+// keyMap is a hash table by key that takes a third of the time of a map, which would dominate a placement. Keys are
+// hashes already: their first bits, after one multiplication, are the index, and collisions probe linearly. The zero
+// value is empty. Values are never nil.
 type keyMap[T any] struct {
-	slots []keySlot[T] // a power of two, at least twice the keys; nil values are free
-	shift uint         // 64 less the power
+	slots []keySlot[T] // a power of two, at least twice the keys; a nil value is a free slot
+	shift uint         // 64 - log2(len(slots))
 	n     int
 }
 
@@ -21,10 +21,10 @@ type keySlot[T any] struct {
 	value *T
 }
 
-// home is where a key would lie if it were alone.
+// home returns the first index to probe, before masking.
 func (m *keyMap[T]) home(key KeyID) int { return int(uint64(key) * 0x9e3779b97f4a7c15 >> m.shift) }
 
-// get is the key's value, or nil.
+// get returns the key's value, or nil.
 func (m *keyMap[T]) get(key KeyID) *T {
 	if len(m.slots) == 0 {
 		return nil
@@ -55,7 +55,7 @@ func (m *keyMap[T]) put(key KeyID, value *T) {
 	}
 }
 
-// grow doubles the room.
+// grow doubles the slots.
 func (m *keyMap[T]) grow() {
 	old := m.slots
 	m.slots = make([]keySlot[T], max(8, 2*len(old)))
@@ -67,8 +67,7 @@ func (m *keyMap[T]) grow() {
 	}
 }
 
-// remove forgets a key. Those behind it that it was in the way of move up, so that a free slot always means that
-// nobody passed by.
+// remove deletes a key and moves later keys of the same probe sequence up, so that a free slot always ends a sequence.
 func (m *keyMap[T]) remove(key KeyID) {
 	if m.get(key) == nil {
 		return
@@ -88,7 +87,7 @@ func (m *keyMap[T]) remove(key KeyID) {
 	m.slots[hole] = keySlot[T]{}
 }
 
-// all goes through the keys in no order that means anything. The map must not be changed meanwhile.
+// all iterates over the keys in no particular order. The map must not be changed meanwhile.
 func (m *keyMap[T]) all() iter.Seq2[KeyID, *T] {
 	return func(yield func(KeyID, *T) bool) {
 		for i := range m.slots {
@@ -99,7 +98,7 @@ func (m *keyMap[T]) all() iter.Seq2[KeyID, *T] {
 	}
 }
 
-// removeIf forgets the keys that unwanted says yes to.
+// removeIf removes the keys for which unwanted is true.
 func (m *keyMap[T]) removeIf(unwanted func(*T) bool) {
 	var gone []KeyID
 	for key, value := range m.all() {

@@ -4,17 +4,16 @@ package scheduler
 
 import "slices"
 
-// CopyState says how sure a copy is.
+// CopyState is how certain a copy is.
 type CopyState uint8
 
 // The states of a copy.
 const (
-	Confirmed  CopyState = iota // a build that used it ended well, or the daemon listed it
-	Pending                     // a running build is making it
-	Unverified                  // known from before the daemon was last out of sight
+	Confirmed CopyState = iota // a build with it succeeded, or the daemon listed it
+	Pending                    // a running build is making it
 )
 
-var copyStateNames = [...]string{"Confirmed", "Pending", "Unverified"}
+var copyStateNames = [...]string{"Confirmed", "Pending"}
 
 // String is the state's name.
 func (s CopyState) String() string { return nameOf(copyStateNames[:], uint8(s)) }
@@ -34,38 +33,38 @@ type Copy struct {
 	Daemon DaemonID  `json:"daemon,string"`
 	Epoch  Epoch     `json:"epoch,string,omitempty"`
 	State  CopyState `json:"state,omitempty"`
-	// Version counts the successful builds of the key that this copy has seen; the distance to the key's own version
-	// is its age.
+	// Version is the key's version at the last successful build with this copy; the distance to the key's current
+	// version is its age.
 	Version uint32 `json:"version,omitempty"`
 	Bytes   int64  `json:"bytes,omitempty"`
-	// Users builds are using it now, and are expected to be done at ReleaseAtSeconds.
+	// Users is how many builds use it now; they are expected to end by ReleaseAtSeconds.
 	Users            int32   `json:"users,omitempty"`
 	ReleaseAtSeconds float64 `json:"releaseAtSeconds,omitempty"`
 	UsedAtSeconds    float64 `json:"usedAtSeconds,omitempty"`
-	// ExpiresAtSeconds is when a Pending copy is given up, if nobody reported by then.
+	// ExpiresAtSeconds is when a Pending copy without a report is forgotten.
 	ExpiresAtSeconds float64 `json:"expiresAtSeconds,omitempty"`
 }
 
-// Ledger is the belief about which daemon holds which key. It is only a belief: losing all or part of it makes builds
-// slower, never wrong. Copies are found by identity and epoch, so a daemon that comes back with its volume finds them
-// again, and one with a new volume does not.
+// Ledger is the belief about which daemon holds which key. Losing all or part of it makes builds slower, never wrong.
+// Copies are found by identity and epoch, so a daemon that returns with its volume finds them again, and a daemon with
+// a new volume does not.
 type Ledger struct {
 	keys keyMap[holding]
 }
 
-// holding is all that is known of one key; copies are sorted by daemon.
+// holding is the state of one key; copies are sorted by daemon.
 type holding struct {
 	version   uint32
-	replicas  int32   // wanted copies, 0 until HotKeys says more than one
-	perSecond float64 // rate of builds, 0 until HotKeys says
+	replicas  int32   // wanted copies; 0 counts as 1
+	perSecond float64 // rate of builds; 0: unknown
 	copies    []Copy
 }
 
-// NewLedger is a ledger that knows nothing.
+// NewLedger returns an empty ledger.
 func NewLedger() *Ledger { return &Ledger{} }
 
-// Copies returns the copies of key, sorted by daemon. The slice is the ledger's own: valid until its next change, not
-// to be written.
+// Copies returns the copies of key, sorted by daemon. The slice belongs to the ledger: it is read-only and valid until
+// the ledger's next change.
 func (l *Ledger) Copies(key KeyID) []Copy {
 	if h := l.keys.get(key); h != nil {
 		return h.copies
@@ -73,7 +72,7 @@ func (l *Ledger) Copies(key KeyID) []Copy {
 	return nil
 }
 
-// Version is how many builds of key ended well.
+// Version returns the number of successful builds of key.
 func (l *Ledger) Version(key KeyID) uint32 {
 	if h := l.keys.get(key); h != nil {
 		return h.version
@@ -81,27 +80,26 @@ func (l *Ledger) Version(key KeyID) uint32 {
 	return 0
 }
 
-// Restore puts down a copy as reported from outside, replacing what was known of it, and moves the key's version up
-// to the copy's.
+// Restore sets a copy as reported from outside, and raises the key's version to the copy's.
 func (l *Ledger) Restore(key KeyID, c Copy) {
-	h := l.hold(key)
+	h := l.ensure(key)
 	h.version = max(h.version, c.Version)
-	*h.at(c.Daemon) = c
+	*h.ensureCopy(c.Daemon) = c
 }
 
-// Advance moves the version of a key that is held up to what is known from elsewhere: copies that were put down may
-// all be behind, because the daemon that held the newest is gone.
+// Advance raises the version of a known key: all reported copies may be stale because the daemon with the newest copy
+// is gone.
 func (l *Ledger) Advance(key KeyID, version uint32) {
 	if h := l.keys.get(key); h != nil {
 		h.version = max(h.version, version)
 	}
 }
 
-// Begin notes that a build using key starts on a daemon and should end at endsAtSeconds. Where no copy of this epoch
-// is known, the build is taken to make one, and that belief ends at expiresAtSeconds.
+// Begin records the start of a build with key on a daemon, expected to end at endsAtSeconds. If no copy of this epoch
+// is known, the build is taken to make one, and the ledger expects it until expiresAtSeconds.
 func (l *Ledger) Begin(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds, endsAtSeconds, expiresAtSeconds float64) {
-	h := l.hold(key)
-	c := h.at(daemon)
+	h := l.ensure(key)
+	c := h.ensureCopy(daemon)
 	if c.Daemon != daemon || c.Epoch != epoch {
 		*c = Copy{Daemon: daemon, Epoch: epoch, State: Pending}
 	}
@@ -113,9 +111,9 @@ func (l *Ledger) Begin(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds, ends
 	c.ReleaseAtSeconds = max(c.ReleaseAtSeconds, endsAtSeconds)
 }
 
-// End notes the end of a build that Begin announced. A success makes the copy the newest of its key; a failure
-// changes nothing about a copy that was there before, and forgets one that the build was only making. bytes is the
-// copy's size, 0 if not known. An end in another epoch than the copy's says nothing about it.
+// End records the end of a build that Begin recorded. A success makes the copy the newest of its key. A failure leaves
+// an existing copy as it was and forgets a copy that the build was making. bytes is the size of the copy, 0 if unknown.
+// The end of a build in another epoch than the copy changes nothing.
 func (l *Ledger) End(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds float64, success bool, bytes int64) {
 	h := l.keys.get(key)
 	if h == nil {
@@ -142,7 +140,7 @@ func (l *Ledger) End(key KeyID, daemon DaemonID, epoch Epoch, nowSeconds float64
 	}
 }
 
-// Drop forgets a copy, for example because the daemon evicted it.
+// Drop forgets a copy, for example because its daemon evicted it.
 func (l *Ledger) Drop(key KeyID, daemon DaemonID) {
 	if h := l.keys.get(key); h != nil {
 		if i, found := h.find(daemon); found {
@@ -151,24 +149,7 @@ func (l *Ledger) Drop(key KeyID, daemon DaemonID) {
 	}
 }
 
-// DropDaemon forgets everything on a daemon whose volume is gone.
-func (l *Ledger) DropDaemon(daemon DaemonID) {
-	for key := range l.keys.all() {
-		l.Drop(key, daemon)
-	}
-}
-
-// Doubt marks the confirmed copies on a daemon Unverified, after it was out of sight. Builds and inventories confirm
-// them again.
-func (l *Ledger) Doubt(daemon DaemonID) {
-	for _, h := range l.keys.all() {
-		if i, found := h.find(daemon); found && h.copies[i].State == Confirmed {
-			h.copies[i].State = Unverified
-		}
-	}
-}
-
-// Expire gives up pending copies whose time is over.
+// Expire forgets pending copies past their expiry.
 func (l *Ledger) Expire(nowSeconds float64) {
 	for _, h := range l.keys.all() {
 		h.copies = slices.DeleteFunc(h.copies, func(c Copy) bool {
@@ -177,24 +158,28 @@ func (l *Ledger) Expire(nowSeconds float64) {
 	}
 }
 
-// WantReplicas sets how many copies of key are worth having; 0 and 1 are the same. While fewer exist, a build of the
-// key that spills to another daemon pays no price for the extra work, because its copy is wanted.
+// Trim forgets keys without copies of which at most one copy is wanted, to bound the memory of a long-lived ledger.
+func (l *Ledger) Trim() {
+	l.keys.removeIf(func(h *holding) bool { return len(h.copies) == 0 && h.replicas <= 1 })
+}
+
+// WantReplicas sets the wanted number of copies of key; 0 counts as 1. While fewer exist, a build of the key that
+// spills to another daemon pays no price for the extra work.
 func (l *Ledger) WantReplicas(key KeyID, replicas int32) {
 	if h := l.keys.get(key); h != nil || replicas > 1 {
-		l.hold(key).replicas = replicas
+		l.ensure(key).replicas = replicas
 	}
 }
 
-// SetRate sets how many builds of key are expected a second; 0 means that it is not known. It is what a copy is worth
-// to later builds.
+// SetRate sets the expected builds of a known key per second; 0: unknown.
 func (l *Ledger) SetRate(key KeyID, perSecond float64) {
 	if h := l.keys.get(key); h != nil {
 		h.perSecond = perSecond
 	}
 }
 
-// hold finds or makes the entry of key.
-func (l *Ledger) hold(key KeyID) *holding {
+// ensure returns the entry of key and creates it if needed.
+func (l *Ledger) ensure(key KeyID) *holding {
 	h := l.keys.get(key)
 	if h == nil {
 		h = &holding{}
@@ -203,7 +188,8 @@ func (l *Ledger) hold(key KeyID) *holding {
 	return h
 }
 
-// find is the place of daemon among the copies. Few keys have more than three, so it looks one by one.
+// find returns the index of daemon among the copies, or where to insert it. Few keys have more than three copies, so
+// the search is linear.
 func (h *holding) find(daemon DaemonID) (int, bool) {
 	for i := range h.copies {
 		if h.copies[i].Daemon >= daemon {
@@ -213,8 +199,8 @@ func (h *holding) find(daemon DaemonID) (int, bool) {
 	return len(h.copies), false
 }
 
-// at finds the daemon's copy or inserts a zero Copy for the caller to fill.
-func (h *holding) at(daemon DaemonID) *Copy {
+// ensureCopy returns the daemon's copy and inserts a Pending one if needed.
+func (h *holding) ensureCopy(daemon DaemonID) *Copy {
 	i, found := h.find(daemon)
 	if !found {
 		h.copies = slices.Insert(h.copies, i, Copy{Daemon: daemon, State: Pending})

@@ -8,36 +8,34 @@ import (
 	"slices"
 )
 
-// The order in which a round serves the queue. Builds past their own MaxWait come first of all, then priorities fall.
-// Within a priority the overdue builds come first, oldest first, and after them queues take turns by their shares,
-// oldest build first.
+// The order in which a cycle serves the queue: builds past their own MaxWait first, then by falling priority. Within a
+// priority, overdue builds come first, oldest first; after them, queues take turns by their shares, oldest build first.
 //
-// Going first is all the reservation an overdue build needs. A round runs whenever a slot is freed, so the overdue
-// build is asked before anyone younger whether it wants that slot, and while it waits for a daemon its claim delays
-// that daemon's slots for all who are asked later. Nothing has to be stored or given back, and a restarted scheduler
-// makes the same reservations again.
+// An overdue build needs no other reservation. A cycle runs whenever a slot is freed, so the overdue build is offered
+// that slot before any younger build; while it waits for a daemon, its claim delays that daemon's slots for all builds
+// decided later. No reservation is stored, and a restarted scheduler makes the same ones again.
 
-// turn is one request's place in the order.
-type turn struct {
-	at      int // in the queue given to Round
+// queueEntry is one request's place in the order.
+type queueEntry struct {
+	at      int // index in the queue given to Cycle
 	class   int64
 	overdue bool
 }
 
-// lastResort is the class of builds past their MaxWait; it is above every priority.
-const lastResort = math.MaxInt64
+// maxWaitClass is the class of builds past their MaxWait, above every priority.
+const maxWaitClass = math.MaxInt64
 
-// turns sorts the queue up to fairness: within a class, overdue builds first and the rest grouped by queue.
-func turns(queue []Request, p *Params) []turn {
-	order := make([]turn, len(queue))
+// sortQueue sorts the queue up to fairness: within a class, overdue builds first and the rest grouped by queue.
+func sortQueue(queue []Request, p *Params) []queueEntry {
+	order := make([]queueEntry, len(queue))
 	for i := range queue {
 		r := &queue[i]
-		order[i] = turn{at: i, class: int64(r.Priority), overdue: p.overdue(r)}
+		order[i] = queueEntry{at: i, class: int64(r.Priority), overdue: p.overdue(r)}
 		if r.MaxWaitSeconds > 0 && r.AgeSeconds >= r.MaxWaitSeconds {
-			order[i].class, order[i].overdue = lastResort, true
+			order[i].class, order[i].overdue = maxWaitClass, true
 		}
 	}
-	slices.SortFunc(order, func(a, b turn) int {
+	slices.SortFunc(order, func(a, b queueEntry) int {
 		x, y := &queue[a.at], &queue[b.at]
 		if c := cmp.Compare(b.class, a.class); c != 0 {
 			return c
@@ -58,22 +56,25 @@ func turns(queue []Request, p *Params) []turn {
 	return order
 }
 
-// overdue reports whether r has waited for so long that it goes before its queue's turn.
+// overdue reports whether r has waited long enough to be decided before its queue's turn.
 func (p *Params) overdue(r *Request) bool {
 	warm, _ := r.expected(p)
 	return r.AgeSeconds > max(p.OverdueSeconds, p.OverdueFactor*warm)
 }
 
-// lane is one queue's requests of one class that are not overdue, oldest first.
-type lane struct {
-	queue string
-	turns []turn
-	tag   float64
+// queueLane holds one queue's requests of one class that are not overdue, oldest first.
+type queueLane struct {
+	queue   string
+	entries []queueEntry
+	tag     float64
 }
 
-// serve calls visit for every turn in the order of service, until it returns false. visit tells how many slot-seconds
-// it gave away.
-func serve(order []turn, queue []Request, shares *Shares, visit func(turn) (slotSeconds float64, more bool)) {
+// serve calls visit for every entry in the order of service, until visit returns false. slotSeconds is what the entry
+// was given, and is charged to its queue.
+func serve(
+	order []queueEntry, queue []Request, shares *Shares,
+	visit func(queueEntry) (slotSeconds float64, more bool),
+) {
 	tags := map[string]float64{} // of queues served in this round
 	now := shares.now
 	charge := func(name string, seconds float64) {
@@ -104,36 +105,36 @@ func serve(order []turn, queue []Request, shares *Shares, visit func(turn) (slot
 		for len(lanes) > 0 {
 			best := nextLane(lanes, shares, tags, now)
 			l := &lanes[best]
-			given, more := visit(l.turns[0])
+			given, more := visit(l.entries[0])
 			if given > 0 {
 				charge(l.queue, given)
 			}
 			if !more {
 				return
 			}
-			if l.turns = l.turns[1:]; len(l.turns) == 0 {
+			if l.entries = l.entries[1:]; len(l.entries) == 0 {
 				lanes = slices.Delete(lanes, best, best+1)
 			}
 		}
 	}
 }
 
-// lanesOf cuts a block that is grouped by queue.
-func lanesOf(block []turn, queue []Request) []lane {
-	var lanes []lane
+// lanesOf splits a block, which is grouped by queue, into a lane for each queue.
+func lanesOf(block []queueEntry, queue []Request) []queueLane {
+	var lanes []queueLane
 	for len(block) > 0 {
 		name, end := queue[block[0].at].Queue, 1
 		for end < len(block) && queue[block[end].at].Queue == name {
 			end++
 		}
-		lanes = append(lanes, lane{queue: name, turns: block[:end]})
+		lanes = append(lanes, queueLane{queue: name, entries: block[:end]})
 		block = block[end:]
 	}
 	return lanes
 }
 
-// nextLane is the lane with the smallest tag; equal tags fall to the older build, then to the smaller name.
-func nextLane(lanes []lane, shares *Shares, tags map[string]float64, now float64) int {
+// nextLane returns the index of the lane with the smallest tag; ties go to the older build, then to the smaller name.
+func nextLane(lanes []queueLane, shares *Shares, tags map[string]float64, now float64) int {
 	best := 0
 	for i := range lanes {
 		lanes[i].tag = max(now, shares.tag[lanes[i].queue], tags[lanes[i].queue])

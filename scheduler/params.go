@@ -4,7 +4,7 @@ package scheduler
 
 import "fmt"
 
-// Params are the knobs of placement. DefaultParams says where each default comes from.
+// Params are the parameters of placement. DefaultParams states the origin of each default.
 type Params struct {
 	// RankSeconds is added for each rank away from home, so that equal costs fall towards home.
 	RankSeconds float64 `json:"rankSeconds"`
@@ -16,20 +16,18 @@ type Params struct {
 	PriceSteep float64 `json:"priceSteep"`
 	PriceFull  float64 `json:"priceFull"`
 
-	// Later builds of a key are thought of for HorizonSeconds, UnknownBuilds of them where the key's rate is not
-	// known. Crowding scales what a build is expected to wait for a daemon of some utilisation; see crowd. KeepShare
-	// is the part of what each build leaves a second copy behind that is counted against making one: builds go to the
-	// newest copy that is free.
+	// Later builds of a key count for HorizonSeconds, UnknownBuilds of them if the rate of the key is unknown. Crowding
+	// scales the expected wait for a daemon; see expectedWait. KeepShare is the part of the staleness cost of a second
+	// copy that is charged: builds prefer the newest free copy, so they rarely meet the stale one.
 	HorizonSeconds float64 `json:"horizonSeconds"`
 	UnknownBuilds  float64 `json:"unknownBuilds"`
 	Crowding       float64 `json:"crowding"`
 	KeepShare      float64 `json:"keepShare"`
 
-	// Priming takes PrimeFixedSeconds and the bytes at the daemon's pull rate, PullBytesPerSecond where that is
-	// unknown; a build on a primed daemon takes PrimedFactor times as long as a warm one. PullSecondsPerGB is what
-	// pulling a GB (1e9 bytes) costs others, and WaitSecondsPerGB what it costs beside where a daemon that takes
-	// builds has a copy, which the build could wait for. Of the bytes of a copy that is behind, RefreshSpread times
-	// the part that it lacks are moved, and never more than all.
+	// Priming takes PrimeFixedSeconds + bytes / pull rate, where PullBytesPerSecond is the rate of unmeasured daemons.
+	// A build on a primed daemon takes PrimedFactor × its warm length. PullSecondsPerGB is the cost to others of
+	// pulling a GB (1e9 bytes); WaitSecondsPerGB is added if a ready daemon has a copy that the build could wait for.
+	// Updating a stale copy moves min(1, RefreshSpread × missing part) of the bytes.
 	PrimeFixedSeconds  float64 `json:"primeFixedSeconds"`
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond"`
 	PrimedFactor       float64 `json:"primedFactor"`
@@ -37,30 +35,27 @@ type Params struct {
 	WaitSecondsPerGB   float64 `json:"waitSecondsPerGB"`
 	RefreshSpread      float64 `json:"refreshSpread"`
 
-	// JoinLoses is what a build loses that runs beside the one that makes its copy, as a part of what that one still
-	// takes: 1 if it finds the copy only when that ends, 0 if they share all work.
+	// JoinLoses is what a build loses that runs beside the build that makes its copy, as a part of the remaining time
+	// of that build: 1 if it finds the copy only when that build ends, 0 if they share all work.
 	JoinLoses float64 `json:"joinLoses"`
 
-	// StalePerVersion is the part of the gain that a copy loses for each build of its key that it has not seen, and
-	// UnverifiedFresh what an unverified copy is trusted for.
+	// StalePerVersion is the part of the gain that a copy loses for each build of its key that it missed.
 	StalePerVersion float64 `json:"stalePerVersion"`
-	UnverifiedFresh float64 `json:"unverifiedFresh"`
 
-	// A build is overdue at an age of OverdueFactor times its warm length, and not before OverdueSeconds. Overdue
-	// builds come first. From a load of StayLoad on they never run cold while a daemon that holds their caches takes
-	// builds: see docs/scheduling.md for why old builds must not simply run anywhere.
+	// A build is overdue at the age max(OverdueSeconds, OverdueFactor × warm length). Overdue builds are decided first.
+	// From a load of StayLoad they never run cold while a ready daemon holds their caches; docs/scheduling.md says why.
 	OverdueFactor  float64 `json:"overdueFactor"`
 	OverdueSeconds float64 `json:"overdueSeconds"`
 	StayLoad       float64 `json:"stayLoad"`
 
-	// Priors for builds of which nothing is known, for slots whose build is unknown, and for overdue builds.
+	// Priors for builds without estimates, for slots whose build is unknown, and for overdue builds; see remaining.
 	PriorColdSeconds float64 `json:"priorColdSeconds"`
 	PriorColdRatio   float64 `json:"priorColdRatio"`
 	UnknownSeconds   float64 `json:"unknownSeconds"`
 	OverdueShare     float64 `json:"overdueShare"`
 }
 
-// DefaultParams are the values the simulator found good on generated loads and the recorded trace alike
+// DefaultParams returns the values that the simulator found good on generated loads and on the recorded trace
 // (docs/scheduling.md).
 func DefaultParams() Params {
 	return Params{
@@ -72,29 +67,27 @@ func DefaultParams() Params {
 
 		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
 		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured
-		PrimedFactor:       1.1, // what an imported cache misses of a real one
-		PullSecondsPerGB:   2,   // two fifths of what it takes: saves a tenth of the bytes and costs hardly any time
+		PrimedFactor:       1.1, // an imported cache lacks a little of a local one
+		PullSecondsPerGB:   2,   // two fifths of the pull time: a tenth fewer bytes at hardly any cost
 
 		// measured (make bench-cache): a snapshot after 1% of the files changed has 2.7% of the bytes
 		RefreshSpread: 2.7,
 
-		JoinLoses: 1, // careful: BuildKit shares the steps under way, but builds differ
+		JoinLoses: 1, // cautious: BuildKit shares running steps, but builds differ
 
 		StalePerVersion: 0.02, // until learned
-		UnverifiedFresh: 0.5,  // as likely as not
 
 		OverdueFactor: 2, OverdueSeconds: 120, StayLoad: 0.85,
 
 		PriorColdSeconds: 183, // exp(5.21), the median of recorded builds
 		PriorColdRatio:   4,   // middle of the published 2x to 40x, on the careful side
 		UnknownSeconds:   177, // median of recorded builds
-		// of the time it has run: more than lengths vary by, because a bet on a slot that stays taken costs more than
-		// a copy
+		// more than lengths vary by: waiting for a slot that stays taken costs more than a copy
 		OverdueShare: 0.4,
 	}
 }
 
-// Validate says which value is out of its range.
+// Validate returns an error for the first value out of its range.
 func (p *Params) Validate() error {
 	switch {
 	case p.RankSeconds < 0,
@@ -119,8 +112,6 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("primedFactor is %g, want at least 1", p.PrimedFactor)
 	case p.JoinLoses < 0 || p.JoinLoses > 1:
 		return fmt.Errorf("joinLoses is %g, want 0 to 1", p.JoinLoses)
-	case p.UnverifiedFresh < 0 || p.UnverifiedFresh > 1:
-		return fmt.Errorf("unverifiedFresh is %g, want 0 to 1", p.UnverifiedFresh)
 	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0:
 		return fmt.Errorf("a bound on waiting is negative: factors, seconds and loads must be at least 0")
 	case p.PriorColdSeconds <= 0, p.PriorColdRatio < 1, p.UnknownSeconds <= 0, p.OverdueShare <= 0:
@@ -129,8 +120,8 @@ func (p *Params) Validate() error {
 	return nil
 }
 
-// price is what one more slot-second costs others, in seconds, at load u. Below the knee somebody is rarely delayed;
-// above it nearly always, and past 1 the only way out is to do less work, which means to stay warm.
+// price returns the cost to others of one more slot-second at load u, in seconds. Below the knee an extra slot-second
+// rarely delays a build, above it nearly always; from 1 on only less work helps, that is, staying warm.
 func (p *Params) price(u float64) float64 {
 	switch {
 	case u >= 1:

@@ -2,9 +2,9 @@
 
 package scheduler
 
-// Place picks the daemon for r out of v, or says that waiting for one is cheaper than any that is free now. If no
-// daemon can start r now, it returns the decision with its forecast and a *NoFitError that says why. It changes
-// nothing and, without an error, allocates nothing.
+// Place picks the daemon to run r on, or the daemon to wait for if waiting is cheaper than every daemon that is free
+// now. If no daemon can start r now, it returns the decision with its forecast and a *NoFitError. It changes nothing
+// and, without an error, allocates nothing.
 func Place(v *View, r *Request, p *Params) (d Decision, err error) {
 	place(v, r, p, &d)
 	if d.Action == NoFit {
@@ -13,21 +13,21 @@ func Place(v *View, r *Request, p *Params) (d Decision, err error) {
 	return d, d.Err()
 }
 
-// bid is an Option without its name, for comparing: it has no pointers, which makes it cheap to write.
-type bid struct {
+// candidate is an Option without its name, for comparing: without pointers it is cheap to write.
+type candidate struct {
 	total     float64
 	cost      Cost
 	daemon    DaemonID
 	at        int32
-	rank      int32 // 0: beyond the ranks looked at
+	rank      int32 // 0: not within scoredRanks
 	mode      Mode
 	prime     uint8
 	startable bool // a slot and every lock are free now
 	exists    bool
 }
 
-// better is the total order of bids: cost, then rank, then identity.
-func (b *bid) better(than *bid) bool {
+// isBetterThan reports whether b comes before than in the total order of candidates: cost, then rank, then identity.
+func (b *candidate) isBetterThan(than *candidate) bool {
 	if !than.exists || b.total != than.total {
 		return !than.exists || b.total < than.total
 	}
@@ -37,93 +37,94 @@ func (b *bid) better(than *bid) bool {
 	return b.daemon < than.daemon
 }
 
-// put writes the option that the bid stands for.
-func (b *bid) put(v *View, o *Option) {
+// writeTo writes the candidate as an Option.
+func (b *candidate) writeTo(v *View, o *Option) {
 	o.Daemon, o.Name, o.At, o.Rank, o.Mode, o.Prime = b.daemon, v.Daemons[b.at].Name, b.at, b.rank, b.mode, b.prime
 	to, c := &o.Cost, &b.cost
 	to.WaitSeconds, to.SetupSeconds, to.ServiceSeconds = c.WaitSeconds, c.SetupSeconds, c.ServiceSeconds
-	to.PriceSeconds, to.EvictSeconds, to.FutureSeconds, to.RankSeconds = c.PriceSeconds, c.EvictSeconds, c.FutureSeconds, c.RankSeconds
+	to.PriceSeconds, to.EvictSeconds = c.PriceSeconds, c.EvictSeconds
+	to.FutureSeconds, to.RankSeconds = c.FutureSeconds, c.RankSeconds
 }
 
-// choice collects the best bids. They are told apart by their places in slot, so that none is ever copied.
-type choice struct {
-	slot      [4]bid
-	run, wait uint8 // the best that can start now, and the best that cannot
-	second    uint8 // the best of all the others
-	spare     uint8 // where the next one is worked out
-	holders   int   // daemons seen that hold the primary key and take builds
-	down      int   // those that hold it and take none
-	held      bool  // a cold start was possible and not allowed
+// selection keeps the best candidates. Roles are indexes into entries, so that no candidate is copied.
+type selection struct {
+	entries       [4]candidate
+	run, wait     uint8 // the best startable candidate, and the best of the rest
+	second        uint8 // the best of all others
+	scratch       uint8 // where the next candidate is computed
+	readyHolders  int   // eligible daemons that hold the primary key
+	closedHolders int   // holders that are not eligible
+	coldWithheld  bool  // a cold start was possible but not allowed
 }
 
-// start gives each role a place. The zero choice is not ready for use.
-func (c *choice) start() { c.wait, c.second, c.spare = 1, 2, 3 }
+// reset assigns the roles their entries. The zero selection is not ready for use.
+func (c *selection) reset() { c.wait, c.second, c.scratch = 1, 2, 3 }
 
-// of is the bid in a place.
-func (c *choice) of(place uint8) *bid { return &c.slot[place&3] }
+// get returns the candidate of a role.
+func (c *selection) get(role uint8) *candidate { return &c.entries[role&3] }
 
-// offer takes the spare bid into account. Offering a daemon twice is harmless.
-func (c *choice) offer() {
-	b, best := c.of(c.spare), &c.wait
+// add takes the scratch candidate into account. Adding a daemon twice is harmless.
+func (c *selection) add() {
+	b, best := c.get(c.scratch), &c.wait
 	if b.startable {
 		best = &c.run
 	}
-	x := c.of(*best)
+	x := c.get(*best)
 	if x.exists && x.daemon == b.daemon {
 		return
 	}
-	if b.better(x) {
-		*best, c.spare = c.spare, *best
+	if b.isBetterThan(x) {
+		*best, c.scratch = c.scratch, *best
 		b = x
 	}
-	if b.exists && b.better(c.of(c.second)) {
-		c.second, c.spare = c.spare, c.second
+	if b.exists && b.isBetterThan(c.get(c.second)) {
+		c.second, c.scratch = c.scratch, c.second
 	}
 }
 
-// place is Place into a decision of the caller's, which must be zero, without the error value and the count of
-// refusals.
+// place is Place into a decision of the caller, which must be zero, without the error and the count of refusals.
 func place(v *View, r *Request, p *Params, out *Decision) {
 	key := r.primary()
-	if v.Candidates != nil {
-		if head := v.Candidates.of.get(key); head != nil {
-			placeAmong(v, r, p, head, out)
+	if v.RankCache != nil {
+		if head := v.RankCache.ranks.get(key); head != nil {
+			placeRanked(v, r, p, head, out)
 			return
 		}
 	}
 	var head ranks
-	v.ranking.top(key, weighedRanks, &head)
-	placeAmong(v, r, p, &head, out)
+	v.ranking.top(key, scoredRanks, &head)
+	placeRanked(v, r, p, &head, out)
 }
 
-// placeAmong is place for who knows the head of the rendezvous order of r's primary key.
-func placeAmong(v *View, r *Request, p *Params, head *ranks, out *Decision) {
-	var w weighing
-	w.weigh(v, r, p)
-	out.UID, out.Load, out.Price, out.Daemons = r.UID, w.load, w.price, len(v.Daemons)
-	var c choice
-	c.start()
-	seen := w.holders(head, &c)
-	if !w.isSettled(&c) {
-		w.others(head, seen, &c)
+// placeRanked is place for a caller that has the head of the primary key's rendezvous order.
+func placeRanked(v *View, r *Request, p *Params, head *ranks, out *Decision) {
+	var s scoring
+	s.prepare(v, r, p)
+	out.UID, out.Load, out.Price, out.Daemons = r.UID, s.load, s.price, len(v.Daemons)
+	var c selection
+	c.reset()
+	seen := s.considerHolders(head, &c)
+	if !s.holdersSuffice(&c) {
+		s.considerHead(head, seen, &c)
 	}
-	if !c.of(c.run).exists && v.open > 0 && !w.further(head, &c) {
-		w.anywhere(&c)
+	if !c.get(c.run).exists && v.open > 0 && !s.considerRemembered(head, &c) {
+		s.considerFleet(&c)
 	}
-	conclude(&w, &c, out)
+	decide(&s, &c, out)
 }
 
-// others offers the daemons at the head of the order that hold none of the keys, but for those that were seen.
-func (w *weighing) others(head *ranks, seen uint16, c *choice) {
-	w.bareBid()
-	for i := range min(head.n, weighedRanks) {
-		if at := head.at[i]; seen&(1<<i) == 0 && !w.hopeless(&w.v.Daemons[at], int32(i+1), c) {
-			w.beyond(at, int32(i+1), c)
+// considerHead considers the daemons at the head of the order, except those in the bit set seen.
+func (s *scoring) considerHead(head *ranks, seen uint16, c *selection) {
+	s.computeEmptyCost()
+	for i := range min(head.n, scoredRanks) {
+		if at := head.at[i]; seen&(1<<i) == 0 && !s.cannotWin(&s.v.Daemons[at], int32(i+1), c) {
+			s.considerEmpty(at, int32(i+1), c)
 		}
 	}
 }
 
-// primary is the key that decides the home. A build without caches gets one of its own, so that such builds spread.
+// primary returns the key that decides the home. A build without caches gets a key of its own, so that such builds
+// spread.
 func (r *Request) primary() KeyID {
 	if len(r.Keys) > 0 {
 		return r.Keys[0].ID
@@ -131,54 +132,54 @@ func (r *Request) primary() KeyID {
 	return KeyOf("", r.UID)
 }
 
-// holders offers every daemon that holds a key of the request. It returns the ranks it dealt with as a bit set.
-func (w *weighing) holders(head *ranks, c *choice) (seen uint16) {
-	for k := range w.keys {
-		if w.small(k) {
+// considerHolders considers every daemon that holds a key of the request and returns their ranks as a bit set.
+func (s *scoring) considerHolders(head *ranks, c *selection) (seen uint16) {
+	for k := range s.keys {
+		if s.isMinor(k) {
 			continue
 		}
-		if h := w.held[k]; h != nil {
+		if h := s.holdings[k]; h != nil {
 			for i := range h.copies {
-				seen |= w.holder(&h.copies[i], k, head, c)
+				seen |= s.considerCopy(&h.copies[i], k, head, c)
 			}
 		}
-		a := &w.v.assumed
+		a := &s.v.assumed
 		if len(a.item) == 0 {
 			continue
 		}
-		for i := a.head[w.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
-			at, rank := w.v.locate(a.item[i-1].daemon, head)
-			ranks, _ := w.offerHolder(at, rank, k, w.copyOn(0, &w.v.Daemons[at]), c)
+		for i := a.head[s.r.Keys[k].ID]; i != 0; i = a.item[i-1].next {
+			at, rank := s.v.locate(a.item[i-1].daemon, head)
+			ranks, _ := s.considerHolder(at, rank, k, s.copyOn(0, &s.v.Daemons[at]), c)
 			seen |= ranks
 		}
 	}
 	return seen
 }
 
-// holder offers the daemon of a copy of key k, if it is in the fleet with the copy's volume.
-func (w *weighing) holder(copied *Copy, k int, head *ranks, c *choice) (seen uint16) {
+// considerCopy considers the daemon of a copy of key k, if it is in the fleet with the copy's volume.
+func (s *scoring) considerCopy(copied *Copy, k int, head *ranks, c *selection) (seen uint16) {
 	up := false
-	at, rank := w.v.locate(copied.Daemon, head)
-	if at >= 0 && w.v.Daemons[at].Epoch == copied.Epoch {
+	at, rank := s.v.locate(copied.Daemon, head)
+	if at >= 0 && s.v.Daemons[at].Epoch == copied.Epoch {
 		if k > 0 {
-			copied = w.copyOn(0, &w.v.Daemons[at])
+			copied = s.copyOn(0, &s.v.Daemons[at])
 		}
-		seen, up = w.offerHolder(at, rank, k, copied, c)
+		seen, up = s.considerHolder(at, rank, k, copied, c)
 	}
-	if k == 0 && w.offered < maxLooked {
+	if k == 0 && s.knownHolders < maxHolders {
 		if !up {
 			at = -1
 		}
-		w.at[w.offered] = at
-		w.offered++
+		s.holderAt[s.knownHolders] = at
+		s.knownHolders++
 	}
 	return seen
 }
 
-// locate is the position of a daemon, or -1 if it is not in the fleet, and its rank in head, or 0. Copies are mostly
-// where the head of the order says, so that is where it looks first.
+// locate returns the position of a daemon, or -1 if it is not in the fleet, and its rank in head, or 0. It searches
+// head first, where most copies are.
 func (v *View) locate(id DaemonID, head *ranks) (at, rank int32) {
-	for i := range min(head.n, weighedRanks) {
+	for i := range min(head.n, scoredRanks) {
 		if at = head.at[i]; v.ids[at] == id {
 			return at, int32(i + 1)
 		}
@@ -189,137 +190,140 @@ func (v *View) locate(id DaemonID, head *ranks) (at, rank int32) {
 	return -1, 0
 }
 
-// offerHolder offers the daemon at position at as one that holds key k. first is the primary key's copy there, or nil.
-func (w *weighing) offerHolder(at, rank int32, k int, first *Copy, c *choice) (seen uint16, up bool) {
+// considerHolder considers the daemon at position at, which holds key k, and reports whether it is eligible. first is
+// the primary key's copy there, or nil.
+func (s *scoring) considerHolder(at, rank int32, k int, first *Copy, c *selection) (seen uint16, up bool) {
 	if rank > 0 {
 		seen = 1 << (rank - 1)
 	}
-	up = w.consider(at, rank, first, c)
+	up = s.consider(at, rank, first, c)
 	if k == 0 && up {
-		c.holders++
+		c.readyHolders++
 	} else if k == 0 {
-		c.down++
+		c.closedHolders++
 	}
 	return seen, up
 }
 
-// beyond offers a daemon that is none of the holders.
-func (w *weighing) beyond(at, rank int32, c *choice) {
-	d := &w.v.Daemons[at]
-	if !w.barren || d.PullBytesPerSecond > 0 && d.PullBytesPerSecond != w.p.PullBytesPerSecond {
-		w.consider(at, rank, w.copyOn(0, d), c)
-	} else if w.fits(d) {
-		b := c.of(c.spare)
-		w.barrenBid(at, rank, b)
-		w.accept(b, c)
+// considerEmpty considers a daemon that holds none of the keys.
+func (s *scoring) considerEmpty(at, rank int32, c *selection) {
+	d := &s.v.Daemons[at]
+	if !s.emptyKnown || d.PullBytesPerSecond > 0 && d.PullBytesPerSecond != s.p.PullBytesPerSecond {
+		s.consider(at, rank, s.copyOn(0, d), c)
+	} else if s.isEligible(d) {
+		b := c.get(c.scratch)
+		s.scoreEmpty(at, rank, b)
+		s.accept(b, c)
 	}
 }
 
-// consider offers the daemon at position at if it may take the request now or later, and says whether it may. first
-// is the primary key's copy there, or nil.
-func (w *weighing) consider(at, rank int32, first *Copy, c *choice) bool {
-	if !w.fits(&w.v.Daemons[at]) {
+// consider scores the daemon at position at if it is eligible, and reports whether it is. first is the primary key's
+// copy there, or nil.
+func (s *scoring) consider(at, rank int32, first *Copy, c *selection) bool {
+	if !s.isEligible(&s.v.Daemons[at]) {
 		return false
 	}
-	b := c.of(c.spare)
-	w.bid(at, rank, first, b)
-	w.accept(b, c)
+	b := c.get(c.scratch)
+	s.score(at, rank, first, b)
+	s.accept(b, c)
 	return true
 }
 
-// accept offers the spare bid, unless it is a cold start that is not allowed.
-func (w *weighing) accept(b *bid, c *choice) {
-	if !w.stay || b.mode != Cold || c.holders == 0 {
-		c.offer()
+// accept adds the scratch candidate, unless it is a cold start that is not allowed.
+func (s *scoring) accept(b *candidate, c *selection) {
+	if !s.mustStayWarm || b.mode != Cold || c.readyHolders == 0 {
+		c.add()
 	} else if b.startable {
-		c.held = true
+		c.coldWithheld = true
 	}
 }
 
-// further is anywhere within the ranks that are remembered beyond those weighed. It says whether it found one.
-func (w *weighing) further(head *ranks, c *choice) bool {
-	for i := weighedRanks; i < head.n; i++ {
-		d := &w.v.Daemons[head.at[i]]
-		if refusal(d, w.r) == Fits && !w.locked(d) {
-			return w.consider(head.at[i], 0, w.copyOn(0, d), c)
+// considerRemembered considers the first daemon with a free slot among the remembered ranks beyond scoredRanks, and
+// reports whether it found one.
+func (s *scoring) considerRemembered(head *ranks, c *selection) bool {
+	for i := scoredRanks; i < head.n; i++ {
+		d := &s.v.Daemons[head.at[i]]
+		if refusal(d, s.r) == Fits && !s.isLocked(d) {
+			return s.consider(head.at[i], 0, s.copyOn(0, d), c)
 		}
 	}
 	return false
 }
 
-// anywhere offers the daemon with a free slot that comes first in the rendezvous order of the whole fleet.
-func (w *weighing) anywhere(c *choice) {
-	key := w.r.primary()
+// considerFleet considers the first daemon with a free slot in the rendezvous order of the whole fleet.
+func (s *scoring) considerFleet(c *selection) {
+	key := s.r.primary()
 	best, bestAt := ranked{}, int32(-1)
-	weighted := len(w.v.ranking.classes) > 1
-	for i := range w.v.Daemons {
-		d := &w.v.Daemons[i]
-		if d.free() <= 0 || !w.fits(d) {
+	weighted := len(s.v.ranking.classes) > 1
+	for i := range s.v.Daemons {
+		d := &s.v.Daemons[i]
+		if d.freeSlots() <= 0 || !s.isEligible(d) {
 			continue
 		}
 		x := ranked{affinity: affinity(key, d.ID), id: d.ID}
 		if weighted {
-			x.score = score(x.affinity, d.Weight)
+			x.score = weightedScore(x.affinity, d.Weight)
 		}
-		if bestAt >= 0 && !x.before(&best) || w.locked(d) {
+		if bestAt >= 0 && !x.before(&best) || s.isLocked(d) {
 			continue
 		}
 		best, bestAt = x, int32(i)
 	}
 	if bestAt >= 0 {
-		w.consider(bestAt, 0, w.copyOn(0, &w.v.Daemons[bestAt]), c)
+		s.consider(bestAt, 0, s.copyOn(0, &s.v.Daemons[bestAt]), c)
 	}
 }
 
-// locked reports whether a key of the request keeps it from starting on d, whatever slots are free.
-func (w *weighing) locked(d *Daemon) bool {
-	for k := range w.keys {
-		if w.find(k, d, w.copyOn(k, d)).readySeconds > 0 {
+// isLocked reports whether a key in use on d keeps the request from starting there, whatever slots are free.
+func (s *scoring) isLocked(d *Daemon) bool {
+	for k := range s.keys {
+		if s.residencyOf(k, d, s.copyOn(k, d)).readySeconds > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// conclude turns the best bids into the decision.
-func conclude(w *weighing, c *choice, out *Decision) {
-	run, wait, second := c.of(c.run), c.of(c.wait), c.of(c.second)
+// decide turns the best candidates into the decision.
+func decide(s *scoring, c *selection, out *Decision) {
+	run, wait, second := c.get(c.run), c.get(c.wait), c.get(c.second)
 	chosen, other := wait, run
 	switch {
 	case !run.exists:
-		out.Action, out.Why = NoFit, NoDaemonFits
-		if wait.exists && (w.v.Daemons[wait.at].free() > 0 || c.held) {
-			out.Action, out.Why = Wait, WaitsForWarmDaemon // for a lock rather than a slot, or by being overdue
+		out.Action, out.Reason = NoFit, NoDaemonFits
+		if wait.exists && (s.v.Daemons[wait.at].freeSlots() > 0 || c.coldWithheld) {
+			// for a lock instead of a slot, or because a cold start is not allowed
+			out.Action, out.Reason = Wait, WaitsForWarmDaemon
 		}
-	case wait.exists && wait.better(run):
-		out.Action, out.Why = Wait, WaitsForWarmDaemon
+	case wait.exists && wait.isBetterThan(run):
+		out.Action, out.Reason = Wait, WaitsForWarmDaemon
 	default:
-		out.Action, out.Why = Run, why(w, c, run)
+		out.Action, out.Reason = Run, reasonFor(s, c, run)
 		chosen, other = run, wait
 	}
-	if other.exists && other.better(second) {
+	if other.exists && other.isBetterThan(second) {
 		second = other
 	}
 	if chosen.exists {
-		chosen.put(w.v, &out.Chosen)
+		chosen.writeTo(s.v, &out.Chosen)
 	}
 	if second.exists {
-		second.put(w.v, &out.RunnerUp)
+		second.writeTo(s.v, &out.RunnerUp)
 	}
 }
 
-// why names the reason for running as bid.
-func why(w *weighing, c *choice, run *bid) Why {
+// reasonFor returns the reason for running as the candidate.
+func reasonFor(s *scoring, c *selection, run *candidate) Reason {
 	switch {
-	case w.keys == 0:
+	case s.keys == 0:
 		return NoCaches
 	case run.mode == Warm:
 		return WarmDaemon
-	case c.holders > 0 && w.waived:
+	case c.readyHolders > 0 && s.replicaWanted:
 		return NewReplica
-	case c.holders > 0:
+	case c.readyHolders > 0:
 		return Spilled
-	case c.down > 0:
+	case c.closedHolders > 0:
 		return HolderDown
 	case run.rank == 1:
 		return HomeDaemon
@@ -328,12 +332,12 @@ func why(w *weighing, c *choice, run *bid) Why {
 	}
 }
 
-// refusals counts why each daemon cannot start r now. Only called when none can.
+// refusals counts the daemons that cannot start r now, by reason.
 func refusals(v *View, r *Request) Refusals {
 	var counts Refusals
 	for i := range v.Daemons {
-		if why := refusal(&v.Daemons[i], r); why != Fits {
-			counts[why]++
+		if reason := refusal(&v.Daemons[i], r); reason != Fits {
+			counts[reason]++
 		}
 	}
 	return counts

@@ -65,7 +65,7 @@ func TestPlace(t *testing.T) {
 	cases := map[string]struct {
 		change     func(v *View)
 		wantAction Action
-		wantWhy    Why
+		wantWhy    Reason
 		wantAt     int // index into home's order
 	}{
 		"a key that nobody holds goes home":           {func(*View) {}, Run, HomeDaemon, 0},
@@ -105,11 +105,11 @@ func TestPlace(t *testing.T) {
 			}
 			type brief struct {
 				Action Action
-				Why    Why
+				Why    Reason
 				Name   string
 			}
 			want := brief{tc.wantAction, tc.wantWhy, v.Daemons[home[tc.wantAt]].Name}
-			if diff := cmp.Diff(want, brief{got.Action, got.Why, got.Chosen.Name}); diff != "" {
+			if diff := cmp.Diff(want, brief{got.Action, got.Reason, got.Chosen.Name}); diff != "" {
 				t.Errorf("(-want +got):\n%s\n%s", diff, got.String())
 			}
 		})

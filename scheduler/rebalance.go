@@ -7,23 +7,23 @@ import (
 	"slices"
 )
 
-// Demand is what is known of a key that may be worth copying ahead of need.
+// Demand describes a key that may be worth copying ahead of need.
 type Demand struct {
 	Key           KeyID
-	Platform      string  // that its builds are for; empty: any
+	Platform      string  // of its builds; empty: any
 	PerSecond     float64 // builds of the key
 	WarmSeconds   float64
 	ColdSeconds   float64
-	SnapshotBytes int64 // what a copy costs to bring in; 0: there is no snapshot
+	SnapshotBytes int64 // size of its snapshot; 0: there is none
 }
 
 // Budget bounds a plan.
 type Budget struct {
 	Bytes int64 // in one plan
-	// MinPerSecond is how often a key must be built to be copied ahead of need: a build primes what it finds missing
-	// anyway, and a copy that no build comes for is moved for nothing.
+	// MinPerSecond is the least rate of builds for a copy ahead of need. A build without a copy primes one itself, and
+	// a copy without builds is moved for nothing.
 	MinPerSecond float64
-	// CoolDownSeconds is how long a copy that was used or primed is left alone, however stale it is.
+	// CoolDownSeconds is how long a copy is not primed after its last use or priming, however stale it is.
 	CoolDownSeconds float64
 }
 
@@ -33,16 +33,16 @@ type PrimePlan struct {
 	Daemon DaemonID
 	Name   string
 	Bytes  int64
-	// SavesPerGB is the seconds of building that each GB is expected to save in an hour.
+	// SavesPerGB is the expected saving in build seconds per hour and GB.
 	SavesPerGB float64
 }
 
-// Rebalance plans background copies after the membership of a fleet changed from old to now: each key that is in
-// demand should have a copy on the first daemons of its order that take builds, as many as it has wanted replicas,
-// and those of them that are new to this role are to be primed. The plan is empty when nothing changed. It is sorted
-// by what it saves per byte and keeps within the budget; to spread a large move over time, begin each planned copy in
-// the ledger and call again with the same old view until the plan comes back empty. A daemon that comes and goes
-// finds its copies in the ledger, so flapping primes each key at most once in each direction.
+// Rebalance plans background copies after the membership of a fleet changed from old to now. Each key in demand should
+// have a copy on the first ready daemons of its order, as many as it has wanted replicas; those daemons that are new to
+// this role are primed. The plan is empty if nothing changed. It is sorted by SavesPerGB and stays within the budget;
+// to spread a large move over time, begin each planned copy in the ledger and call again with the same old view until
+// the plan is empty. A daemon that comes and goes finds its copies in the ledger, so flapping primes each key at most
+// once in each direction.
 func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan {
 	var wanted []PrimePlan
 	for i := range demand {
@@ -66,11 +66,11 @@ func Rebalance(old, now *View, demand []Demand, b Budget, p *Params) []PrimePlan
 	return plan
 }
 
-// leastUsed is what a fleet is taken to be used at least: a moment without builds says little of the next hour, and
-// must not make all copies alike.
-const leastUsed = 0.01
+// minUtilisation is the least utilisation assumed for a fleet: a moment without builds says little about the next hour,
+// and must not make all copies look alike.
+const minUtilisation = 0.01
 
-// appendPlans adds the copies that one key is worth.
+// appendPlans appends the copies that one key should get.
 func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Params) []PrimePlan {
 	rate := p.PullBytesPerSecond
 	saved := d.ColdSeconds - d.WarmSeconds
@@ -82,15 +82,15 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 	if h := now.Ledger.keys.get(d.Key); h != nil {
 		replicas = max(1, int(h.replicas))
 	}
-	before := old.takers(d, replicas)
-	// how likely it is that the daemons that hold the key have no slot for it
-	used := min(max(now.Load(), leastUsed), 1)
-	if !now.reachable(d.Key) {
+	before := old.firstDaemons(d, replicas)
+	// the probability that no holder of the key has a free slot
+	used := min(max(now.Load(), minUtilisation), 1)
+	if !now.isHeldByReady(d.Key) {
 		used = 1
 	}
-	for _, at := range now.takers(d, replicas) {
+	for _, at := range now.firstDaemons(d, replicas) {
 		daemon := &now.Daemons[at]
-		if containsDaemon(old, before, daemon) || now.keeps(d.Key, daemon, b) {
+		if containsDaemon(old, before, daemon) || now.isFreshEnough(d.Key, daemon, b) {
 			continue
 		}
 		plans = append(plans, PrimePlan{Key: d.Key, Daemon: daemon.ID, Name: daemon.Name, Bytes: d.SnapshotBytes,
@@ -99,13 +99,13 @@ func appendPlans(plans []PrimePlan, old, now *View, d *Demand, b Budget, p *Para
 	return plans
 }
 
-// takers are the first k daemons of a key's order that take its builds.
-func (v *View) takers(d *Demand, k int) []int32 {
+// firstDaemons returns the positions of the first k daemons of a key's order that take its builds.
+func (v *View) firstDaemons(d *Demand, k int) []int32 {
 	var r ranks
 	v.ranking.top(d.Key, maxRanks, &r)
 	var out []int32
 	for i := range r.n {
-		if daemon := &v.Daemons[r.of[i].at]; daemon.Phase == Ready && daemon.builds(d.Platform) && len(out) < k {
+		if daemon := &v.Daemons[r.of[i].at]; daemon.Phase == Ready && daemon.supports(d.Platform) && len(out) < k {
 			out = append(out, r.of[i].at)
 		}
 	}
@@ -119,8 +119,8 @@ func containsDaemon(v *View, positions []int32, daemon *Daemon) bool {
 	})
 }
 
-// reachable reports whether a daemon that takes builds holds key.
-func (v *View) reachable(key KeyID) bool {
+// isHeldByReady reports whether a ready daemon holds key.
+func (v *View) isHeldByReady(key KeyID) bool {
 	for _, c := range v.Ledger.Copies(key) {
 		if at, known := v.position(c.Daemon); known && v.Daemons[at].Phase == Ready && v.Daemons[at].Epoch == c.Epoch {
 			return true
@@ -129,8 +129,9 @@ func (v *View) reachable(key KeyID) bool {
 	return false
 }
 
-// keeps reports whether daemon's copy of key is good enough, or too lately touched, to be primed again.
-func (v *View) keeps(key KeyID, daemon *Daemon, b Budget) bool {
+// isFreshEnough reports whether daemon's copy of key is in the making, fresh enough, or in its cool-down, so that it is
+// not primed again.
+func (v *View) isFreshEnough(key KeyID, daemon *Daemon, b Budget) bool {
 	h := v.Ledger.keys.get(key)
 	if h == nil {
 		return false

@@ -6,11 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 )
 
-// Record is one round with all it was decided from, fit to be saved and decided again. Only what its queue can see is
-// in it: copies of the queue's keys, shares of its queues.
+// Record is one cycle with everything it was decided from, for saving and replaying. It has only what is relevant to
+// its queue: copies of the queue's keys, shares of its queues.
 type Record struct {
 	NowSeconds float64    `json:"nowSeconds"`
 	Params     Params     `json:"params"`
@@ -21,7 +22,7 @@ type Record struct {
 	Decisions  []Decision `json:"decisions"`
 }
 
-// KeyEntry is what the ledger held of one key.
+// KeyEntry is the ledger's entry of one key.
 type KeyEntry struct {
 	Key       KeyID   `json:"key,string"`
 	Version   uint32  `json:"version"`
@@ -30,14 +31,14 @@ type KeyEntry struct {
 	Copies    []Copy  `json:"copies,omitempty"`
 }
 
-// ShareState is what Shares held.
+// ShareState is the state of Shares.
 type ShareState struct {
 	Now     float64            `json:"now"`
 	Tags    map[string]float64 `json:"tags,omitempty"`
 	Weights map[string]float64 `json:"weights,omitempty"`
 }
 
-// NewRecord saves a round: the view and queue it was given, and what it decided. Everything is copied.
+// NewRecord records a cycle: the view and queue it was given, and its decisions. Everything is copied.
 func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Record {
 	r := &Record{
 		NowSeconds: v.NowSeconds,
@@ -77,7 +78,7 @@ func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Recor
 	return r
 }
 
-// save keeps one queue's share.
+// save copies the state of one queue.
 func (s *ShareState) save(from *Shares, queue string) {
 	if s.Tags == nil {
 		s.Now, s.Tags, s.Weights = from.now, map[string]float64{}, map[string]float64{}
@@ -117,15 +118,15 @@ func (r *Record) Write(out io.Writer) error {
 	return nil
 }
 
-// Replay decides the record's round again. The result equals Decisions when the record was made by the same version
-// of this package.
+// Replay decides the record's cycle again. The result equals Decisions if the record was made by the same version of
+// this package.
 func (r *Record) Replay() ([]Decision, error) {
 	l := NewLedger()
 	for _, k := range r.Keys {
-		h := l.hold(k.Key)
+		h := l.ensure(k.Key)
 		h.version, h.replicas, h.perSecond = k.Version, k.Replicas, k.PerSecond
 		for _, c := range k.Copies {
-			*h.at(c.Daemon) = c
+			*h.ensureCopy(c.Daemon) = c
 		}
 	}
 	v, err := NewView(r.Daemons, l, r.NowSeconds)
@@ -134,11 +135,7 @@ func (r *Record) Replay() ([]Decision, error) {
 	}
 	v.Shares = NewShares()
 	v.Shares.now = r.Shares.Now
-	for queue, tag := range r.Shares.Tags {
-		v.Shares.tag[queue] = tag
-	}
-	for queue, weight := range r.Shares.Weights {
-		v.Shares.SetWeight(queue, weight)
-	}
-	return Round(v, r.Queue, &r.Params), nil
+	maps.Copy(v.Shares.tag, r.Shares.Tags)
+	v.Shares.SetWeights(r.Shares.Weights)
+	return Cycle(v, r.Queue, &r.Params), nil
 }

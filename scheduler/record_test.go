@@ -17,10 +17,10 @@ func TestReplay(t *testing.T) {
 		w := drawWorld(t, false)
 		v, p := w.view(t), DefaultParams()
 		v.Shares = NewShares()
-		v.Shares.SetWeight("a", 3)
+		v.Shares.SetWeights(map[string]float64{"a": 3})
 		v.Shares.Begin("a", 100)
 		v.Shares.Begin("b", 50)
-		want := Round(v, w.queue, &p)
+		want := Cycle(v, w.queue, &p)
 		var text bytes.Buffer
 		if err := NewRecord(v, w.queue, &p, want).Write(&text); err != nil {
 			t.Fatal(err)

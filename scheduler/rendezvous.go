@@ -8,34 +8,33 @@ import (
 	"slices"
 )
 
-// maxRanks is how many rendezvous ranks of a key are remembered: enough for every replica set and a few daemons that
-// are away.
+// maxRanks is how many rendezvous ranks of a key are kept: enough for every replica set and a few unavailable daemons.
 const maxRanks = 8
 
-// weighedRanks is how many of them a placement weighs. Beyond these only a free slot counts, and the whole fleet is
-// searched in the same order; four instead of eight change no decision on a fleet of like daemons and halve the time
-// of a placement without remembered candidates.
-const weighedRanks = 4
+// scoredRanks is how many of them a placement scores. Beyond these only a free slot counts, and the whole fleet is
+// searched in the same order. Four instead of eight change no decision on a fleet of equal daemons and halve the time
+// of a placement without a RankCache.
+const scoredRanks = 4
 
-// unitWeight is the weight of an ordinary daemon, so that weights read as thousandths.
+// unitWeight is the weight of an ordinary daemon: weights are in thousandths.
 const unitWeight = 1000
 
-// ranking orders daemons for a key by weighted rendezvous hashing: daemon d of weight w scores -w/ln(u), u the pair's
-// affinity scaled to (0,1), and the highest score is the key's home. Removing a daemon moves only its own keys, and a
-// key goes to the next daemon of its order. Within one weight the order of scores is the order of affinities, so a
-// scan compares integers and takes logarithms only for the few best of each weight: exact, and several times faster.
+// ranking orders daemons for a key by weighted rendezvous hashing: daemon d of weight w scores -w/ln(u), u being the
+// pair's affinity scaled to (0,1), and the highest score is the key's home. Removing a daemon moves only its own keys,
+// each to the next daemon of its order. Within one weight the order of scores is the order of affinities, so a scan
+// compares integers and computes logarithms only for the few best of each weight: exact, and several times faster.
 type ranking struct {
 	classes []weightClass // by falling weight
 }
 
-// weightClass holds the daemons of one weight; ids[i] is the identity of the daemon at position at[i] of the view.
+// weightClass holds the daemons of one weight; ids[i] is the daemon at position at[i] of the view.
 type weightClass struct {
 	weight uint32
 	ids    []DaemonID
 	at     []int32
 }
 
-// newRanking groups daemons by weight. Positions in the results are positions in daemons.
+// newRanking groups daemons by weight. Positions in the results are indexes into daemons.
 func newRanking(daemons []Daemon) ranking {
 	var r ranking
 	byWeight := map[uint32]int{}
@@ -65,18 +64,18 @@ type ranked struct {
 // ranks is the head of a key's order, best first; only the first n entries count.
 type ranks struct {
 	n  int
-	at [maxRanks]int32 // of's, side by side: placements need no more
+	at [maxRanks]int32 // positions of of's entries: all that a placement reads
 	of [maxRanks]ranked
 }
 
-// settle brings at up to date with of.
-func (r *ranks) settle() {
+// syncPositions updates at from of.
+func (r *ranks) syncPositions() {
 	for i := range r.n {
 		r.at[i] = r.of[i].at
 	}
 }
 
-// before is the total order of rendezvous: score, then affinity, then the smaller identity.
+// before reports whether a comes before b: by score, then affinity, then smaller identity.
 func (a *ranked) before(b *ranked) bool {
 	if a.score != b.score {
 		return a.score > b.score
@@ -87,33 +86,32 @@ func (a *ranked) before(b *ranked) bool {
 	return a.id < b.id
 }
 
-// top fills out with the k best daemons for key, or all of them if they are fewer. k lies in 1..maxRanks.
+// top fills out with the k best daemons for key, or with all of them if there are fewer. k is in 1..maxRanks.
 func (r *ranking) top(key KeyID, k int, out *ranks) {
 	out.n = 0
 	if len(r.classes) == 1 {
 		r.classes[0].top(key, k, out)
-		out.settle()
+		out.syncPositions()
 		return
 	}
 	for c := range r.classes {
 		var own ranks
 		r.classes[c].top(key, k, &own)
 		for i := range own.n {
-			own.of[i].score = score(own.of[i].affinity, r.classes[c].weight)
+			own.of[i].score = weightedScore(own.of[i].affinity, r.classes[c].weight)
 			out.insert(own.of[i], k)
 		}
 	}
-	out.settle()
+	out.syncPositions()
 }
 
-// top is ranking.top within one weight, where integers suffice: affinity is a bijection of the identity, so no two
-// are equal for one key. The few best are kept in two small arrays, because this loop is most of what a placement
-// costs in a large fleet.
+// top is ranking.top within one weight, where integers suffice: affinity is a bijection of the identity, so no two are
+// equal for one key. The best are kept in two small arrays, because this loop dominates a placement in a large fleet.
 func (c *weightClass) top(key KeyID, k int, out *ranks) {
 	var best [maxRanks]uint64
 	var place [maxRanks]int32
 	n := 0
-	bar := uint64(0) // the affinity to beat, once k are found
+	bar := uint64(0) // the least affinity among the best, once there are k
 	for i, id := range c.ids {
 		h := affinity(key, id)
 		if h < bar {
@@ -139,7 +137,7 @@ func (c *weightClass) top(key KeyID, k int, out *ranks) {
 	}
 }
 
-// insert puts x in its place among the k best.
+// insert adds x in its place if it is among the k best.
 func (r *ranks) insert(x ranked, k int) {
 	i := r.n
 	if i == k {
@@ -156,14 +154,14 @@ func (r *ranks) insert(x ranked, k int) {
 	r.of[i] = x
 }
 
-// score is -w/ln(u). The half keeps u inside (0,1).
-func score(affinity uint64, weight uint32) float64 {
+// weightedScore returns -w/ln(u). The half keeps u inside (0,1).
+func weightedScore(affinity uint64, weight uint32) float64 {
 	u := (float64(affinity>>11) + 0.5) * (1.0 / (1 << 53))
 	return -float64(weight) / math.Log(u)
 }
 
-// Ranks returns the positions in v.Daemons of the k daemons that come first for key, home first, whatever their
-// phase. k is capped at 8 and at the number of daemons.
+// Ranks returns the positions in v.Daemons of the first k daemons for key, home first, whatever their phase. k is
+// capped at 8 and at the number of daemons.
 func Ranks(v *View, key KeyID, k int) []int {
 	var r ranks
 	v.ranking.top(key, min(max(k, 1), maxRanks), &r)

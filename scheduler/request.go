@@ -2,7 +2,7 @@
 
 package scheduler
 
-// Sharing says what two builds do that use one key on one daemon at the same time. The modes are those of BuildKit's
+// Sharing is what happens when two builds use one key on one daemon at the same time. The modes are those of BuildKit's
 // cache mounts.
 type Sharing uint8
 
@@ -28,44 +28,43 @@ func (s *Sharing) UnmarshalText(text []byte) error {
 	return err
 }
 
-// KeyUse is one cache that a build would profit from.
+// KeyUse is one cache that a build profits from.
 type KeyUse struct {
 	ID KeyID `json:"id,string"`
-	// Gain is this key's part in the difference between a cold and a warm build, relative to the other keys of the
-	// request; when all are 0 they count alike.
+	// Gain is this key's part of the difference between a cold and a warm build, relative to the other keys of the
+	// request; if all are 0, the keys have equal parts.
 	Gain    float64 `json:"gain,omitempty"`
 	Sharing Sharing `json:"sharing,omitempty"`
-	// Bytes is the size of a copy, 0 if unknown. It is what a new copy takes from the volume.
+	// Bytes is the size of a copy; 0: unknown.
 	Bytes int64 `json:"bytes,omitempty"`
-	// SnapshotBytes is what must be pulled to prime a daemon with the key's snapshot or registry cache; 0 means there
-	// is none. SnapshotFresh in 0..1 is the part of Gain that it restores.
+	// SnapshotBytes is the size of the key's snapshot or registry cache; 0: there is none. SnapshotFresh is the part of
+	// Gain that priming with it restores, 0..1.
 	SnapshotBytes int64   `json:"snapshotBytes,omitempty"`
 	SnapshotFresh float64 `json:"snapshotFresh,omitempty"`
 }
 
 // Request is one build that wants a daemon.
 type Request struct {
-	UID string `json:"uid"` // unique in a round; the last tie-break
-	// Queue is whose share the build is charged to, usually its namespace or submitter. Higher priorities go first.
+	UID string `json:"uid"` // unique in a cycle; the last tie-break
+	// Queue is charged for the build; see Shares. Higher priorities go first.
 	Queue    string `json:"queue,omitempty"`
 	Priority int32  `json:"priority,omitempty"`
 	Platform string `json:"platform,omitempty"` // for example "linux/arm64"; empty: any
-	// Keys are the caches it uses, the one that decides its home first. Empty means it has no caches: any daemon is
-	// as good.
+	// Keys are the caches it uses, the primary key first: it decides the home. A build without keys has no caches, and
+	// all daemons are equal to it.
 	Keys []KeyUse `json:"keys,omitempty"`
-	// WarmSeconds and ColdSeconds are how long it takes with all caches fresh and with none; 0 means Params' priors.
-	// See Estimates.
+	// WarmSeconds and ColdSeconds are its expected length with all caches fresh and without caches; 0 means Params'
+	// priors. See Estimates.
 	WarmSeconds float64 `json:"warmSeconds,omitempty"`
 	ColdSeconds float64 `json:"coldSeconds,omitempty"`
 	AgeSeconds  float64 `json:"ageSeconds,omitempty"` // since it was first queued, attempts included
-	// MaxWaitSeconds is the age from which it outranks every priority; 0 means never.
+	// MaxWaitSeconds is the age from which it goes before every priority; 0 means never.
 	MaxWaitSeconds float64 `json:"maxWaitSeconds,omitempty"`
-	DiskBytes      int64   `json:"diskBytes,omitempty"` // what it must be able to store, 0 if unknown
-	// FailedOn are daemons where an attempt of this build ended for reasons of the daemon's.
+	// FailedOn are daemons where an attempt of this build failed because of the daemon.
 	FailedOn []DaemonID `json:"failedOn,omitempty"`
 }
 
-// expected is the request's warm and cold length, with priors for what is unknown and never cold below warm.
+// expected returns the warm and cold length, with priors for unknown values and cold at least warm.
 func (r *Request) expected(p *Params) (warmSeconds, coldSeconds float64) {
 	warm, cold := r.WarmSeconds, r.ColdSeconds
 	switch {

@@ -80,20 +80,20 @@ func (e *Estimates) UnmarshalJSON(text []byte) error {
 
 // savedRate is a key's rate as it is saved.
 type savedRate struct {
-	Count        float64 `json:"count"`
-	Slow         float64 `json:"slow"`
-	FirstSeconds float64 `json:"firstSeconds"`
-	AtSeconds    float64 `json:"atSeconds"`
-	WarmSeconds  float64 `json:"warmSeconds,omitempty"`
-	Replicas     int32   `json:"replicas"`
-	Asked        bool    `json:"asked,omitempty"`
+	Count         float64 `json:"count"`
+	Slow          float64 `json:"slow"`
+	FirstSeconds  float64 `json:"firstSeconds"`
+	AtSeconds     float64 `json:"atSeconds"`
+	WarmSeconds   float64 `json:"warmSeconds,omitempty"`
+	Replicas      int32   `json:"replicas"`
+	GrowthPending bool    `json:"growthPending,omitempty"`
 }
 
 // MarshalJSON saves the counts.
 func (h *HotKeys) MarshalJSON() ([]byte, error) {
 	to := make(map[KeyID]savedRate, len(h.rates))
 	for k, r := range h.rates {
-		to[k] = savedRate{r.count, r.slow, r.firstSeconds, r.atSeconds, r.warmSeconds, r.replicas, r.asked}
+		to[k] = savedRate{r.count, r.slow, r.firstSeconds, r.atSeconds, r.warmSeconds, r.replicas, r.growthPending}
 	}
 	return json.Marshal(to)
 }
@@ -107,13 +107,13 @@ func (h *HotKeys) UnmarshalJSON(text []byte) error {
 	h.rates = make(map[KeyID]*rate, len(from))
 	for k, r := range from {
 		h.rates[k] = &rate{
-			count:        r.Count,
-			slow:         r.Slow,
-			atSeconds:    r.AtSeconds,
-			firstSeconds: r.FirstSeconds,
-			warmSeconds:  r.WarmSeconds,
-			replicas:     r.Replicas,
-			asked:        r.Asked,
+			count:         r.Count,
+			slow:          r.Slow,
+			atSeconds:     r.AtSeconds,
+			firstSeconds:  r.FirstSeconds,
+			warmSeconds:   r.WarmSeconds,
+			replicas:      r.Replicas,
+			growthPending: r.GrowthPending,
 		}
 	}
 	return nil

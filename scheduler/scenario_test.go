@@ -193,11 +193,11 @@ func (s *scenario) decide(wants []string) {
 	}
 	left := s.queue[:0:0]
 	told := map[string]string{}
-	for i, d := range Round(v, s.queue, &p) {
+	for i, d := range Cycle(v, s.queue, &p) {
 		c := &d.Chosen
 		switch d.Action {
 		case Run:
-			told[d.UID] = fmt.Sprintf("runs %s %s %s", c.Name, d.Why, strings.ToLower(c.Mode.String()))
+			told[d.UID] = fmt.Sprintf("runs %s %s %s", c.Name, d.Reason, strings.ToLower(c.Mode.String()))
 			d.Load = s.now // from here on the instant of its start, for busy
 			s.running[d.UID] = d
 			daemon := s.daemon(0, c.Name)

@@ -4,30 +4,29 @@ package scheduler
 
 import "math"
 
-// Usage remembers what part of each daemon's slots was taken lately, with a half-life of an hour, for
-// Daemon.Utilisation.
+// Usage keeps the mean utilisation of each daemon, with a half-life of an hour, for Daemon.Utilisation.
 type Usage struct {
 	of   map[DaemonID]*usage
-	last float64 // instant of the last note
+	last float64 // last Observe
 }
 
-// usage is one daemon's.
+// usage is the state of one daemon.
 type usage struct {
 	taken         float64 // decayed mean
-	now           float64 // since the last note
-	long, longNow float64 // the same of taken slots times the length of their build
+	now           float64 // value since the last Observe
+	long, longNow float64 // the same for taken slots × expected build length
 }
 
 // usageHalfLifeSeconds is long enough to see through a push's burst and short enough to follow the hours of the day.
 const usageHalfLifeSeconds = 3600
 
-// NewUsage has seen nothing.
+// NewUsage returns an instance without observations.
 func NewUsage() *Usage { return &Usage{of: map[DaemonID]*usage{}} }
 
-// Note takes in v, which is as it has been since the last note, and sets the Utilisation of its daemons. Call it
-// before each round. A daemon that takes no builds keeps what it had, so that it is not thought idle when it comes
-// back.
-func (u *Usage) Note(v *View) {
+// Observe adds v, whose state held since the last call, and sets Utilisation and TypicalSeconds of its daemons. Call it
+// before each cycle. The mean of a daemon that takes no builds is kept, so that the daemon does not look idle when it
+// returns.
+func (u *Usage) Observe(v *View) {
 	keep := math.Exp2(-max(v.NowSeconds-u.last, 0) / usageHalfLifeSeconds)
 	u.last = v.NowSeconds
 	for i := range v.Daemons {

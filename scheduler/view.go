@@ -9,35 +9,35 @@ import (
 	"slices"
 )
 
-// View is a fleet at one instant and what is believed of its caches. Change Daemons' fields freely between calls,
-// then Recount; membership changes need a new View.
+// View is a fleet at one instant with the belief about its caches. The fields of Daemons may be changed between calls,
+// followed by Recount; a change of membership or weights needs a new View.
 type View struct {
 	// Daemons is sorted by identity; positions stay valid for the life of the View.
 	Daemons []Daemon
 	// Ledger is shared with later views of the same fleet.
 	Ledger *Ledger
-	// Candidates remembers the rendezvous order of keys. Nil means it is computed for each placement.
-	Candidates *Candidates
-	// Shares says whose turn it is among queues. Nil means all have had the same.
+	// RankCache has the rendezvous order of keys. If nil, the order is computed for each placement.
+	RankCache *RankCache
+	// Shares orders the queues. If nil, all queues have equal weight and no history.
 	Shares *Shares
 	// NowSeconds is the instant, on the clock of Busy and Copy.
 	NowSeconds float64
-	// Queued is how many builds wait for a daemon. It is part of the load; Round sets it from the queue it is given.
+	// Queued is how many builds wait for a daemon. It is part of the load; Cycle sets it.
 	Queued int
 
 	ranking ranking
-	ids     []DaemonID // of Daemons, side by side for finding; see index
+	ids     []DaemonID // of Daemons, in one slice for searching; see index
 	starts  []int32
 	shift   uint
 	assumed assumptions
-	slots   int64   // of daemons that take builds
+	slots   int64   // of ready daemons
 	perSlot float64 // 1/slots
-	busy    int64   // running and reserved there
+	busy    int64   // running and reserved on them
 	open    int64   // builds that could start now
 }
 
-// NewView orders a copy of daemons and puts a ledger beside them; nil is a ledger that knows nothing. It refuses two
-// daemons of one identity or name, and negative numbers of slots and builds.
+// NewView returns a view of a sorted copy of daemons with a ledger; a nil ledger is empty. It returns an error for two
+// daemons with one identity or name, and for negative slots or builds.
 func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error) {
 	if ledger == nil {
 		ledger = NewLedger()
@@ -79,32 +79,28 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 	return v, nil
 }
 
-// Recount brings the load up to date after fields of Daemons were changed.
+// Recount updates the load after fields of Daemons were changed.
 func (v *View) Recount() {
 	v.slots, v.busy, v.open = 0, 0, 0
 	for i := range v.Daemons {
 		d := &v.Daemons[i]
-		if d.Phase == Suspect && d.Running+d.Reserved == 0 {
-			v.open++ // open to a probe, but nothing to count on
-		}
 		if d.Phase != Ready {
 			continue
 		}
 		v.slots += int64(d.Slots)
 		v.busy += int64(d.Running + d.Reserved)
-		v.open += int64(max(d.free(), 0))
+		v.open += int64(max(d.freeSlots(), 0))
 	}
 	v.perSlot = 1 / float64(v.slots) // not used without slots
 }
 
-// Position is the place of a daemon in Daemons, or false if it is not in the fleet.
+// Position returns the index of a daemon in Daemons, or false if it is not in the fleet.
 func (v *View) Position(id DaemonID) (int, bool) {
 	at, found := v.position(id)
 	return int(at), found
 }
 
-// position is Position for one who looks often: identities are hashes, so that their first bits nearly tell where
-// they are.
+// position is Position for frequent use. Identities are hashes, so their first bits give the approximate index.
 func (v *View) position(id DaemonID) (int32, bool) {
 	if len(v.ids) == 0 {
 		return 0, false
@@ -117,8 +113,7 @@ func (v *View) position(id DaemonID) (int32, bool) {
 	return 0, false
 }
 
-// index prepares position: starts has an entry for each value of the first bits, of which there are twice as many as
-// daemons or more.
+// index prepares position: starts has an entry for each value of the first bits, at least twice as many as daemons.
 func (v *View) index() {
 	n := bits.Len(uint(2 * len(v.ids)))
 	v.shift = uint(64 - n)
@@ -132,17 +127,19 @@ func (v *View) index() {
 	}
 }
 
-// must is the position of a daemon that is known to be in the fleet.
-func (v *View) must(id DaemonID) int32 {
+// knownPosition returns the position of a daemon that is in the fleet.
+func (v *View) knownPosition(id DaemonID) int32 {
 	at, _ := v.position(id)
 	return at
 }
 
-// Load is the demand for slots over their number: those that are taken, and the builds that are queued as far as they
-// are queued for want of a slot. While many slots are free, builds wait for one warm daemon by choice and take
-// nothing from others; counting them would raise the price for everybody and keep a hot key from getting its second
-// copy, which makes it wait more. So the queue counts by the eighth power of the share that is taken: by 0.02 at 60%,
-// by 0.43 at 90%. A fleet without slots is fully loaded.
+// Load returns the demand for slots over their number n:
+//
+//	taken/n + queued/n × (taken/n)⁸
+//
+// The power discounts builds that wait for a warm daemon while slots are free: they take nothing from others, and a
+// higher price would keep a hot key from its second copy. Queued builds count by 0.02 at 60 % taken and by 0.43 at 90
+// %. A fleet without slots is fully loaded.
 func (v *View) Load() float64 {
 	if v.slots == 0 {
 		return 1
@@ -153,20 +150,20 @@ func (v *View) Load() float64 {
 	return taken + float64(v.Queued)*v.perSlot*fourth*fourth
 }
 
-// assumptions are placements of the round under way, of which the ledger does not know yet, as lists by key.
+// assumptions are the placements of the current cycle, which the ledger does not have yet, as lists by key.
 type assumptions struct {
 	head map[KeyID]int32 // index+1 of the key's newest item
 	item []assumption
 }
 
-// assumption is a copy that a build placed in this round will use or make.
+// assumption is a copy that a build placed in this cycle uses or makes.
 type assumption struct {
 	daemon        DaemonID
 	endsAtSeconds float64
 	next          int32 // index+1 of the key's next item
 }
 
-// add notes that a build using key was placed on daemon.
+// add records that a build with key was placed on daemon.
 func (a *assumptions) add(key KeyID, daemon DaemonID, endsAtSeconds float64) {
 	if a.head == nil {
 		a.head = map[KeyID]int32{}
@@ -175,8 +172,8 @@ func (a *assumptions) add(key KeyID, daemon DaemonID, endsAtSeconds float64) {
 	a.head[key] = int32(len(a.item))
 }
 
-// of is when the last assumed build of key on daemon ends, and how many there are.
-func (a *assumptions) of(key KeyID, daemon DaemonID) (endsAtSeconds float64, users int32) {
+// lookup returns how many assumed builds of key there are on daemon, and when the last of them ends.
+func (a *assumptions) lookup(key KeyID, daemon DaemonID) (endsAtSeconds float64, users int32) {
 	if len(a.item) == 0 {
 		return 0, 0
 	}

@@ -38,10 +38,10 @@ func Decide(registry *v1alpha1.RegistryCacheSpec, fresh bool, key, namespace str
 		return plan
 	}
 	ref := cacheref.Ref(registry.Repository, namespace, key)
-	if plan.Fresh && registry.Import == v1alpha1.ImportOnFreshDaemon {
+	if plan.Fresh && registry.ImportPolicy == v1alpha1.ImportOnFreshDaemon {
 		plan.Imports = []string{ref}
 	}
-	switch registry.Export.Policy {
+	switch registry.ExportPolicy {
 	case v1alpha1.ExportAlways:
 		plan.Export = ref
 	case v1alpha1.ExportOnFreshDaemon:

@@ -14,7 +14,7 @@ import (
 
 func registry(imports v1alpha1.ImportPolicy, exports v1alpha1.ExportPolicy) *v1alpha1.RegistryCacheSpec {
 	return &v1alpha1.RegistryCacheSpec{
-		Repository: "r.example.com/cache", Import: imports, Export: v1alpha1.RegistryExportSpec{Policy: exports},
+		Repository: "r.example.com/cache", ImportPolicy: imports, ExportPolicy: exports,
 	}
 }
 

@@ -52,8 +52,8 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	})
 	out.Total, out.Cached = res.Steps.Total, res.Steps.Cached
 	for _, o := range res.Outputs {
-		if !slices.ContainsFunc(out.Outputs, func(s v1alpha1.OutputStatus) bool { return s.Ref == o.Ref }) {
-			out.Outputs = append(out.Outputs, v1alpha1.OutputStatus{Ref: o.Ref, Digest: o.Digest.String()})
+		if !slices.ContainsFunc(out.Outputs, func(s v1alpha1.OutputStatus) bool { return s.Image == o.Ref }) {
+			out.Outputs = append(out.Outputs, v1alpha1.OutputStatus{Name: outputName(job.Spec.Outputs, o.Ref), Image: o.Ref, Digest: o.Digest.String()})
 		}
 	}
 	var step *solve.StepError
@@ -83,16 +83,16 @@ func (d *Daemon) compile(
 		return nil, err
 	}
 	req, found := hlb.Compile(ctx, prog, hlb.Options{
-		Targets:             job.Spec.Targets,
+		Targets:             job.Spec.HLB.Targets,
 		Platform:            platformOf(job.Spec),
-		Args:                job.Spec.Args,
+		Args:                job.Spec.HLB.Args,
 		Profile:             hlb.ProfileServer,
 		Resolver:            gw,
 		Solver:              gw,
 		Pusher:              &pusher{daemon: d, attach: attach, job: job},
 		Registry:            &registry{credentials: creds, hosts: job.Registries},
 		Context:             contextState(job),
-		ContextApart:        job.Spec.Context != nil,
+		ContextApart:        job.Spec.HLB.Inline != nil && job.Spec.Source != nil,
 		Secrets:             ids(job.Spec.Secrets, func(s v1alpha1.BuildSecret) string { return s.ID }),
 		SSH:                 ids(job.Spec.SSH, func(s v1alpha1.BuildSSH) string { return s.ID }),
 		CacheMountNamespace: job.Namespace,
@@ -109,6 +109,16 @@ func (d *Daemon) compile(
 		return nil, &CompileError{found}
 	}
 	return req, nil
+}
+
+// outputName is the name of the output that was pushed to an image, empty for one that the program itself pushed.
+func outputName(specs []v1alpha1.OutputSpec, image string) string {
+	for _, o := range specs {
+		if o.Image == image {
+			return o.Name
+		}
+	}
+	return ""
 }
 
 func ids[E any](list []E, id func(E) string) []string {

@@ -35,7 +35,7 @@ func dial(t *testing.T, bk *buildkittest.Daemon) *daemon.Daemon {
 func inline(program string) *daemon.Job {
 	return &daemon.Job{
 		Namespace: "ns",
-		Spec:      &v1alpha1.HLBBuildSpec{Targets: []string{"default"}},
+		Spec:      &v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Targets: []string{"default"}}},
 		Inputs:    &inputs.Inputs{Filename: "build.hlb", Program: []byte(program), Secrets: map[string][]byte{}},
 	}
 }
@@ -67,7 +67,7 @@ func TestColdThenWarm(t *testing.T) {
 }
 `, registry.Busybox())
 	job := inline(program)
-	job.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: registry.Ref("app:1")}}
+	job.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: registry.Ref("app:1")}}
 	cold := build(t, d, job)
 	warm := build(t, d, job)
 	if got := cached(cold) + " " + cached(warm); got != "0/2 2/2" {
@@ -76,7 +76,7 @@ func TestColdThenWarm(t *testing.T) {
 	if diff := cmp.Diff([]daemon.Mount{{ID: cold.Mounts[0].ID, Target: "/cache", Sharing: "shared"}}, warm.Mounts); diff != "" || !strings.HasPrefix(cold.Mounts[0].ID, "ns") {
 		t.Errorf("mounts of namespace ns (-want +got):\n%s%v", diff, cold.Mounts)
 	}
-	if len(warm.Outputs) != 1 || warm.Outputs[0].Ref != registry.Ref("app:1") || !strings.HasPrefix(warm.Outputs[0].Digest, "sha256:") {
+	if len(warm.Outputs) != 1 || warm.Outputs[0].Image != registry.Ref("app:1") || !strings.HasPrefix(warm.Outputs[0].Digest, "sha256:") {
 		t.Errorf("outputs: %+v", warm.Outputs)
 	}
 
@@ -124,7 +124,7 @@ func TestFailuresSayWhereAndWhy(t *testing.T) {
 	})
 	t.Run("an output that can't be pushed", func(t *testing.T) {
 		job := inline("fs default() {\n\tscratch\n\tmkfile \"/a\" 0o644 \"a\"\n}\n")
-		job.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: "127.0.0.1:1/app:1"}}
+		job.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: "127.0.0.1:1/app:1"}}
 		_, err := d.Build(t.Context(), job)
 		var push *daemon.PushError
 		if !errors.As(err, &push) {
@@ -157,10 +157,10 @@ fs other() {
 	run "echo two > /two"
 }
 `, registry.Busybox()))
-	job.Spec.Targets = []string{"default", "other"}
+	job.Spec.HLB.Targets = []string{"default", "other"}
 	job.Registry = &v1alpha1.RegistryCacheSpec{
-		Repository: repository, Import: v1alpha1.ImportOnFreshDaemon,
-		Export: v1alpha1.RegistryExportSpec{Policy: v1alpha1.ExportOnFreshDaemon, Mode: "max", Compression: "zstd"},
+		Repository: repository, ImportPolicy: v1alpha1.ImportOnFreshDaemon,
+		ExportPolicy: v1alpha1.ExportOnFreshDaemon, ExportMode: "max", ExportCompression: "zstd",
 	}
 	job.Plan = cacheplan.Decide(job.Registry, true, "key", "ns")
 
@@ -198,7 +198,7 @@ func TestRegistryCredentials(t *testing.T) {
 	registry := buildkittest.StartAuthRegistry(t, "me", "s3cret")
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	job := inline("fs default() {\n\tscratch\n\tmkfile \"/a\" 0o644 \"a\"\n}\n")
-	job.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: registry.Ref("app:1")}}
+	job.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: registry.Ref("app:1")}}
 	if _, err := d.Build(t.Context(), job); err == nil {
 		t.Error("a push without credentials succeeded")
 	}
@@ -236,7 +236,7 @@ func TestContextOfAConfigMap(t *testing.T) {
 	run "test $(cat /src/a.txt) = alpha"
 }
 `, registry.Busybox()))
-	job.Inputs.Context = map[string][]byte{"a.txt": []byte("alpha\n"), "b.bin": {0, 1}}
+	job.Inputs.Files = map[string][]byte{"a.txt": []byte("alpha\n"), "b.bin": {0, 1}}
 	build(t, d, job)
 	// BuildKit makes the files anew to compare them, and finds the copy and the run by their content.
 	if again := build(t, d, job); again.Total != 3 || again.Cached < 2 {

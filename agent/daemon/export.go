@@ -106,9 +106,8 @@ func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client, imports [
 }
 
 func cacheExport(job *Job) client.CacheOptionsEntry {
-	how := job.Registry.Export
 	return client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{
-		"ref": job.Plan.Export, "mode": how.Mode, "compression": how.Compression, "force-compression": "false",
+		"ref": job.Plan.Export, "mode": job.Registry.ExportMode, "compression": job.Registry.ExportCompression, "force-compression": "false",
 		"image-manifest": "true", "oci-mediatypes": "true",
 	}}
 }

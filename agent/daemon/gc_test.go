@@ -24,16 +24,16 @@ import (
 )
 
 // roomy is a world in which nothing needs to be pruned.
-func roomy() gc.World {
+func roomy() gc.Input {
 	const tib = 1 << 40
-	return gc.World{
+	return gc.Input{
 		Namespace: "ns", Now: time.Now(), Volume: gc.Volume{CapacityBytes: tib, FreeBytes: tib},
 		Budget: gc.Budget{CapacityBytes: tib, MountsBytes: tib, LayersBytes: tib},
 	}
 }
 
 // collect does what the agent does after a look, and returns the cache mounts pruned, sorted.
-func collect(t *testing.T, d *daemon.Daemon, w gc.World) []string {
+func collect(t *testing.T, d *daemon.Daemon, w gc.Input) []string {
 	t.Helper()
 	seen := observe(t, d)
 	w.Records = seen.Cache
@@ -84,7 +84,7 @@ func TestMountsArePrunedByTheirPolicies(t *testing.T) {
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	build(t, d, inline(filling(registry.Busybox(), map[string]int{"big": 5, "pinned": 4, "small": 1})))
 	w := roomy()
-	w.Policies = []v1alpha1.MountPolicy{{ID: "pinned", Pinned: true}, {ID: "*", MaxSize: ptr.To(resource.MustParse("3Mi"))}}
+	w.Policies = []v1alpha1.MountPolicy{{ID: "pinned", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, {ID: "*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("3Mi"))}}}
 	if diff := cmp.Diff([]string{"ns/big"}, collect(t, d, w)); diff != "" {
 		t.Errorf("pruned with a size of 3Mi (-want +got):\n%s", diff)
 	}

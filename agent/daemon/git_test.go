@@ -21,7 +21,7 @@ func TestGitSource(t *testing.T) {
 	})
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{}))
 	job := inline("")
-	job.Spec.Git = &v1alpha1.GitSource{URL: url, Ref: "main", Path: "ci/build.hlb"}
+	job.Spec.Source = &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: url, Ref: "main"}}
 	job.Inputs = &inputs.Inputs{Filename: "ci/build.hlb", Secrets: map[string][]byte{}}
 
 	var source *daemon.SourceError
@@ -33,11 +33,11 @@ func TestGitSource(t *testing.T) {
 	if out := build(t, d, job); out.Total != 2 {
 		t.Errorf("%s steps, want 2: a copy and a mkdir", cached(out))
 	}
-	job.Spec.Git.Path, job.Inputs.Filename = "none.hlb", "none.hlb"
+	job.Inputs.Filename = "none.hlb"
 	if _, err := d.Build(t.Context(), job); !errors.As(err, &source) || !strings.Contains(err.Error(), "there is no such file") {
 		t.Errorf("a missing program: got %v", err)
 	}
-	job.Spec.Git.Ref = "gone"
+	job.Spec.Source.Git.Ref = "gone"
 	if _, err := d.Build(t.Context(), job); !errors.As(err, &source) || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("a missing branch: got %v", err)
 	}
@@ -47,29 +47,26 @@ func TestGitContextOfASubfolder(t *testing.T) {
 	url := gitServer(t, map[string]string{"app/main.go": "package main\n", "README": "hi\n"})
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{}))
 	job := inline("fs default() {\n\tscratch\n\tcopy local(\".\") \"/main.go\" \"/main.go\"\n}\n")
-	job.Spec.Context = &v1alpha1.ContextSource{Git: &v1alpha1.GitSource{URL: url, Path: "app"}}
-	job.Inputs.ContextAuth = &inputs.BasicAuth{Username: "me", Password: "s3cret"}
+	job.Spec.Source = &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: url, Path: "app"}}
+	job.Inputs.GitAuth = &inputs.BasicAuth{Username: "me", Password: "s3cret"}
 	if out := build(t, d, job); out.Total != 1 {
 		t.Errorf("%s steps, want the one copy", cached(out))
 	}
 }
 
-// TestGitProgramWithAContextOfItsOwn has a module of the same name in the repository and in the context: the
-// program's is the one beside it, and local reads the context from its root.
-func TestGitProgramWithAContextOfItsOwn(t *testing.T) {
+// TestProgramOfASubfolder has the source be a folder of the repository: its program, modules and local paths start there.
+func TestProgramOfASubfolder(t *testing.T) {
 	url := gitServer(t, map[string]string{
-		"ci/build.hlb": "import files from \"./files.hlb\"\n\nfs default() {\n\tfiles.all\n}\n",
-		"ci/files.hlb": "export all\n\nfs all() {\n\tscratch\n\tcopy local(\"app\") \"/main.go\" \"/main.go\"\n}\n",
+		"app/ci/build.hlb": "import files from \"./files.hlb\"\n\nfs default() {\n\tfiles.all\n}\n",
+		"app/ci/files.hlb": "export all\n\nfs all() {\n\tscratch\n\tcopy local(\"..\") \"/main.go\" \"/main.go\"\n}\n",
+		"app/main.go":      "package main\n", "ci/build.hlb": "fs default() {\n\tscratch\n}\n",
 	})
-	wrong := "export all\n\nfs all() {\n\tscratch\n}\n"
-	apart := gitServer(t, map[string]string{"app/main.go": "package main\n", "files.hlb": wrong, "ci/files.hlb": wrong})
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{}))
 	job := inline("")
-	job.Spec.Git = &v1alpha1.GitSource{URL: url, Path: "ci/build.hlb"}
-	job.Spec.Context = &v1alpha1.ContextSource{Git: &v1alpha1.GitSource{URL: apart}}
+	job.Spec.Source = &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: url, Path: "app"}}
 	auth := &inputs.BasicAuth{Username: "me", Password: "s3cret"}
-	job.Inputs = &inputs.Inputs{Filename: "ci/build.hlb", Secrets: map[string][]byte{}, GitAuth: auth, ContextAuth: auth}
-	if out := build(t, d, job); out.Total != 2 {
-		t.Errorf("%s steps, want 2: the part of the context and the copy", cached(out))
+	job.Inputs = &inputs.Inputs{Filename: "ci/build.hlb", Secrets: map[string][]byte{}, GitAuth: auth}
+	if out := build(t, d, job); out.Total != 1 {
+		t.Errorf("%s steps, want the one copy", cached(out))
 	}
 }

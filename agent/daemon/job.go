@@ -61,8 +61,8 @@ type Mount struct {
 
 // platformOf is the platform that a build asks for, nil for the daemon's own. The API has checked how it is written.
 func platformOf(spec *v1alpha1.HLBBuildSpec) *ocispecs.Platform {
-	p, err := platforms.Parse(spec.Platform)
-	if spec.Platform == "" || err != nil {
+	p, err := platforms.Parse(spec.Platform())
+	if spec.Platform() == "" || err != nil {
 		return nil
 	}
 	return &p

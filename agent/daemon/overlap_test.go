@@ -77,8 +77,8 @@ func TestPrimingAndImportOverlap(t *testing.T) {
 }
 `, m.base))
 	job.Registry = &v1alpha1.RegistryCacheSpec{
-		Repository: address + "/build-cache", Import: v1alpha1.ImportOnFreshDaemon,
-		Export: v1alpha1.RegistryExportSpec{Policy: v1alpha1.ExportOnFreshDaemon, Mode: "max", Compression: "zstd"},
+		Repository: address + "/build-cache", ImportPolicy: v1alpha1.ImportOnFreshDaemon,
+		ExportPolicy: v1alpha1.ExportOnFreshDaemon, ExportMode: "max", ExportCompression: "zstd",
 	}
 	job.Plan = cacheplan.Decide(job.Registry, true, "key", "ns")
 

@@ -17,9 +17,9 @@ func TestABuildIsForThePlatformItAsksFor(t *testing.T) {
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	for _, platform := range []string{"linux/arm64", "linux/amd64"} { // no step runs, so both can be built anywhere
 		job := inline("fs default() {\n\tscratch\n\tmkfile \"/arch\" 0o644 localArch\n}\n")
-		job.Spec.Platform = platform
+		job.Spec.Platforms = []string{platform}
 		ref := registry.Ref("platform:" + platform[len("linux/"):])
-		job.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: ref}}
+		job.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: ref}}
 		build(t, d, job)
 		parsed, err := name.ParseReference(ref, name.Insecure)
 		if err != nil {

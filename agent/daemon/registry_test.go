@@ -22,7 +22,7 @@ func TestTheManifestBuiltinAsksTheRegistry(t *testing.T) {
 	plain := []v1alpha1.RegistryHost{{Host: registry.Address, Scheme: "HTTP"}}
 	pushed := inline("fs default() {\n\tscratch\n\tmkfile \"/a\" 0o644 \"a\"\n}\n")
 	pushed.Inputs.Registries = credentials
-	pushed.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: registry.Ref("app:1")}}
+	pushed.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: registry.Ref("app:1")}}
 	image := build(t, d, pushed).Outputs[0]
 
 	program := func(host string) string {
@@ -53,7 +53,7 @@ fs default() {
 		t.Run(name, func(t *testing.T) {
 			job := inline(program(tc.host))
 			job.Inputs.Registries, job.Registries = tc.credentials, tc.registries
-			job.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: registry.Ref("looked-up:1")}}
+			job.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: registry.Ref("looked-up:1")}}
 			if !tc.ok {
 				job.Spec.Outputs = nil
 			}

@@ -31,10 +31,8 @@ func attachables(job *Job) ([]session.Attachable, *credentials, error) {
 		return nil, nil, err
 	}
 	secrets := maps.Clone(in.Secrets)
-	for name, auth := range map[string]*inputs.BasicAuth{sourceAuth: in.GitAuth, contextAuth: in.ContextAuth} {
-		if auth != nil {
-			secrets[name] = authHeader(auth)
-		}
+	if in.GitAuth != nil {
+		secrets[sourceAuth] = authHeader(in.GitAuth)
 	}
 	return []session.Attachable{
 		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: creds.lookUp}),

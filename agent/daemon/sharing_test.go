@@ -16,7 +16,7 @@ import (
 func TestPolicyGivesMountsTheirSharing(t *testing.T) {
 	job := &Job{
 		Namespace: "ns",
-		Spec:      &v1alpha1.HLBBuildSpec{Targets: []string{"default"}},
+		Spec:      &v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Targets: []string{"default"}}},
 		Inputs: &inputs.Inputs{Filename: "build.hlb", Program: []byte(`fs default() {
 	scratch
 	run "make" with option {

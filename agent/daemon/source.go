@@ -20,25 +20,22 @@ import (
 	"github.com/openllb/hlb-operator/hlb"
 )
 
-// Names under which the session serves the credentials of the source's and the context's repositories. They are asked
-// for by those two git sources only, so that no other repository of the program is sent them.
-const (
-	sourceAuth  = "hlb-operator/source-auth"
-	contextAuth = "hlb-operator/context-auth"
-)
+// sourceAuth is the name under which the session serves the credentials of the source's repository. Only that git
+// source asks for them, so that no other repository of the program is sent them.
+const sourceAuth = "hlb-operator/source-auth"
 
-// gitState is a repository's tree, or dir in it.
-func gitState(src *v1alpha1.GitSource, dir, auth string) llb.State {
+// gitState is the tree of a git source.
+func gitState(src *v1alpha1.GitSource) llb.State {
 	opts := []llb.GitOption{
 		llb.AuthTokenSecret(""),
-		llb.AuthHeaderSecret(auth),
+		llb.AuthHeaderSecret(sourceAuth),
 		llb.WithCustomName("[source] " + src.URL + " " + src.Ref),
 	}
 	if src.Ref != "" {
 		opts = append(opts, llb.GitRef(src.Ref))
 	}
-	if dir != "" {
-		opts = append(opts, llb.GitSubDir(dir))
+	if src.Path != "" {
+		opts = append(opts, llb.GitSubDir(src.Path))
 	}
 	return llb.Git(src.URL, "", opts...)
 }
@@ -51,15 +48,15 @@ func authHeader(auth *inputs.BasicAuth) []byte {
 // program returns the program and the files beside it, from the job's inputs or from its repository.
 func program(ctx context.Context, job *Job, gw *lazyJob) (hlb.Program, error) {
 	in := job.Inputs
-	if job.Spec.Git == nil {
+	if in.Program != nil {
 		p := hlb.Program{Filename: in.Filename, Source: in.Program}
 		if in.Files != nil {
 			p.Files = flatFiles(in.Files)
 		}
 		return p, nil
 	}
-	what := fmt.Sprintf("Can't read %s of %s", in.Filename, job.Spec.Git.URL)
-	tree, err := checkout(ctx, gw, gitState(job.Spec.Git, "", sourceAuth))
+	what := fmt.Sprintf("Can't read %s of %s", in.Filename, job.Spec.Source.Git.URL)
+	tree, err := checkout(ctx, gw, gitState(job.Spec.Source.Git))
 	if err != nil {
 		return hlb.Program{}, &SourceError{what, err}
 	}
@@ -92,13 +89,11 @@ func checkout(ctx context.Context, gw *lazyJob, state llb.State) (*builtFiles, e
 // contextState is what local "…" reads, nil when the build has no context.
 func contextState(job *Job) *llb.State {
 	var state llb.State
-	switch c := job.Spec.Context; {
-	case c != nil && c.Git != nil:
-		state = gitState(c.Git, c.Git.Path, contextAuth)
-	case job.Inputs.Context != nil:
-		state = filesState(job.Inputs.Context)
-	case job.Spec.Git != nil:
-		state = gitState(job.Spec.Git, "", sourceAuth)
+	switch source := job.Spec.Source; {
+	case source != nil && source.Git != nil:
+		state = gitState(source.Git)
+	case job.Inputs.Files != nil:
+		state = filesState(job.Inputs.Files)
 	default:
 		return nil
 	}

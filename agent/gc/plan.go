@@ -4,25 +4,25 @@ package gc
 
 import (
 	"cmp"
-	"container/heap"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/heap"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
-// Class orders what is not a cache mount: a lower class goes first.
+// Class orders records that are not cache mounts: lower classes are pruned first.
 type Class int
 
 // The classes.
 const (
-	// Source is a local source or a git checkout, cheap to fetch again.
+	// Source is a local source or a git checkout, which is cheap to fetch again.
 	Source Class = iota
 	// Layer is part of an image or a step's result.
 	Layer
-	// Internal is what BuildKit keeps for itself, such as a front end or a git repository.
+	// Internal is a record for BuildKit's own use, such as a front end or a git repository.
 	Internal
 )
 
@@ -30,36 +30,35 @@ const (
 type Record struct {
 	// ID of the record.
 	ID string
-	// Mount is the id of the cache mount that it is, as BuildKit knows it; empty for all other records, which have a
-	// Class.
+	// Mount is the id of a cache mount as BuildKit knows it; empty for all other records, which have a Class.
 	Mount string
 	Class Class
-	// Bytes it takes; 0 while a cache mount is in use.
+	// Bytes of disk usage; 0 while a cache mount is in use.
 	Bytes int64
-	// LastUsed as BuildKit says.
+	// LastUsed as BuildKit reports it.
 	LastUsed time.Time
-	// InUse records can't be pruned, nor can Shared ones; these take no space of their own.
+	// InUse and Shared records can't be pruned; Shared ones take no space of their own.
 	InUse, Shared bool
-	// Parents are the records it stands on. A record is pruned after those that stand on it.
+	// Parents are the ids of the records below it. A record is pruned after its children.
 	Parents []string
 }
 
-// World is all that a plan is made from.
-type World struct {
+// Input is everything that a plan depends on.
+type Input struct {
 	Records []Record
 	Volume  Volume
 	Budget  Budget
-	// Namespace that mounts are named in, and the Policies of its BuildCache.
+	// Namespace of the mounts' ids, and Policies of the BuildCache.
 	Namespace string
 	Policies  []v1alpha1.MountPolicy
-	// MountUsed is when builds last had the mounts, by id without base state, where that is known. BuildKit's own
+	// MountUsed is the last use of mounts by builds, by id without base state; mounts may be missing. BuildKit's own
 	// LastUsed also moves without a build.
 	MountUsed map[string]time.Time
-	// Elsewhere is when builds last had copies of the mounts on other daemons of the fleet that serve builds, by id
-	// without base state: the latest of each mount, and none where no such copy is known.
-	Elsewhere map[string]time.Time
-	// LostSeconds is what the next build of a mount loses when it does not find it, by id without base state, where
-	// that is known.
+	// ReplicaLastUsed is the last use of mounts' copies on other ready daemons of the fleet, by id without base state:
+	// the latest of each mount; mounts without such a copy are missing.
+	ReplicaLastUsed map[string]time.Time
+	// LostSeconds is the cost to the next build of a mount if the mount is missing, by id without base state; mounts
+	// may be missing.
 	LostSeconds map[string]float64
 	Now         time.Time
 }
@@ -68,40 +67,41 @@ type World struct {
 type Victim struct {
 	Record
 	Reason v1alpha1.PruneReason
-	// Spare says that it is a cache mount that went before others because another daemon has a copy that was used
-	// later.
-	Spare bool
+	// Redundant is set for a cache mount that is pruned before others because another daemon has a copy with a later
+	// use.
+	Redundant bool
 }
 
-// Plan lists what to prune, in that order. Single mounts go for their own policy first: those too old, then those too
-// large. Then both budgets are kept, then space and inodes freed: by sources, layers, and last by mounts. Of those
-// the spare go before all others: a mount is spare when a build has had a copy elsewhere later than this one. So of
-// several copies in a fleet the one used last is never spare, and a volume drops what no other daemon has only when
-// it holds nothing that one has. In each group of mounts the one goes first with the longest time since its last use
-// × √(bytes / seconds that are lost without it): that time stands for how unlikely another use is, and the root for
-// how roughly the rest is known. Mounts of which it is not known what is lost are worth as much for each byte as the
-// others are; if it is known of none, those unused for longest go first. So do layers. Equal ones go by id. Pinned
-// mounts and records in use stay.
-func Plan(w World) []Victim {
-	p := newPlanner(w)
+// Plan returns the records to prune, in order:
+//
+//  1. mounts over the age, then over the size of their own policy,
+//  2. mounts, then layers over their budget,
+//  3. sources, layers, then mounts until enough bytes, then inodes are free.
+//
+// Redundant mounts are pruned before all others: a mount is redundant if another daemon has a copy with a later use, so
+// the latest copy of a fleet never is. Within redundant and within unique mounts, the order is that of package
+// eviction. Layers are pruned by class, then least recently used first. Ties: id. Pinned mounts and records in use
+// stay.
+func Plan(in Input) []Victim {
+	p := newPlanner(in)
 	p.ownPolicies()
-	p.spareFirst()
-	p.keepMounts(w.Budget.MountsBytes)
-	p.keepLayers(w.Budget.LayersBytes)
-	p.free(v1alpha1.PruneLowSpace, w.Budget.FreeBytes-w.Volume.FreeBytes)
-	p.free(v1alpha1.PruneLowInodes, bytesOfInodes(w.Volume, w.Budget.FreeInodes-w.Volume.FreeInodes))
+	p.redundantFirst()
+	p.fitMounts(in.Budget.MountsBytes)
+	p.fitLayers(in.Budget.LayersBytes)
+	p.freeSpace(v1alpha1.PruneLowSpace, in.Budget.FreeBytes-in.Volume.FreeBytes)
+	p.freeSpace(v1alpha1.PruneLowInodes, bytesOfInodes(in.Volume, in.Budget.FreeInodes-in.Volume.FreeInodes))
 	return p.victims
 }
 
-// ChoosesMounts says whether a plan takes mounts for the sake of others, so that it matters which.
+// ChoosesMounts reports whether a plan prunes mounts to make room, so that their order matters.
 func ChoosesMounts(plan []Victim) bool {
 	return slices.ContainsFunc(plan, func(v Victim) bool {
 		return v.Mount != "" && v.Reason != v1alpha1.PruneTooOld && v.Reason != v1alpha1.PruneTooLarge
 	})
 }
 
-// bytesOfInodes is about how many bytes hold that many inodes: nobody counts a record's, so the volume's mean is
-// taken. The next look corrects it.
+// bytesOfInodes estimates the bytes that hold so many inodes from the volume's mean: records have no inode counts. The
+// next observation corrects it.
 func bytesOfInodes(v Volume, inodes int64) int64 {
 	if v.CapacityInodes <= 0 || inodes <= 0 || v.UsedInodes() <= 0 {
 		return 0
@@ -109,21 +109,21 @@ func bytesOfInodes(v Volume, inodes int64) int64 {
 	return int64(float64(v.UsedBytes()) / float64(v.UsedInodes()) * float64(inodes))
 }
 
-// planner chooses victims step by step.
+// planner chooses victims one by one.
 type planner struct {
-	world                   World
-	mounts                  []Record       // that may go, in that order
-	layers                  layerHeap      // that may go now
-	blocked                 map[string]int // how many records stand on a record
+	in                      Input
+	mounts                  []Record           // prunable mounts, in eviction order
+	layers                  *heap.Heap[Record] // prunable layers
+	blocked                 map[string]int     // number of children left, by id
 	byID                    map[string]Record
 	mountsBytes, layerBytes int64
 	freed                   int64
 	victims                 []Victim
 }
 
-func newPlanner(w World) *planner {
-	p := &planner{world: w, blocked: map[string]int{}, byID: map[string]Record{}}
-	for _, r := range w.Records {
+func newPlanner(in Input) *planner {
+	p := &planner{in: in, blocked: map[string]int{}, byID: map[string]Record{}, layers: heap.New(isPrunedBefore)}
+	for _, r := range in.Records {
 		p.byID[r.ID] = r
 		for _, parent := range r.Parents {
 			p.blocked[parent]++
@@ -137,8 +137,8 @@ func newPlanner(w World) *planner {
 			p.layerBytes += r.Bytes
 		}
 	}
-	for _, r := range w.Records {
-		p.offer(r)
+	for _, r := range in.Records {
+		p.enqueueLayer(r)
 	}
 	p.sortMounts()
 	return p
@@ -147,7 +147,7 @@ func newPlanner(w World) *planner {
 // sortMounts puts those first that go first. The order of records plays no part, not even in how the mean is rounded.
 func (p *planner) sortMounts() {
 	slices.SortFunc(p.mounts, func(a, b Record) int {
-		return cmp.Or(p.used(a).Compare(p.used(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(p.lastUsed(a).Compare(p.lastUsed(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
 	})
 	scores := p.scores()
 	slices.SortStableFunc(p.mounts, func(a, b Record) int { return cmp.Compare(scores[b.ID], scores[a.ID]) })
@@ -158,7 +158,7 @@ func (p *planner) sortMounts() {
 func (p *planner) scores() map[string]float64 {
 	worth, lost, bytes := map[string]float64{}, 0.0, 0.0
 	for _, r := range p.mounts {
-		if l := p.world.LostSeconds[mountpolicy.Unbased(r.Mount)]; l > 0 && r.Bytes > 0 {
+		if l := p.in.LostSeconds[mountpolicy.Unbased(r.Mount)]; l > 0 && r.Bytes > 0 {
 			worth[r.ID] = l / float64(r.Bytes)
 			lost, bytes = lost+l, bytes+float64(r.Bytes)
 		}
@@ -173,46 +173,46 @@ func (p *planner) scores() map[string]float64 {
 		if !known {
 			w = mean
 		}
-		out[r.ID] = max(p.world.Now.Sub(p.used(r)).Seconds(), 1) / math.Sqrt(w)
+		out[r.ID] = max(p.in.Now.Sub(p.lastUsed(r)).Seconds(), 1) / math.Sqrt(w)
 	}
 	return out
 }
 
-// offer makes a layer a candidate when nothing stands on it.
-func (p *planner) offer(r Record) {
+// enqueueLayer adds a record to layers if it is a prunable layer without children.
+func (p *planner) enqueueLayer(r Record) {
 	if r.Mount == "" && !r.InUse && !r.Shared && p.blocked[r.ID] == 0 {
-		heap.Push(&p.layers, r)
+		p.layers.Push(r)
 	}
 }
 
 func (p *planner) policy(r Record) *v1alpha1.MountPolicy {
-	return mountpolicy.Of(p.world.Namespace, p.world.Policies, r.Mount)
+	return mountpolicy.Of(p.in.Namespace, p.in.Policies, r.Mount)
 }
 
 func (p *planner) isPinned(r Record) bool {
 	policy := p.policy(r)
-	return policy != nil && policy.Pinned
+	return mountpolicy.IsPinned(policy)
 }
 
-// used is when a build last had a mount.
-func (p *planner) used(r Record) time.Time {
-	if at, known := p.world.MountUsed[mountpolicy.Unbased(r.Mount)]; known {
+// lastUsed returns when a build last used a mount.
+func (p *planner) lastUsed(r Record) time.Time {
+	if at, known := p.in.MountUsed[mountpolicy.Unbased(r.Mount)]; known {
 		return at
 	}
 	return r.LastUsed
 }
 
-// isSpare says whether a build has had a copy elsewhere later than this one.
-func (p *planner) isSpare(r Record) bool {
-	at, held := p.world.Elsewhere[mountpolicy.Unbased(r.Mount)]
-	return held && at.After(p.used(r))
+// isRedundant reports whether another daemon has a copy of a mount with a later use.
+func (p *planner) isRedundant(r Record) bool {
+	at, held := p.in.ReplicaLastUsed[mountpolicy.Unbased(r.Mount)]
+	return held && at.After(p.lastUsed(r))
 }
 
-// spareFirst moves spare mounts before the others.
-func (p *planner) spareFirst() {
+// redundantFirst moves redundant mounts before unique ones.
+func (p *planner) redundantFirst() {
 	var others []Record
 	p.mounts = slices.DeleteFunc(p.mounts, func(r Record) bool {
-		if p.isSpare(r) {
+		if p.isRedundant(r) {
 			return false
 		}
 		others = append(others, r)
@@ -221,8 +221,8 @@ func (p *planner) spareFirst() {
 	p.mounts = append(p.mounts, others...)
 }
 
-// take makes a record a victim, and what it stood on a candidate.
-func (p *planner) take(v Victim) {
+// prune makes a record a victim, and its parents prunable.
+func (p *planner) prune(v Victim) {
 	r := v.Record
 	p.victims = append(p.victims, v)
 	p.freed += r.Bytes
@@ -234,19 +234,21 @@ func (p *planner) take(v Victim) {
 	for _, parent := range r.Parents {
 		p.blocked[parent]--
 		if below, ok := p.byID[parent]; ok {
-			p.offer(below)
+			p.enqueueLayer(below)
 		}
 	}
 }
 
-// ownPolicies takes the mounts that their own policy says must go.
+// ownPolicies prunes the mounts that are over the bounds of their own policy.
 func (p *planner) ownPolicies() {
 	tooOld := func(r Record, policy *v1alpha1.MountPolicy) bool {
-		used := p.used(r)
-		return policy.MaxAge != nil && !used.IsZero() && p.world.Now.Sub(used) > policy.MaxAge.Duration
+		used := p.lastUsed(r)
+		age := mountpolicy.Bounds(policy).MaxAgeSeconds
+		return age != nil && !used.IsZero() && p.in.Now.Sub(used) > time.Duration(*age)*time.Second
 	}
 	tooLarge := func(r Record, policy *v1alpha1.MountPolicy) bool {
-		return policy.MaxSize != nil && r.Bytes > policy.MaxSize.Value()
+		size := mountpolicy.Bounds(policy).MaxSize
+		return size != nil && r.Bytes > size.Value()
 	}
 	for _, rule := range []struct {
 		reason v1alpha1.PruneReason
@@ -257,67 +259,52 @@ func (p *planner) ownPolicies() {
 			if policy == nil || !rule.holds(r, policy) {
 				return false
 			}
-			p.take(Victim{Record: r, Reason: rule.reason})
+			p.prune(Victim{Record: r, Reason: rule.reason})
 			return true
 		})
 	}
 }
 
-func (p *planner) keepMounts(budget int64) {
-	for p.mountsBytes > budget && p.takeMount(v1alpha1.PruneMountsOverBudget) {
+func (p *planner) fitMounts(budget int64) {
+	for p.mountsBytes > budget && p.pruneMount(v1alpha1.PruneMountsOverBudget) {
 	}
 }
 
-// keepLayers passes over what frees nothing only where it stands on something that does.
-func (p *planner) keepLayers(budget int64) {
-	for p.layerBytes > budget && p.takeLayer(v1alpha1.PruneLayersOverBudget) {
+// fitLayers prunes layers until they fit their budget. Records without bytes are pruned too: they may be the children
+// of records with bytes.
+func (p *planner) fitLayers(budget int64) {
+	for p.layerBytes > budget && p.pruneLayer(v1alpha1.PruneLayersOverBudget) {
 	}
 }
 
-// free takes layers, then mounts, until all victims together have that many bytes.
-func (p *planner) free(reason v1alpha1.PruneReason, bytes int64) {
-	for p.freed < bytes && (p.takeLayer(reason) || p.takeMount(reason)) {
+// freeSpace prunes layers, then mounts, until all victims together have so many bytes.
+func (p *planner) freeSpace(reason v1alpha1.PruneReason, bytes int64) {
+	for p.freed < bytes && (p.pruneLayer(reason) || p.pruneMount(reason)) {
 	}
 }
 
-// takeMount takes the first mount that has a size, false when there is none.
-func (p *planner) takeMount(reason v1alpha1.PruneReason) bool {
+// pruneMount prunes the first mount with bytes, and reports whether there was one.
+func (p *planner) pruneMount(reason v1alpha1.PruneReason) bool {
 	at := slices.IndexFunc(p.mounts, func(r Record) bool { return r.Bytes > 0 })
 	if at < 0 {
 		return false
 	}
 	r := p.mounts[at]
 	p.mounts = slices.Delete(p.mounts, at, at+1)
-	p.take(Victim{Record: r, Reason: reason, Spare: p.isSpare(r)})
+	p.prune(Victim{Record: r, Reason: reason, Redundant: p.isRedundant(r)})
 	return true
 }
 
-// takeLayer takes the next layer, false when there is none.
-func (p *planner) takeLayer(reason v1alpha1.PruneReason) bool {
+// pruneLayer prunes the next layer, and reports whether there was one.
+func (p *planner) pruneLayer(reason v1alpha1.PruneReason) bool {
 	if p.layers.Len() == 0 {
 		return false
 	}
-	p.take(Victim{Record: heap.Pop(&p.layers).(Record), Reason: reason})
+	p.prune(Victim{Record: p.layers.Pop(), Reason: reason})
 	return true
 }
 
-// layerHeap has the record to prune next on top.
-type layerHeap []Record
-
-func (h layerHeap) Len() int      { return len(h) }
-func (h layerHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h layerHeap) Less(i, j int) bool {
-	a, b := h[i], h[j]
+// isPrunedBefore reports whether layer a is pruned before b: by class, then least recently used first, then by id.
+func isPrunedBefore(a, b Record) bool {
 	return cmp.Or(cmp.Compare(a.Class, b.Class), a.LastUsed.Compare(b.LastUsed), cmp.Compare(a.ID, b.ID)) < 0
-}
-
-// Push implements heap.Interface.
-func (h *layerHeap) Push(x any) { *h = append(*h, x.(Record)) }
-
-// Pop implements heap.Interface.
-func (h *layerHeap) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return last
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 
@@ -23,8 +22,8 @@ const mib = 1 << 20
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // roomy is a volume that nothing needs to be pruned for: 1000 MiB, 500 free, budgets of 300 each.
-func roomy(records ...gc.Record) gc.World {
-	return gc.World{
+func roomy(records ...gc.Record) gc.Input {
+	return gc.Input{
 		Records: records, Namespace: "ns", Now: now,
 		Volume: gc.Volume{CapacityBytes: 1000 * mib, FreeBytes: 500 * mib, CapacityInodes: 1000, FreeInodes: 500},
 		Budget: gc.Budget{CapacityBytes: 1000 * mib, MountsBytes: 300 * mib, LayersBytes: 300 * mib, FreeBytes: 200 * mib, FreeInodes: 200},
@@ -47,7 +46,7 @@ func with(r gc.Record, change func(*gc.Record)) gc.Record {
 
 func inUse(r *gc.Record) { r.InUse = true }
 
-func (c planCase) world() gc.World {
+func (c planCase) world() gc.Input {
 	w := roomy(c.records...)
 	w.Policies = c.policies
 	if c.change != nil {
@@ -59,31 +58,31 @@ func (c planCase) world() gc.World {
 type planCase struct {
 	records  []gc.Record
 	policies []v1alpha1.MountPolicy
-	change   func(*gc.World)
+	change   func(*gc.Input)
 	want     []string
 }
 
 func maxSize(id, size string) v1alpha1.MountPolicy {
-	return v1alpha1.MountPolicy{ID: id, MaxSize: ptr.To(resource.MustParse(size))}
+	return v1alpha1.MountPolicy{ID: id, Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse(size))}}
 }
 
 func maxAge(id string, hours int) v1alpha1.MountPolicy {
-	return v1alpha1.MountPolicy{ID: id, MaxAge: &metav1.Duration{Duration: time.Duration(hours) * time.Hour}}
+	return v1alpha1.MountPolicy{ID: id, Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To(int32(hours) * 3600)}}
 }
 
 // elsewhere is that other daemons have copies of the namespace's mounts, last used so many hours ago.
-func elsewhere(hoursAgo map[string]int) func(*gc.World) {
-	return func(w *gc.World) {
-		w.Elsewhere = map[string]time.Time{}
+func elsewhere(hoursAgo map[string]int) func(*gc.Input) {
+	return func(w *gc.Input) {
+		w.ReplicaLastUsed = map[string]time.Time{}
 		for id, hours := range hoursAgo {
-			w.Elsewhere["ns/"+id] = now.Add(-time.Duration(hours) * time.Hour)
+			w.ReplicaLastUsed["ns/"+id] = now.Add(-time.Duration(hours) * time.Hour)
 		}
 	}
 }
 
 // lost is what builds lose without mounts of the namespace, in seconds.
-func lost(seconds map[string]float64) func(*gc.World) {
-	return func(w *gc.World) {
+func lost(seconds map[string]float64) func(*gc.Input) {
+	return func(w *gc.Input) {
 		w.LostSeconds = map[string]float64{}
 		for id, s := range seconds {
 			w.LostSeconds["ns/"+id] = s
@@ -92,7 +91,7 @@ func lost(seconds map[string]float64) func(*gc.World) {
 }
 
 func TestPlan(t *testing.T) {
-	lowSpace := func(w *gc.World) { w.Volume.FreeBytes = 150 * mib }
+	lowSpace := func(w *gc.Input) { w.Volume.FreeBytes = 150 * mib }
 	cases := map[string]planCase{
 		"nothing goes while all have room": {records: []gc.Record{mount("a", 200, 9999), layer("l", 200, 9999)}},
 
@@ -106,12 +105,12 @@ func TestPlan(t *testing.T) {
 			policies: []v1alpha1.MountPolicy{maxAge("old", 24), maxAge("young", 24)}, want: []string{"r-old TooOld"}},
 		"age is that of the last build, not of BuildKit's last touch": {
 			records: []gc.Record{mount("old", 1, 0)}, policies: []v1alpha1.MountPolicy{maxAge("*", 24)},
-			change: func(w *gc.World) { w.MountUsed = map[string]time.Time{"ns/old": now.Add(-25 * time.Hour)} },
+			change: func(w *gc.Input) { w.MountUsed = map[string]time.Time{"ns/old": now.Add(-25 * time.Hour)} },
 			want:   []string{"r-old TooOld"}},
 		"a mount that began with a state has its policy and its use too": {
 			records:  []gc.Record{with(mount("x", 1, 99), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" })},
 			policies: []v1alpha1.MountPolicy{maxAge("x", 24)},
-			change:   func(w *gc.World) { w.MountUsed = map[string]time.Time{"ns/x": now.Add(-25 * time.Hour)} },
+			change:   func(w *gc.Input) { w.MountUsed = map[string]time.Time{"ns/x": now.Add(-25 * time.Hour)} },
 			want:     []string{"r-x TooOld"}},
 		"policies are not about mounts of another namespace": {
 			records:  []gc.Record{with(mount("x", 99, 99), func(r *gc.Record) { r.Mount = "other/x" })},
@@ -122,10 +121,10 @@ func TestPlan(t *testing.T) {
 		"layers do not count for the budget of mounts": {records: []gc.Record{mount("a", 290, 1), layer("l", 290, 9)}},
 		"a pinned mount counts for the budget and stays": {
 			records:  []gc.Record{mount("pin", 290, 9), mount("young", 20, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}, want: []string{"r-young MountsOverBudget"}},
+			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, want: []string{"r-young MountsOverBudget"}},
 		"a mount that takes nothing is not worth pruning": {
 			records:  []gc.Record{mount("empty", 0, 99), mount("pin", 310, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}},
+			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}},
 		"a mount that went for its size makes room for the others": {
 			records:  []gc.Record{mount("big", 200, 1), mount("old", 150, 9)},
 			policies: []v1alpha1.MountPolicy{maxSize("big", "100Mi")}, want: []string{"r-big TooLarge"}},
@@ -147,7 +146,7 @@ func TestPlan(t *testing.T) {
 			change:  lost(map[string]float64{"worthless": 1e-9, "old": 60}), want: []string{"r-worthless MountsOverBudget"}},
 		"a spare copy goes first whatever it saves": {
 			records: []gc.Record{mount("spare", 150, 2), mount("only", 200, 9)},
-			change: func(w *gc.World) {
+			change: func(w *gc.Input) {
 				elsewhere(map[string]int{"spare": 1})(w)
 				lost(map[string]float64{"spare": 600, "only": 1})(w)
 			},
@@ -165,18 +164,18 @@ func TestPlan(t *testing.T) {
 			want:    []string{"r-s2 MountsOverBudget spare", "r-s1 MountsOverBudget spare", "r-o1 MountsOverBudget"}},
 		"a spare copy in use or pinned stays": {
 			records:  []gc.Record{with(mount("busy", 150, 9), inUse), mount("pin", 100, 8), mount("only", 100, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Pinned: true}}, change: elsewhere(map[string]int{"busy": 0, "pin": 0}),
+			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, change: elsewhere(map[string]int{"busy": 0, "pin": 0}),
 			want: []string{"r-only MountsOverBudget"}},
 		"spare is by the last build, not by BuildKit's last touch": {
 			records: []gc.Record{mount("spare", 200, 0), mount("only", 150, 9)},
-			change: func(w *gc.World) {
+			change: func(w *gc.Input) {
 				elsewhere(map[string]int{"spare": 3})(w)
 				w.MountUsed = map[string]time.Time{"ns/spare": now.Add(-4 * time.Hour)}
 			},
 			want: []string{"r-spare MountsOverBudget spare"}},
 		"a mount that was brought in a moment ago is neither spare nor unused": {
 			records: []gc.Record{mount("brought", 200, 99), mount("only", 150, 9)},
-			change: func(w *gc.World) {
+			change: func(w *gc.Input) {
 				elsewhere(map[string]int{"brought": 1})(w)
 				w.MountUsed = map[string]time.Time{"ns/brought": now.Add(-time.Minute)}
 			},
@@ -191,11 +190,11 @@ func TestPlan(t *testing.T) {
 			policies: []v1alpha1.MountPolicy{maxSize("*", "50Mi")}, change: elsewhere(map[string]int{"spare": 1, "big": 1}), want: []string{"r-big TooLarge"}},
 		"low space takes spare copies first too, but after layers": {
 			records: []gc.Record{mount("only", 30, 99), mount("spare", 30, 1), layer("l", 20, 1)},
-			change:  func(w *gc.World) { lowSpace(w); elsewhere(map[string]int{"spare": 0})(w) },
+			change:  func(w *gc.Input) { lowSpace(w); elsewhere(map[string]int{"spare": 0})(w) },
 			want:    []string{"l LowSpace", "r-spare LowSpace spare"}},
 		"low inodes take spare copies first": {
 			records: []gc.Record{mount("only", 80, 99), mount("spare", 80, 1)},
-			change:  func(w *gc.World) { w.Volume.FreeInodes = 100; elsewhere(map[string]int{"spare": 0})(w) },
+			change:  func(w *gc.Input) { w.Volume.FreeInodes = 100; elsewhere(map[string]int{"spare": 0})(w) },
 			want:    []string{"r-spare LowInodes spare"}},
 
 		"layers over their budget go, sources first": {
@@ -222,21 +221,21 @@ func TestPlan(t *testing.T) {
 		"low space takes no more than it must": {
 			records: []gc.Record{layer("a", 60, 5), layer("b", 60, 4)}, change: lowSpace, want: []string{"a LowSpace"}},
 		"a pinned mount stays even when space is low": {
-			records: []gc.Record{mount("pin", 100, 99)}, policies: []v1alpha1.MountPolicy{{ID: "p*", Pinned: true}}, change: lowSpace},
+			records: []gc.Record{mount("pin", 100, 99)}, policies: []v1alpha1.MountPolicy{{ID: "p*", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, change: lowSpace},
 		"low inodes take what holds as many by the volume's mean": {
 			records: []gc.Record{layer("a", 30, 5), layer("b", 30, 4), layer("c", 30, 3)},
-			change:  func(w *gc.World) { w.Volume.FreeInodes = 100 }, // 900 hold 500 MiB; 100 more are wanted: 56 MiB
+			change:  func(w *gc.Input) { w.Volume.FreeInodes = 100 }, // 900 hold 500 MiB; 100 more are wanted: 56 MiB
 			want:    []string{"a LowInodes", "b LowInodes"}},
 		"a file system that does not count inodes never lacks them": {
 			records: []gc.Record{layer("a", 30, 5)},
-			change:  func(w *gc.World) { w.Volume.CapacityInodes, w.Volume.FreeInodes, w.Budget.FreeInodes = 0, 0, 0 }},
+			change:  func(w *gc.Input) { w.Volume.CapacityInodes, w.Volume.FreeInodes, w.Budget.FreeInodes = 0, 0, 0 }},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, v := range gc.Plan(tc.world()) {
 				line := fmt.Sprintf("%s %s", v.ID, v.Reason)
-				if v.Spare {
+				if v.Redundant {
 					line += " spare"
 				}
 				got = append(got, line)
@@ -249,7 +248,7 @@ func TestPlan(t *testing.T) {
 }
 
 // drawWorld is any world with a forest of layers and some mounts.
-func drawWorld(t *rapid.T) gc.World {
+func drawWorld(t *rapid.T) gc.Input {
 	w := roomy()
 	w.LostSeconds = map[string]float64{}
 	for i := range rapid.IntRange(0, 12).Draw(t, "mounts") {
@@ -269,7 +268,7 @@ func drawWorld(t *rapid.T) gc.World {
 		}
 		w.Records = append(w.Records, l)
 	}
-	w.Policies = []v1alpha1.MountPolicy{{ID: "a*", Pinned: true}, maxSize("b*", "100Mi"), maxAge("c*", 50)}
+	w.Policies = []v1alpha1.MountPolicy{{ID: "a*", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, maxSize("b*", "100Mi"), maxAge("c*", 50)}
 	w.Volume.FreeBytes = rapid.Int64Range(0, 500).Draw(t, "free") * mib
 	return w
 }
@@ -313,7 +312,7 @@ func TestPlansKeepTheirPromises(t *testing.T) {
 }
 
 // drawElsewhere gives each mount of a world a copy elsewhere or not.
-func drawElsewhere(t *rapid.T, w gc.World) map[string]time.Time {
+func drawElsewhere(t *rapid.T, w gc.Input) map[string]time.Time {
 	out := map[string]time.Time{}
 	for _, r := range w.Records {
 		if r.Mount != "" && rapid.Bool().Draw(t, "elsewhere") {
@@ -327,8 +326,8 @@ func TestNothingGoesWhileASpareCopyThatMayGoStays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
 		before := gc.Plan(w)
-		w.Elsewhere = drawElsewhere(t, w)
-		isSpare := func(r gc.Record) bool { return r.Mount != "" && w.Elsewhere[r.Mount].After(r.LastUsed) }
+		w.ReplicaLastUsed = drawElsewhere(t, w)
+		isSpare := func(r gc.Record) bool { return r.Mount != "" && w.ReplicaLastUsed[r.Mount].After(r.LastUsed) }
 		plan := gc.Plan(w)
 		stays := map[string]bool{}
 		for _, r := range w.Records {
@@ -338,11 +337,11 @@ func TestNothingGoesWhileASpareCopyThatMayGoStays(t *testing.T) {
 		for at, v := range plan {
 			stays[v.ID] = false
 			switch {
-			case v.Spare != (isSpare(v.Record) && !own(v)):
-				t.Fatalf("%s is called spare: %v", v.ID, v.Spare)
+			case v.Redundant != (isSpare(v.Record) && !own(v)):
+				t.Fatalf("%s is called spare: %v", v.ID, v.Redundant)
 			case own(v) && (len(before) <= at || before[at].ID != v.ID):
 				t.Fatalf("copies elsewhere change what goes for its own policy: %v instead of %v", plan, before)
-			case v.Mount != "" && !v.Spare && !own(v):
+			case v.Mount != "" && !v.Redundant && !own(v):
 				for id, spare := range stays {
 					if spare {
 						t.Fatalf("%s goes while the spare %s stays: %v", v.ID, id, plan)
@@ -357,7 +356,7 @@ func TestNothingGoesWhileASpareCopyThatMayGoStays(t *testing.T) {
 }
 
 // used lists when a daemon's mounts were last used, as others know it.
-func used(w gc.World) map[string]time.Time {
+func used(w gc.Input) map[string]time.Time {
 	out := map[string]time.Time{}
 	for _, r := range w.Records {
 		if r.Mount != "" {
@@ -370,17 +369,17 @@ func used(w gc.World) map[string]time.Time {
 func TestTwoDaemonsNeverBothHoldACopyForSpare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := drawWorld(t), drawWorld(t)
-		a.Elsewhere, b.Elsewhere = used(b), used(a)
+		a.ReplicaLastUsed, b.ReplicaLastUsed = used(b), used(a)
 		spare := map[string]bool{}
 		for _, v := range append(gc.Plan(a), gc.Plan(b)...) {
-			if !v.Spare {
+			if !v.Redundant {
 				continue
 			}
 			if spare[v.Mount] {
 				t.Fatalf("both daemons take %s for spare", v.Mount)
 			}
 			spare[v.Mount] = true
-			if last := a.Elsewhere[v.Mount]; last.Equal(b.Elsewhere[v.Mount]) || last.Before(v.LastUsed) && b.Elsewhere[v.Mount].Before(v.LastUsed) {
+			if last := a.ReplicaLastUsed[v.Mount]; last.Equal(b.ReplicaLastUsed[v.Mount]) || last.Before(v.LastUsed) && b.ReplicaLastUsed[v.Mount].Before(v.LastUsed) {
 				t.Fatalf("the copy of %s that was used last is taken for spare", v.Mount)
 			}
 		}

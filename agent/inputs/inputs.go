@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inputs reads from the cluster what a build names: its program, its context, its secrets and credentials.
+// Package inputs reads from the cluster what a build names: its program and files, its secrets and credentials.
 // They live in memory only, for one attempt.
 package inputs
 
@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildkey"
 )
 
 // Inputs are what one build names. They hold secrets: never log them.
@@ -22,12 +23,10 @@ type Inputs struct {
 	// Filename is how the program is called in messages; Program is its text, nil when it comes from git.
 	Filename string
 	Program  []byte
-	// Files lie beside the program, by name; nil unless it comes from a ConfigMap.
+	// Files are those of a ConfigMap source, by name; nil for other sources.
 	Files map[string][]byte
-	// Context are the files of a context from a ConfigMap, by name; nil when there is none.
-	Context map[string][]byte
-	// GitAuth and ContextAuth are for the repositories of the source and of the context, nil for none.
-	GitAuth, ContextAuth *BasicAuth
+	// GitAuth is for the repository of a git source, nil for none.
+	GitAuth *BasicAuth
 	// Secrets are the build's secrets by id, SSHKeys private keys in PEM by id.
 	Secrets, SSHKeys map[string][]byte
 	// Registries are docker configs for pulling and pushing, first match wins. CacheRegistry is that for the registry
@@ -65,8 +64,8 @@ func Gather(
 		secrets:    map[string]*corev1.Secret{},
 		configMaps: map[string]*corev1.ConfigMap{},
 	}
-	in := &Inputs{Filename: "build.hlb", Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{}}
-	for _, read := range []func(context.Context, *v1alpha1.HLBBuildSpec, *Inputs) error{g.source, g.context, g.buildSecrets, g.sshKeys, g.registries} {
+	in := &Inputs{Filename: buildkey.Program(spec.HLB), Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{}}
+	for _, read := range []func(context.Context, *v1alpha1.HLBBuildSpec, *Inputs) error{g.source, g.buildSecrets, g.sshKeys, g.registries} {
 		if err := read(ctx, spec, in); err != nil {
 			return nil, err
 		}
@@ -104,45 +103,34 @@ type gatherer struct {
 }
 
 func (g *gatherer) source(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) (err error) {
-	switch {
-	case spec.Inline != nil:
-		in.Program = []byte(*spec.Inline)
-	case spec.ConfigMapRef != nil:
-		ref := spec.ConfigMapRef
-		if in.Files, err = g.files(ctx, ref.Name); err != nil {
-			return err
-		}
-		program, there := in.Files[ref.Key]
-		if !there {
-			return &Error{
-				v1alpha1.ReasonSourceFailed,
-				fmt.Sprintf("ConfigMap %q has no key %q, which should hold the program", ref.Name, ref.Key),
-			}
-		}
-		in.Filename, in.Program = ref.Key, program
-	case spec.Git != nil:
-		if spec.Git.Path != "" {
-			in.Filename = spec.Git.Path
-		}
-		in.GitAuth, err = g.basicAuth(ctx, spec.Git.SecretRef)
+	if spec.HLB.Inline != nil {
+		in.Program = []byte(*spec.HLB.Inline)
 	}
-	return err
-}
-
-func (g *gatherer) context(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) (err error) {
-	switch {
-	case spec.Context == nil:
-	case spec.Context.ConfigMapRef != nil:
-		in.Context, err = g.files(ctx, spec.Context.ConfigMapRef.Name)
-	case spec.Context.Git != nil:
-		in.ContextAuth, err = g.basicAuth(ctx, spec.Context.Git.SecretRef)
+	switch source := spec.Source; {
+	case source == nil:
+		return nil
+	case source.Git != nil:
+		in.GitAuth, err = g.basicAuth(ctx, source.Git.SecretRef)
+		return err
 	}
-	return err
+	name := spec.Source.ConfigMap.Name
+	if in.Files, err = g.files(ctx, name); err != nil || in.Program != nil {
+		return err
+	}
+	program, there := in.Files[in.Filename]
+	if !there {
+		return &Error{
+			v1alpha1.ReasonSourceFailed,
+			fmt.Sprintf("ConfigMap %q has no key %q, which should hold the program", name, in.Filename),
+		}
+	}
+	in.Program = program
+	return nil
 }
 
 func (g *gatherer) buildSecrets(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) error {
 	for _, s := range spec.Secrets {
-		value, err := g.secretKey(ctx, s.SecretRef.Name, s.SecretRef.Key)
+		value, err := g.secretKey(ctx, s.SecretKeyRef.Name, s.SecretKeyRef.Key)
 		if err != nil {
 			return err
 		}
@@ -163,7 +151,7 @@ func (g *gatherer) sshKeys(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in 
 }
 
 func (g *gatherer) registries(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *Inputs) error {
-	for _, s := range spec.RegistrySecrets {
+	for _, s := range spec.RegistrySecretRefs {
 		config, err := g.dockerConfig(ctx, s.Name)
 		if err != nil {
 			return err

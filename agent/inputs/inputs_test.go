@@ -44,11 +44,11 @@ func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
 		secret("key", map[string]string{"ssh-privatekey": "pem"}),
 	).Build()
 	spec := &v1alpha1.HLBBuildSpec{
-		ConfigMapRef:    &v1alpha1.ConfigMapKeyReference{Name: "program", Key: "main.hlb"},
-		Context:         &v1alpha1.ContextSource{Git: &v1alpha1.GitSource{URL: "https://example.com/r", SecretRef: ref("git")}},
-		Secrets:         []v1alpha1.BuildSecret{{ID: "x", SecretRef: v1alpha1.SecretKeyReference{Name: "tokens", Key: "a"}}},
-		SSH:             []v1alpha1.BuildSSH{{ID: "default", SecretRef: *ref("key")}},
-		RegistrySecrets: []v1alpha1.LocalObjectReference{*ref("docker")},
+		HLB:                &v1alpha1.HLBSpec{Path: "main.hlb"},
+		Source:             &v1alpha1.SourceSpec{ConfigMap: ref("program")},
+		Secrets:            []v1alpha1.BuildSecret{{ID: "x", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "tokens", Key: "a"}}},
+		SSH:                []v1alpha1.BuildSSH{{ID: "default", SecretRef: *ref("key")}},
+		RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("docker")},
 	}
 	got, err := inputs.Gather(t.Context(), c, "ns", spec, &v1alpha1.RegistryCacheSpec{SecretRef: ref("cache")})
 	if err != nil {
@@ -56,12 +56,41 @@ func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
 	}
 	want := &inputs.Inputs{
 		Filename: "main.hlb", Program: []byte("p"), Files: map[string][]byte{"main.hlb": []byte("p"), "lib.hlb": []byte("l"), "bin": {0}},
-		ContextAuth: &inputs.BasicAuth{Username: "u", Password: "p"},
-		Secrets:     map[string][]byte{"x": []byte("1")}, SSHKeys: map[string][]byte{"default": []byte("pem")},
+		Secrets: map[string][]byte{"x": []byte("1")}, SSHKeys: map[string][]byte{"default": []byte("pem")},
 		Registries: [][]byte{[]byte("{}")}, CacheRegistry: []byte("{c}"),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inputs (-want +got):\n%s", diff)
+	}
+}
+
+func TestARepositoryHasItsOwnCredentials(t *testing.T) {
+	c := fake.NewClientBuilder().WithObjects(secret("git", map[string]string{"username": "u", "password": "p"})).Build()
+	git := &v1alpha1.GitSource{URL: "https://example.com/r", SecretRef: ref("git")}
+	program := "p"
+	cases := map[string]struct {
+		hlb         v1alpha1.HLBSpec
+		wantProgram []byte
+		wantFile    string
+	}{
+		"a program of the repository":    {v1alpha1.HLBSpec{Path: "ci/build.hlb"}, nil, "ci/build.hlb"},
+		"an inline program on its files": {v1alpha1.HLBSpec{Inline: &program}, []byte("p"), "build.hlb"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			spec := &v1alpha1.HLBBuildSpec{HLB: &tc.hlb, Source: &v1alpha1.SourceSpec{Git: git}}
+			got, err := inputs.Gather(t.Context(), c, "ns", spec, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &inputs.Inputs{
+				Filename: tc.wantFile, Program: tc.wantProgram, GitAuth: &inputs.BasicAuth{Username: "u", Password: "p"},
+				Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{},
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("inputs (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -75,15 +104,15 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		spec                  v1alpha1.HLBBuildSpec
 		wantReason, wantNamed string
 	}{
-		"a Secret": {v1alpha1.HLBBuildSpec{Inline: &program, RegistrySecrets: []v1alpha1.LocalObjectReference{*ref("gone")}},
+		"a Secret": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}, RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("gone")}},
 			v1alpha1.ReasonSecretNotFound, `no Secret "gone"`},
-		"a Secret's key": {v1alpha1.HLBBuildSpec{Inline: &program, SSH: []v1alpha1.BuildSSH{{ID: "a", SecretRef: *ref("half")}}},
+		"a Secret's key": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}, SSH: []v1alpha1.BuildSSH{{ID: "a", SecretRef: *ref("half")}}},
 			v1alpha1.ReasonSecretNotFound, `"half" has no key "ssh-privatekey"`},
-		"a password": {v1alpha1.HLBBuildSpec{Git: &v1alpha1.GitSource{SecretRef: ref("half")}},
+		"a password": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{SecretRef: ref("half")}}},
 			v1alpha1.ReasonSecretNotFound, `"half" has no key "password"`},
-		"a ConfigMap": {v1alpha1.HLBBuildSpec{Inline: &program, Context: &v1alpha1.ContextSource{ConfigMapRef: ref("gone")}},
+		"a ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}, Source: &v1alpha1.SourceSpec{ConfigMap: ref("gone")}},
 			v1alpha1.ReasonSourceFailed, `no ConfigMap "gone"`},
-		"the program in its ConfigMap": {v1alpha1.HLBBuildSpec{ConfigMapRef: &v1alpha1.ConfigMapKeyReference{Name: "empty", Key: "build.hlb"}},
+		"the program in its ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, Source: &v1alpha1.SourceSpec{ConfigMap: ref("empty")}},
 			v1alpha1.ReasonSourceFailed, `"empty" has no key "build.hlb"`},
 	}
 	for name, tc := range cases {
@@ -106,7 +135,7 @@ func TestTroubleWithTheAPIIsNotTheUsersFault(t *testing.T) {
 			return errors.New("connection refused")
 		},
 	}).Build()
-	_, err := inputs.Gather(t.Context(), c, "ns", &v1alpha1.HLBBuildSpec{RegistrySecrets: []v1alpha1.LocalObjectReference{*ref("a")}}, nil)
+	_, err := inputs.Gather(t.Context(), c, "ns", &v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("a")}}, nil)
 	var missing *inputs.Error
 	if err == nil || errors.As(err, &missing) {
 		t.Errorf("got %v, want the API's own error", err)

@@ -98,12 +98,6 @@ func (l *Ledger) Epoch() string {
 	return l.book.Epoch
 }
 
-// Knows says whether a build of the key has succeeded here in this epoch and no mount of it was evicted since.
-func (l *Ledger) Knows(key string) bool {
-	_, known := l.KeyMounts(key)
-	return known
-}
-
 // KeyMounts lists the mounts of the last build of a key that the ledger knows, sorted.
 func (l *Ledger) KeyMounts(key string) (ids []string, known bool) {
 	l.mu.Lock()

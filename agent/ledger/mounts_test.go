@@ -95,7 +95,7 @@ func TestAnEvictedMountMakesItsKeysFresh(t *testing.T) {
 			for _, l := range []*ledger.Ledger{l, open(t, path)} {
 				var fresh []string
 				for _, key := range []string{"api", "docs", "web"} {
-					if !l.Knows(key) {
+					if !knows(l, key) {
 						fresh = append(fresh, key)
 					}
 				}
@@ -120,8 +120,8 @@ func TestAMountThatNoStepMadeLeavesItsKeyWarm(t *testing.T) {
 	if _, known := l.Mount("unmade"); known {
 		t.Error("the ledger still lists a mount that was never made")
 	}
-	if got := look(t, l, nil, start.Add(2*time.Hour)); len(got) != 1 || l.Knows("k") {
-		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got, l.Knows("k"))
+	if got := look(t, l, nil, start.Add(2*time.Hour)); len(got) != 1 || knows(l, "k") {
+		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got, knows(l, "k"))
 	}
 }
 

@@ -52,7 +52,7 @@ func TestExpired(t *testing.T) {
 
 // build is one of a BuildCache, with a key and a mount, that ended a day ago or has not.
 func build(cache, key, mount string, ended bool) v1alpha1.HLBBuild {
-	b := v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{CacheRef: v1alpha1.LocalObjectReference{Name: cache}}}
+	b := v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{CacheRef: v1alpha1.CacheReference{Name: cache}}}
 	b.Status.Run = &v1alpha1.RunStatus{Key: key}
 	b.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/" + mount}}
 	if ended {

@@ -61,10 +61,10 @@ func needsWhole(layers []int64) bool {
 // nextRun is when a schedule comes next after a moment, with the daemon's share of the spread; false when there is no
 // schedule. The error says what is wrong with it.
 func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (time.Time, bool, error) {
-	if spec.Schedule == "" {
+	if spec.Schedule == nil {
 		return time.Time{}, false, nil
 	}
-	schedule, err := cronschedule.Parse(spec.Schedule, spec.TimeZone)
+	schedule, err := cronschedule.Parse(spec.Schedule.Cron, spec.Schedule.TimeZone)
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("snapshot.schedule: %w", err)
 	}

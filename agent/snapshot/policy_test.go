@@ -37,7 +37,7 @@ func TestWhenASnapshotCopiesEverythingAgain(t *testing.T) {
 }
 
 func TestWhenASnapshotIsDue(t *testing.T) {
-	hourly := &v1alpha1.MountSnapshotSpec{Schedule: "@hourly"}
+	hourly := &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@hourly"}}
 	cases := map[string]struct {
 		spec    *v1alpha1.MountSnapshotSpec
 		entry   Entry
@@ -57,17 +57,17 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 		"as soon as the mount is idle":        {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(1), want: true},
 		"a disturbed one not at once":         {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true}, now: noon.Add(pauseAfterDisturbance - 1)},
 		"a disturbed one after a pause":       {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true}, now: noon.Add(pauseAfterDisturbance), want: true},
-		"midnight of the zone":                {spec: &v1alpha1.MountSnapshotSpec{Schedule: "0 0 * * *", TimeZone: "Asia/Tokyo"}, entry: Entry{Tried: noon}, now: noon.Add(3*time.Hour + spread), want: true},
+		"midnight of the zone":                {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "0 0 * * *", TimeZone: "Asia/Tokyo"}}, entry: Entry{Tried: noon}, now: noon.Add(3*time.Hour + spread), want: true},
 		"soon after a failure":                {entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon}, now: noon.Add(19 * time.Second)},
 		"a while after a failure":             {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon}, now: noon.Add(20 * time.Second), want: true},
 		"a while after the third failure":     {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(79 * time.Second)},
 		"longer after the third failure":      {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(80 * time.Second), want: true},
 		"an hour after many failures":         {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 99, Tried: noon}, now: noon.Add(time.Hour), want: true},
-		"a schedule that can't be read":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "soon"}, now: noon, wantErr: "snapshot.schedule"},
-		"a time zone that there is not":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@daily", TimeZone: "Mars/Base"}, now: noon, wantErr: "timeZone"},
-		"a schedule by intervals":             {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@every 1h"}, now: noon, wantErr: "five fields"},
-		"a schedule that never comes":         {spec: &v1alpha1.MountSnapshotSpec{Schedule: "0 0 30 2 *"}, now: noon, wantErr: "never comes"},
-		"a request beside a broken time zone": {spec: &v1alpha1.MountSnapshotSpec{Schedule: "@daily", TimeZone: "Mars/Base"}, entry: Entry{Requested: true}, now: noon, want: true},
+		"a schedule that can't be read":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "soon"}}, now: noon, wantErr: "snapshot.schedule"},
+		"a time zone that there is not":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@daily", TimeZone: "Mars/Base"}}, now: noon, wantErr: "timeZone"},
+		"a schedule by intervals":             {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@every 1h"}}, now: noon, wantErr: "five fields"},
+		"a schedule that never comes":         {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "0 0 30 2 *"}}, now: noon, wantErr: "never comes"},
+		"a request beside a broken time zone": {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@daily", TimeZone: "Mars/Base"}}, entry: Entry{Requested: true}, now: noon, want: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

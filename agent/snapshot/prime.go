@@ -141,7 +141,7 @@ func (m *Maker) primeOne(ctx context.Context, cache *v1alpha1.BuildCache, p *pri
 	case status.Outcome == "":
 		return nil
 	}
-	status.Seconds = int32((m.Now().Sub(began) + time.Second - 1) / time.Second)
+	status.DurationSeconds = int32((m.Now().Sub(began) + time.Second - 1) / time.Second)
 	return status
 }
 

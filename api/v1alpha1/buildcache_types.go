@@ -3,7 +3,6 @@
 package v1alpha1
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -26,16 +25,28 @@ type BuildCacheSpec struct {
 	// +kubebuilder:default={}
 	BuildKit BuildKitSpec `json:"buildkit,omitempty"`
 
-	// template adds scheduling and metadata to the daemons' pods.
+	// podTemplate adds to the daemons' pods what the operator leaves to the cluster's admin, at PodSpec's own paths.
 	// +optional
-	Template *PodTemplateOverlay `json:"template,omitempty"`
+	PodTemplate *PodTemplateOverlay `json:"podTemplate,omitempty"`
+
+	// updateStrategy bounds how many daemons a roll-out takes out of service at once.
+	// +optional
+	// +kubebuilder:default={}
+	UpdateStrategy UpdateStrategy `json:"updateStrategy,omitempty"`
+
+	// queues are the weights of the queues that builds name in spec.queue. A queue without an entry has weight 1.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Queues []QueueSpec `json:"queues,omitempty"`
 
 	// registry is where the build cache is exported to and imported from, so that a fresh daemon need not start from
 	// nothing. Unset: no registry cache.
 	// +optional
 	Registry *RegistryCacheSpec `json:"registry,omitempty"`
 
-	// mounts says how cache mounts are treated, by id or pattern. Mounts that no entry applies to share the budget
+	// mounts are the policies of cache mounts, by id or pattern. Mounts that no entry applies to share the budget
 	// for mounts.
 	// +optional
 	// +listType=map
@@ -51,12 +62,12 @@ type BuildCacheSpec struct {
 
 // PrefetchSpec bounds what is brought in ahead of builds.
 type PrefetchSpec struct {
-	// bytesPerHour is how many bytes of snapshots all daemons of the fleet together are asked to bring in, more than
-	// 0. What is not used is saved up for an hour at most. A cache key whose mounts are larger together is left to
+	// bandwidthPerHour is how many bytes of snapshots all daemons of the fleet together bring in within an hour, more
+	// than 0. What is not used is saved up for an hour at most. A cache key whose mounts are larger together is left to
 	// its first build.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('0'))",message="bytesPerHour must be more than 0: say how much may be brought in within an hour, for example 20Gi, or leave prefetch out to bring in nothing ahead of builds"
-	BytesPerHour resource.Quantity `json:"bytesPerHour"`
+	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('0'))",message="bandwidthPerHour must be more than 0: say how much may be brought in within an hour, for example 20Gi, or leave prefetch out to bring in nothing ahead of builds"
+	BandwidthPerHour resource.Quantity `json:"bandwidthPerHour"`
 }
 
 // StorageSpec describes the volume claim of each daemon.
@@ -109,9 +120,10 @@ type RetentionSpec struct {
 	// +optional
 	// +kubebuilder:default=Retain
 	WhenScaled RetentionPolicy `json:"whenScaled,omitempty"`
-	// whenDeleted applies to all claims when the BuildCache is deleted.
+	// whenDeleted applies to all claims when the BuildCache is deleted. With Retain, a BuildCache of the same name takes
+	// them over, warm.
 	// +optional
-	// +kubebuilder:default=Delete
+	// +kubebuilder:default=Retain
 	WhenDeleted RetentionPolicy `json:"whenDeleted,omitempty"`
 }
 
@@ -150,10 +162,6 @@ type BuildKitSpec struct {
 	// +kubebuilder:default=UserNamespace
 	Isolation Isolation `json:"isolation,omitempty"`
 
-	// resources of the buildkitd container, in which the build steps run.
-	// +optional
-	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
-
 	// maxConcurrentBuilds is how many HLBBuilds one daemon runs at the same time.
 	// +optional
 	// +kubebuilder:default=4
@@ -179,6 +187,13 @@ type BuildKitSpec struct {
 	// +listMapKey=host
 	// +kubebuilder:validation:MaxItems=64
 	Registries []RegistryHost `json:"registries,omitempty"`
+
+	// extraConfig is TOML that is merged below the generated buildkitd.toml: it sets what the operator leaves open, such
+	// as dns, log or frontend, and can't change what the operator sets. Sections about garbage collection are refused:
+	// storage.gc has them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	ExtraConfig string `json:"extraConfig,omitempty"`
 
 	// drainTimeoutSeconds is how long a daemon that must go (roll-out, scale-down, node drain) waits for its running
 	// builds. Builds still running then are retried elsewhere.
@@ -213,39 +228,6 @@ type RegistryHost struct {
 	Mirrors []string `json:"mirrors,omitempty"`
 }
 
-// PodTemplateOverlay adds to the daemons' pods what the operator leaves to the cluster's admin.
-type PodTemplateOverlay struct {
-	// labels added to the pods; the operator's own win.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	Labels map[string]string `json:"labels,omitempty"`
-	// annotations added to the pods; the operator's own win.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	Annotations map[string]string `json:"annotations,omitempty"`
-	// nodeSelector of the pods.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// tolerations of the pods.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=64
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
-	// affinity of the pods.
-	// +optional
-	Affinity *corev1.Affinity `json:"affinity,omitempty"`
-	// topologySpreadConstraints of the pods. Unset: daemons spread over nodes where they can.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=8
-	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
-	// priorityClassName of the pods.
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	PriorityClassName string `json:"priorityClassName,omitempty"`
-}
-
 // LocalObjectReference names an object of the same namespace.
 type LocalObjectReference struct {
 	// name of the object.
@@ -274,7 +256,7 @@ type DaemonSummary struct {
 	Node string `json:"node,omitempty"`
 	// runningBuilds is how many builds run on it.
 	// +optional
-	RunningBuilds int32 `json:"runningBuilds,omitempty"`
+	RunningBuilds int32 `json:"runningBuilds"`
 }
 
 // BuildCacheStatus is written by the manager alone.
@@ -290,10 +272,18 @@ type BuildCacheStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// replicas is how many daemon pods exist.
 	// +optional
-	Replicas int32 `json:"replicas,omitempty"`
+	Replicas int32 `json:"replicas"`
 	// readyReplicas is how many daemons take builds.
 	// +optional
-	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	ReadyReplicas int32 `json:"readyReplicas"`
+	// readyDisplay is "ready/wanted" daemons, for the printer column.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	ReadyDisplay string `json:"readyDisplay,omitempty"`
+	// usage of all volumes together, for the printer column: "61% of 60Gi".
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Usage string `json:"usage,omitempty"`
 	// selector of the daemon pods, for autoscalers.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
@@ -322,9 +312,9 @@ type BuildCacheStatus struct {
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
 // +kubebuilder:resource:shortName=bcache,categories=build
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Daemons",type=integer,JSONPath=`.status.readyReplicas`
-// +kubebuilder:printcolumn:name="Wanted",type=integer,JSONPath=`.spec.replicas`
+// +kubebuilder:printcolumn:name="Daemons",type=string,JSONPath=`.status.readyDisplay`
 // +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.status.storage.size`
+// +kubebuilder:printcolumn:name="Used",type=string,JSONPath=`.status.usage`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name must be at most 50 characters: daemons are named after it with their ordinal"

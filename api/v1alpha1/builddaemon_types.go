@@ -6,20 +6,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BuildDaemonSpec says which daemon of which BuildCache this is, and what it is to bring in. The manager writes it;
-// users only read it.
+// BuildDaemonSpec identifies a daemon of a BuildCache and holds what the manager wants of it. Users set unschedulable
+// alone.
 type BuildDaemonSpec struct {
-	// cacheName is the name of the BuildCache. It can't be changed.
+	// cacheRef names the BuildCache, of the same namespace. It can't be changed.
 	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BuildDaemon belongs to one BuildCache for good: the operator makes one for each daemon"
-	CacheName string `json:"cacheName"`
-	// ordinal of the daemon in its StatefulSet; the daemon's stable identity for placement. It can't be changed.
+	CacheRef LocalObjectReference `json:"cacheRef"`
+	// ordinal of the daemon in its BuildCache, the daemon's stable identity for placement. It can't be changed.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BuildDaemon stands for one daemon of its BuildCache for good: the operator makes one for each"
 	Ordinal int32 `json:"ordinal"`
+	// unschedulable cordons the daemon: it takes no new builds, and running ones go on. Set it by hand before
+	// maintenance of the daemon; the operator never changes it.
+	// +optional
+	Unschedulable bool `json:"unschedulable,omitempty"`
+	// suspend stops the daemon's pod and keeps its volume. The manager sets it when the BuildCache is scaled down.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
 	// prefetch lists cache mounts that the daemon is to bring in from their newest snapshots before a build needs
 	// them, at most 16. The manager asks for them when daemons have joined or left the fleet, and takes back what was
 	// done, what failed, and what is ten minutes old.
@@ -44,17 +49,17 @@ type PrefetchRequest struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Bytes int64 `json:"bytes,omitempty"`
-	// asked is when the manager asked.
+	// requestedAt is when the manager asked for it.
 	// +required
-	Asked metav1.Time `json:"asked"`
+	RequestedAt metav1.Time `json:"requestedAt"`
 }
 
 // PrefetchStatus is what came of a request.
 type PrefetchStatus struct {
 	PrimeStatus `json:",inline"`
-	// asked is that of the request.
+	// requestedAt is that of the request.
 	// +required
-	Asked metav1.Time `json:"asked"`
+	RequestedAt metav1.Time `json:"requestedAt"`
 }
 
 // KeyUse is what a daemon's ledger says about one cache key.
@@ -151,10 +156,14 @@ type BuildDaemonStatus struct {
 	AgentID string `json:"agentID,omitempty"`
 	// slots is how many builds it runs at once.
 	// +optional
-	Slots int32 `json:"slots,omitempty"`
+	Slots int32 `json:"slots"`
 	// runningBuilds is how many it runs now.
 	// +optional
-	RunningBuilds int32 `json:"runningBuilds,omitempty"`
+	RunningBuilds int32 `json:"runningBuilds"`
+	// usage of the volume, for the printer column: "61% of 20Gi".
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Usage string `json:"usage,omitempty"`
 	// capacityBytes of the volume's filesystem.
 	// +optional
 	CapacityBytes int64 `json:"capacityBytes,omitempty"`
@@ -207,11 +216,13 @@ type BuildDaemonStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=bd,categories=build
+// +kubebuilder:printcolumn:name="Cache",type=string,JSONPath=`.spec.cacheRef.name`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.status.nodeName`
 // +kubebuilder:printcolumn:name="Running",type=integer,JSONPath=`.status.runningBuilds`
 // +kubebuilder:printcolumn:name="Slots",type=integer,JSONPath=`.status.slots`
+// +kubebuilder:printcolumn:name="Used",type=string,JSONPath=`.status.usage`
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type BuildDaemon struct {

@@ -3,7 +3,7 @@
 package v1alpha1
 
 // Condition types. Ready is always present; Reconciling and Stalled are present only while True, and never both
-// (kstatus reads them). Scheduled, Running, Complete and Failed state facts of an HLBBuild's run, the other three are
+// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run, the other three are
 // derived from them.
 const (
 	ConditionReady       = "Ready"
@@ -12,8 +12,10 @@ const (
 
 	ConditionScheduled = "Scheduled"
 	ConditionRunning   = "Running"
-	ConditionComplete  = "Complete"
-	ConditionFailed    = "Failed"
+	// ConditionFinished is True once the run is over, however it ended, and False before.
+	ConditionFinished = "Finished"
+	// ConditionSucceeded is True once the run ended well, False once it ended otherwise, and Unknown before its end.
+	ConditionSucceeded = "Succeeded"
 
 	// ConditionCacheImported says whether the registry cache was read for this run; absent when the daemon was warm.
 	ConditionCacheImported = "CacheImported"
@@ -69,7 +71,7 @@ const (
 	ReasonSolveFailed = "SolveFailed"
 	// ReasonExportFailed surfaces when an output could not be pushed.
 	ReasonExportFailed = "ExportFailed"
-	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds ran out.
+	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds or spec.activeDeadlineSeconds ran out.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
 	// ReasonSecretNotFound surfaces when a Secret that the build names, or its key, is missing.
 	ReasonSecretNotFound = "SecretNotFound"
@@ -96,7 +98,7 @@ const (
 	// ReasonInvalidSchedule surfaces when spec.schedule has an expression that never comes or a time zone that there
 	// is not.
 	ReasonInvalidSchedule = "InvalidSchedule"
-	// ReasonSuspended surfaces when spec.schedule.suspend is set.
+	// ReasonSuspended surfaces when spec.suspend holds a build or its schedule.
 	ReasonSuspended = "Suspended"
 	// ReasonScheduleKept surfaces when runs are opened by the clock.
 	ReasonScheduleKept = "ScheduleKept"
@@ -133,7 +135,7 @@ const (
 
 // Reasons of a BuildCache's and a BuildDaemon's conditions.
 const (
-	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAge were looked for, and what was
+	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAgeSeconds were looked for, and what was
 	// found is gone.
 	ReasonExpiredTagsDeleted = "ExpiredTagsDeleted"
 	// ReasonOrphanedTagsDeleted surfaces when the tags of a BuildCache that is being deleted are gone, so that the
@@ -148,6 +150,8 @@ const (
 	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
 	ReasonCleanUpFailed = "CleanUpFailed"
 
+	// ReasonRetryingAfterError surfaces while the API server, not the object, is the trouble; it is tried again.
+	ReasonRetryingAfterError = "RetryingAfterError"
 	// ReasonAllDaemonsReady surfaces when every daemon the spec asks for is Ready.
 	ReasonAllDaemonsReady = "AllDaemonsReady"
 	// ReasonDaemonsNotReady surfaces when some daemons are starting, rolling out or away.

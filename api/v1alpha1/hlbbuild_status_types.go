@@ -12,7 +12,7 @@ type RunCause string
 
 // The causes of a run.
 const (
-	// CauseSpecChanged: a new object or a new generation of its spec.
+	// CauseSpecChanged: a new object, or a change of what its result depends on.
 	CauseSpecChanged RunCause = "SpecChanged"
 	// CauseRequested: the annotation build.openllb.dev/requestedAt changed.
 	CauseRequested RunCause = "Requested"
@@ -35,6 +35,10 @@ type RunStatus struct {
 	// generation of the spec that the run builds.
 	// +required
 	Generation int64 `json:"generation"`
+	// specHash is over all of the spec that the result depends on; another one asks for another run.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	SpecHash string `json:"specHash,omitempty"`
 	// requestedAt is the value of the annotation when the run was opened.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
@@ -116,16 +120,16 @@ type CacheUseStatus struct {
 	// placement asked to refresh it.
 	// +optional
 	Fresh bool `json:"fresh,omitempty"`
-	// imports are the registry cache references offered to the solve.
+	// importRefs are the registry cache references offered to the solve.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:MaxLength=512
-	Imports []string `json:"imports,omitempty"`
-	// export is the registry cache reference written after the build.
+	ImportRefs []string `json:"importRefs,omitempty"`
+	// exportRef is the registry cache reference written after the build.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	Export string `json:"export,omitempty"`
+	ExportRef string `json:"exportRef,omitempty"`
 }
 
 // StepsStatus counts exec and file operations of the build, each once.
@@ -165,14 +169,30 @@ type BuildMount struct {
 
 // OutputStatus is an image that was pushed.
 type OutputStatus struct {
-	// ref that was pushed to.
+	// name of the output in spec.outputs; empty for an image that the program itself pushed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+	// image reference that was pushed to.
 	// +required
 	// +kubebuilder:validation:MaxLength=512
-	Ref string `json:"ref"`
+	Image string `json:"image"`
 	// digest of its manifest.
 	// +required
 	// +kubebuilder:validation:MaxLength=128
 	Digest string `json:"digest"`
+}
+
+// LogReference names a log file of a daemon's volume.
+type LogReference struct {
+	// daemon whose volume holds the file.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Daemon string `json:"daemon"`
+	// file is its name in the logs directory of the agent's state.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	File string `json:"file"`
 }
 
 // SourcePosition is a place in a program.
@@ -208,7 +228,7 @@ type DiagnosticStatus struct {
 
 // FailureStatus says why a run failed.
 type FailureStatus struct {
-	// reason as in the Failed condition.
+	// reason as in the Succeeded condition.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason"`
@@ -269,8 +289,8 @@ type HLBBuildStatus struct {
 	// observedGeneration is the generation of the spec that the rest of the status is about; −1 before the first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready always, Reconciling or Stalled while True; Scheduled, Running, Complete, Failed of the
-	// current run.
+	// conditions: Ready always, Reconciling or Stalled while True; Scheduled, Running, Finished and
+	// Succeeded of the current run.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -304,22 +324,21 @@ type HLBBuildStatus struct {
 	// outputs that the run pushed.
 	// +optional
 	// +listType=map
-	// +listMapKey=ref
+	// +listMapKey=image
 	// +kubebuilder:validation:MaxItems=64
 	Outputs []OutputStatus `json:"outputs,omitempty"`
 	// failure says why the run failed.
 	// +optional
 	Failure *FailureStatus `json:"failure,omitempty"`
-	// logFile is the path of the attempt's whole log on the daemon's volume, as the agent's container sees it.
+	// log is where the attempt's whole log is.
 	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	LogFile string `json:"logFile,omitempty"`
+	Log *LogReference `json:"log,omitempty"`
 	// schedule says when spec.schedule came last and comes next.
 	// +optional
 	Schedule *ScheduleStatus `json:"schedule,omitempty"`
-	// history of the last five runs before this one, latest first.
+	// history of the latest spec.historyLimit runs before this one, latest first.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=5
+	// +kubebuilder:validation:MaxItems=20
 	History []RunRecord `json:"history,omitempty"`
 }

@@ -6,53 +6,37 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// HLBBuildSpec says what to build and against which cache. A change of spec is a new run; it cancels one in flight.
+// HLBBuildSpec describes what to build and against which cache. A change of what the result depends on (source, program,
+// targets, arguments, platforms, outputs, names of Secrets) is a new run; it cancels one in flight. A change of anything
+// else, such as priority, limits or suspend, starts and cancels none.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.inline) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) + (has(self.git) ? 1 : 0) == 1",message="give exactly one source: inline, configMapRef or git"
-// +kubebuilder:validation:XValidation:rule="!has(self.outputs) || self.outputs.all(o, self.targets.exists(t, t == o.target))",message="every outputs[].target must be listed in targets"
+// +kubebuilder:validation:XValidation:rule="has(self.hlb)",message="set hlb: the program as inline text, or its path in spec.source"
+// +kubebuilder:validation:XValidation:rule="!has(self.hlb) || has(self.hlb.inline) || has(self.source)",message="a program that is not inline is a file of spec.source: set source.git or source.configMap, or hlb.inline"
+// +kubebuilder:validation:XValidation:rule="!has(self.hlb) || !has(self.outputs) || self.outputs.all(o, self.hlb.targets.exists(t, t == o.target))",message="every outputs[].target must be listed in hlb.targets"
+// +kubebuilder:validation:XValidation:rule="!has(self.outputs) || self.outputs.all(o, self.outputs.exists_one(p, p.image == o.image))",message="outputs[].image must differ: two outputs can't be pushed to one image"
 type HLBBuildSpec struct {
-	// cacheRef names the BuildCache, of the same namespace, that builds it.
+	// cacheRef names the BuildCache that builds it.
 	// +required
-	CacheRef LocalObjectReference `json:"cacheRef"`
+	CacheRef CacheReference `json:"cacheRef"`
 
-	// inline is the HLB program itself.
+	// source is where files come from: the program where hlb.path names it, and what local "…" means in the program.
+	// Unset: an inline program without files of its own.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=262144
-	Inline *string `json:"inline,omitempty"`
-	// configMapRef names a ConfigMap whose key holds the program. The ConfigMap's other keys are files beside it.
-	// +optional
-	ConfigMapRef *ConfigMapKeyReference `json:"configMapRef,omitempty"`
-	// git names a repository that holds the program.
-	// +optional
-	Git *GitSource `json:"git,omitempty"`
+	Source *SourceSpec `json:"source,omitempty"`
 
-	// context is what local "…" means in the program. Unset: the repository's tree for a git source, otherwise nothing.
+	// hlb is the HLB program to build.
 	// +optional
-	Context *ContextSource `json:"context,omitempty"`
+	HLB *HLBSpec `json:"hlb,omitempty"`
 
-	// targets to build, names of functions of the program; they are built in parallel.
+	// platforms that filesystems are built for where the program names none, as os/architecture or
+	// os/architecture/variant; at most one today. The build goes to a daemon that builds for it, and has caches apart
+	// from those of other platforms unless cacheKey is given. Unset: the daemon's own platform.
 	// +optional
-	// +kubebuilder:default={"default"}
 	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=128
-	Targets []string `json:"targets,omitempty"`
-
-	// args are values for the parameters of the targets, by parameter name.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	Args map[string]string `json:"args,omitempty"`
-
-	// platform that filesystems are built for where the program names none, as os/architecture or
-	// os/architecture/variant. The build goes to a daemon that builds for it, and has caches apart from those of
-	// other platforms unless cacheKey is given. Unset: the daemon's own.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^linux/[a-z0-9]+(/v[0-9]+)?$`
-	Platform string `json:"platform,omitempty"`
+	// +kubebuilder:validation:MaxItems=1
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:Pattern=`^linux/[a-z0-9]+(/v[0-9]+)?$`
+	Platforms []string `json:"platforms,omitempty"`
 
 	// cacheKey overrides the derived cache key. Builds of one key go to the same daemon.
 	// +optional
@@ -63,7 +47,7 @@ type HLBBuildSpec struct {
 	// outputs are images to push besides what the program itself pushes.
 	// +optional
 	// +listType=map
-	// +listMapKey=image
+	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	Outputs []OutputSpec `json:"outputs,omitempty"`
 
@@ -81,19 +65,44 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	SSH []BuildSSH `json:"ssh,omitempty"`
 
-	// registrySecrets name Secrets of type kubernetes.io/dockerconfigjson for pulling and pushing.
+	// registrySecretRefs name Secrets of type kubernetes.io/dockerconfigjson for pulling and pushing.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
-	RegistrySecrets []LocalObjectReference `json:"registrySecrets,omitempty"`
+	RegistrySecretRefs []LocalObjectReference `json:"registrySecretRefs,omitempty"`
 
-	// timeoutSeconds is how long an attempt may run once an agent took it up.
+	// suspend holds the build: no run starts, and one in flight is cancelled. It waits anew once suspend is false.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+
+	// timeoutSeconds is how long an attempt may run once an agent has claimed it.
 	// +optional
 	// +kubebuilder:default=3600
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
+
+	// activeDeadlineSeconds is how long a run may take from queueing to its end, attempts and waiting included. Unset:
+	// no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2592000
+	ActiveDeadlineSeconds *int32 `json:"activeDeadlineSeconds,omitempty"`
+
+	// ttlSecondsAfterFinished is how long the object stays after the end of its run; then it is deleted. It has no
+	// effect on a build with a schedule. Unset: it stays.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=31536000
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
+
+	// historyLimit is how many earlier runs status.history keeps.
+	// +optional
+	// +kubebuilder:default=5
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=20
+	HistoryLimit *int32 `json:"historyLimit,omitempty"`
 
 	// retryLimit is how many more attempts a run gets when infrastructure fails. A program that fails is not retried.
 	// +optional
@@ -121,22 +130,72 @@ type HLBBuildSpec struct {
 	Queue string `json:"queue,omitempty"`
 }
 
-// ConfigMapKeyReference names a key of a ConfigMap of the same namespace.
-type ConfigMapKeyReference struct {
-	// name of the ConfigMap.
+// Platform is the build's one platform, empty for the daemon's own.
+func (s *HLBBuildSpec) Platform() string {
+	if len(s.Platforms) == 0 {
+		return ""
+	}
+	return s.Platforms[0]
+}
+
+// CacheReference names a BuildCache.
+type CacheReference struct {
+	// name of the BuildCache.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// key that holds the program.
-	// +optional
-	// +kubebuilder:default="build.hlb"
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Key string `json:"key,omitempty"`
 }
 
-// GitSource names a file or tree of a git repository. BuildKit fetches it; the agent has no git of its own.
+// HLBSpec is an HLB program and what to build of it.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.inline) || !has(self.path)",message="give the program once: as inline text or as path of a file of spec.source"
+type HLBSpec struct {
+	// inline is the program itself.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=262144
+	Inline *string `json:"inline,omitempty"`
+
+	// path of the program in spec.source: a file of the repository, or a key of the ConfigMap. Unset, without inline:
+	// build.hlb.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(p, p == '..')",message="path is relative to the source and stays inside it"
+	Path string `json:"path,omitempty"`
+
+	// targets to build, names of functions of the program; they are built in parallel.
+	// +optional
+	// +kubebuilder:default={"default"}
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	Targets []string `json:"targets,omitempty"`
+
+	// args are values for the parameters of the targets, by parameter name.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Args map[string]string `json:"args,omitempty"`
+}
+
+// SourceSpec is where files come from.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.git) != has(self.configMap)",message="give exactly one source: git or configMap"
+type SourceSpec struct {
+	// git names a repository, or a directory of it.
+	// +optional
+	Git *GitSource `json:"git,omitempty"`
+
+	// configMap names a ConfigMap of the build's namespace; its keys are the files. A change of its content is a new
+	// run.
+	// +optional
+	ConfigMap *LocalObjectReference `json:"configMap,omitempty"`
+}
+
+// GitSource names a tree of a git repository. BuildKit fetches it; the agent has no git of its own.
 type GitSource struct {
 	// url of the repository, over http or https. Credentials belong into secretRef.
 	// +required
@@ -144,45 +203,45 @@ type GitSource struct {
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^@]+$')",message="url must be an http or https URL without user or password; name a Secret in secretRef for credentials"
 	URL string `json:"url"`
+
 	// ref is a branch, tag or commit. Unset: the repository's default branch.
 	// +optional
 	// +kubebuilder:validation:MaxLength=255
 	Ref string `json:"ref,omitempty"`
-	// path inside the repository: of the program for a source (default build.hlb), of the directory for a context
-	// (default the whole tree).
+
+	// path of the directory of the repository that is the source. Unset: the whole tree.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(p, p == '..')",message="path is relative to the repository and stays inside it"
 	Path string `json:"path,omitempty"`
+
 	// secretRef names a Secret of type kubernetes.io/basic-auth for the repository.
 	// +optional
 	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
 }
 
-// ContextSource says what local "…" means.
-//
-// +kubebuilder:validation:XValidation:rule="has(self.configMapRef) != has(self.git)",message="give exactly one context: configMapRef or git"
-type ContextSource struct {
-	// configMapRef names a ConfigMap whose keys are the files of the context.
-	// +optional
-	ConfigMapRef *LocalObjectReference `json:"configMapRef,omitempty"`
-	// git names a repository, path a directory in it.
-	// +optional
-	Git *GitSource `json:"git,omitempty"`
-}
-
 // OutputSpec is an image to push.
 type OutputSpec struct {
-	// target whose filesystem becomes the image; it must be listed in targets.
+	// name of the output, unique among the build's outputs.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+
+	// target whose filesystem becomes the image; it must be listed in hlb.targets.
 	// +optional
 	// +kubebuilder:default=default
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	Target string `json:"target,omitempty"`
-	// image reference to push to.
+
+	// image reference to push to, with an optional tag.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^A-Z]*(:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127})?$') || self.matches('^[0-9A-Za-z-]*[.:][0-9A-Za-z.:-]*/[^A-Z]*(:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127})?$')",message="image must be a reference whose repository is lower case, for example registry.example.com/team/app:1.4"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@')",message="image is pushed by tag: leave the digest out, status.outputs has it after the build"
 	Image string `json:"image"`
 }
 
@@ -193,9 +252,9 @@ type BuildSecret struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	ID string `json:"id"`
-	// secretRef is the Secret's key.
+	// secretKeyRef is the Secret's key.
 	// +required
-	SecretRef SecretKeyReference `json:"secretRef"`
+	SecretKeyRef SecretKeyReference `json:"secretKeyRef"`
 }
 
 // SecretKeyReference names a key of a Secret of the same namespace.
@@ -238,6 +297,8 @@ type BuildSSH struct {
 // +kubebuilder:printcolumn:name="Seconds",type=integer,JSONPath=`.status.run.durationSeconds`
 // +kubebuilder:printcolumn:name="Attempt",type=integer,JSONPath=`.status.run.attempt`,priority=1
 // +kubebuilder:printcolumn:name="Key",type=string,JSONPath=`.status.run.key`,priority=1
+// +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`,priority=1
+// +kubebuilder:printcolumn:name="Digest",type=string,JSONPath=`.status.outputs[0].digest`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type HLBBuild struct {
 	metav1.TypeMeta `json:",inline"`

@@ -21,11 +21,9 @@ const (
 	MountLocked MountSharing = "locked"
 )
 
-// MountPolicy says how the cache mounts of one id, or of a pattern of ids, are treated. One entry applies to a mount,
-// as a whole: the one with exactly its id, else the pattern with the most literal characters before its first *, else
-// the first of those in the list.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.pinned) || !self.pinned || (!has(self.maxSize) && !has(self.maxAge))",message="a pinned mount is never pruned, so it can't have maxSize or maxAge"
+// MountPolicy is the policy of the cache mounts of one id, or of a pattern of ids. One entry applies to a mount, as a
+// whole: the one with exactly its id, else the pattern with the longest text before its first *, then the one with the
+// most literal characters, then the first in the order of the alphabet. The order of the list means nothing.
 type MountPolicy struct {
 	// id of the cache mounts as programs write it, without the namespace that the operator puts before it. A * stands
 	// for any characters, none and slashes included.
@@ -36,22 +34,9 @@ type MountPolicy struct {
 	// sharing of mounts whose program names no mode. Unset: what the program's language says.
 	// +optional
 	Sharing MountSharing `json:"sharing,omitempty"`
-	// maxSize is how large one mount may be after a build; a larger one is pruned, alone, once no build uses it.
-	// Unset: no bound.
+	// eviction of the mounts. Unset: by worth, without bounds of their own.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('0'))",message="maxSize must be more than nothing"
-	MaxSize *resource.Quantity `json:"maxSize,omitempty"`
-	// maxAge is how long a mount may go unused before it is pruned, in hours, minutes and seconds: 168h, 1h30m.
-	// Unset: no bound.
-	// +optional
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(h|m|s))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="maxAge must be longer than nothing"
-	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
-	// pinned mounts are never pruned, whatever the budget for mounts says. They still count for it.
-	// +optional
-	Pinned bool `json:"pinned,omitempty"`
+	Eviction *MountEviction `json:"eviction,omitempty"`
 	// snapshot says when the mounts' content is pushed as an image. Unset: never.
 	// +optional
 	Snapshot *MountSnapshotSpec `json:"snapshot,omitempty"`
@@ -65,6 +50,38 @@ type MountPolicy struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
 	PrimeTimeoutSeconds int32 `json:"primeTimeoutSeconds,omitempty"`
+}
+
+// EvictionPolicy selects which cache mounts garbage collection may evict.
+// +kubebuilder:validation:Enum=ByWorth;Never
+type EvictionPolicy string
+
+// The eviction policies.
+const (
+	// EvictByWorth evicts the mounts that save the least for their size and time since their last use.
+	EvictByWorth EvictionPolicy = "ByWorth"
+	// EvictNever evicts a mount in no case. It still counts toward the budget for mounts.
+	EvictNever EvictionPolicy = "Never"
+)
+
+// MountEviction bounds the life of cache mounts.
+//
+// +kubebuilder:validation:XValidation:rule="self.policy != 'Never' || (!has(self.maxSize) && !has(self.maxAgeSeconds))",message="a mount with eviction.policy Never is never evicted, so it can't have maxSize or maxAgeSeconds"
+type MountEviction struct {
+	// policy of the budget for mounts: ByWorth, or Never for mounts that must stay.
+	// +optional
+	// +kubebuilder:default=ByWorth
+	Policy EvictionPolicy `json:"policy,omitempty"`
+	// maxSize is how large one mount may be after a build; a larger one is evicted, alone, once no build uses it.
+	// Unset: no bound.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('0'))",message="maxSize must be more than nothing"
+	MaxSize *resource.Quantity `json:"maxSize,omitempty"`
+	// maxAgeSeconds is how long a mount may go unused before it is evicted. Unset: no bound.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=315360000
+	MaxAgeSeconds *int32 `json:"maxAgeSeconds,omitempty"`
 }
 
 // GCSpec divides each daemon's volume. The daemon's agent keeps the bounds; they follow the volume when it grows.
@@ -100,9 +117,9 @@ type PruneReason string
 
 // The reasons to prune.
 const (
-	// PruneTooLarge surfaces when a mount outgrew its policy's maxSize.
+	// PruneTooLarge surfaces when a mount outgrew its policy's eviction.maxSize.
 	PruneTooLarge PruneReason = "TooLarge"
-	// PruneTooOld surfaces when a mount was unused for longer than its policy's maxAge.
+	// PruneTooOld surfaces when a mount was unused for longer than its policy's eviction.maxAgeSeconds.
 	PruneTooOld PruneReason = "TooOld"
 	// PruneMountsOverBudget surfaces when all mounts together passed storage.gc.mountsPercent.
 	PruneMountsOverBudget PruneReason = "MountsOverBudget"
@@ -135,9 +152,29 @@ type GCStatus struct {
 	// layersBytes is what everything else takes.
 	// +optional
 	LayersBytes int64 `json:"layersBytes,omitempty"`
+	// nextEviction is the mount that the agent would evict next; unset while none may be.
+	// +optional
+	NextEviction *NextEviction `json:"nextEviction,omitempty"`
 	// lastPrune is the last time that the agent pruned something; unset while it never has.
 	// +optional
 	LastPrune *PruneStatus `json:"lastPrune,omitempty"`
+}
+
+// NextEviction is the cache mount that a daemon evicts next, should it need room.
+type NextEviction struct {
+	// id of the cache mount as BuildKit knows it.
+	// +required
+	// +kubebuilder:validation:MaxLength=512
+	ID string `json:"id"`
+	// bytes it occupies.
+	// +required
+	Bytes int64 `json:"bytes"`
+	// lostSeconds is what the next build that uses the mount loses without it; 0 if that is not known.
+	// +optional
+	LostSeconds int32 `json:"lostSeconds,omitempty"`
+	// redundant reports whether another serving daemon has a copy that was used later.
+	// +optional
+	Redundant bool `json:"redundant,omitempty"`
 }
 
 // PruneStatus sums up one time of pruning.

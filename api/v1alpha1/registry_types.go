@@ -37,44 +37,39 @@ type RegistryCacheSpec struct {
 	// +optional
 	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
 
-	// import says when a build reads the cache.
+	// importPolicy selects when a build reads the cache.
 	// +optional
 	// +kubebuilder:default=OnFreshDaemon
-	Import ImportPolicy `json:"import,omitempty"`
+	ImportPolicy ImportPolicy `json:"importPolicy,omitempty"`
 
-	// export says when a build writes the cache, and how.
+	// exportPolicy selects when the cache is written: after builds that landed on a daemon fresh for their key, always,
+	// or never. Exports are best-effort: they never fail a build.
 	// +optional
-	// +kubebuilder:default={}
-	Export RegistryExportSpec `json:"export,omitempty"`
+	// +kubebuilder:default=OnFreshDaemon
+	ExportPolicy ExportPolicy `json:"exportPolicy,omitempty"`
 
-	// waitSecondsPerGB is how many seconds longer a build waits for a daemon that has its cache mounts rather than
-	// have another daemon pull copies, for each GB of snapshots. It saves traffic where the registry is slow or
+	// exportMode max exports every step, min only those of the result.
+	// +optional
+	// +kubebuilder:default=max
+	// +kubebuilder:validation:Enum=max;min
+	ExportMode string `json:"exportMode,omitempty"`
+
+	// exportCompression of the exported layers.
+	// +optional
+	// +kubebuilder:default=zstd
+	// +kubebuilder:validation:Enum=zstd;gzip;estargz;uncompressed
+	ExportCompression string `json:"exportCompression,omitempty"`
+
+	// waitSecondsPerGiB is how many seconds longer a build waits for a daemon that has its cache mounts rather than
+	// have another daemon pull copies, for each GiB of snapshots. It saves traffic where the registry is slow or
 	// metered, and costs time. 0: a build waits no longer than is quicker.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3600
-	WaitSecondsPerGB int32 `json:"waitSecondsPerGB,omitempty"`
+	WaitSecondsPerGiB int32 `json:"waitSecondsPerGiB,omitempty"`
 
 	// retention says how long what the operator writes there stays.
 	// +optional
 	// +kubebuilder:default={}
 	Retention RegistryRetentionSpec `json:"retention,omitempty"`
-}
-
-// RegistryExportSpec says when and how the registry cache is written. Exports are best-effort: they never fail a build.
-type RegistryExportSpec struct {
-	// policy: after builds that landed on a daemon fresh for their key, always, or never.
-	// +optional
-	// +kubebuilder:default=OnFreshDaemon
-	Policy ExportPolicy `json:"policy,omitempty"`
-	// mode max exports every step, min only those of the result.
-	// +optional
-	// +kubebuilder:default=max
-	// +kubebuilder:validation:Enum=max;min
-	Mode string `json:"mode,omitempty"`
-	// compression of the exported layers.
-	// +optional
-	// +kubebuilder:default=zstd
-	// +kubebuilder:validation:Enum=zstd;gzip;estargz;uncompressed
-	Compression string `json:"compression,omitempty"`
 }

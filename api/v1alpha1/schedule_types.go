@@ -20,8 +20,8 @@ const (
 	ConcurrencyReplace ConcurrencyPolicy = "Replace"
 )
 
-// ScheduleSpec opens a run of the build at the times of a cron expression, besides those that changes of the spec open.
-type ScheduleSpec struct {
+// CronSchedule is a cron expression in a time zone.
+type CronSchedule struct {
 	// cron is a cron expression of five fields: minute, hour, day of month, month, day of week; or @hourly, @daily,
 	// @weekly, @monthly, @yearly.
 	// +required
@@ -36,6 +36,12 @@ type ScheduleSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self != 'Local' && self.matches('^[A-Za-z0-9_+/-]+$')",message="timeZone is a name of the IANA database, for example Europe/Berlin or UTC"
 	TimeZone string `json:"timeZone,omitempty"`
+}
+
+// ScheduleSpec opens a run of the build at the times of a cron expression, besides those that changes of the spec open.
+// spec.suspend holds it.
+type ScheduleSpec struct {
+	CronSchedule `json:",inline"`
 	// concurrencyPolicy says what happens while the run before is in flight.
 	// +optional
 	// +kubebuilder:default=Forbid
@@ -46,9 +52,6 @@ type ScheduleSpec struct {
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=604800
 	StartingDeadlineSeconds *int32 `json:"startingDeadlineSeconds,omitempty"`
-	// suspend stops the schedule; a run in flight goes on.
-	// +optional
-	Suspend bool `json:"suspend,omitempty"`
 }
 
 // ScheduleStatus is where a schedule stands.

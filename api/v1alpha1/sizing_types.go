@@ -15,9 +15,10 @@ type SizingPoint struct {
 	// size that is; only on a BuildCache.
 	// +optional
 	Size *resource.Quantity `json:"size,omitempty"`
-	// hitPermille of the bytes of cache mounts that builds used would have been there.
+	// hitBasisPoints is the hit ratio in hundredths of a percent: of the bytes of cache mounts that builds used, those
+	// that would have been there.
 	// +optional
-	HitPermille int32 `json:"hitPermille,omitempty"`
+	HitBasisPoints int32 `json:"hitBasisPoints,omitempty"`
 }
 
 // DaemonSizing is what one daemon's uses of cache mounts say about the size of its volume.

@@ -15,14 +15,9 @@ const AnnotationSnapshotAt = "build.openllb.dev/snapshotAt"
 // snapshot is made only of a mount whose last build succeeded and that no build uses, and is pushed only when the
 // content has changed since the one before.
 type MountSnapshotSpec struct {
-	// schedule in the five fields of cron, or @daily and the like. Unset: no snapshots by the clock.
+	// schedule of snapshots by the clock. Unset: none.
 	// +optional
-	// +kubebuilder:validation:MaxLength=128
-	Schedule string `json:"schedule,omitempty"`
-	// timeZone of the schedule by its IANA name, such as Europe/Berlin. Unset: UTC.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	TimeZone string `json:"timeZone,omitempty"`
+	Schedule *CronSchedule `json:"schedule,omitempty"`
 	// repository to push to, without a tag. Unset: that of the BuildCache's registry. The operator writes and deletes
 	// only tags there that begin with "mount-" and the namespace.
 	// +optional
@@ -101,9 +96,9 @@ type MountSnapshotStatus struct {
 	// bytes of that snapshot's content.
 	// +optional
 	Bytes int64 `json:"bytes,omitempty"`
-	// milliseconds that the last try took.
+	// durationSeconds of the last try, rounded up.
 	// +optional
-	Milliseconds int64 `json:"milliseconds,omitempty"`
+	DurationSeconds int32 `json:"durationSeconds,omitempty"`
 }
 
 // PrimeOutcome says what came of priming a mount.
@@ -143,9 +138,9 @@ type PrimeStatus struct {
 	// bytes of the snapshot's content.
 	// +optional
 	Bytes int64 `json:"bytes,omitempty"`
-	// seconds that it took, rounded up.
+	// durationSeconds of it, rounded up.
 	// +optional
-	Seconds int32 `json:"seconds,omitempty"`
+	DurationSeconds int32 `json:"durationSeconds,omitempty"`
 	// message says why when it failed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
@@ -168,15 +163,12 @@ const (
 // of mounts, of the BuildCache's namespace. No other tag is ever deleted. The registry must be one that lets single
 // tags be deleted; the daemons' condition RegistryCleaned says when it is not.
 type RegistryRetentionSpec struct {
-	// maxAge is how long a tag stays after it was last written and its key or mount was last used by a build, in
-	// hours, minutes and seconds: 720h. BuildCaches of one namespace that share a repository should have the same.
-	// Unset: for ever.
+	// maxAgeSeconds is how long a tag stays after it was last written and its key or mount was last used by a build.
+	// BuildCaches of one namespace that share a repository should have the same. Unset: forever.
 	// +optional
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(h|m|s))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="maxAge must be longer than nothing"
-	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=315360000
+	MaxAgeSeconds *int32 `json:"maxAgeSeconds,omitempty"`
 	// onDelete says what becomes of the tags when the BuildCache is deleted. With Delete, the deletion waits for the
 	// daemons to do it, five minutes at most.
 	// +optional

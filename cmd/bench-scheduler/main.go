@@ -144,11 +144,11 @@ func (b *bench) place() {
 	b.next++
 }
 
-func (b *bench) round() { scheduler.Round(b.view, b.requests[:1000], &b.params) }
+func (b *bench) round() { scheduler.Cycle(b.view, b.requests[:1000], &b.params) }
 
 // remember makes the view use remembered candidates for the bench's keys.
 func (b *bench) remember() {
-	c := scheduler.NewCandidates()
+	c := scheduler.NewRankCache()
 	c.Follow(b.view)
 	for i := range b.requests {
 		c.Learn(b.view, b.requests[i].Keys[0].ID)
@@ -158,14 +158,14 @@ func (b *bench) remember() {
 // join is how long remembered candidates of 20,000 keys take to follow one daemon that joins, in milliseconds.
 func (b *bench) join() (float64, error) {
 	for i := range 20000 {
-		b.view.Candidates.Learn(b.view, scheduler.KeyOf("join", strconv.Itoa(i)))
+		b.view.RankCache.Learn(b.view, scheduler.KeyOf("join", strconv.Itoa(i)))
 	}
 	grown, err := scheduler.NewView(append(b.daemons, daemon(len(b.daemons))), nil, 0)
 	if err != nil {
 		return 0, err
 	}
 	start := processorTime()
-	b.view.Candidates.Follow(grown)
+	b.view.RankCache.Follow(grown)
 	return float64((processorTime() - start).Microseconds()) / 1000, nil
 }
 

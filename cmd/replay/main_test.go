@@ -17,7 +17,7 @@ func TestReplayTellsWhatDiffers(t *testing.T) {
 	}
 	p := scheduler.DefaultParams()
 	queue := []scheduler.Request{{UID: "b", Keys: []scheduler.KeyUse{{ID: 7}}, WarmSeconds: 10, ColdSeconds: 40}}
-	record := scheduler.NewRecord(v, queue, &p, scheduler.Round(v, queue, &p))
+	record := scheduler.NewRecord(v, queue, &p, scheduler.Cycle(v, queue, &p))
 	var text, out bytes.Buffer
 	if err := record.Write(&text); err != nil {
 		t.Fatal(err)

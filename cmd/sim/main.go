@@ -95,13 +95,13 @@ func (o *options) run(log io.Writer) error {
 }
 
 // wanted are the policies to run.
-func wanted(names *regexp.Regexp, params scheduler.Params) []sim.Named {
-	return slices.DeleteFunc(sim.Policies(params), func(p sim.Named) bool { return !names.MatchString(p.Name) })
+func wanted(names *regexp.Regexp, params scheduler.Params) []sim.NamedPolicy {
+	return slices.DeleteFunc(sim.Policies(params), func(p sim.NamedPolicy) bool { return !names.MatchString(p.Name) })
 }
 
 // play runs policies on one workload, as many at a time as there are processors, and tells of each as it ends.
 // Results are in the order of policies.
-func play(w *sim.Workload, policies []sim.Named, log io.Writer) ([]*sim.Result, error) {
+func play(w *sim.Workload, policies []sim.NamedPolicy, log io.Writer) ([]*sim.Result, error) {
 	results := make([]*sim.Result, len(policies))
 	var told sync.Mutex
 	var runs errgroup.Group

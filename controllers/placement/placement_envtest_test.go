@@ -230,7 +230,7 @@ func TestAPlatformThatNobodyBuildsForIsNamed(t *testing.T) {
 	for i := range int32(3) {
 		w.setDaemon(i, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/amd64", "linux/386"} })
 	}
-	b := w.open("b", func(b *v1alpha1.HLBBuild) { b.Spec.Platform = "linux/arm64" })
+	b := w.open("b", func(b *v1alpha1.HLBBuild) { b.Spec.Platforms = []string{"linux/arm64"} })
 	w.place(cache)
 	c := meta.FindStatusCondition(read(w, b).Status.Conditions, v1alpha1.ConditionScheduled)
 	if c == nil || c.Reason != v1alpha1.ReasonNoDaemonFits || c.Message != "0/3 daemons fit: 3 WrongPlatform" {
@@ -263,7 +263,7 @@ func TestEditInFlightCancels(t *testing.T) {
 	b := w.open("b")
 	w.place(cache)
 	w.takeUp(b)
-	b.Spec.Targets = []string{"other"}
+	b.Spec.HLB.Targets = []string{"other"}
 	w.must(w.c.Update(t.Context(), b))
 	w.events.Take()
 	w.place(cache)

@@ -25,7 +25,7 @@ import (
 func grown(w *world, more ...func(*v1alpha1.HLBBuild)) *v1alpha1.BuildCache {
 	w.t.Helper()
 	cache := w.fleet(1, 4)
-	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse("1Ti")}
+	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse("1Ti")}
 	cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "m", Prime: v1alpha1.PrimeOnFreshDaemon}}
 	w.must(w.c.Update(w.t.Context(), cache))
 	two := cache.DeepCopy()
@@ -80,7 +80,7 @@ func (w *world) bring() {
 	w.setDaemon(1, func(d *v1alpha1.BuildDaemon) {
 		for _, r := range d.Spec.Prefetch {
 			d.Status.Prefetch = append(d.Status.Prefetch, v1alpha1.PrefetchStatus{
-				PrimeStatus: v1alpha1.PrimeStatus{ID: r.ID, Outcome: v1alpha1.PrimePrimed, Bytes: r.Bytes}, Asked: r.Asked,
+				PrimeStatus: v1alpha1.PrimeStatus{ID: r.ID, Outcome: v1alpha1.PrimePrimed, Bytes: r.Bytes}, RequestedAt: r.RequestedAt,
 			})
 			d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{ID: r.ID, Bytes: r.Bytes})
 		}
@@ -91,7 +91,7 @@ func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
 	w := newWorld(t)
 	cache := grown(w)
 	w.rest(cache)
-	want := []v1alpha1.PrefetchRequest{{ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 1e9, Asked: metav1.NewTime(w.clock.Now()).Rfc3339Copy()}}
+	want := []v1alpha1.PrefetchRequest{{ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 1e9, RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy()}}
 	if diff := cmp.Diff(want, w.requested()); diff != "" {
 		t.Fatalf("requests differ (-want +got):\n%s", diff)
 	}
@@ -118,7 +118,7 @@ func TestMountsAreForDaemonsThatBuildTheirKey(t *testing.T) {
 	for platform, want := range map[string]int{"linux/arm64/v8": 1, "linux/amd64": 0} {
 		t.Run(platform, func(t *testing.T) {
 			w := newWorld(t)
-			cache := grown(w, func(b *v1alpha1.HLBBuild) { b.Spec.Platform = platform })
+			cache := grown(w, func(b *v1alpha1.HLBBuild) { b.Spec.Platforms = []string{platform} })
 			w.setDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/arm64"} })
 			w.rest(cache)
 			if got := w.requested(); len(got) != want {

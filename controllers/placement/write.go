@@ -73,7 +73,7 @@ func (r *Reconciler) writeBuild(ctx context.Context, l *loop, w *fleet.BuildWrit
 	if w.IsPlacement() {
 		d := &w.Decision
 		log.FromContext(ctx).Info("Placed a build", "HLBBuild", before.Name, "daemon", d.Chosen.Name,
-			"reason", d.Why.String(), "run", after.Status.Run.ID)
+			"reason", d.Reason.String(), "run", after.Status.Run.ID)
 	}
 	return true, nil
 }

@@ -151,15 +151,6 @@ func (l List) Err() error {
 	return l
 }
 
-// Codes returns the code of each diagnostic, in order.
-func (l List) Codes() []Code {
-	codes := make([]Code, len(l))
-	for i, d := range l {
-		codes[i] = d.Code
-	}
-	return codes
-}
-
 // Sort orders l by file, place, code and message, so that equal findings are always shown in equal order. Diagnostics
 // of the file named first in l stay before those of other files.
 func (l List) Sort() {

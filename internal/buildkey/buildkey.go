@@ -14,7 +14,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// defaultProgram is the path of the program in a git source that names none.
+// defaultProgram is the path of the program in its source where the build names none.
 const defaultProgram = "build.hlb"
 
 // Derive is the cache key of a build. It is the spec's own cacheKey where that is given; else it names the source
@@ -29,20 +29,20 @@ func Derive(b *v1alpha1.HLBBuild, mounts []string) string {
 	if spec.CacheKey != "" {
 		return spec.CacheKey
 	}
-	if spec.Platform != "" {
-		return derive(b, mounts) + " " + spec.Platform
+	if p := spec.Platform(); p != "" {
+		return derive(b, mounts) + " " + p
 	}
 	return derive(b, mounts)
 }
 
 // derive is the key without the platform, at most 256 characters.
 func derive(b *v1alpha1.HLBBuild, mounts []string) string {
-	spec := &b.Spec
+	program, source := b.Spec.HLB, b.Spec.Source
 	switch {
-	case spec.Git != nil:
-		return bounded("git:"+Repository(spec.Git.URL)+"//"+program(spec.Git.Path), spec.Targets)
-	case spec.ConfigMapRef != nil:
-		return bounded("configmap:"+spec.ConfigMapRef.Name+"/"+spec.ConfigMapRef.Key, spec.Targets)
+	case program.Inline == nil && source != nil && source.Git != nil:
+		return bounded("git:"+Repository(source.Git.URL)+"//"+path.Join(source.Git.Path, Program(program)), program.Targets)
+	case program.Inline == nil && source != nil && source.ConfigMap != nil:
+		return bounded("configmap:"+source.ConfigMap.Name+"/"+Program(program), program.Targets)
 	case len(mounts) > 0:
 		return "mounts:" + digest(sorted(mounts))
 	default:
@@ -65,11 +65,12 @@ func Repository(raw string) string {
 	return host + "/" + strings.TrimSuffix(p, ".git")
 }
 
-func program(p string) string {
-	if p == "" {
+// Program is the path of the program in its source.
+func Program(spec *v1alpha1.HLBSpec) string {
+	if spec.Path == "" {
 		return defaultProgram
 	}
-	return path.Clean(p)
+	return path.Clean(spec.Path)
 }
 
 // bounded joins a source and its targets. Long ones are cut and made unique by a digest.

@@ -15,7 +15,9 @@ import (
 func TestDerive(t *testing.T) {
 	text := "fs default() { scratch; }"
 	git := func(url, path string, targets ...string) v1alpha1.HLBBuildSpec {
-		return v1alpha1.HLBBuildSpec{Git: &v1alpha1.GitSource{URL: url, Path: path}, Targets: targets}
+		return v1alpha1.HLBBuildSpec{
+			Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: url}}, HLB: &v1alpha1.HLBSpec{Path: path, Targets: targets},
+		}
 	}
 	cases := map[string]struct {
 		name, generateName string
@@ -24,14 +26,14 @@ func TestDerive(t *testing.T) {
 		want               string
 	}{
 		"an explicit key wins over everything": {
-			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Git: &v1alpha1.GitSource{URL: "https://h/r"}}, want: "mine"},
+			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: "https://h/r"}}}, want: "mine"},
 		"a repository's key is its path without scheme and suffix": {
 			spec: git("https://Git.Example.com/Org/app.git", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
 		"a platform has caches of its own": {
-			spec: v1alpha1.HLBBuildSpec{Git: &v1alpha1.GitSource{URL: "http://h/r"}, Targets: []string{"default"}, Platform: "linux/arm64"},
+			spec: onPlatform(git("http://h/r", "", "default"), "linux/arm64"),
 			want: "git:h/r//build.hlb@default linux/arm64"},
 		"an explicit key is of all platforms": {
-			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Platform: "linux/arm64"}, want: "mine"},
+			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Platforms: []string{"linux/arm64"}}, want: "mine"},
 		"default ports and a trailing slash don't matter": {
 			spec: git("https://git.example.com:443/Org/app/", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
 		"the program's path matters": {
@@ -39,13 +41,22 @@ func TestDerive(t *testing.T) {
 		"targets matter in no order": {
 			spec: git("http://h/r", "", "b", "a"), want: "git:h/r//build.hlb@a,b"},
 		"a ConfigMap's key is its name and key": {
-			spec: v1alpha1.HLBBuildSpec{ConfigMapRef: &v1alpha1.ConfigMapKeyReference{Name: "c", Key: "k"}, Targets: []string{"t"}}, want: "configmap:c/k@t"},
+			spec: v1alpha1.HLBBuildSpec{
+				Source: &v1alpha1.SourceSpec{ConfigMap: &v1alpha1.LocalObjectReference{Name: "c"}},
+				HLB:    &v1alpha1.HLBSpec{Path: "k", Targets: []string{"t"}},
+			}, want: "configmap:c/k@t"},
+		"a folder of a repository is part of the program's path": {
+			spec: inFolder(git("http://h/r", "ci/build.hlb", "default"), "app"), want: "git:h/r//app/ci/build.hlb@default"},
+		"an inline program on a repository's files goes by its mounts": {
+			spec: v1alpha1.HLBBuildSpec{
+				Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: "https://h/r"}}, HLB: &v1alpha1.HLBSpec{Inline: &text},
+			}, mounts: []string{"go", "mod"}, want: "mounts:9007ca3757b40792"},
 		"an inline program goes by its cache mounts": {
-			name: "x", spec: v1alpha1.HLBBuildSpec{Inline: &text}, mounts: []string{"go", "mod"}, want: "mounts:9007ca3757b40792"},
+			name: "x", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}, mounts: []string{"go", "mod"}, want: "mounts:9007ca3757b40792"},
 		"an inline program without cache mounts goes by its name": {
-			name: "x", spec: v1alpha1.HLBBuildSpec{Inline: &text}, want: "build:x"},
+			name: "x", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}, want: "build:x"},
 		"a generated name goes by what was given": {
-			name: "ci-x7k2p", generateName: "ci-", spec: v1alpha1.HLBBuildSpec{Inline: &text}, want: "build:ci"},
+			name: "ci-x7k2p", generateName: "ci-", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}, want: "build:ci"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +70,7 @@ func TestDerive(t *testing.T) {
 
 func TestMountOrderDoesNotMatter(t *testing.T) {
 	text := "x"
-	b := &v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{Inline: &text}}
+	b := &v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}}
 	if a, z := buildkey.Derive(b, []string{"a", "z", "a"}), buildkey.Derive(b, []string{"z", "a"}); a != z {
 		t.Errorf("%q differs from %q", a, z)
 	}
@@ -70,13 +81,25 @@ func TestMountOrderDoesNotMatter(t *testing.T) {
 
 func TestLongKeysStayApart(t *testing.T) {
 	long := strings.Repeat("ö", 400)
-	b := &v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{Git: &v1alpha1.GitSource{URL: "https://h/" + long}}}
+	b := &v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{
+		Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: "https://h/" + long}}, HLB: &v1alpha1.HLBSpec{},
+	}}
 	first := buildkey.Derive(b, nil)
-	b.Spec.Git.URL += "x"
+	b.Spec.Source.Git.URL += "x"
 	if second := buildkey.Derive(b, nil); first == second {
 		t.Error("two long sources share a key")
 	}
 	if len(first) > 512 {
 		t.Errorf("the key has %d bytes", len(first))
 	}
+}
+
+func onPlatform(spec v1alpha1.HLBBuildSpec, platform string) v1alpha1.HLBBuildSpec {
+	spec.Platforms = []string{platform}
+	return spec
+}
+
+func inFolder(spec v1alpha1.HLBBuildSpec, path string) v1alpha1.HLBBuildSpec {
+	spec.Source.Git.Path = path
+	return spec
 }

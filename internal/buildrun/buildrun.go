@@ -63,8 +63,8 @@ func isRunOf(b *v1alpha1.HLBBuild, id string) bool {
 
 // inlineMounts lists the ids of the cache mounts that an inline program declares, by static analysis.
 func inlineMounts(b *v1alpha1.HLBBuild) []string {
-	if b.Spec.Inline == nil {
+	if b.Spec.HLB.Inline == nil {
 		return nil
 	}
-	return buildkey.Mounts(*b.Spec.Inline, b.Spec.Targets)
+	return buildkey.Mounts(*b.Spec.HLB.Inline, b.Spec.HLB.Targets)
 }

@@ -114,7 +114,7 @@ func Retry(b *v1alpha1.HLBBuild, now time.Time) {
 	lost := run.Lost
 	run.Attempt++
 	run.StartedAt, run.StartedBy = nil, ""
-	b.Status.Cache, b.Status.Steps, b.Status.Mounts, b.Status.LogFile = nil, nil, nil, ""
+	b.Status.Cache, b.Status.Steps, b.Status.Mounts, b.Status.Log = nil, nil, nil, nil
 	Wait(
 		b,
 		v1alpha1.ReasonRetrying,

@@ -23,13 +23,12 @@ type fact struct {
 	final, failed   bool
 }
 
-// derive sets Running, Complete, Failed and, from them, Ready, Reconciling and Stalled. Scheduled is a fact of its own.
+// derive sets Running, Finished, Succeeded and, from them, Ready, Reconciling and Stalled. Scheduled is a fact of its own.
 // Exactly one of these holds afterwards: Reconciling is True, Stalled is True, or Ready is True.
 func derive(b *v1alpha1.HLBBuild, now time.Time) {
 	f := currentFact(b)
 	setRunning(b, f, now)
-	setOrRemove(b, v1alpha1.ConditionComplete, f.final && !f.failed, f, now)
-	setOrRemove(b, v1alpha1.ConditionFailed, f.failed, f, now)
+	setEnd(b, f, now)
 	setOrRemove(b, v1alpha1.ConditionReconciling, !f.final, f, now)
 	setOrRemove(b, v1alpha1.ConditionStalled, f.failed, f, now)
 	ready := metav1.ConditionFalse
@@ -77,6 +76,19 @@ func setRunning(b *v1alpha1.HLBBuild, f fact, now time.Time) {
 	default:
 		set(b, v1alpha1.ConditionRunning, metav1.ConditionFalse, f.reason, f.message, now)
 	}
+}
+
+// setEnd sets Finished and Succeeded.
+func setEnd(b *v1alpha1.HLBBuild, f fact, now time.Time) {
+	finished, succeeded := metav1.ConditionFalse, metav1.ConditionUnknown
+	if f.final {
+		finished, succeeded = metav1.ConditionTrue, metav1.ConditionTrue
+	}
+	if f.failed {
+		succeeded = metav1.ConditionFalse
+	}
+	set(b, v1alpha1.ConditionFinished, finished, f.reason, f.message, now)
+	set(b, v1alpha1.ConditionSucceeded, succeeded, f.reason, f.message, now)
 }
 
 func setOrRemove(b *v1alpha1.HLBBuild, kind string, holds bool, f fact, now time.Time) {

@@ -5,6 +5,7 @@
 package mountpolicy
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 
@@ -13,23 +14,27 @@ import (
 
 // For returns the entry of policies that applies to the mount that programs call id, nil for none. Its fields apply
 // as a whole; entries are never mixed. An entry with exactly the id wins, then the pattern with the longest text
-// before its first *, then the earlier one.
+// before its first *, then the one with the most literal characters, then the first in the order of the alphabet: the
+// order of the list means nothing.
 func For(policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
-	best, longest := -1, -1
+	var best *v1alpha1.MountPolicy
 	for i := range policies {
-		pattern := policies[i].ID
-		literal, _, isPattern := strings.Cut(pattern, "*")
-		switch {
-		case !isPattern && pattern == id:
-			return &policies[i]
-		case isPattern && len(literal) > longest && matches(pattern, id):
-			best, longest = i, len(literal)
+		p := &policies[i]
+		if p.ID == id {
+			return p
+		}
+		if strings.Contains(p.ID, "*") && matches(p.ID, id) && (best == nil || precedes(p.ID, best.ID)) {
+			best = p
 		}
 	}
-	if best < 0 {
-		return nil
-	}
-	return &policies[best]
+	return best
+}
+
+// precedes reports whether pattern a is more specific than b.
+func precedes(a, b string) bool {
+	prefix := func(pattern string) int { return strings.Index(pattern, "*") }
+	literals := func(pattern string) int { return len(pattern) - strings.Count(pattern, "*") }
+	return cmp.Or(cmp.Compare(prefix(b), prefix(a)), cmp.Compare(literals(b), literals(a)), cmp.Compare(a, b)) < 0
 }
 
 // matches says whether id is the pattern with each * replaced by any text. It takes time in proportion to the product
@@ -78,6 +83,19 @@ func Of(namespace string, policies []v1alpha1.MountPolicy, id string) *v1alpha1.
 		return nil
 	}
 	return For(policies, written)
+}
+
+// IsPinned reports whether a policy keeps mounts from eviction.
+func IsPinned(p *v1alpha1.MountPolicy) bool {
+	return p != nil && p.Eviction != nil && p.Eviction.Policy == v1alpha1.EvictNever
+}
+
+// Bounds are the eviction bounds of a policy; the zero value has none.
+func Bounds(p *v1alpha1.MountPolicy) v1alpha1.MountEviction {
+	if p == nil || p.Eviction == nil {
+		return v1alpha1.MountEviction{}
+	}
+	return *p.Eviction
 }
 
 // Primes says whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a

@@ -20,8 +20,8 @@ var shown = map[int32]bool{50: true, 100: true, 200: true, 400: true}
 const (
 	// enough accesses to advise on: with fewer, one busy day decides.
 	enough = 50
-	// worthless is how many permille of the bytes used are not worth a larger volume.
-	worthless = 10
+	// worthless is how many basis points of the bytes used are not worth a larger volume.
+	worthless = 100
 	// least is the smallest size that the API takes.
 	least = 1 << 30
 )
@@ -37,7 +37,7 @@ func Report(c Curve, budgetBytes int64) *v1alpha1.DaemonSizing {
 		ratio := c.HitRatio(float64(budgetBytes) / 100 * float64(p))
 		out.Points = append(
 			out.Points,
-			v1alpha1.SizingPoint{SizePercent: p, HitPermille: int32(math.Round(ratio * 1000))},
+			v1alpha1.SizingPoint{SizePercent: p, HitBasisPoints: int32(math.Round(ratio * 10_000))},
 		)
 	}
 	return out
@@ -56,29 +56,29 @@ func Advise(reports []*v1alpha1.DaemonSizing, size resource.Quantity) *v1alpha1.
 		out.Accesses += r.Accesses
 		seen += float64(r.SeenBytes)
 		for _, p := range r.Points {
-			hits[p.SizePercent] += float64(r.SeenBytes) * float64(p.HitPermille)
+			hits[p.SizePercent] += float64(r.SeenBytes) * float64(p.HitBasisPoints)
 		}
 	}
 	if seen <= 0 {
 		return nil
 	}
-	permille := func(percent int32) int32 { return int32(math.Round(hits[percent] / seen)) }
+	basisPoints := func(percent int32) int32 { return int32(math.Round(hits[percent] / seen)) }
 	best := percents[len(percents)-1]
 	for _, p := range percents {
 		if shown[p] {
 			q := times(size, p)
-			out.Points = append(out.Points, v1alpha1.SizingPoint{SizePercent: p, Size: &q, HitPermille: permille(p)})
+			out.Points = append(out.Points, v1alpha1.SizingPoint{SizePercent: p, Size: &q, HitBasisPoints: basisPoints(p)})
 		}
 		if q := times(size, p); p < best && q.Value() >= least &&
-			permille(p) >= permille(percents[len(percents)-1])-worthless {
+			basisPoints(p) >= basisPoints(percents[len(percents)-1])-worthless {
 			best = p
 		}
 	}
-	recommend(out, size, best, permille(100), permille(best))
+	recommend(out, size, best, basisPoints(100), basisPoints(best))
 	return out
 }
 
-// recommend says that best percent of today's size is right, where today's finds now permille of the bytes and that
+// recommend says that best percent of today's size is right, where today's finds now basisPoints of the bytes and that
 // one then.
 func recommend(out *v1alpha1.SizingStatus, size resource.Quantity, best, now, then int32) {
 	if out.Accesses < enough {
@@ -117,8 +117,8 @@ func recommend(out *v1alpha1.SizingStatus, size resource.Quantity, best, now, th
 	}
 }
 
-// percent renders permille for people.
-func percent(permille int32) string { return fmt.Sprintf("%d.%d", permille/10, permille%10) }
+// percent renders basisPoints for people.
+func percent(basisPoints int32) string { return fmt.Sprintf("%d.%d", basisPoints/10, basisPoints%10) }
 
 // times is a part of a size, in whole MiB.
 func times(size resource.Quantity, percent int32) resource.Quantity {

@@ -30,28 +30,28 @@ func TestAdvice(t *testing.T) {
 		size       string
 		wantReason v1alpha1.SizingReason
 		wantSize   string
-		wantAt     []int32 // permille at half, once, twice, four times
+		wantAt     []int32 // basis points at half, once, twice, four times
 	}{
 		"what does not fit wants a larger volume": { // 10 mounts of 100 MiB each need 1000 of 520
-			[]*v1alpha1.DaemonSizing{rounds(10, 100, 520, 100)}, "10Gi", v1alpha1.SizingLargerHoldsMore, "20Gi", []int32{0, 0, 990, 990}},
+			[]*v1alpha1.DaemonSizing{rounds(10, 100, 520, 100)}, "10Gi", v1alpha1.SizingLargerHoldsMore, "20Gi", []int32{0, 0, 9900, 9900}},
 		"what fits barely is left": {
-			[]*v1alpha1.DaemonSizing{rounds(10, 100, 1020, 100)}, "10Gi", v1alpha1.SizingSizeFits, "10Gi", []int32{0, 990, 990, 990}},
+			[]*v1alpha1.DaemonSizing{rounds(10, 100, 1020, 100)}, "10Gi", v1alpha1.SizingSizeFits, "10Gi", []int32{0, 9900, 9900, 9900}},
 		"what fits into half says so": {
-			[]*v1alpha1.DaemonSizing{rounds(10, 100, 2040, 100)}, "10Gi", v1alpha1.SizingSmallerHoldsAsMuch, "5Gi", []int32{990, 990, 990, 990}},
+			[]*v1alpha1.DaemonSizing{rounds(10, 100, 2040, 100)}, "10Gi", v1alpha1.SizingSmallerHoldsAsMuch, "5Gi", []int32{9900, 9900, 9900, 9900}},
 		"nothing below the smallest size is recommended": {
-			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 100)}, "2Gi", v1alpha1.SizingSmallerHoldsAsMuch, "1Gi", []int32{990, 990, 990, 990}},
+			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 100)}, "2Gi", v1alpha1.SizingSmallerHoldsAsMuch, "1Gi", []int32{9900, 9900, 9900, 9900}},
 		"a few accesses are no ground for advice": {
-			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 3)}, "2Gi", v1alpha1.SizingTooFewAccesses, "", []int32{667, 667, 667, 667}},
+			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 3)}, "2Gi", v1alpha1.SizingTooFewAccesses, "", []int32{6667, 6667, 6667, 6667}},
 		"daemons count by the bytes their builds use": { // three quarters of the bytes fit now, the rest needs twice the size
 			[]*v1alpha1.DaemonSizing{rounds(3, 100, 510, 1000), rounds(10, 100, 510, 100), nil}, "10Gi", v1alpha1.SizingLargerHoldsMore, "20Gi",
-			[]int32{0, 749, 997, 997}},
+			[]int32{0, 7493, 9968, 9968}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := sizing.Advise(tc.reports, resource.MustParse(tc.size))
 			var at []int32
 			for _, p := range got.Points {
-				at = append(at, p.HitPermille)
+				at = append(at, p.HitBasisPoints)
 			}
 			if diff := cmp.Diff(tc.wantAt, at); diff != "" {
 				t.Errorf("hit ratios (-want +got):\n%s", diff)

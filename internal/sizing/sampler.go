@@ -13,11 +13,12 @@
 package sizing
 
 import (
-	"container/heap"
 	"math"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/openllb/hlb-operator/internal/heap"
 )
 
 const (
@@ -35,12 +36,12 @@ const (
 
 // Sampler follows the accesses to a daemon's objects. It is not safe for concurrent use.
 type Sampler struct {
-	threshold uint32             // objects whose hash is below it are followed
-	objects   map[uint64]*object // by whole hash
-	byHash    objectHeap         // the one with the greatest sampling hash on top
-	order     order              // of last accesses
-	distinct  distinct           // bytes of all objects seen, followed or not, at their first access
-	first     int64              // those of the objects followed
+	threshold uint32              // objects whose hash is below it are followed
+	objects   map[uint64]*object  // by whole hash
+	byHash    *heap.Heap[*object] // greatest sampling hash first
+	order     order               // of last accesses
+	distinct  distinct            // bytes of all objects seen, followed or not, at their first access
+	first     int64               // those of the objects followed
 	counts    histogram
 	began     time.Time // weights are relative to it
 }
@@ -69,7 +70,11 @@ type histogram struct {
 
 // NewSampler returns one that has seen nothing.
 func NewSampler() *Sampler {
-	return &Sampler{threshold: wholeRate, objects: map[uint64]*object{}}
+	return &Sampler{
+		threshold: wholeRate,
+		objects:   map[uint64]*object{},
+		byHash:    heap.New(func(a, b *object) bool { return a.hash() > b.hash() }),
+	}
 }
 
 // Access notes that an object of so many bytes was used. Times must not run backwards by much. Objects of no bytes
@@ -98,7 +103,7 @@ func (s *Sampler) Access(name string, bytes int64, now time.Time) {
 		o = &object{id: id, first: bytes}
 		s.first += bytes
 		s.objects[id] = o
-		heap.Push(&s.byHash, o)
+		s.byHash.Push(o)
 	}
 	o.bytes = bytes
 	s.place(o)
@@ -163,9 +168,9 @@ func (s *Sampler) renumber(next *object) {
 // lowerRate stops following the object with the greatest hash and samples below it from now on. What was counted was
 // scaled by the rate at its time and stays.
 func (s *Sampler) lowerRate() {
-	s.threshold = s.byHash[0].hash()
-	for len(s.byHash) > 0 && s.byHash[0].hash() >= s.threshold {
-		o := heap.Pop(&s.byHash).(*object)
+	s.threshold = s.byHash.Peek().hash()
+	for s.byHash.Len() > 0 && s.byHash.Peek().hash() >= s.threshold {
+		o := s.byHash.Pop()
 		s.order.remove(o.at, o.bytes)
 		s.first -= o.first
 		delete(s.objects, o.id)
@@ -178,22 +183,4 @@ func bucket(distance float64) int {
 		return 0
 	}
 	return min(1+int(math.Log2(distance/smallest)*perOctave), perOctave*octaves+1)
-}
-
-// objectHeap has the object with the greatest sampling hash on top.
-type objectHeap []*object
-
-func (h objectHeap) Len() int           { return len(h) }
-func (h objectHeap) Less(i, j int) bool { return h[i].hash() > h[j].hash() }
-func (h objectHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *objectHeap) Push(x any) { *h = append(*h, x.(*object)) }
-
-// Pop implements heap.Interface.
-func (h *objectHeap) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return last
 }

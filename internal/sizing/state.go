@@ -4,7 +4,6 @@ package sizing
 
 import (
 	"bytes"
-	"container/heap"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -64,7 +63,7 @@ func (s *Sampler) UnmarshalBinary(data []byte) error {
 		o.at = next.order.append(e.Bytes)
 		next.first += e.First
 		next.objects[e.ID] = o
-		heap.Push(&next.byHash, o)
+		next.byHash.Push(o)
 	}
 	*s = *next
 	return nil

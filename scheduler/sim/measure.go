@@ -10,8 +10,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// Result is what one policy did with one workload. Shares are of the measured builds that are not their program's
-// first; seconds are of all measured.
+// Result is the measured outcome of one policy on one workload. Shares are of the measured builds that are not their
+// program's first; seconds are of all measured builds.
 type Result struct {
 	Workload    string  `json:"workload"`
 	Policy      string  `json:"policy"`
@@ -19,7 +19,7 @@ type Result struct {
 	P50Seconds  float64 `json:"p50Seconds"`
 	P95Seconds  float64 `json:"p95Seconds"`
 	P99Seconds  float64 `json:"p99Seconds"`
-	// OverBound is the mean over LB0's, OverTightest the mean over the largest of LB0, LB0Flight and LB1.
+	// OverBound is mean / LB0, OverTightest is mean / max(LB0, LB0Flight, LB1).
 	OverBound    float64 `json:"overBound"`
 	OverTightest float64 `json:"overTightest"`
 	Warm         float64 `json:"warm"`
@@ -39,12 +39,12 @@ type Result struct {
 	ByQueue        map[string]float64 `json:"meanSecondsByQueue,omitempty"`
 }
 
-// Lost is where a mean build's seconds went beyond its least possible length, by cause.
+// Lost is the mean time of a build beyond its least possible length, by cause.
 type Lost struct {
 	WaitSeconds    float64 `json:"waitSeconds"`    // in the queue
-	SetupSeconds   float64 `json:"setupSeconds"`   // priming, and what a primed daemon lacks of a warm one
-	StaleSeconds   float64 `json:"staleSeconds"`   // work done again because the copy was behind
-	MissingSeconds float64 `json:"missingSeconds"` // because there was none, first builds of programs aside
+	SetupSeconds   float64 `json:"setupSeconds"`   // priming, and the extra time on a primed daemon
+	StaleSeconds   float64 `json:"staleSeconds"`   // work redone because the copy was stale
+	MissingSeconds float64 `json:"missingSeconds"` // work redone without a copy; not first builds of programs
 	LockSeconds    float64 `json:"lockSeconds"`
 }
 
@@ -83,7 +83,8 @@ func (m *measures) start(waited float64, b *Build, r *run, first bool) {
 	m.waits = append(m.waits, waited)
 	l := &m.lost
 	l.WaitSeconds += waited
-	l.SetupSeconds += r.setupSeconds + r.serviceSeconds - b.WarmSeconds - r.staleSeconds - r.missingSeconds - r.lockSeconds
+	l.SetupSeconds += r.setupSeconds + r.serviceSeconds - b.WarmSeconds -
+		r.staleSeconds - r.missingSeconds - r.lockSeconds
 	l.StaleSeconds += r.staleSeconds
 	l.LockSeconds += r.lockSeconds
 	if !first {
@@ -123,16 +124,9 @@ func (m *measures) result(policy string, primed int64) *Result {
 	slices.Sort(m.completions)
 	slices.Sort(m.waits)
 	r.MeanSeconds = meanOf(m.completions)
-	r.P50Seconds, r.P95Seconds, r.P99Seconds = quantile(
-		m.completions,
-		.5,
-	), quantile(
-		m.completions,
-		.95,
-	), quantile(
-		m.completions,
-		.99,
-	)
+	r.P50Seconds = quantile(m.completions, .5)
+	r.P95Seconds = quantile(m.completions, .95)
+	r.P99Seconds = quantile(m.completions, .99)
 	r.MeanWait, r.P999Wait, r.MaxWait = meanOf(m.waits), quantile(m.waits, .999), quantile(m.waits, 1)
 	lb0 := LB0(m.wl)
 	r.OverBound, r.OverTightest = r.MeanSeconds/lb0, r.MeanSeconds/max(lb0, LB0Flight(m.wl), LB1(m.wl))
@@ -145,13 +139,9 @@ func (m *measures) result(policy string, primed int64) *Result {
 		m.lost.LockSeconds / n,
 	}
 	if total := float64(m.modes[0] + m.modes[1] + m.modes[2]); total > 0 {
-		r.Warm, r.Primed, r.Cold = float64(
-			m.modes[scheduler.Warm],
-		)/total, float64(
-			m.modes[scheduler.Primed],
-		)/total, float64(
-			m.modes[scheduler.Cold],
-		)/total
+		r.Warm = float64(m.modes[scheduler.Warm]) / total
+		r.Primed = float64(m.modes[scheduler.Primed]) / total
+		r.Cold = float64(m.modes[scheduler.Cold]) / total
 	}
 	if len(m.byQueue) > 0 {
 		r.ByQueue = map[string]float64{}
@@ -184,7 +174,8 @@ func (r *Result) String() string {
 		return fmt.Sprintf("%-26s %-21s unstable", r.Workload, r.Policy)
 	}
 	return fmt.Sprintf(
-		"%-26s %-21s mean %7.1fs p95 %7.1fs over bound %.3f warm %.4f primed %.4f cold %.4f pulled %7.0f GB wait max %6.0fs lost wait %.1f setup %.1f stale %.1f missing %.1f tightest %.3f",
+		"%-26s %-21s mean %7.1fs p95 %7.1fs over bound %.3f warm %.4f primed %.4f cold %.4f pulled %7.0f GB "+
+			"wait max %6.0fs lost wait %.1f setup %.1f stale %.1f missing %.1f tightest %.3f",
 		r.Workload,
 		r.Policy,
 		r.MeanSeconds,

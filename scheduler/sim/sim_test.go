@@ -261,28 +261,28 @@ func TestWhoEvictsWhat(t *testing.T) {
 		"others drop the one unused for longest":                        {policy: Greedy(), bytes: 9e9, want: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, err := newWorld(small(func(*Generated) {}), c.policy)
+			sim, err := newSimulation(small(func(*Generated) {}), c.policy)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if o, is := c.policy.(*Ours); is {
-				o.setUp(w)
+				o.setUp(sim)
 			}
 			for i, x := range []struct {
 				key   scheduler.KeyID
 				on    int
 				bytes int64
 			}{{1, 0, 1e9}, {2, 0, c.bytes}, {2, 1, c.bytes}} {
-				w.Now = 100 * float64(i)
-				w.store(x.key, x.on, x.bytes).making = false
+				sim.Now = 100 * float64(i)
+				sim.store(x.key, x.on, x.bytes).making = false
 			}
 			if c.down {
-				w.View.Daemons[1].Phase = scheduler.Draining
+				sim.View.Daemons[1].Phase = scheduler.Draining
 			}
-			if !w.evictNext(0) {
+			if !sim.evictNext(0) {
 				t.Fatal("nothing went")
 			}
-			if diff := cmp.Diff([]scheduler.KeyID{c.want}, w.volumes[0].keys); diff != "" {
+			if diff := cmp.Diff([]scheduler.KeyID{c.want}, sim.volumes[0].keys); diff != "" {
 				t.Errorf("keys left (-want +got):\n%s", diff)
 			}
 		})

@@ -15,14 +15,14 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// laneDays is the length of a lane: a recording of a year is folded so that its fortnights run side by side, each
-// with programs of its own, because one fleet serves many more projects than were recorded at once. The first half of
-// the lane is warm-up.
+// laneDays is the length of a lane. A recording of a year is folded so that its fortnights run in parallel, each with
+// programs of its own: one fleet serves many more projects than were recorded at once. The first half of the lane is
+// warm-up.
 const laneDays = 14
 
 // tracedDiskBytes is a daemon's volume in recorded workloads. A fortnight of the folded year of 2019 has 33,769
-// programs, 93 TB at the drawn sizes; thirty volumes of this size hold one copy of each and a few more, so what is
-// measured is placement rather than a lack of disk.
+// programs, 93 TB at the drawn sizes; thirty volumes of this size hold one copy of each and a few more, so that the
+// result measures placement and not a lack of disk.
 const tracedDiskBytes = 4e12
 
 // Recorded reads a recording: tab-separated lines, optionally gzipped, of seconds since the year's start, project,
@@ -86,7 +86,7 @@ func Recorded(r io.Reader, daemons int, slots int32, priming bool, seed uint64) 
 	return w, nil
 }
 
-// plain is r without its compression, if it has any.
+// plain returns r without its compression, if any.
 func plain(r io.Reader) (io.Reader, error) {
 	in := bufio.NewReader(r)
 	if magic, err := in.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {

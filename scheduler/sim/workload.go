@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sim replays recorded and generated build workloads against placement policies on a virtual clock. The
-// project's own policy is the code that runs in the cluster: scheduler.Starts on a scheduler.View. The physics — how
-// long a build takes on which daemon — is documented at World.begin and is kept apart from what the scheduler
+// project's own policy is the code that runs in the cluster: scheduler.DecideStarts on a scheduler.View. The physics —
+// how long a build takes on which daemon — is documented at Simulation.begin and is kept apart from what the scheduler
 // believes.
 package sim
 
@@ -16,7 +16,7 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// Program is what is built again and again: its caches and its lengths.
+// Program is a program that is built repeatedly: its caches and its lengths.
 type Program struct {
 	Keys        []scheduler.KeyUse // the primary first; Gain sums to 1
 	Queue       string
@@ -26,8 +26,8 @@ type Program struct {
 	ColdSeconds float64
 }
 
-// Build is one arrival. Its lengths hold the noise of this one build. Builds of one push have the same sources, so
-// that a copy which has seen one of them is not behind the others; later pushes have higher numbers.
+// Build is one arrival. Its lengths include the noise of this build. Builds of one push have the same sources, so a
+// copy that one of them updated is not stale for the others; later pushes have higher numbers.
 type Build struct {
 	Program       int
 	Push          int
@@ -36,7 +36,7 @@ type Build struct {
 	ColdSeconds   float64
 }
 
-// Change is one thing that happens to the fleet.
+// Change is one change of the fleet.
 type Change struct {
 	AtSeconds float64
 	Daemon    int // ordinal
@@ -44,7 +44,7 @@ type Change struct {
 	NewVolume bool
 }
 
-// Workload is everything a run needs but the policy.
+// Workload is everything a run needs except the policy.
 type Workload struct {
 	Name     string
 	Programs []Program
@@ -55,21 +55,21 @@ type Workload struct {
 	// Platforms of ordinal i are Platforms[i % len]; empty: any.
 	Platforms [][]string
 	DiskBytes int64 // a daemon's volume
-	// WarmUpSeconds are left out of the measures; EndSeconds is when arrivals end.
+	// Builds that arrive before WarmUpSeconds are not measured; EndSeconds is when arrivals end.
 	WarmUpSeconds float64
 	EndSeconds    float64
-	// Priming says whether snapshots exist, at PullBytesPerSecond.
+	// Priming is whether snapshots exist, pulled at PullBytesPerSecond.
 	Priming            bool
 	PullBytesPerSecond float64
-	// PrimedFactor is how much longer a build takes on a primed copy than on a warm one. With Merging, a build beside
-	// the one that makes its copy finds it at once; without, when that build ends. Of the bytes of a copy that is
-	// behind, priming moves RefreshSpread times the part that it lacks, and never more than all.
+	// A build on a primed copy takes PrimedFactor × its warm length. With Merging, a build that runs beside the build
+	// that makes its copy finds it at once; without, when that build ends. Priming a stale copy moves min(1,
+	// RefreshSpread × missing part) of its bytes.
 	PrimedFactor  float64
 	RefreshSpread float64
 	Merging       bool
 
-	pushes int // given out so far
-	// EstimateBias multiplies the estimates of every other program and divides the rest; 1 is none.
+	pushes int // so far
+	// EstimateBias multiplies the estimates of every other program and divides those of the rest; 1: no bias.
 	EstimateBias float64
 	Utilisation  float64 // warm work offered over slots, for plots; 0 if recorded
 }
@@ -125,7 +125,7 @@ type Generated struct {
 	Platforms     []string // programs are spread over these; daemons too
 }
 
-// newWorkload is a fleet with the physics that all workloads share, and nothing to build yet.
+// newWorkload returns a fleet with the common physics and nothing to build.
 func newWorkload(daemons int, slots int32, diskBytes int64, priming bool) *Workload {
 	return &Workload{
 		Daemons:            daemons,
@@ -202,7 +202,7 @@ func (g *Generated) program(i int, rng *rand.Rand) Program {
 	return p
 }
 
-// popularity is the cumulated share of programs, and the mean warm length it implies. Popularity is dealt out at
+// popularity returns the cumulated share of programs, and the mean warm length it implies. Popularity is assigned at
 // random, also over queues.
 func (g *Generated) popularity(programs []Program, rng *rand.Rand) (cumulated []float64, meanWarmSeconds float64) {
 	share := make([]float64, len(programs))
@@ -244,8 +244,7 @@ func (w *Workload) add(program int, at float64, rng *rand.Rand) {
 	)
 }
 
-// sort brings builds and changes into the order of time; equal times keep theirs. It numbers pushes by their first
-// builds.
+// sort orders builds and changes by time, stably, and numbers pushes by their first builds.
 func (w *Workload) sort() {
 	slices.SortStableFunc(w.Builds, func(a, b Build) int { return cmp.Compare(a.ArriveSeconds, b.ArriveSeconds) })
 	slices.SortStableFunc(w.Changes, func(a, b Change) int { return cmp.Compare(a.AtSeconds, b.AtSeconds) })
@@ -260,17 +259,16 @@ func (w *Workload) sort() {
 	w.pushes = len(number)
 }
 
-// Stated makes the physics those of the model that the targets were stated for: a build beside the first of its
-// program counts as warm. The other workloads are harsher. docs/scheduling.md tells how this was found from the
-// figures of other policies.
+// Stated sets the physics of the model that the targets were stated for: a build beside the first of its program counts
+// as warm. The other workloads are harsher. docs/scheduling.md describes how this was inferred from the figures of
+// other policies.
 func (w *Workload) Stated() *Workload {
 	w.Merging = true
 	return w
 }
 
-// StatedVolumes is for recorded workloads what else that model has: copies a quarter as large as drawn, 0.5 GB in the
-// median, on volumes of 500 GB. They hold two thirds of a fortnight's programs of 2019, so that builds also find
-// their copies evicted.
+// StatedVolumes sets, for recorded workloads, the volumes of that model: copies a quarter as large as drawn, 0.5 GB in
+// the median, on volumes of 500 GB. They hold two thirds of a fortnight's programs of 2019, so that copies are evicted.
 func (w *Workload) StatedVolumes() *Workload {
 	for i := range w.Programs {
 		for k := range w.Programs[i].Keys {
@@ -307,7 +305,7 @@ func (w *Workload) Churn(perDay int, seed uint64) *Workload {
 	return w
 }
 
-// Flap makes one daemon come and go every minute from start to end.
+// Flap makes one daemon NotReady for every other minute from start to end.
 func (w *Workload) Flap(daemon int, startSeconds, endSeconds float64) *Workload {
 	for t := startSeconds; t < endSeconds; t += 120 {
 		w.Changes = append(w.Changes, Change{AtSeconds: t, Daemon: daemon, Phase: scheduler.NotReady},
@@ -318,7 +316,7 @@ func (w *Workload) Flap(daemon int, startSeconds, endSeconds float64) *Workload 
 }
 
 // Burst multiplies arrivals between start and end by copying each build there factor-1 times, at random instants of
-// the same stretch.
+// that interval.
 func (w *Workload) Burst(factor int, startSeconds, endSeconds float64, seed uint64) *Workload {
 	rng := rand.New(rand.NewPCG(seed, 0xb057))
 	for _, b := range slices.Clone(w.Builds) {

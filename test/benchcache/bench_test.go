@@ -68,7 +68,7 @@ func (b *bench) build(s *site, program string) (time.Duration, []v1alpha1.PrimeS
 	var used []daemon.Mount
 	began := time.Now()
 	_, err := s.daemon.Build(b.t.Context(), &daemon.Job{
-		Namespace: "bench", Spec: &v1alpha1.HLBBuildSpec{Targets: []string{"default"}},
+		Namespace: "bench", Spec: &v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Targets: []string{"default"}}},
 		Inputs: &inputs.Inputs{Filename: "build.hlb", Program: []byte(program), Secrets: map[string][]byte{}},
 		Mounts: b.cache.Spec.Mounts,
 		Prepare: func(ctx context.Context, mounts []daemon.Mount) {

@@ -61,9 +61,9 @@ func (d *demo) cold(ctx context.Context) error {
 	d.build = &v1alpha1.HLBBuild{
 		ObjectMeta: metav1.ObjectMeta{Name: "hello", Namespace: namespace},
 		Spec: v1alpha1.HLBBuildSpec{
-			CacheRef: v1alpha1.LocalObjectReference{Name: d.cache.Name},
-			Inline:   &text,
-			Outputs:  []v1alpha1.OutputSpec{{Image: d.cluster.Info.Registry + "/demo-hello:latest"}},
+			CacheRef: v1alpha1.CacheReference{Name: d.cache.Name},
+			HLB:      &v1alpha1.HLBSpec{Inline: &text},
+			Outputs:  []v1alpha1.OutputSpec{{Name: "hello", Image: d.cluster.Info.Registry + "/demo-hello:latest"}},
 		},
 	}
 	started := time.Now()
@@ -104,7 +104,7 @@ func (d *demo) awaitExport(ctx context.Context) error {
 func (d *demo) edit(ctx context.Context, words string) (float64, error) {
 	before := d.build.DeepCopy()
 	text := source(d.cluster.Images["golang"], words)
-	d.build.Spec.Inline = &text
+	d.build.Spec.HLB.Inline = &text
 	started := time.Now()
 	if err := d.cluster.Client.Patch(ctx, d.build, client.MergeFrom(before)); err != nil {
 		return 0, err
@@ -149,7 +149,7 @@ func median(values []float64) float64 {
 
 func (d *demo) runImage(ctx context.Context) error {
 	out := d.build.Status.Outputs[0]
-	name, _, _ := strings.Cut(out.Ref, ":latest")
+	name, _, _ := strings.Cut(out.Image, ":latest")
 	d.report.Image = name + "@" + out.Digest
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "hello", Namespace: namespace},

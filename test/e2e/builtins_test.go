@@ -97,7 +97,7 @@ func refuseBuiltins(t *testing.T) {
 	builds := map[string]*v1alpha1.HLBBuild{}
 	for name, text := range refusedHere {
 		build := newBuild(fmt.Sprintf("refused-%x", digest.FromString(name).Encoded()[:8]), text)
-		build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretRef: v1alpha1.SecretKeyReference{Name: "refused", Key: "token"}}}
+		build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "refused", Key: "token"}}}
 		builds[name] = build
 	}
 	create(t, &corev1.Secret{ObjectMeta: objectMeta("refused"), StringData: map[string]string{"token": "x"}})
@@ -139,10 +139,10 @@ func buildEveryBuiltin(t *testing.T, programs map[string]string) {
 	create(t, granting)
 
 	build := newBuild("builtins", "")
-	build.Spec.CacheRef.Name, build.Spec.Inline = granting.Name, nil
-	build.Spec.Git = &v1alpha1.GitSource{URL: repo.URL, Path: "ci/build.hlb"}
-	build.Spec.Targets, build.Spec.Args = []string{"all"}, pieces.args
-	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretRef: v1alpha1.SecretKeyReference{Name: "builtins", Key: "token"}}}
+	build.Spec.CacheRef.Name, build.Spec.HLB.Inline = granting.Name, nil
+	build.Spec.HLB.Path, build.Spec.Source = "ci/build.hlb", &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: repo.URL}}
+	build.Spec.HLB.Targets, build.Spec.HLB.Args = []string{"all"}, pieces.args
+	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "builtins", Key: "token"}}}
 	build.Spec.SSH = []v1alpha1.BuildSSH{{ID: "deploy", SecretRef: v1alpha1.LocalObjectReference{Name: "builtins-ssh"}}}
 	run(t, build)
 	succeeded(t, build)

@@ -53,7 +53,7 @@ func TestEditingARunningBuildStartsOver(t *testing.T) {
 	build := slow("edited", "600")
 	running(t, build)
 	where := build.Status.Placement.Daemon
-	edit(t, build, func(s *v1alpha1.HLBBuildSpec) { s.Inline = slow("quick", "0").Spec.Inline })
+	edit(t, build, func(s *v1alpha1.HLBBuildSpec) { s.HLB.Inline = slow("quick", "0").Spec.HLB.Inline })
 	await(t, build)
 	succeeded(t, build)
 	if h := build.Status.History; len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled {

@@ -69,8 +69,8 @@ func shell(t *testing.T, root, page, line string) {
 	must(t, os.WriteFile(program, []byte("fs default() {\n\tscratch\n}\n"), 0o644))
 	log := "/dev/null"
 	build := &v1alpha1.HLBBuild{}
-	if err := cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: docsNamespace, Name: "hello"}, build); err == nil && build.Status.LogFile != "" {
-		log = build.Status.LogFile
+	if err := cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: docsNamespace, Name: "hello"}, build); err == nil && build.Status.Log != nil {
+		log = build.Status.Log.File
 	}
 	replaced := strings.NewReplacer(
 		"config/default", "bin/install", "bcache NAME", "bcache small", "NAME", "hello", "DAEMON", "small-0", "LOGFILE", log, "FILE", program,

@@ -46,7 +46,7 @@ func TestAFailingStepIsToldWithItsOutput(t *testing.T) {
 	if build.Status.Run.Attempt != 1 {
 		t.Errorf("a failing program was tried %d times", build.Status.Run.Attempt)
 	}
-	log := kubectl(t, "exec", build.Status.Placement.Daemon, "-c", "buildkitd", "--", "cat", build.Status.LogFile)
+	log := kubectl(t, "exec", build.Status.Placement.Daemon, "-c", "buildkitd", "--", "cat", logPath(build))
 	if !strings.Contains(log, "to stderr") {
 		t.Errorf("the log file has %q", log)
 	}
@@ -62,7 +62,7 @@ func TestAMissingImageFailsTheBuild(t *testing.T) {
 
 func TestAMissingSecretFailsTheBuild(t *testing.T) {
 	build := newBuild("nosecret", `fs default() { image "IMAGE"; run "true" with secret("token", "/token"); }`)
-	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretRef: v1alpha1.SecretKeyReference{Name: "gone", Key: "token"}}}
+	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "gone", Key: "token"}}}
 	run(t, build)
 	if f := failedWith(t, build, v1alpha1.ReasonSecretNotFound); !strings.Contains(f.Message, "gone") {
 		t.Errorf("the message %q does not name the Secret", f.Message)
@@ -142,7 +142,7 @@ func TestTheRegistryIsDown(t *testing.T) {
 	}
 
 	push := newBuild("push-down", `fs default() { scratch; mkfile "/f" 0o644 "push"; }`)
-	push.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: cluster.Info.Registry + "/e2e-push-down:latest"}}
+	push.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-push-down:latest"}}
 	run(t, push)
 	failedWith(t, push, v1alpha1.ReasonExportFailed)
 

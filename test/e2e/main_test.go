@@ -113,7 +113,7 @@ func newBuild(name, program string) *v1alpha1.HLBBuild {
 	text := strings.ReplaceAll(program, "IMAGE", cluster.Images["busybox"])
 	return &v1alpha1.HLBBuild{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec:       v1alpha1.HLBBuildSpec{CacheRef: v1alpha1.LocalObjectReference{Name: fleet.Name}, Inline: &text, RetryLimit: ptr.To[int32](3)},
+		Spec:       v1alpha1.HLBBuildSpec{CacheRef: v1alpha1.CacheReference{Name: fleet.Name}, HLB: &v1alpha1.HLBSpec{Inline: &text}, RetryLimit: ptr.To[int32](3)},
 	}
 }
 
@@ -212,3 +212,6 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// logPath is where the log of a build's attempt is in its daemon's containers.
+func logPath(b *v1alpha1.HLBBuild) string { return "/var/lib/hlb-agent/logs/" + b.Status.Log.File }

@@ -37,7 +37,7 @@ func TestMountPoliciesAreKept(t *testing.T) {
 	cache.Spec.Registry = nil
 	cache.Spec.Storage.GC = v1alpha1.GCSpec{MountsPercent: 1, LayersPercent: 50, FreePercent: 10}
 	cache.Spec.Mounts = []v1alpha1.MountPolicy{
-		{ID: "keep", Pinned: true}, {ID: "big*", MaxSize: ptr.To(resource.MustParse("3Mi"))},
+		{ID: "keep", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, {ID: "big*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("3Mi"))}},
 	}
 	makeFleet(t, cache)
 	pins, bulky := policed("pins", "keep", 30), policed("bulky", "big-one", 4)

@@ -29,7 +29,7 @@ func slowlyFilling(seconds int, word string, contents ...content) string {
 func TestADaemonThatJoinsHasItsMountsBroughtIn(t *testing.T) {
 	t.Parallel() // it mostly waits
 	cache := snapshotted("ahead", 1)
-	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse("100Gi")}
+	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse("100Gi")}
 	makeFleet(t, cache)
 	grown := cache.DeepCopy()
 	grown.Spec.Replicas = new(int32(2))

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -85,7 +85,7 @@ func (r *tagged) holds(want []string, meanwhile func()) {
 func TestTagsOutOfUseExpire(t *testing.T) {
 	cache := snapshotted("aged", 1)
 	r := withRepository(t, cache, "e2e-aged")
-	cache.Spec.Registry.Retention.MaxAge = &metav1.Duration{Duration: 45 * time.Second}
+	cache.Spec.Registry.Retention.MaxAgeSeconds = ptr.To[int32](45)
 	makeFleet(t, cache)
 	idle, used := content{"aged/idle", "shared", 1000}, content{"aged/used", "shared", 2000}
 	forgotten := built(t, cache, "aged-idle", "aged-idle", filling(idle), "aged-0")

@@ -43,7 +43,7 @@ func TestAScheduleKeepsASnapshotOfADirectory(t *testing.T) {
 	before := layersOf(t, out)
 
 	build := newBuild("modules", strings.NewReplacer("BASE", out, "OUT", out).Replace(snapshotModules))
-	build.Spec.Schedule = &v1alpha1.ScheduleSpec{Cron: "* * * * *"}
+	build.Spec.Schedule = &v1alpha1.ScheduleSpec{CronSchedule: v1alpha1.CronSchedule{Cron: "* * * * *"}}
 	run(t, build)
 	succeeded(t, build)
 	eventually(t, build, "the clock has opened a run, and it has ended", func(b *v1alpha1.HLBBuild) bool {

@@ -93,7 +93,7 @@ func built(t *testing.T, cache *v1alpha1.BuildCache, name, key, program, daemon 
 // primed fails the test unless the build found a fresh daemon and had all its mounts filled from snapshots.
 func primed(t *testing.T, b *v1alpha1.HLBBuild, contents ...content) {
 	t.Helper()
-	if c := b.Status.Cache; c == nil || !c.Fresh || len(c.Imports) != 1 {
+	if c := b.Status.Cache; c == nil || !c.Fresh || len(c.ImportRefs) != 1 {
 		t.Errorf("%s used the cache as %+v, want a fresh daemon and one import", b.Name, c)
 	}
 	if len(b.Status.Prime) != len(contents) {
@@ -109,7 +109,7 @@ func primed(t *testing.T, b *v1alpha1.HLBBuild, contents ...content) {
 // warm fails the test unless the build found its mounts where they were.
 func warm(t *testing.T, b *v1alpha1.HLBBuild) {
 	t.Helper()
-	if c := b.Status.Cache; c == nil || c.Fresh || len(c.Imports) != 0 || len(b.Status.Prime) != 0 {
+	if c := b.Status.Cache; c == nil || c.Fresh || len(c.ImportRefs) != 0 || len(b.Status.Prime) != 0 {
 		t.Errorf("%s used the cache as %+v and primed %+v, want neither import nor prime", b.Name, c, b.Status.Prime)
 	}
 	for _, m := range b.Status.Mounts {

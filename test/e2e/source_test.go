@@ -38,14 +38,14 @@ func objectMeta(name string) metav1.ObjectMeta {
 // shows.
 const shown = `fs default() { image "IMAGE"; run "cat /in/words; exit 1" with option { mount local(".") "/in"; }; }`
 
-func TestAProgramAndItsContextFromConfigMaps(t *testing.T) {
-	program := *newBuild("", shown).Spec.Inline
-	create(t, &corev1.ConfigMap{ObjectMeta: objectMeta("program"), Data: map[string]string{"main.hlb": program}})
-	create(t, &corev1.ConfigMap{ObjectMeta: objectMeta("context"), Data: map[string]string{"words": "from the context"}})
+func TestAProgramAndItsFilesFromAConfigMap(t *testing.T) {
+	program := *newBuild("", shown).Spec.HLB.Inline
+	create(t, &corev1.ConfigMap{
+		ObjectMeta: objectMeta("program"), Data: map[string]string{"main.hlb": program, "words": "from the context"},
+	})
 	build := newBuild("configmap", "")
-	build.Spec.Inline = nil
-	build.Spec.ConfigMapRef = &v1alpha1.ConfigMapKeyReference{Name: "program", Key: "main.hlb"}
-	build.Spec.Context = &v1alpha1.ContextSource{ConfigMapRef: &v1alpha1.LocalObjectReference{Name: "context"}}
+	build.Spec.HLB.Inline, build.Spec.HLB.Path = nil, "main.hlb"
+	build.Spec.Source = &v1alpha1.SourceSpec{ConfigMap: &v1alpha1.LocalObjectReference{Name: "program"}}
 	run(t, build)
 	f := failedWith(t, build, v1alpha1.ReasonSolveFailed)
 	if !strings.Contains(f.LogTail, "from the context") {
@@ -58,11 +58,11 @@ func TestAProgramAndItsContextFromConfigMaps(t *testing.T) {
 
 func TestAProgramFromGit(t *testing.T) {
 	repo := gittest.Serve(t, cluster.Info.HostIP)
-	program := *newBuild("", shown).Spec.Inline
+	program := *newBuild("", shown).Spec.HLB.Inline
 	repo.Commit("first", map[string]string{"ci/build.hlb": program, "ci/words": "from the repository"})
 	build := newBuild("git", "")
-	build.Spec.Inline = nil
-	build.Spec.Git = &v1alpha1.GitSource{URL: repo.URL, Path: "ci/build.hlb"}
+	build.Spec.HLB.Inline, build.Spec.HLB.Path = nil, "ci/build.hlb"
+	build.Spec.Source = &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: repo.URL}}
 	run(t, build)
 	f := failedWith(t, build, v1alpha1.ReasonSolveFailed)
 	if !strings.Contains(f.LogTail, "from the repository") {
@@ -73,18 +73,14 @@ func TestAProgramFromGit(t *testing.T) {
 	}
 }
 
-// TestAContextOfItsOwn gives a program from a subfolder of one place a context from another: paths start at the
-// context's root.
-func TestAContextOfItsOwn(t *testing.T) {
+// TestAnInlineProgramOnFilesOfARepository reads a folder of a repository by a program that lies elsewhere.
+func TestAnInlineProgramOnFilesOfARepository(t *testing.T) {
 	repo := gittest.Serve(t, cluster.Info.HostIP)
-	repo.Commit("first", map[string]string{"ci/build.hlb": *newBuild("", shown).Spec.Inline, "ci/words": "wrong place"})
-	create(t, &corev1.ConfigMap{ObjectMeta: objectMeta("apart"), Data: map[string]string{"words": "from the other place"}})
-	build := newBuild("apart", "")
-	build.Spec.Inline = nil
-	build.Spec.Git = &v1alpha1.GitSource{URL: repo.URL, Path: "ci/build.hlb"}
-	build.Spec.Context = &v1alpha1.ContextSource{ConfigMapRef: &v1alpha1.LocalObjectReference{Name: "apart"}}
+	repo.Commit("first", map[string]string{"app/words": "from the folder", "words": "wrong place"})
+	build := newBuild("apart", shown)
+	build.Spec.Source = &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: repo.URL, Path: "app"}}
 	run(t, build)
-	if f := failedWith(t, build, v1alpha1.ReasonSolveFailed); !strings.Contains(f.LogTail, "from the other place") {
+	if f := failedWith(t, build, v1alpha1.ReasonSolveFailed); !strings.Contains(f.LogTail, "from the folder") {
 		t.Errorf("the step printed %q", f.LogTail)
 	}
 }
@@ -94,7 +90,7 @@ func TestInlineHasNoContext(t *testing.T) {
 	run(t, build)
 	f := failedWith(t, build, v1alpha1.ReasonCompileFailed)
 	if !strings.Contains(f.Message+diagnosticsText(f), "context") {
-		t.Errorf("failure is %+v, want a word about spec.context", f)
+		t.Errorf("failure is %+v, want a word about spec.source", f)
 	}
 }
 
@@ -103,7 +99,7 @@ func TestASecretIsMountedAndNotShown(t *testing.T) {
 	create(t, &corev1.Secret{ObjectMeta: objectMeta("token"), StringData: map[string]string{"token": value}})
 	// The step compares lengths: the value must not stand in the program either.
 	build := newBuild("secret", fmt.Sprintf(`fs default() { image "IMAGE"; run "test $(wc -c < /token) = %d" with secret("token", "/token"); }`, len(value)))
-	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretRef: v1alpha1.SecretKeyReference{Name: "token", Key: "token"}}}
+	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "token", Key: "token"}}}
 	run(t, build)
 	succeeded(t, build)
 	where := build.Status.Placement.Daemon
@@ -111,7 +107,7 @@ func TestASecretIsMountedAndNotShown(t *testing.T) {
 		"the object":         kubectl(t, "get", "hb/secret", "-o", "yaml"),
 		"the agent's output": kubectl(t, "logs", where, "-c", "agent"),
 		"the events":         kubectl(t, "get", "events", "-o", "yaml"),
-		"the log file":       kubectl(t, "exec", where, "-c", "buildkitd", "--", "cat", build.Status.LogFile),
+		"the log file":       kubectl(t, "exec", where, "-c", "buildkitd", "--", "cat", logPath(build)),
 		"the argument lists": kubectl(t, "exec", where, "-c", "buildkitd", "--", "ps", "-o", "args"),
 	} {
 		if strings.Contains(text, value) {
@@ -127,11 +123,11 @@ func TestCredentialsOfARegistry(t *testing.T) {
 		StringData: map[string]string{corev1.DockerConfigJsonKey: fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, cluster.Info.RegistryAuth, auth)},
 	})
 	build := newBuild("private", `fs default() { scratch; mkfile "/f" 0o644 "private"; }`)
-	build.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: cluster.Info.RegistryAuth + "/e2e-private:latest"}}
+	build.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: cluster.Info.RegistryAuth + "/e2e-private:latest"}}
 	run(t, build)
 	failedWith(t, build, v1alpha1.ReasonExportFailed)
 	edit(t, build, func(s *v1alpha1.HLBBuildSpec) {
-		s.RegistrySecrets = []v1alpha1.LocalObjectReference{{Name: "registry"}}
+		s.RegistrySecretRefs = []v1alpha1.LocalObjectReference{{Name: "registry"}}
 	})
 	await(t, build)
 	succeeded(t, build)
@@ -139,8 +135,8 @@ func TestCredentialsOfARegistry(t *testing.T) {
 
 func TestArgumentsAndTargets(t *testing.T) {
 	build := newBuild("args", `fs greet(string who) { image "IMAGE"; run "echo hello ${who}; exit 1"; }`)
-	build.Spec.Targets = []string{"greet"}
-	build.Spec.Args = map[string]string{"who": "argument"}
+	build.Spec.HLB.Targets = []string{"greet"}
+	build.Spec.HLB.Args = map[string]string{"who": "argument"}
 	run(t, build)
 	if f := failedWith(t, build, v1alpha1.ReasonSolveFailed); !strings.Contains(f.LogTail, "hello argument") {
 		t.Errorf("the step printed %q", f.LogTail)

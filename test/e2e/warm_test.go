@@ -32,7 +32,7 @@ func countingProgram(key, word string) string {
 
 func TestAnEditIsBuiltWarmOnTheSameDaemon(t *testing.T) {
 	build := newBuild("warm", countingProgram("warm", "first"))
-	build.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: cluster.Info.Registry + "/e2e-warm:latest"}}
+	build.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-warm:latest"}}
 	run(t, build)
 	succeeded(t, build)
 	home, first := build.Status.Placement.Daemon, build.Status.Outputs
@@ -44,7 +44,9 @@ func TestAnEditIsBuiltWarmOnTheSameDaemon(t *testing.T) {
 	}
 
 	for _, word := range []string{"second", "third"} {
-		edit(t, build, func(s *v1alpha1.HLBBuildSpec) { s.Inline = newBuild("", countingProgram("warm", word)).Spec.Inline })
+		edit(t, build, func(s *v1alpha1.HLBBuildSpec) {
+			s.HLB.Inline = newBuild("", countingProgram("warm", word)).Spec.HLB.Inline
+		})
 		await(t, build)
 		succeeded(t, build)
 		if got := build.Status.Placement.Daemon; got != home {
@@ -111,7 +113,7 @@ func TestAFreshDaemonImportsTheRegistryCache(t *testing.T) {
 	if build.Status.Placement.Daemon == lost {
 		t.Fatalf("the build went to %s, which had just lost its volume", lost)
 	}
-	if c := build.Status.Cache; c == nil || !c.Fresh || len(c.Imports) != 1 {
+	if c := build.Status.Cache; c == nil || !c.Fresh || len(c.ImportRefs) != 1 {
 		t.Errorf("cache use is %+v, want a fresh daemon and one import", c)
 	}
 	if s := build.Status.Steps; s.Cached != s.Total || s.Total == 0 {
@@ -135,7 +137,7 @@ func exported(t *testing.T, build *v1alpha1.HLBBuild) {
 func TestThePushedImageRuns(t *testing.T) {
 	build := newBuild("image", `fs default() { image "IMAGE"; mkfile "/words" 0o644 "it runs"; cmd "cat" "/words"; }`)
 	ref := cluster.Info.Registry + "/e2e-image:latest"
-	build.Spec.Outputs = []v1alpha1.OutputSpec{{Target: "default", Image: ref}}
+	build.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: ref}}
 	run(t, build)
 	succeeded(t, build)
 	pod := &corev1.Pod{

@@ -5,7 +5,6 @@ package envtest
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -44,16 +43,16 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		"an unknown retention is refused":   {func(s *cacheSpec) { s.Storage.Retention.WhenDeleted = "Maybe" }, `"Retain", "Delete"`},
 
 		"policies of mounts are accepted": {mountPolicies(
-			v1alpha1.MountPolicy{ID: "go-build", Pinned: true, Sharing: "locked"},
-			v1alpha1.MountPolicy{ID: "*", MaxSize: ptr.To(resource.MustParse("1Mi")), MaxAge: &metav1.Duration{Duration: 90 * time.Minute}}), ""},
+			v1alpha1.MountPolicy{ID: "go-build", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}, Sharing: "locked"},
+			v1alpha1.MountPolicy{ID: "*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("1Mi")), MaxAgeSeconds: ptr.To[int32](5400)}}), ""},
 		"two policies of one id are refused":     {mountPolicies(v1alpha1.MountPolicy{ID: "a"}, v1alpha1.MountPolicy{ID: "a"}), "Duplicate"},
 		"a policy without an id is refused":      {mountPolicies(v1alpha1.MountPolicy{}), "id"},
 		"an unknown sharing mode is refused":     {mountPolicies(v1alpha1.MountPolicy{ID: "a", Sharing: "Shared"}), `"shared", "private", "locked"`},
-		"a mount of no bytes is refused":         {mountPolicies(v1alpha1.MountPolicy{ID: "a", MaxSize: ptr.To(resource.MustParse("0"))}), "maxSize must be more than nothing"},
-		"an age of nothing is refused":           {mountPolicies(v1alpha1.MountPolicy{ID: "a", MaxAge: &metav1.Duration{}}), "maxAge must be longer than nothing"},
-		"a negative age is refused":              {mountPolicies(v1alpha1.MountPolicy{ID: "a", MaxAge: &metav1.Duration{Duration: -time.Hour}}), "maxAge"},
-		"a pinned mount with an age is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Pinned: true, MaxAge: &metav1.Duration{Duration: time.Hour}}), "a pinned mount is never pruned"},
-		"a pinned mount with a size is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Pinned: true, MaxSize: ptr.To(resource.MustParse("1Gi"))}), "a pinned mount is never pruned"},
+		"a mount of no bytes is refused":         {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("0"))}}), "maxSize must be more than nothing"},
+		"an age of nothing is refused":           {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To[int32](0)}}), "maxAgeSeconds"},
+		"a negative age is refused":              {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To[int32](-1)}}), "maxAgeSeconds"},
+		"a pinned mount with an age is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever, MaxAgeSeconds: ptr.To[int32](3600)}}), "is never evicted"},
+		"a pinned mount with a size is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever, MaxSize: ptr.To(resource.MustParse("1Gi"))}}), "is never evicted"},
 		"a volume that is all mounts is refused": {func(s *cacheSpec) { s.Storage.GC.MountsPercent = 89 }, "at most 100 together"},
 		"a volume for mounts mostly is accepted": {func(s *cacheSpec) {
 			s.Storage.GC = v1alpha1.GCSpec{MountsPercent: 80, LayersPercent: 10, FreePercent: 10}
@@ -91,22 +90,22 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		"a cache repository that is only a host": {registry("registry.example.com"), noTag},
 		"an unknown import policy is refused": {func(s *cacheSpec) {
 			registry("h/r")(s)
-			s.Registry.Import = "Always"
+			s.Registry.ImportPolicy = "Always"
 		}, `"OnFreshDaemon", "Never"`},
 		"a wait of an hour a GB is accepted": {waitingPerGB(3600), ""},
 		"a longer one is refused":            {waitingPerGB(3601), "waitSecondsPerGB"},
 		"one of less than nothing is too":    {waitingPerGB(-1), "waitSecondsPerGB"},
 		"an unknown export policy is refused": {func(s *cacheSpec) {
 			registry("h/r")(s)
-			s.Registry.Export.Policy = "Sometimes"
+			s.Registry.ExportPolicy = "Sometimes"
 		}, `"OnFreshDaemon", "Always", "Never"`},
 		"an unknown compression is refused": {func(s *cacheSpec) {
 			registry("h/r")(s)
-			s.Registry.Export.Compression = "xz"
+			s.Registry.ExportCompression = "xz"
 		}, `"zstd", "gzip", "estargz", "uncompressed"`},
 		"an unknown export mode is refused": {func(s *cacheSpec) {
 			registry("h/r")(s)
-			s.Registry.Export.Mode = "all"
+			s.Registry.ExportMode = "all"
 		}, `"max", "min"`},
 	}
 	for name, tc := range cases {
@@ -198,9 +197,8 @@ func TestBuildCacheDefaults(t *testing.T) {
 	}
 	want := testbuild.BuildCache("", "").Spec // builders promise the defaults
 	want.BuildKit.Registries = []v1alpha1.RegistryHost{{Host: "h", Scheme: "HTTPS"}}
-	want.Registry = &v1alpha1.RegistryCacheSpec{Repository: "h/r", Import: v1alpha1.ImportOnFreshDaemon, Export: v1alpha1.RegistryExportSpec{
-		Policy: v1alpha1.ExportOnFreshDaemon, Mode: "max", Compression: "zstd",
-	}, Retention: v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryRetain}}
+	want.Registry = &v1alpha1.RegistryCacheSpec{Repository: "h/r", ImportPolicy: v1alpha1.ImportOnFreshDaemon,
+		ExportPolicy: v1alpha1.ExportOnFreshDaemon, ExportMode: "max", ExportCompression: "zstd", Retention: v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryRetain}}
 	if diff := cmp.Diff(want, cache.Spec); diff != "" {
 		t.Errorf("defaults differ (-want +got):\n%s", diff)
 	}
@@ -211,13 +209,13 @@ func TestBuildCacheDefaults(t *testing.T) {
 
 func waitingPerGB(seconds int32) func(*cacheSpec) {
 	return func(s *cacheSpec) {
-		s.Registry = &v1alpha1.RegistryCacheSpec{Repository: "registry.example.com/team/cache", WaitSecondsPerGB: seconds}
+		s.Registry = &v1alpha1.RegistryCacheSpec{Repository: "registry.example.com/team/cache", WaitSecondsPerGiB: seconds}
 	}
 }
 
 func prefetching(bytesPerHour string) func(*cacheSpec) {
 	return func(s *cacheSpec) {
-		s.Prefetch = &v1alpha1.PrefetchSpec{BytesPerHour: resource.MustParse(bytesPerHour)}
+		s.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse(bytesPerHour)}
 	}
 }
 

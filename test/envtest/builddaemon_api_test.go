@@ -21,7 +21,7 @@ func TestABuildDaemonsSpecIsValidated(t *testing.T) {
 	asks := func(n int, change func(*v1alpha1.PrefetchRequest)) func(*spec) {
 		return func(s *spec) {
 			for i := range n {
-				r := v1alpha1.PrefetchRequest{ID: fmt.Sprint(ns, "/m", i), Sharing: v1alpha1.MountShared, Bytes: 7, Asked: metav1.NewTime(envtestkit.Epoch)}
+				r := v1alpha1.PrefetchRequest{ID: fmt.Sprint(ns, "/m", i), Sharing: v1alpha1.MountShared, Bytes: 7, RequestedAt: metav1.NewTime(envtestkit.Epoch)}
 				change(&r)
 				s.Prefetch = append(s.Prefetch, r)
 			}
@@ -31,7 +31,7 @@ func TestABuildDaemonsSpecIsValidated(t *testing.T) {
 		change func(*spec)
 		want   string
 	}{
-		"another BuildCache is refused":     {func(s *spec) { s.CacheName = "other" }, "belongs to one BuildCache for good"},
+		"another BuildCache is refused":     {func(s *spec) { s.CacheRef.Name = "other" }, "belongs to one BuildCache for good"},
 		"another ordinal is refused":        {func(s *spec) { s.Ordinal += 1000 }, "stands for one daemon of its BuildCache for good"},
 		"sixteen requests are accepted":     {asks(16, func(*v1alpha1.PrefetchRequest) {}), ""},
 		"seventeen are refused":             {asks(17, func(*v1alpha1.PrefetchRequest) {}), "must have at most 16 items"},

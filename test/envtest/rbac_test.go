@@ -207,7 +207,7 @@ func expectTakenBack(t *testing.T, daemon *v1alpha1.BuildDaemon, refused *refusa
 		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil {
 			return err
 		}
-		daemon.Spec.Prefetch = []v1alpha1.PrefetchRequest{{ID: daemon.Namespace + "/m", Sharing: v1alpha1.MountShared, Asked: metav1.Now()}}
+		daemon.Spec.Prefetch = []v1alpha1.PrefetchRequest{{ID: daemon.Namespace + "/m", Sharing: v1alpha1.MountShared, RequestedAt: metav1.Now()}}
 		return cluster.Client.Update(t.Context(), daemon)
 	})
 	envtestkit.Eventually(t, func() error {

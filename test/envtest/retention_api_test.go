@@ -5,9 +5,8 @@ package envtest
 import (
 	"strings"
 	"testing"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
@@ -21,8 +20,8 @@ func TestRetentionInTheRegistryIsValidated(t *testing.T) {
 		spec v1alpha1.RegistryRetentionSpec
 		want string // of the error, empty for none
 	}{
-		"a month is accepted":           {v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{Duration: 720 * time.Hour}}, ""},
-		"no time is refused":            {v1alpha1.RegistryRetentionSpec{MaxAge: &metav1.Duration{}}, "maxAge must be longer than nothing"},
+		"a month is accepted":           {v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](2592000)}, ""},
+		"no time is refused":            {v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](0)}, "maxAgeSeconds"},
 		"deleting is accepted":          {v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryDelete}, ""},
 		"an unknown policy is refused":  {v1alpha1.RegistryRetentionSpec{OnDelete: "Maybe"}, `"Retain", "Delete"`},
 		"tags are retained if not told": {v1alpha1.RegistryRetentionSpec{}, ""},

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -27,9 +28,10 @@ func BuildCache(namespace, name string, options ...func(*v1alpha1.BuildCache)) *
 			Replicas: ptr.To[int32](1),
 			Storage: v1alpha1.StorageSpec{
 				Size:      resource.MustParse("10Gi"),
-				Retention: v1alpha1.RetentionSpec{WhenScaled: v1alpha1.RetentionRetain, WhenDeleted: v1alpha1.RetentionDelete},
+				Retention: v1alpha1.RetentionSpec{WhenScaled: v1alpha1.RetentionRetain, WhenDeleted: v1alpha1.RetentionRetain},
 				GC:        v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20},
 			},
+			UpdateStrategy: v1alpha1.UpdateStrategy{MaxUnavailable: ptr.To(intstr.FromInt32(1))},
 			BuildKit: v1alpha1.BuildKitSpec{
 				Isolation: v1alpha1.IsolationUserNamespace, MaxConcurrentBuilds: 4, DrainTimeoutSeconds: 3600,
 			},
@@ -58,7 +60,7 @@ func BuildDaemon(namespace, cache string, ordinal int32, options ...func(*v1alph
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: fmt.Sprintf("%s-%d", cache, ordinal), Labels: map[string]string{v1alpha1.LabelCache: cache},
 		},
-		Spec: v1alpha1.BuildDaemonSpec{CacheName: cache, Ordinal: ordinal},
+		Spec: v1alpha1.BuildDaemonSpec{CacheRef: v1alpha1.LocalObjectReference{Name: cache}, Ordinal: ordinal},
 	}
 	for _, o := range options {
 		o(d)
@@ -111,10 +113,10 @@ func HLBBuild(namespace, name string, options ...func(*v1alpha1.HLBBuild)) *v1al
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "HLBBuild"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.HLBBuildSpec{
-			CacheRef:       v1alpha1.LocalObjectReference{Name: "cache"},
-			Inline:         ptr.To(Program),
-			Targets:        []string{"default"},
+			CacheRef:       v1alpha1.CacheReference{Name: "cache"},
+			HLB:            &v1alpha1.HLBSpec{Inline: ptr.To(Program), Targets: []string{"default"}},
 			TimeoutSeconds: 3600,
+			HistoryLimit:   ptr.To[int32](5),
 			RetryLimit:     ptr.To[int32](3),
 		},
 	}
@@ -136,7 +138,7 @@ func WithCacheKey(key string) func(*v1alpha1.HLBBuild) {
 
 // WithProgram sets the inline program.
 func WithProgram(text string) func(*v1alpha1.HLBBuild) {
-	return func(b *v1alpha1.HLBBuild) { b.Spec.Inline = &text }
+	return func(b *v1alpha1.HLBBuild) { b.Spec.HLB.Inline = &text }
 }
 
 // WithRetryLimit sets how many more attempts a run gets.
