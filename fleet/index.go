@@ -100,7 +100,6 @@ func (s *State) setPhase(k *buildState) {
 		k.Assumed = nil
 	}
 	switch {
-	case buildstatus.NeedsRun(b): // its next run is about to be opened; the old one no longer counts
 	case buildstatus.IsBound(b):
 		s.hold(k, b.Status.Placement.Daemon)
 	case buildstatus.IsWaiting(b) && k.Assumed != nil:

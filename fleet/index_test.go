@@ -20,12 +20,12 @@ import (
 )
 
 func TestSnapshotCountsSlots(t *testing.T) {
-	assumed, edited, done, lost := opened("assumed", "k"), placed("edited", "k", "c-0", true), placed("done", "k", "c-0", true), placed("lost", "k", "c-0", true)
-	edited.Generation = 2
+	assumed, done := opened("assumed", "k"), placed("done", "k", "c-0", true)
+	lost := placed("lost", "k", "c-0", true)
 	buildstatus.Succeed(&done, envtestkit.Epoch)
 	buildstatus.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
 	f := observe(t,
-		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, edited, done, lost, opened("waits", "k"), *testbuild.HLBBuild("ns", "new"),
+		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, done, lost, opened("waits", "k"),
 	)
 	f.cycle()
 	f.state.Written(Written{Placed: []Placed{{Build: nameOf(&assumed), Daemon: "c-1"}}})

@@ -22,7 +22,7 @@ type Observation struct {
 	// Rebuild has the index built anew. It asks for a full observation.
 	Rebuild bool                    `json:"rebuild,omitempty"`
 	Daemons []*v1alpha1.BuildDaemon `json:"daemons,omitempty"`
-	// Builds have their runs opened, where they need one: if only in memory.
+	// Builds have their runs opened, if only in memory. Those that need a run and get none are left out.
 	Builds []*v1alpha1.HLBBuild `json:"builds,omitempty"`
 	// RemovedDaemons and RemovedBuilds no longer exist, or belong to another BuildCache now.
 	RemovedDaemons []string               `json:"removedDaemons,omitempty"`

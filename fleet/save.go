@@ -114,6 +114,16 @@ func (in *saved) validate() error {
 	if in.Estimates == nil || in.Hot == nil || in.Shares == nil || in.Usage == nil {
 		return errors.New("estimates, hot, shares or usage is null")
 	}
+	for id, k := range in.Keys {
+		if k == nil {
+			return fmt.Errorf("key %d has no state", id)
+		}
+	}
+	for id, m := range in.Mounts {
+		if m == nil {
+			return fmt.Errorf("mount %q has no state", id)
+		}
+	}
 	for _, b := range in.Builds {
 		if b.State == nil {
 			return fmt.Errorf("build %s has no state", b.Name)

@@ -5,6 +5,7 @@ package placement
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/fleet"
+	"github.com/openllb/hlb-operator/fleet/record"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -47,6 +49,8 @@ type Reconciler struct {
 	Params scheduler.Params
 	// Explain keeps decided queues, for those who ask why. Nil keeps none.
 	Explain *Explanations
+	// Recorder records what is observed and decided. Nil records nothing.
+	Recorder *record.Recorder
 
 	mu    sync.Mutex
 	loops map[types.NamespacedName]*loop
@@ -60,6 +64,7 @@ type loop struct {
 	restUntil time.Time // when the next round may begin
 	complete  bool      // the State has observed all objects: changes are enough from here on
 	opened    map[types.NamespacedName]opening
+	digestAt  time.Time // when the next digest is due for the recording
 }
 
 // SetupWithManager makes a BuildCache's loop run whenever one of its builds or daemons changed.
@@ -100,11 +105,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) 
 	if rest := l.restUntil.Sub(r.Clock.Now()); rest > 0 {
 		return ctrl.Result{RequeueAfter: rest}, nil
 	}
+	learned, err := r.keyframe(name, l)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	obs, err := r.observe(ctx, cache, l)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	obs.Rebuild = learned != nil
 	writes, err := l.state.Cycle(obs)
+	r.recordCycle(name, learned, obs, writes, err)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -118,6 +129,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) 
 	}
 	written, err := r.write(ctx, l, &writes)
 	l.state.Written(written)
+	if failure := r.recordWritten(name, l, written); failure != nil {
+		err = errors.Join(err, failure)
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -150,4 +164,7 @@ func (r *Reconciler) drop(cache types.NamespacedName) {
 	delete(r.loops, cache)
 	r.mu.Unlock()
 	r.changes.unfollow(cache)
+	if r.Recorder != nil {
+		r.Recorder.Forget(cache)
+	}
 }

@@ -64,7 +64,9 @@ func (r *Reconciler) list(ctx context.Context, obs *fleet.Observation) error {
 		obs.Daemons = append(obs.Daemons, &daemons.Items[i])
 	}
 	for i := range builds.Items {
-		obs.Builds = append(obs.Builds, &builds.Items[i])
+		if b := &builds.Items[i]; !isLeaving(b) {
+			obs.Builds = append(obs.Builds, b)
+		}
 	}
 	return nil
 }
@@ -93,7 +95,7 @@ func (r *Reconciler) get(
 		b := &v1alpha1.HLBBuild{}
 		err := r.Client.Get(ctx, name, b, client.UnsafeDisableDeepCopy)
 		switch {
-		case apierrors.IsNotFound(err) || err == nil && b.Spec.CacheRef.Name != obs.Cache.Name:
+		case apierrors.IsNotFound(err) || err == nil && (b.Spec.CacheRef.Name != obs.Cache.Name || isLeaving(b)):
 			obs.RemovedBuilds = append(obs.RemovedBuilds, name)
 		case err != nil:
 			return fmt.Errorf("get HLBBuild: %w", err)
@@ -102,6 +104,11 @@ func (r *Reconciler) get(
 		}
 	}
 	return nil
+}
+
+// isLeaving reports whether a build asks for a run that it is not given, because it is being deleted.
+func isLeaving(b *v1alpha1.HLBBuild) bool {
+	return !b.DeletionTimestamp.IsZero() && buildstatus.NeedsRun(b)
 }
 
 // openRuns opens in memory the runs that observed builds ask for. Those opened before for the same version stay as they
@@ -117,7 +124,7 @@ func (l *loop) openRuns(obs *fleet.Observation) {
 	}
 	for i, b := range obs.Builds {
 		name := client.ObjectKeyFromObject(b)
-		if !buildstatus.NeedsRun(b) || !b.DeletionTimestamp.IsZero() {
+		if !buildstatus.NeedsRun(b) {
 			delete(l.opened, name)
 			continue
 		}
