@@ -36,6 +36,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // lastWordsTimeout is how long reports may take after the last build was cancelled because draining took too long.
@@ -102,8 +103,9 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 		events: mgr.GetEventRecorder(
 			"hlb-agent",
 		), log: log, now: time.Now, wakes: make(chan event.GenericEvent, 64), life: life,
-		reports: &reporter{client: mgr.GetClient(), live: mgr.GetAPIReader(), held: keeper.Wait, log: log},
+		reports: &reporter{held: keeper.Wait, log: log},
 	}
+	w.reports.writer = &write.Writer{Client: w.client, Live: w.live, Events: w.events}
 	w.attempts = newAttempts(w.wake)
 	w.inventory = &inventory{
 		opts: opts, me: me, client: w.client, live: w.live, daemon: builder, ledger: book, sizing: uses, lease: keeper, load: w.attempts.load,

@@ -15,7 +15,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/solve"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // Causes with which the agent itself ends an attempt.
@@ -51,11 +51,11 @@ type ending struct {
 func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
 	switch {
 	case e.lostReason != "":
-		buildstatus.Lose(b, e.lostReason, e.lostMessage, now)
+		status.Lose(b, e.lostReason, e.lostMessage, now)
 	case e.failure != nil:
-		buildstatus.Fail(b, *e.failure, now)
+		status.Fail(b, *e.failure, now)
 	default:
-		buildstatus.Succeed(b, now)
+		status.Succeed(b, now)
 	}
 }
 
@@ -151,8 +151,8 @@ func compileFailure(found diag.List) *v1alpha1.FailureStatus {
 		}
 		out := v1alpha1.DiagnosticStatus{
 			Code:    string(d.Code),
-			Message: buildstatus.Clip(d.Message, 1024),
-			Hint:    buildstatus.Clip(d.Hint, 1024),
+			Message: status.Clip(d.Message, 1024),
+			Hint:    status.Clip(d.Hint, 1024),
 		}
 		if at := position(d.Primary); at != nil {
 			out.SourcePosition = *at
@@ -185,7 +185,7 @@ func position(span diag.Span) *v1alpha1.SourcePosition {
 		return nil
 	}
 	return &v1alpha1.SourcePosition{
-		File:   buildstatus.Clip(span.File, 1024),
+		File:   status.Clip(span.File, 1024),
 		Line:   int32(span.Start.Line),
 		Column: int32(span.Start.Column),
 	}

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // notReadyPause is how long a build waits before it is looked at again while the agent can't take builds: a lost
@@ -129,10 +129,10 @@ func (w *worker) disown(ctx context.Context, b *v1alpha1.HLBBuild) error {
 	defer cancel()
 	id, other := attemptOf(b), b.Status.Run.StartedBy
 	message := "The daemon's agent ended while it was on the build"
-	written, err := w.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
+	_, err := w.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
 		return judge(b, w.me, nil) == disown && attemptOf(b) == id && b.Status.Run.StartedBy == other
 	}, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, message, w.now())
+		status.Lose(b, v1alpha1.ReasonDaemonLost, message, w.now())
 	})
 	if errors.Is(err, errNotMine) {
 		return nil
@@ -142,6 +142,5 @@ func (w *worker) disown(ctx context.Context, b *v1alpha1.HLBBuild) error {
 	}
 	log.FromContext(ctx).
 		Info("Reported an attempt of an earlier agent as lost", "HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
-	w.tellEnd(written)
 	return nil
 }

@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,7 +18,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/agent/retention"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 const (
@@ -108,8 +106,8 @@ func (h *hygiene) look(ctx context.Context) {
 	h.note(cache, reason, gone, err)
 }
 
-// fleet reads the BuildDaemons of the BuildCache, lowest ordinal first, and says whether this one is the first that
-// is ready.
+// fleet reads the BuildDaemons of the BuildCache, lowest ordinal first, and reports whether this one is the first that
+// is in service.
 func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
 	ready := false
 	for ordinal := int32(0); ; ordinal++ {
@@ -120,7 +118,7 @@ func (h *hygiene) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, fi
 		if d == nil {
 			return daemons, first, nil
 		}
-		if !ready && meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady) {
+		if !ready && status.StartsBuilds(d) {
 			ready, first = true, d.Name == h.opts.Daemon
 		}
 		daemons = append(daemons, *d)
@@ -227,30 +225,15 @@ func (h *hygiene) note(cache *v1alpha1.BuildCache, reason string, gone []string,
 	}
 	h.next = h.now().Add(pause)
 	h.mu.Lock()
-	news := h.last == nil || h.last.Reason != c.Reason
 	h.last = &c
 	h.mu.Unlock()
 	h.inventory.kick()
 	bd := &v1alpha1.BuildDaemon{}
-	if h.client.Get(h.life, h.inventory.name(), bd) != nil {
+	if len(gone) == 0 || h.client.Get(h.life, h.inventory.name(), bd) != nil {
 		return
 	}
-	if len(gone) > 0 {
-		h.log.Info("Deleted tags from the registry", "reason", reason, "tags", gone)
-		h.events.Eventf(bd, nil, corev1.EventTypeNormal, reason, "CleanUpRegistry", "%s",
-			buildstatus.Clip(fmt.Sprintf("Deleted %d tags: %s", len(gone), strings.Join(gone, ", ")), noteLimit))
-	}
-	if c.Status == metav1.ConditionFalse && news {
-		h.events.Eventf(
-			bd,
-			nil,
-			corev1.EventTypeWarning,
-			c.Reason,
-			"CleanUpRegistry",
-			"%s",
-			buildstatus.Clip(c.Message, noteLimit),
-		)
-	}
+	h.log.Info("Deleted tags from the registry", "reason", reason, "tags", gone)
+	write.Send(h.events, write.TagsDeleted(bd, reason, gone))
 }
 
 // maxAge is how long tags stay; the BuildCache must have a bound.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +22,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // pingEvery is how soon a daemon that went away is noticed; a ping over the unix socket takes two milliseconds.
@@ -250,34 +250,23 @@ func (i *inventory) write(ctx context.Context) {
 	i.writing.Lock()
 	defer i.writing.Unlock()
 	bd := &v1alpha1.BuildDaemon{}
-	reader := client.Reader(i.client)
-	for {
-		if err := reader.Get(ctx, i.name(), bd); err != nil {
-			if !apierrors.IsNotFound(err) { // the manager has yet to make it, and its coming wakes us
-				i.log.Info("Can't read the BuildDaemon", "reason", err.Error())
-			}
-			return
+	if err := i.client.Get(ctx, i.name(), bd); err != nil {
+		if !apierrors.IsNotFound(err) { // the manager has yet to make it, and its coming wakes us
+			i.log.Info("Can't read the BuildDaemon", "reason", err.Error())
 		}
-		bd = i.mine.newer(bd)
-		before := bd.DeepCopy()
-		i.describe(bd, i.buildCache(ctx))
-		if equality.Semantic.DeepEqual(before.Status, bd.Status) {
-			return
-		}
-		err := i.client.Status().
-			Patch(ctx, bd, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		if err == nil {
-			i.mine.wrote(before.ResourceVersion, bd)
-			i.tellPolicy(before, bd)
-		}
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		if !apierrors.IsConflict(err) {
-			i.log.Info("Can't write the BuildDaemon's status", "reason", err.Error())
-			return
-		}
-		reader = i.live
+		return
+	}
+	cache := i.buildCache(ctx)
+	writer := &write.Writer{Client: i.client, Live: i.live, Events: i.events}
+	alive := func(*v1alpha1.BuildDaemon) bool { return ctx.Err() == nil }
+	done, err := write.Reread(ctx, writer, i.mine.newer(bd), alive, func(bd *v1alpha1.BuildDaemon) {
+		i.describe(bd, cache)
+	})
+	switch {
+	case err != nil && ctx.Err() == nil:
+		i.log.Info("Can't write the BuildDaemon's status", "reason", err.Error())
+	case done.Outcome == write.Written:
+		i.mine.wrote(done.Before.ResourceVersion, done.After)
 	}
 }
 

@@ -4,21 +4,18 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/internal/sizing"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // prunedShown is the API's limit of the mounts in a BuildDaemon's status.gc.lastPrune.
@@ -106,47 +103,30 @@ func (i *inventory) notePrune(ctx context.Context, plan []gc.Victim, freed map[s
 	if len(pruned) == 0 {
 		return
 	}
-	status := sumUp(pruned, freed, i.now())
+	summary := sumUp(pruned, freed, i.now())
 	i.mu.Lock()
-	i.lastPrune = status
+	i.lastPrune = summary
 	i.mu.Unlock()
 	i.log.Info(
 		"Pruned",
 		"records",
-		status.Records,
+		summary.Records,
 		"bytes",
-		status.Bytes,
+		summary.Bytes,
 		"reasons",
-		status.Reasons,
+		summary.Reasons,
 		"mounts",
-		status.Mounts,
+		summary.Mounts,
 	)
 	bd := &v1alpha1.BuildDaemon{}
-	if len(status.Mounts) == 0 || i.client.Get(ctx, i.name(), bd) != nil {
+	if len(summary.Mounts) == 0 || i.client.Get(ctx, i.name(), bd) != nil {
 		return
 	}
 	for _, v := range pruned {
 		if v.Mount != "" {
-			i.events.Eventf(
-				ofMount(bd, "status.mounts", v.Mount),
-				nil,
-				corev1.EventTypeNormal,
-				v1alpha1.ReasonPruned,
-				"PruneMount",
-				"%s",
-				buildstatus.Clip(pruneNote(&v), noteLimit),
-			)
+			write.Send(i.events, write.MountPruned(bd, v.Mount, v.Reason, v.Bytes, v.Redundant))
 		}
 	}
-}
-
-// pruneNote tells of one mount that is gone.
-func pruneNote(v *gc.Victim) string {
-	note := fmt.Sprintf("%s: pruned cache mount %s of %d MiB", v.Reason, v.Mount, v.Bytes>>20)
-	if v.Redundant {
-		note += ", a spare copy: another daemon has one that was used later"
-	}
-	return note
 }
 
 // sumUp describes records that are gone.
@@ -198,21 +178,4 @@ func (i *inventory) gcStatus() *v1alpha1.GCStatus {
 	out.MountsBytes = i.seen.AllMountBytes()
 	out.LayersBytes = i.seen.Bytes - out.MountsBytes
 	return out
-}
-
-// tellPolicy sends an event when buildkitd began to collect garbage by other rules than the operator's.
-func (i *inventory) tellPolicy(before, after *v1alpha1.BuildDaemon) {
-	c := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionGCPolicyInForce)
-	if c == nil || c.Status != metav1.ConditionFalse || meta.IsStatusConditionFalse(before.Status.Conditions, c.Type) {
-		return
-	}
-	i.events.Eventf(
-		after,
-		nil,
-		corev1.EventTypeWarning,
-		c.Reason,
-		"CompareGCPolicy",
-		"%s",
-		buildstatus.Clip(c.Message, noteLimit),
-	)
 }

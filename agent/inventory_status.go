@@ -16,9 +16,9 @@ import (
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/gcrules"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // mountLimit is the API's limit of a BuildDaemon's status.mounts.
@@ -43,7 +43,6 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 	s := &bd.Status
 	s.ObservedGeneration = bd.Generation
 	s.NodeName, s.AgentID, s.Isolation = i.opts.Node, i.me.agentID, i.isolation
-	s.RunningBuilds = int32(running)
 	var policies []v1alpha1.MountPolicy
 	if cache != nil {
 		s.Slots, policies = int32(slotsOf(cache)), cache.Spec.Mounts
@@ -52,7 +51,7 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, min(upTo(vol.UsedInodes(), inodeStep), vol.CapacityInodes)
 	s.VolumeEpoch, s.Keys = i.ledger.Epoch(), i.ledger.Keys()
 	if seen != nil {
-		s.Version, s.Platform, s.CacheBytes = buildstatus.Clip(seen.Version, 128), seen.Platform, seen.Bytes
+		s.Version, s.Platform, s.CacheBytes = status.Clip(seen.Version, 128), seen.Platform, seen.Bytes
 		s.Platforms, s.GCPolicy = seen.Platforms[:min(len(seen.Platforms), platformLimit)], gcLines(seen.GCPolicy)
 		// by the day, so that fading alone writes no status
 		s.Sizing = i.sizing.report(budget.MountsBytes, i.now().Truncate(24*time.Hour))
@@ -62,8 +61,10 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 		s.Prefetch = i.prefetch.status(bd.Spec.Prefetch)
 		s.GC, s.Mounts = gcStatus, mountUses(seen, i.ledger, i.snapshots, i.opts.Namespace, policies)
 	}
-	conditions := daemonConditions(unreached, draining, running)
-	conditions = append(conditions, diskCondition(vol, budget))
+	status.ReportService(bd, status.DaemonService{
+		Unreachable: unreached, Draining: draining, RunningBuilds: running,
+	}, i.now())
+	conditions := []metav1.Condition{diskCondition(vol, budget)}
 	if seen != nil && cache != nil {
 		conditions = append(conditions, policyCondition(seen, volumeBytes(cache)))
 	}
@@ -72,31 +73,12 @@ func (i *inventory) describe(bd *v1alpha1.BuildDaemon, cache *v1alpha1.BuildCach
 	}
 	for _, c := range conditions {
 		c.ObservedGeneration = bd.Generation
-		buildstatus.Set(&s.Conditions, c, i.now())
+		status.Set(&s.Conditions, c, i.now())
 	}
 }
 
 // upTo rounds up to a multiple of step.
 func upTo(n, step int64) int64 { return (n + step - 1) / step * step }
-
-// daemonConditions say whether a daemon whose agent lives takes builds.
-func daemonConditions(unreached error, draining bool, running int) []metav1.Condition {
-	ready := metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDaemonServing, Message: "buildkitd answers",
-	}
-	if unreached != nil {
-		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable
-		ready.Message = "buildkitd does not answer: " + unreached.Error()
-	}
-	drain := metav1.Condition{
-		Type: v1alpha1.ConditionDraining, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonInService, Message: "The daemon takes builds",
-	}
-	if draining {
-		drain.Status, drain.Reason = metav1.ConditionTrue, v1alpha1.ReasonShuttingDown
-		drain.Message = fmt.Sprintf("The daemon shuts down after %d running builds", running)
-	}
-	return []metav1.Condition{ready, drain}
-}
 
 // diskCondition says whether the volume has room for builds.
 func diskCondition(vol gc.Volume, budget gc.Budget) metav1.Condition {
@@ -136,7 +118,7 @@ func policyCondition(seen *daemon.Observation, sizeBytes int64) metav1.Condition
 func gcLines(rules []string) []string {
 	out := slices.Clone(rules[:min(len(rules), 16)])
 	for i := range out {
-		out[i] = buildstatus.Clip(out[i], 512)
+		out[i] = status.Clip(out[i], 512)
 	}
 	return out
 }

@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // attemptID names one attempt of one build.
@@ -45,7 +45,7 @@ type self struct {
 // judge decides about a build as the agent last saw it. known is the attempt of the build that this process is on or
 // was on last, nil for none.
 func judge(b *v1alpha1.HLBBuild, me self, known *attemptID) verdict {
-	if !b.DeletionTimestamp.IsZero() || !buildstatus.IsBound(b) || buildstatus.NeedsRun(b) ||
+	if !b.DeletionTimestamp.IsZero() || !status.IsBound(b) || status.NeedsRun(b) ||
 		b.Status.Placement.Daemon != me.daemon {
 		return letGo
 	}
@@ -66,7 +66,7 @@ func judge(b *v1alpha1.HLBBuild, me self, known *attemptID) verdict {
 // has ended is open to its last words, such as how the export of the cache went.
 func isMine(b *v1alpha1.HLBBuild, id attemptID, me self) bool {
 	run, placement := b.Status.Run, b.Status.Placement
-	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !buildstatus.IsLost(b) &&
+	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !status.IsLost(b) &&
 		placement.Daemon == me.daemon &&
 		run.StartedBy == me.agentID
 }

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
@@ -22,15 +22,15 @@ var (
 func bound(daemon string) *v1alpha1.HLBBuild {
 	b := testbuild.HLBBuild("ns", "b")
 	b.UID, b.Generation = "u", 1
-	buildstatus.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: 1}, start)
-	buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: daemon}, start)
+	status.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: 1}, start)
+	status.Place(b, v1alpha1.PlacementStatus{Daemon: daemon}, start)
 	return b
 }
 
 func TestJudge(t *testing.T) {
 	now := &attemptID{uid: "u", run: "g1", attempt: 1}
 	startedBy := func(id string) func(*v1alpha1.HLBBuild) {
-		return func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, id, start) }
+		return func(b *v1alpha1.HLBBuild) { status.Start(b, id, start) }
 	}
 	cases := map[string]struct {
 		change func(*v1alpha1.HLBBuild)
@@ -45,16 +45,16 @@ func TestJudge(t *testing.T) {
 		"another agent's attempt is disowned":            {startedBy("pod/z"), nil, disown, false},
 		"a new attempt is taken up after an old one": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
-			buildstatus.Lose(b, v1alpha1.ReasonDiskFull, "full", start)
-			buildstatus.Retry(b, start)
-			buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0"}, start)
+			status.Lose(b, v1alpha1.ReasonDiskFull, "full", start)
+			status.Retry(b, start)
+			status.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0"}, start)
 		}, now, takeUp, false},
 		"a lost attempt is let go": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
-			buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start)
+			status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start)
 		}, now, letGo, false},
 		"a build of another daemon is let go": {func(b *v1alpha1.HLBBuild) { b.Status.Placement.Daemon = "cache-1" }, now, letGo, false},
-		"a build taken back is let go":        {func(b *v1alpha1.HLBBuild) { buildstatus.Wait(b, "Pending", "", start) }, now, letGo, false},
+		"a build taken back is let go":        {func(b *v1alpha1.HLBBuild) { status.Wait(b, "Pending", "", start) }, now, letGo, false},
 		"an edited build is let go":           {func(b *v1alpha1.HLBBuild) { startedBy("pod/a")(b); b.Generation = 2 }, now, letGo, true},
 		"a build whose run was requested anew is let go": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
@@ -66,7 +66,7 @@ func TestJudge(t *testing.T) {
 		}, now, letGo, false},
 		"an ended run needs nothing, but last words are heard": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
-			buildstatus.Succeed(b, start)
+			status.Succeed(b, start)
 		}, now, letGo, true},
 	}
 	for name, tc := range cases {

@@ -9,15 +9,14 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // snapshotEvery is how often the agent asks itself whether a snapshot is due.
@@ -107,44 +106,33 @@ func (m *mounts) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alp
 	defer m.taking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
 	defer cancel()
-	about := ofMount(bd, "status.mounts", id)
 	before, _ := m.State.Entry(id)
 	after, err := m.Take(ctx, cache, id)
 	m.must(err)
 	m.inventory.kick()
 	m.inventory.log.V(1).
 		Info("Snapshot of a cache mount", "mount", id, "outcome", after.Outcome, "reason", after.Message)
-	switch {
-	case after.Outcome == v1alpha1.SnapshotPushed:
-		m.tell(
-			about,
-			corev1.EventTypeNormal,
-			v1alpha1.ReasonSnapshotPushed,
-			fmt.Sprintf("Pushed cache mount %s of %d MiB to %s", id, after.Bytes>>20, after.Ref),
-		)
-		if after.Message != "" {
-			m.tell(about, corev1.EventTypeWarning, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message)
-		}
-	case after.Overdue && !before.Overdue:
-		m.tell(
-			about,
-			corev1.EventTypeWarning,
-			v1alpha1.ReasonSnapshotOverdue,
-			fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message),
-		)
-	case after.Outcome == before.Outcome && after.Message == before.Message:
-	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
-		m.tell(
-			about,
-			corev1.EventTypeWarning,
-			v1alpha1.ReasonSnapshotFailed,
-			fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message),
-		)
-	}
+	write.Send(m.inventory.events, snapshotEvents(bd, id, before, after)...)
 }
 
-func (m *mounts) tell(about runtime.Object, kind, reason, note string) {
-	m.inventory.events.Eventf(about, nil, kind, reason, "Snapshot", "%s", buildstatus.Clip(note, noteLimit))
+// snapshotEvents lists the events of a snapshot that was tried.
+func snapshotEvents(bd *v1alpha1.BuildDaemon, id string, before, after snapshot.Entry) []write.Event {
+	switch {
+	case after.Outcome == v1alpha1.SnapshotPushed:
+		out := []write.Event{write.SnapshotPushed(bd, id, after.Bytes, after.Ref)}
+		if after.Message != "" {
+			out = append(out, write.SnapshotTrouble(bd, id, v1alpha1.ReasonSnapshotCleanUpFailed, after.Message))
+		}
+		return out
+	case after.Overdue && !before.Overdue:
+		note := fmt.Sprintf("No snapshot of cache mount %s for an hour: %s", id, after.Message)
+		return []write.Event{write.SnapshotTrouble(bd, id, v1alpha1.ReasonSnapshotOverdue, note)}
+	case after.Outcome == before.Outcome && after.Message == before.Message:
+	case after.Outcome == v1alpha1.SnapshotFailed, after.Outcome == v1alpha1.SnapshotTooLarge:
+		note := fmt.Sprintf("No snapshot of cache mount %s: %s", id, after.Message)
+		return []write.Event{write.SnapshotTrouble(bd, id, v1alpha1.ReasonSnapshotFailed, note)}
+	}
+	return nil
 }
 
 // must logs that the state was not written, which costs a snapshot too many at worst.
@@ -161,7 +149,7 @@ func snapshotStatus(state *snapshot.State, id string) *v1alpha1.MountSnapshotSta
 		return nil
 	}
 	return &v1alpha1.MountSnapshotStatus{
-		Outcome: e.Outcome, Time: metav1.NewTime(e.Tried.Truncate(time.Second)), Message: buildstatus.Clip(e.Message, 512),
+		Outcome: e.Outcome, Time: metav1.NewTime(e.Tried.Truncate(time.Second)), Message: status.Clip(e.Message, 512),
 		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, DurationSeconds: int32((e.Took + time.Second - 1) / time.Second),
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // listLimit is the API's limit of status.mounts and status.outputs.
@@ -45,7 +45,7 @@ func (t *task) describe(b *v1alpha1.HLBBuild, now time.Time) {
 		}
 		bytes, held := t.held[m.ID]
 		b.Status.Mounts = append(b.Status.Mounts, v1alpha1.BuildMount{
-			ID: m.ID, Target: buildstatus.Clip(m.Target, 1024), Sharing: v1alpha1.MountSharing(m.Sharing), Hit: held, Bytes: bytes,
+			ID: m.ID, Target: status.Clip(m.Target, 1024), Sharing: v1alpha1.MountSharing(m.Sharing), Hit: held, Bytes: bytes,
 		})
 	}
 	b.Status.Outputs = t.out.Outputs[:min(len(t.out.Outputs), listLimit)]
@@ -59,7 +59,7 @@ func primeStatus(primed []v1alpha1.PrimeStatus) []v1alpha1.PrimeStatus {
 	var out []v1alpha1.PrimeStatus
 	for _, p := range primed {
 		if len(p.ID) <= idLimit && len(out) < listLimit {
-			p.Message = buildstatus.Clip(p.Message, 512)
+			p.Message = status.Clip(p.Message, 512)
 			out = append(out, p)
 		}
 	}
@@ -75,7 +75,7 @@ func setImported(b *v1alpha1.HLBBuild, ref, problem string, now time.Time) {
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonImportUnavailable
 		c.Message = fmt.Sprintf("The daemon was fresh and %s could not be read: %s", ref, problem)
 	}
-	buildstatus.Set(&b.Status.Conditions, c, now)
+	status.Set(&b.Status.Conditions, c, now)
 }
 
 func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
@@ -91,7 +91,7 @@ func setExported(b *v1alpha1.HLBBuild, ref string, err error, now time.Time) {
 	} else if b.Status.Cache != nil {
 		b.Status.Cache.ExportRef = ref
 	}
-	buildstatus.Set(&b.Status.Conditions, c, now)
+	status.Set(&b.Status.Conditions, c, now)
 }
 
 // setMountBytes notes how large the build's mounts are by now; those that the daemon no longer holds stay as they were.

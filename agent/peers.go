@@ -8,12 +8,12 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 const (
@@ -57,7 +57,7 @@ func (p *peers) lastUses(ctx context.Context, replicas int32) (map[string]time.T
 		if err != nil {
 			return used, err
 		}
-		if bd == nil || !serves(bd) {
+		if bd == nil || !status.StartsBuilds(bd) {
 			continue // without one the fleet is being scaled
 		}
 		for i := range bd.Status.Mounts {
@@ -90,11 +90,4 @@ func readDaemon(ctx context.Context, reader client.Reader, opts Options, ordinal
 		return nil, fmt.Errorf("read the BuildDaemon %s: %w", name.Name, err)
 	}
 	return bd, nil
-}
-
-// serves says whether builds can be placed on a daemon.
-func serves(bd *v1alpha1.BuildDaemon) bool {
-	c := bd.Status.Conditions
-	return bd.DeletionTimestamp.IsZero() && meta.IsStatusConditionTrue(c, v1alpha1.ConditionReady) &&
-		!meta.IsStatusConditionTrue(c, v1alpha1.ConditionDraining)
 }

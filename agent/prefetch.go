@@ -12,7 +12,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // prefetchEvery is how often the agent looks for mounts that it is to bring in.
@@ -152,14 +153,7 @@ func (p *prefetcher) bring(
 		"durationSeconds",
 		t.end.DurationSeconds,
 	)
-	words := fillWords{
-		action:       "Prefetch",
-		filled:       "Brought in",
-		notFilled:    "brought in",
-		reason:       v1alpha1.ReasonPrefetched,
-		reasonFailed: v1alpha1.ReasonPrefetchFailed,
-	}
-	words.tell(p.inventory.events, ofMount(bd, "status.prefetch", r.ID), t.end)
+	write.Send(p.inventory.events, write.MountPrefetched(bd, t.end)...)
 	p.inventory.kick()
 }
 
@@ -178,39 +172,39 @@ func (p *prefetcher) try(ctx context.Context, cache *v1alpha1.BuildCache, r *v1a
 		return t
 	}
 	began, epoch := p.now(), p.ledger.Epoch()
-	status, err := p.maker.Prefetch(ctx, cache, epoch, daemon.Mount{ID: r.ID, Sharing: string(r.Sharing)})
+	result, err := p.maker.Prefetch(ctx, cache, epoch, daemon.Mount{ID: r.ID, Sharing: string(r.Sharing)})
 	if err != nil {
 		p.inventory.log.Info("The state of snapshots was not written", "reason", err.Error())
 	}
-	if err != nil && status == nil {
-		end.Outcome, end.Message, status = v1alpha1.PrimeFailed, err.Error(), end
+	if err != nil && result == nil {
+		end.Outcome, end.Message, result = v1alpha1.PrimeFailed, err.Error(), end
 	}
 	switch {
-	case status == nil: // a build has it, and it will be held before long
+	case result == nil: // a build has it, and it will be held before long
 		t.next = p.now().Add(prefetchPause)
-	case status.Outcome == v1alpha1.PrimeTimedOut: // another try would pull as much once more
-		t.end = status
-	case status.Outcome == v1alpha1.PrimeFailed:
+	case result.Outcome == v1alpha1.PrimeTimedOut: // another try would pull as much once more
+		t.end = result
+	case result.Outcome == v1alpha1.PrimeFailed:
 		t.failures++
 		t.next = p.now().Add(time.Duration(t.failures) * prefetchPause)
 		p.inventory.log.V(1).
-			Info("A cache mount was not brought in", "mount", r.ID, "attempt", t.failures, "reason", status.Message)
+			Info("A cache mount was not brought in", "mount", r.ID, "attempt", t.failures, "reason", result.Message)
 		if t.failures >= prefetchTries {
-			t.end = status
+			t.end = result
 		}
 	default:
-		t.end = status
-		p.note(ctx, status, epoch, began)
+		t.end = result
+		p.note(ctx, result, epoch, began)
 	}
 	return t
 }
 
 // note has the ledger and the status know what was brought in.
-func (p *prefetcher) note(ctx context.Context, status *v1alpha1.PrimeStatus, epoch string, began time.Time) {
-	if status.Outcome == v1alpha1.PrimeNoSnapshot {
+func (p *prefetcher) note(ctx context.Context, result *v1alpha1.PrimeStatus, epoch string, began time.Time) {
+	if result.Outcome == v1alpha1.PrimeNoSnapshot {
 		return
 	}
-	p.inventory.broughtIn(status.ID, epoch, began)
+	p.inventory.broughtIn(result.ID, epoch, began)
 	p.inventory.look(ctx)
 }
 
@@ -222,7 +216,7 @@ func (p *prefetcher) status(requests []v1alpha1.PrefetchRequest) []v1alpha1.Pref
 	for i := range requests {
 		if end := p.tried[idOf(&requests[i])].end; end != nil {
 			s := v1alpha1.PrefetchStatus{PrimeStatus: *end, RequestedAt: requests[i].RequestedAt}
-			s.Message = buildstatus.Clip(s.Message, 512)
+			s.Message = status.Clip(s.Message, 512)
 			out = append(out, s)
 		}
 	}

@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // errNotMine says that an attempt was taken from the agent, so that what it has to say about it is void.
@@ -23,8 +22,7 @@ var errNotMine = errors.New("the attempt is no longer this agent's")
 
 // reporter is the one place that writes the status of builds.
 type reporter struct {
-	client client.Client
-	live   client.Reader // past the cache
+	writer *write.Writer
 	// held waits until the agent holds its Lease: without it, it reports nothing.
 	held func(context.Context) error
 	log  logr.Logger
@@ -45,57 +43,19 @@ func (r *reporter) write(
 		if err := r.held(ctx); err != nil {
 			return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
 		}
-		written, err := r.try(ctx, b, permitted, change)
+		done, err := write.Reread(ctx, r.writer, b, permitted, change)
 		switch {
-		case err == nil:
-			return written, nil
-		case apierrors.IsNotFound(err), errors.Is(err, errNotMine):
+		case err == nil && (done.Outcome == write.Gone || done.Outcome == write.NotMine):
 			return nil, errNotMine
+		case err == nil:
+			return done.After, nil
 		case apierrors.IsInvalid(err), apierrors.IsForbidden(err):
 			return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
-		case !apierrors.IsConflict(err):
-			r.log.Info("Could not write a report; trying again", "HLBBuild", klog.KObj(b), "reason", err.Error())
-			if !sleep(ctx, pause.Step()) {
-				return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
-			}
 		}
-		if fresh := r.read(ctx, b); fresh != nil {
-			b = fresh
+		r.log.Info("Could not write a report; trying again", "HLBBuild", klog.KObj(b), "reason", err.Error())
+		if !sleep(ctx, pause.Step()) {
+			return nil, fmt.Errorf("report on HLBBuild %s: %w", b.Name, err)
 		}
-	}
-}
-
-func (r *reporter) try(
-	ctx context.Context,
-	b *v1alpha1.HLBBuild,
-	permitted func(*v1alpha1.HLBBuild) bool,
-	change func(*v1alpha1.HLBBuild),
-) (*v1alpha1.HLBBuild, error) {
-	if !permitted(b) {
-		return nil, errNotMine
-	}
-	after := b.DeepCopy()
-	change(after)
-	if equality.Semantic.DeepEqual(b.Status, after.Status) {
-		return after, nil
-	}
-	err := r.client.Status().Patch(ctx, after, client.MergeFromWithOptions(b, client.MergeFromWithOptimisticLock{}))
-	return after, err
-}
-
-// read returns the build as it is now, nil when that can't be found out; a build that is gone comes back as one being
-// deleted.
-func (r *reporter) read(ctx context.Context, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
-	fresh := &v1alpha1.HLBBuild{}
-	switch err := r.live.Get(ctx, client.ObjectKeyFromObject(b), fresh); {
-	case err == nil:
-		return fresh
-	case apierrors.IsNotFound(err):
-		gone := b.DeepCopy()
-		gone.UID = "" // nobody's
-		return gone
-	default:
-		return nil
 	}
 }
 

@@ -42,25 +42,6 @@ func said(conditions ...metav1.Condition) []string {
 	return out
 }
 
-func TestConditionsOfADaemon(t *testing.T) {
-	cases := map[string]struct {
-		unreached error
-		draining  bool
-		want      []string
-	}{
-		"all is well":                {nil, false, []string{"Ready True DaemonServing", "Draining False InService"}},
-		"the daemon does not answer": {errors.New("EOF"), false, []string{"Ready False DaemonUnreachable", "Draining False InService"}},
-		"it drains":                  {nil, true, []string{"Ready True DaemonServing", "Draining True ShuttingDown"}},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, said(daemonConditions(tc.unreached, tc.draining, 1)...)); diff != "" {
-				t.Errorf("conditions (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
 func TestConditionOfTheVolume(t *testing.T) {
 	cases := map[string]struct {
 		vol   gc.Volume

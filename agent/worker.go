@@ -23,7 +23,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/ledger"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // Builder is the agent's buildkitd. *daemon.Daemon is one; tests have others.
@@ -99,7 +99,7 @@ func (w *worker) claim(a *attempt, b *v1alpha1.HLBBuild) (*v1alpha1.HLBBuild, er
 	return w.reports.write(a.ctx, b, func(b *v1alpha1.HLBBuild) bool {
 		return judge(b, w.me, nil) == takeUp && attemptOf(b) == a.id
 	}, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Start(b, w.me.agentID, w.now())
+		status.Start(b, w.me.agentID, w.now())
 	})
 }
 
@@ -205,7 +205,7 @@ func (t *task) report(e ending) {
 	now := t.now()
 	write := func(describe func(*v1alpha1.HLBBuild)) (*v1alpha1.HLBBuild, error) {
 		return t.reports.write(t.life, t.build, func(b *v1alpha1.HLBBuild) bool {
-			return isMine(b, t.attempt.id, t.me) && !buildstatus.IsFinal(b)
+			return isMine(b, t.attempt.id, t.me) && !status.IsFinal(b)
 		}, func(b *v1alpha1.HLBBuild) {
 			describe(b)
 			e.apply(b, now)
@@ -221,7 +221,6 @@ func (t *task) report(e ending) {
 		return
 	}
 	t.build = written
-	t.tellEnd(written)
 }
 
 // afterwards does what nobody waits for: the ledger, the inventory, the export of the cache, and a report about them.
@@ -246,7 +245,7 @@ func (t *task) afterwards(e ending) {
 		cancel()
 	}
 	bytes := t.inventory.mountBytes()
-	written, err := t.reports.write(t.life, t.build, func(b *v1alpha1.HLBBuild) bool {
+	_, err := t.reports.write(t.life, t.build, func(b *v1alpha1.HLBBuild) bool {
 		return isMine(b, t.attempt.id, t.me)
 	}, func(b *v1alpha1.HLBBuild) {
 		setMountBytes(b, bytes)
@@ -256,10 +255,6 @@ func (t *task) afterwards(e ending) {
 	})
 	if err != nil {
 		t.log.V(1).Info("The last words about an attempt are not reported", "reason", err.Error())
-		return
-	}
-	if exported != "" {
-		t.tellExport(written)
 	}
 }
 

@@ -14,9 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -26,7 +24,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // BuildCacheReconciler keeps a BuildCache's daemons, their configuration and their access as the spec wants them.
@@ -37,6 +36,14 @@ type BuildCacheReconciler struct {
 	Images Images
 	// InputsRole is the ClusterRole that lets agents read what builds name.
 	InputsRole string
+	// Live reads past the cache; nil means that Client has none.
+	Live client.Reader
+
+	tries write.Tries
+}
+
+func (r *BuildCacheReconciler) writer() *write.Writer {
+	return &write.Writer{Client: r.Client, Live: r.Live, Events: r.Events}
 }
 
 // SetupWithManager watches BuildCaches and all that they own, so that drift is repaired.
@@ -83,20 +90,18 @@ func (r *BuildCacheReconciler) Reconcile(ctx context.Context, cache *v1alpha1.Bu
 	if recreating {
 		failure = nil
 	}
-	err := r.report(ctx, before, cache, daemons.Items, volumes, failure)
-	if apierrors.IsConflict(err) { // the cache we read from is behind; soon it is not
-		return ctrl.Result{RequeueAfter: time.Second}, failure
-	}
+	known := status.FailureOf(failure, r.tries.Count(client.ObjectKeyFromObject(cache), failure))
+	outcome, err := r.report(ctx, before, cache, daemons.Items, volumes, known)
 	if err != nil {
 		return ctrl.Result{}, errors.Join(err, failure)
 	}
-	if grows != "" {
-		r.Events.Eventf(cache, nil, corev1.EventTypeNormal, v1alpha1.ReasonExpanding, "GrowVolumes", "%s", grows)
+	if grows != "" && outcome == write.Written {
+		write.Send(r.Events, write.VolumesGrow(cache, grows))
 	}
-	if recreating {
+	if failure == nil && (recreating || outcome == write.Conflict) {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
-	return ctrl.Result{}, result(failure)
+	return result(ctx, failure, known)
 }
 
 // apply makes every object that the spec asks for and removes daemons that it no longer does.
@@ -134,7 +139,7 @@ func (r *BuildCacheReconciler) apply(
 	}
 	objects = append(objects, sts)
 	for _, o := range objects {
-		if err := applyOwned(ctx, r.Client, cache, o); err != nil {
+		if _, err := r.writer().Apply(ctx, cache, o); err != nil {
 			return err
 		}
 	}
@@ -173,54 +178,40 @@ func (r *BuildCacheReconciler) retire(
 	return nil
 }
 
-// sleep says on a BuildDaemon that its pod was scaled away.
+// sleep records on a BuildDaemon that its pod was scaled away.
 func (r *BuildCacheReconciler) sleep(ctx context.Context, d *v1alpha1.BuildDaemon) error {
-	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
-	if ready != nil && ready.Reason == v1alpha1.ReasonScaledDown {
-		return nil
-	}
 	before := d.DeepCopy()
-	d.Status.RunningBuilds = 0
-	meta.RemoveStatusCondition(&d.Status.Conditions, v1alpha1.ConditionDraining)
-	buildstatus.Set(&d.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonScaledDown,
-		Message: "The daemon was scaled away; its volume is kept and comes back with it", ObservedGeneration: d.Generation,
-	}, r.Clock.Now())
-	if err := r.Client.Status().Patch(ctx, d, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(
-		err,
-	) != nil {
+	status.ScaleDown(d, r.Clock.Now())
+	if _, err := r.writer().PatchStatus(ctx, before, d, write.Retry); err != nil {
 		return fmt.Errorf("report BuildDaemon %s: %w", d.Name, err)
 	}
 	return nil
 }
 
-// report writes the status once, if it changed, and then tells what changed.
+// report writes the status once, if it changed. A conflict means that the cache we read from is behind; soon it is not.
 func (r *BuildCacheReconciler) report(
 	ctx context.Context,
 	before, cache *v1alpha1.BuildCache,
 	daemons []v1alpha1.BuildDaemon,
 	volumes *resize,
-	failure error,
-) error {
+	failure *status.Failure,
+) (write.Outcome, error) {
 	sts := &appsv1.StatefulSet{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(cache), sts)
 	switch {
 	case apierrors.IsNotFound(err):
 		sts = nil
 	case err != nil:
-		return fmt.Errorf("read StatefulSet: %w", err)
+		return write.Unchanged, fmt.Errorf("read StatefulSet: %w", err)
 	case !metav1.IsControlledBy(sts, cache):
 		sts = nil
 	}
 	storage := *cache.Status.Storage
 	cache.Status = fleetStatus(cache, sts, daemons, failure, r.Clock.Now())
 	setVolumes(&cache.Status, storage, volumes, r.Clock.Now())
-	if equality.Semantic.DeepEqual(before.Status, cache.Status) {
-		return nil
+	outcome, err := r.writer().PatchStatus(ctx, before, cache, write.Yield)
+	if err != nil {
+		return outcome, fmt.Errorf("write status: %w", err)
 	}
-	if err := r.Client.Status().Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	tellCache(r.Events, before, cache)
-	return nil
+	return outcome, nil
 }

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 const (
@@ -31,16 +32,12 @@ func cleansRegistry(cache *v1alpha1.BuildCache) bool {
 // keepFinalizer puts the finalizer on while the spec asks for it.
 func (r *BuildCacheReconciler) keepFinalizer(ctx context.Context, cache *v1alpha1.BuildCache) error {
 	before := cache.DeepCopy()
-	changed := false
 	if cleansRegistry(cache) {
-		changed = controllerutil.AddFinalizer(cache, finalizerRegistry)
+		controllerutil.AddFinalizer(cache, finalizerRegistry)
 	} else {
-		changed = controllerutil.RemoveFinalizer(cache, finalizerRegistry)
+		controllerutil.RemoveFinalizer(cache, finalizerRegistry)
 	}
-	if !changed {
-		return nil
-	}
-	if err := r.Client.Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
 		return fmt.Errorf("write finalizer: %w", err)
 	}
 	return nil
@@ -59,7 +56,7 @@ func cleanUpVerdict(
 	ready := false
 	for i := range daemons {
 		conditions := daemons[i].Status.Conditions
-		ready = ready || meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady)
+		ready = ready || status.StartsBuilds(&daemons[i])
 		c := meta.FindStatusCondition(conditions, v1alpha1.ConditionRegistryCleaned)
 		switch {
 		case c == nil: // as with all other reasons, it is not about the deletion
@@ -95,15 +92,9 @@ func (r *BuildCacheReconciler) finish(ctx context.Context, cache *v1alpha1.Build
 	}
 	before := cache.DeepCopy()
 	controllerutil.RemoveFinalizer(cache, finalizerRegistry)
-	if err := r.Client.Patch(ctx, cache, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(
-		err,
-	) != nil {
+	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
 		return ctrl.Result{}, fmt.Errorf("remove finalizer: %w", err)
 	}
-	kind, reason := corev1.EventTypeNormal, v1alpha1.ReasonOrphanedTagsDeleted
-	if !ok {
-		kind, reason = corev1.EventTypeWarning, v1alpha1.ReasonCleanUpFailed
-	}
-	r.Events.Eventf(cache, nil, kind, reason, "CleanRegistry", "%s", message)
+	write.Send(r.Events, write.RegistryCleaned(cache, ok, message))
 	return ctrl.Result{}, nil
 }

@@ -55,7 +55,6 @@ func desiredStatefulSet(cache *v1alpha1.BuildCache, images Images, restart strin
 				WhenDeleted: appsv1.PersistentVolumeClaimRetentionPolicyType(cache.Spec.Storage.Retention.WhenDeleted),
 			},
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{
-				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
 				ObjectMeta: metav1.ObjectMeta{Name: volumeCache, Labels: daemonLabels(cache)},
 				Spec: corev1.PersistentVolumeClaimSpec{
 					AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},

@@ -11,14 +11,16 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-func TestFleetVerdict(t *testing.T) {
+func TestFleetConditions(t *testing.T) {
 	rolled := func(n int32) *appsv1.StatefulSet {
 		return &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Generation: 3}, Status: appsv1.StatefulSetStatus{ObservedGeneration: 3, Replicas: n, UpdatedReplicas: n}}
 	}
@@ -28,19 +30,19 @@ func TestFleetVerdict(t *testing.T) {
 		sts             *appsv1.StatefulSet
 		failure         error
 		wantReason      string
-		want            status.Status
+		want            kstatus.Status
 	}{
-		"all serve":                          {2, 2, rolled(2), nil, v1alpha1.ReasonAllDaemonsReady, status.CurrentStatus},
-		"one does not serve":                 {2, 1, rolled(2), nil, v1alpha1.ReasonDaemonsNotReady, status.InProgressStatus},
-		"nothing was made yet":               {2, 0, nil, nil, v1alpha1.ReasonDaemonsNotReady, status.InProgressStatus},
-		"none wanted":                        {0, 0, rolled(0), nil, v1alpha1.ReasonScaledToZero, status.CurrentStatus},
-		"none wanted, one pod left":          {0, 0, rolled(1), nil, v1alpha1.ReasonDaemonsNotReady, status.InProgressStatus},
-		"all serve, some by the old pods":    {2, 2, with(rolled(2), func(s *appsv1.StatefulSet) { s.Status.UpdatedReplicas = 1 }), nil, v1alpha1.ReasonDaemonsNotReady, status.InProgressStatus},
-		"all serve, the change not yet seen": {2, 2, with(rolled(2), func(s *appsv1.StatefulSet) { s.Generation = 4 }), nil, v1alpha1.ReasonDaemonsNotReady, status.InProgressStatus},
-		"a surplus pod is still there":       {2, 2, rolled(3), nil, v1alpha1.ReasonDaemonsNotReady, status.InProgressStatus},
-		"a name is taken":                    {2, 2, rolled(2), fmt.Errorf("x: %w", &conflictError{"Role", "c"}), v1alpha1.ReasonNameConflict, status.FailedStatus},
-		"the config can't be made":           {2, 2, rolled(2), &configError{errors.New("x")}, v1alpha1.ReasonInvalidConfig, status.FailedStatus},
-		"the API is the trouble":             {2, 2, rolled(2), errors.New("timeout"), reasonRetrying, status.InProgressStatus},
+		"all serve":                          {2, 2, rolled(2), nil, v1alpha1.ReasonAllDaemonsReady, kstatus.CurrentStatus},
+		"one does not serve":                 {2, 1, rolled(2), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus},
+		"nothing was made yet":               {2, 0, nil, nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus},
+		"none wanted":                        {0, 0, rolled(0), nil, v1alpha1.ReasonScaledToZero, kstatus.CurrentStatus},
+		"none wanted, one pod left":          {0, 0, rolled(1), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus},
+		"all serve, some by the old pods":    {2, 2, with(rolled(2), func(s *appsv1.StatefulSet) { s.Status.UpdatedReplicas = 1 }), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus},
+		"all serve, the change not yet seen": {2, 2, with(rolled(2), func(s *appsv1.StatefulSet) { s.Generation = 4 }), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus},
+		"a surplus pod is still there":       {2, 2, rolled(3), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus},
+		"a name is taken":                    {2, 2, rolled(2), fmt.Errorf("x: %w", &write.NameConflictError{Kind: "Role", Name: "c", OwnerKind: "BuildCache"}), v1alpha1.ReasonNameConflict, kstatus.FailedStatus},
+		"the config can't be made":           {2, 2, rolled(2), &configError{errors.New("x")}, v1alpha1.ReasonInvalidConfig, kstatus.FailedStatus},
+		"the API is the trouble":             {2, 2, rolled(2), errors.New("timeout"), v1alpha1.ReasonRetryingAfterError, kstatus.InProgressStatus},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +52,7 @@ func TestFleetVerdict(t *testing.T) {
 			for i := range tc.serving {
 				daemons = append(daemons, *testbuild.BuildDaemon("ns", "c", i, testbuild.Serving))
 			}
-			cache.Status = fleetStatus(cache, tc.sts, daemons, tc.failure, envtestkit.Epoch)
+			cache.Status = fleetStatus(cache, tc.sts, daemons, status.FailureOf(tc.failure, 99), envtestkit.Epoch)
 			if ready := meta.FindStatusCondition(cache.Status.Conditions, "Ready"); ready == nil || ready.Reason != tc.wantReason || ready.ObservedGeneration != 5 {
 				t.Errorf("Ready is %+v, want %s", ready, tc.wantReason)
 			}

@@ -18,8 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/sizing"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // expandPause is the least time between two steps of autoExpand: a volume must have grown, and its daemon have
@@ -177,12 +178,12 @@ func (r *BuildCacheReconciler) growVolumes(ctx context.Context, cache *v1alpha1.
 			}
 			before := claim.DeepCopy()
 			claim.Spec.Resources.Requests[corev1.ResourceStorage] = size
-			err = r.Client.Patch(ctx, claim, client.MergeFrom(before))
+			_, err = r.writer().Patch(ctx, before, claim, write.Retry)
 			switch {
 			case apierrors.IsForbidden(err), apierrors.IsInvalid(err): // a quota, or a claim that is not bound
 				out.failed = fmt.Sprintf("claim %s is not allowed to grow: %v", claim.Name, err)
 				continue
-			case client.IgnoreNotFound(err) != nil:
+			case err != nil:
 				return nil, fmt.Errorf("grow claim %s: %w", claim.Name, err)
 			}
 		}
@@ -275,16 +276,16 @@ func (r *BuildCacheReconciler) fitTemplate(
 }
 
 // setVolumes puts the state of the volumes into the status.
-func setVolumes(status *v1alpha1.BuildCacheStatus, storage v1alpha1.StorageStatus, volumes *resize, now time.Time) {
-	status.Storage = &storage
+func setVolumes(out *v1alpha1.BuildCacheStatus, storage v1alpha1.StorageStatus, volumes *resize, now time.Time) {
+	out.Storage = &storage
 	if volumes == nil {
 		return
 	}
 	c := volumes.condition(storage.Size.String())
 	if c == nil {
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionVolumesResized)
+		meta.RemoveStatusCondition(&out.Conditions, v1alpha1.ConditionVolumesResized)
 		return
 	}
-	c.ObservedGeneration = status.ObservedGeneration
-	buildstatus.Set(&status.Conditions, *c, now)
+	c.ObservedGeneration = out.ObservedGeneration
+	status.Set(&out.Conditions, *c, now)
 }

@@ -3,42 +3,41 @@
 package controllers
 
 import (
-	"errors"
+	"context"
 
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
-// reasonRetrying is the reason while the API, not the object, is the trouble.
-const reasonRetrying = "RetryingAfterError"
-
-// configError says that the spec can't be turned into a daemon configuration.
+// configError means that the spec can't be turned into a daemon configuration.
 type configError struct{ err error }
 
 func (e *configError) Error() string { return e.err.Error() }
 func (e *configError) Unwrap() error { return e.err }
 
-// failureVerdict says how a failed pass shows in the conditions: stalled where only the user can help, otherwise
-// being retried.
-func failureVerdict(err error) cacheVerdict {
-	var conflict *conflictError
-	var config *configError
-	switch {
-	case errors.As(err, &conflict):
-		return cacheVerdict{stalled: true, reason: v1alpha1.ReasonNameConflict, message: conflict.Error()}
-	case errors.As(err, &config):
-		return cacheVerdict{stalled: true, reason: v1alpha1.ReasonInvalidConfig, message: config.Error()}
-	default:
-		return cacheVerdict{reason: reasonRetrying, message: err.Error()}
-	}
+// Fault implements status.Fault.
+func (e *configError) Fault() (string, status.FailureClass) {
+	return v1alpha1.ReasonInvalidConfig, status.SpecAtFault
 }
 
-// result is what Reconcile returns for a failed pass: final errors are not retried by back-off, the next change of
-// the object tries again.
-func result(err error) error {
-	if err != nil && failureVerdict(err).stalled {
-		return reconcile.TerminalError(err)
+// result is what Reconcile returns for a pass that ended with err, classified as failure. A change of the object
+// itself starts the next pass; what is mended elsewhere is looked at again after a while; everything else is tried
+// again with back-off.
+func result(ctx context.Context, err error, failure *status.Failure) (ctrl.Result, error) {
+	if failure == nil {
+		return ctrl.Result{}, nil
 	}
-	return err
+	switch failure.Class {
+	case status.SpecAtFault:
+		return ctrl.Result{}, reconcile.TerminalError(err)
+	case status.MendedElsewhere:
+		log.FromContext(ctx).Error(err, "Waiting for a user", "reason", failure.Reason)
+		return ctrl.Result{RequeueAfter: failure.RetryAfter()}, nil
+	default:
+		return ctrl.Result{}, err
+	}
 }

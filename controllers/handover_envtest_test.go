@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -70,11 +70,11 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 		w.clock.Step(time.Second)
 		w.place(cache)
 		for _, b := range builds {
-			if read(w, b); !buildstatus.IsBound(b) || b.Status.Placement.Daemon == gone {
+			if read(w, b); !status.IsBound(b) || b.Status.Placement.Daemon == gone {
 				continue
 			}
 			w.takeUp(b)
-			w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+			w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 			ended[b.Name]++
 		}
 	}

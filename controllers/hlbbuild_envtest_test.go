@@ -10,17 +10,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // expectState checks Ready's reason and how kstatus reads the build.
-func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want status.Status) {
+func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want kstatus.Status) {
 	t.Helper()
 	ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Reason != reason {
@@ -36,11 +36,11 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	cache := w.fleet(1, 1)
 	b := testbuild.HLBBuild(w.ns, "b")
 	w.create(b)
-	if got := envtestkit.Kstatus(t, b); got != status.InProgressStatus {
+	if got := envtestkit.Kstatus(t, b); got != kstatus.InProgressStatus {
 		t.Errorf("an unseen build's kstatus is %s", got)
 	}
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 	if run := b.Status.Run; run.ID != "g1" || run.Attempt != 1 || run.Cause != v1alpha1.CauseSpecChanged || run.Key != "build:b" {
 		t.Errorf("the first run is %+v", run)
 	}
@@ -50,15 +50,15 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	}
 	w.place(cache)
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonAwaitingAgent, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 	w.takeUp(b)
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonSolving, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonSolving, kstatus.InProgressStatus)
 	w.clock.Step(1500 * time.Millisecond)
-	w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+	w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 	version = b.ResourceVersion
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonSucceeded, status.CurrentStatus)
+	expectState(t, b, v1alpha1.ReasonSucceeded, kstatus.CurrentStatus)
 	if b.ResourceVersion != version || b.Status.Run.DurationSeconds != 2 {
 		t.Errorf("after the end: version %s → %s, %d s", version, b.ResourceVersion, b.Status.Run.DurationSeconds)
 	}
@@ -74,7 +74,7 @@ func TestEachGenerationAndRequestIsARun(t *testing.T) {
 	finish := func() {
 		w.place(cache)
 		w.takeUp(b)
-		w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+		w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 		w.step(b)
 	}
 	finish()
@@ -82,7 +82,7 @@ func TestEachGenerationAndRequestIsARun(t *testing.T) {
 		testbuild.WithRequest(value)(b)
 		w.must(w.c.Update(t.Context(), b))
 		b = w.step(b)
-		expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+		expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 	}
 	request("2026-01-01T00:00:00Z")
 	if b.Status.Run.Cause != v1alpha1.CauseRequested || b.Status.Run.Generation != 1 {
@@ -108,7 +108,7 @@ func TestLongRequestIsOneRun(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b", testbuild.WithRequest(strings.Repeat("ö", 100)))
 	first := b.Status.Run.ID
-	if b = w.step(b); buildstatus.NeedsRun(b) || b.Status.Run.ID != first || len(b.Status.History) > 0 {
+	if b = w.step(b); status.NeedsRun(b) || b.Status.Run.ID != first || len(b.Status.History) > 0 {
 		t.Errorf("a long annotation opens runs again and again: %+v", b.Status)
 	}
 	testbuild.WithRequest(strings.Repeat("ö", 100) + "x")(b)
@@ -121,7 +121,7 @@ func TestLongRequestIsOneRun(t *testing.T) {
 func TestBuildWaitsForItsCache(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b")
-	expectState(t, b, v1alpha1.ReasonCacheNotFound, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonCacheNotFound, kstatus.InProgressStatus)
 	if e := w.events.Take(); len(e) != 1 || e[0].Type != "Warning" || !strings.Contains(e[0].Note, `no BuildCache "cache"`) {
 		t.Errorf("events are %+v", e)
 	}
@@ -131,7 +131,7 @@ func TestBuildWaitsForItsCache(t *testing.T) {
 	}
 	cache := w.fleet(1, 1)
 	w.place(cache)
-	expectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, status.InProgressStatus)
+	expectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 }
 
 func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
@@ -148,7 +148,7 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 		b = w.step(b)
 	}
 	lose()
-	expectState(t, b, v1alpha1.ReasonRetrying, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonRetrying, kstatus.InProgressStatus)
 	if run := b.Status.Run; run.Attempt != 2 || run.StartedBy != "" || run.Lost.Daemon != first || run.Lost.Reason != v1alpha1.ReasonDaemonLost {
 		t.Errorf("after the loss the run is %+v", run)
 	}
@@ -158,7 +158,7 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 		t.Errorf("the second attempt went to the lost daemon %s", first)
 	}
 	lose()
-	expectState(t, b, v1alpha1.ReasonDaemonLost, status.FailedStatus)
+	expectState(t, b, v1alpha1.ReasonDaemonLost, kstatus.FailedStatus)
 	if f := b.Status.Failure; f == nil || !strings.Contains(f.Message, "Attempt 2, the last of spec.retryLimit") {
 		t.Errorf("failure is %+v", f)
 	}
@@ -190,7 +190,7 @@ func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
 			first := read(w, b).Status.Placement.Daemon
 			stop(w, int32(first[len(first)-1]-'0'))
 			b = w.step(b)
-			expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+			expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 			w.place(cache) // by the same loop that placed it before: what it assumed then must not hold it
 			b = read(w, b)
 			if b.Status.Placement == nil || b.Status.Placement.Daemon == first || b.Status.Run.Attempt != 1 || b.Status.Run.Lost != nil {
@@ -207,7 +207,7 @@ func TestTakenBuildOfADrainingDaemonStays(t *testing.T) {
 	w.place(cache)
 	w.takeUp(b)
 	w.setDaemon(0, testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
-	expectState(t, w.step(b), v1alpha1.ReasonSolving, status.InProgressStatus)
+	expectState(t, w.step(b), v1alpha1.ReasonSolving, kstatus.InProgressStatus)
 }
 
 func TestDeletedBuildIsLeftAlone(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // hourly makes a build run each hour, on the hour.
@@ -27,7 +27,7 @@ func hourly(change ...func(*v1alpha1.ScheduleSpec)) func(*v1alpha1.HLBBuild) {
 // end has the run of a build end well, and the manager look at it.
 func (w *world) end(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+	w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 	return w.step(b)
 }
 

@@ -73,27 +73,27 @@ func TestBoundAttemptsAreJudgedByTheirDaemon(t *testing.T) {
 	}
 	ready := testbuild.WithReady
 	cases := map[string]struct {
-		daemon             *v1alpha1.BuildDaemon
-		wantTaken, wantNot verdict
+		daemon               *v1alpha1.BuildDaemon
+		wantStarted, wantNot action
 	}{
 		"a serving daemon keeps its builds":     {daemon(), keep, keep},
-		"a daemon that is gone":                 {nil, giveUp, takeBack},
-		"a daemon whose Lease ran out":          {daemon(ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)), giveUp, takeBack},
-		"a daemon that was scaled away":         {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown)), giveUp, takeBack},
-		"a daemon that can't reach buildkitd":   {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)), keep, takeBack},
-		"a daemon that never reported":          {testbuild.BuildDaemon("ns", "c", 0), keep, takeBack},
-		"a draining daemon finishes its builds": {daemon(testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)), keep, takeBack},
+		"a daemon that is gone":                 {nil, lose, withdraw},
+		"a daemon whose Lease ran out":          {daemon(ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)), lose, withdraw},
+		"a daemon that was scaled away":         {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown)), lose, withdraw},
+		"a daemon that can't reach buildkitd":   {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)), keep, withdraw},
+		"a daemon that never reported":          {testbuild.BuildDaemon("ns", "c", 0), keep, withdraw},
+		"a draining daemon finishes its builds": {daemon(testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)), keep, withdraw},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			placement := &v1alpha1.PlacementStatus{Daemon: "c-0"}
-			taken, why := judgeBound(&v1alpha1.RunStatus{StartedBy: "agent"}, placement, tc.daemon)
-			untaken, _ := judgeBound(&v1alpha1.RunStatus{}, placement, tc.daemon)
-			if taken != tc.wantTaken || untaken != tc.wantNot {
-				t.Errorf("taken up: %d, not: %d; want %d and %d", taken, untaken, tc.wantTaken, tc.wantNot)
+			started, why := decideBound(&v1alpha1.RunStatus{StartedBy: "agent"}, placement, tc.daemon)
+			pending, _ := decideBound(&v1alpha1.RunStatus{}, placement, tc.daemon)
+			if started != tc.wantStarted || pending != tc.wantNot {
+				t.Errorf("started: %d, not: %d; want %d and %d", started, pending, tc.wantStarted, tc.wantNot)
 			}
-			if (taken != keep) != (why != "") {
-				t.Errorf("verdict %d with reason %q", taken, why)
+			if (started != keep) != (why != "") {
+				t.Errorf("action %d with reason %q", started, why)
 			}
 		})
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/internal/buildrun"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -116,8 +116,8 @@ func (w *world) step(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
 	served, err := w.builds.isServed(w.t.Context(), read(w, b))
 	w.must(err)
-	if served && buildstatus.NeedsRun(b) {
-		w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Open(b, buildrun.New(b), w.clock.Now()) })
+	if served && status.NeedsRun(b) {
+		w.report(b, func(b *v1alpha1.HLBBuild) { status.Open(b, buildrun.New(b), w.clock.Now()) })
 	}
 	_, err = w.builds.Reconcile(w.t.Context(), read(w, b))
 	w.must(err)
@@ -144,7 +144,7 @@ func (w *world) report(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) *v
 // takeUp has an agent start the build.
 func (w *world) takeUp(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	return w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now()) })
+	return w.report(b, func(b *v1alpha1.HLBBuild) { status.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now()) })
 }
 
 // daemonsOf counts the builds bound to each daemon.
@@ -154,7 +154,7 @@ func (w *world) daemonsOf(ctx context.Context) map[string]int {
 	w.must(w.c.List(ctx, &builds, client.InNamespace(w.ns)))
 	count := map[string]int{}
 	for i := range builds.Items {
-		if buildstatus.IsBound(&builds.Items[i]) {
+		if status.IsBound(&builds.Items[i]) {
 			count[builds.Items[i].Status.Placement.Daemon]++
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/fleet/record"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -55,7 +55,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	if err := addIndexes(ctx, mgr); err != nil {
 		return err
 	}
-	c, recorder, now := mgr.GetClient(), mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
+	c, live := mgr.GetClient(), mgr.GetAPIReader()
+	recorder, now := mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
 	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
 		"BuildCache": &BuildCacheReconciler{
 			Client:     c,
@@ -63,8 +64,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 			Clock:      now,
 			Images:     install.Images,
 			InputsRole: install.InputsRole,
+			Live:       live,
 		},
-		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now},
+		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now, Live: live},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
 		"placement": &placement.Reconciler{
 			Client:   c,
@@ -88,7 +90,7 @@ func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]client.IndexerFunc{
 		indexCache: func(o client.Object) []string { return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name} },
 		indexDaemon: func(o client.Object) []string {
-			if b := o.(*v1alpha1.HLBBuild); buildstatus.IsBound(b) {
+			if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
 				return []string{b.Status.Placement.Daemon}
 			}
 			return nil // what has ended on a daemon has nothing to do with what becomes of the daemon

@@ -7,10 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -74,11 +72,11 @@ func (s *State) observeDaemons(obs *Observation) {
 			changed = true
 		}
 	}
-	if obs.Full {
-		for _, d := range s.members {
-			if d.object != nil && d.cycle != s.cycle {
+	if obs.Full { // also of those that were gone before, or were restored
+		for _, d := range s.daemons {
+			if d.cycle != s.cycle {
+				changed = changed || d.object != nil
 				s.dropDaemon(d)
-				changed = true
 			}
 		}
 	}
@@ -149,24 +147,23 @@ func normalPlatform(p string) string {
 	}
 }
 
-// phase translates a BuildDaemon's conditions.
+// phase translates a daemon's phase. One that the BuildCache no longer wants is being emptied, also before its pod
+// drains; one that was scaled away and is wanted again is on its way up.
 func (s *State) phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
-	conditions := d.Status.Conditions
-	ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
 	surplus := d.Spec.Ordinal >= wantedReplicas(s.cache)
-	switch {
-	case !d.DeletionTimestamp.IsZero():
+	switch phase := status.PhaseOfDaemon(d); {
+	case phase == status.DaemonDeleting:
 		return scheduler.Gone
-	case surplus && ready != nil && ready.Reason == v1alpha1.ReasonScaledDown:
+	case phase == status.DaemonDormant && (surplus || d.Spec.Suspend):
 		return scheduler.Dormant
-	case surplus, meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDraining):
-		return scheduler.Draining // also a surplus daemon whose pod does not drain yet
-	case ready == nil || ready.Status != metav1.ConditionTrue:
-		return scheduler.NotReady
-	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDiskPressure):
+	case surplus, phase == status.DaemonDraining:
+		return scheduler.Draining
+	case phase == status.DaemonServing:
+		return scheduler.Ready
+	case phase == status.DaemonCordoned:
 		return scheduler.Cordoned
 	default:
-		return scheduler.Ready
+		return scheduler.NotReady
 	}
 }
 

@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -34,7 +35,8 @@ type demandID struct {
 type demand struct {
 	id         demandID
 	key        *keyState
-	version    uint32 // of the key, when it was worked out
+	renewal    uint32 // counts how often it was worked out
+	outdated   bool   // the key has changed since
 	at         time.Time
 	usedAt     time.Time
 	keys       []scheduler.KeyUse // never written again once made: records and bound builds share them
@@ -47,7 +49,8 @@ func (s *State) demandOf(b *v1alpha1.HLBBuild) *demand {
 	id := demandID{s.key(b.Status.Run.Key), b.Spec.Queue}
 	d := s.demands[id]
 	if d == nil {
-		d = &demand{id: id, key: s.keyOf(id.key)}
+		d = &demand{id: id, key: s.keyOf(id.key), outdated: true}
+		d.key.demands = append(d.key.demands, d)
 		s.demands[id] = d
 	}
 	s.renew(d)
@@ -57,10 +60,11 @@ func (s *State) demandOf(b *v1alpha1.HLBBuild) *demand {
 // renew works a demand out again where it may have changed.
 func (s *State) renew(d *demand) {
 	d.usedAt = s.now
-	if d.keys != nil && d.version == d.key.Version && s.now.Sub(d.at) < demandInterval {
+	if !d.outdated && s.now.Sub(d.at) < demandInterval {
 		return
 	}
-	d.at, d.version = s.now, d.key.Version
+	d.at, d.outdated = s.now, false
+	d.renewal++
 	d.keys = s.keyUses(d)
 	d.warm, d.cold = s.estimates.Expect(d.id.key, scopes(d.id.queue), &s.params)
 }
@@ -122,6 +126,7 @@ func (s *State) forgetDemands() {
 	for id, d := range s.demands {
 		if s.now.Sub(d.usedAt) >= sweepInterval || s.keys[id.key] != d.key {
 			delete(s.demands, id)
+			d.key.demands = slices.DeleteFunc(d.key.demands, func(o *demand) bool { return o == d })
 		}
 		d.remembered = d.remembered && !tooMany
 	}

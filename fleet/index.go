@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -84,6 +84,9 @@ func (s *State) reset(basis indexBasis) {
 		demands:    map[demandID]*demand{},
 		queue:      newQueue(),
 	}
+	for _, k := range s.keys {
+		k.demands = nil
+	}
 	for _, k := range s.builds {
 		k.version, k.daemon, k.entry = "", "", 0
 	}
@@ -96,15 +99,15 @@ func (s *State) reset(basis indexBasis) {
 func (s *State) setPhase(k *buildState) {
 	s.leave(k)
 	b := k.object
-	if k.Assumed != nil && (!buildstatus.IsWaiting(b) || k.Assumed.Before != b.ResourceVersion) {
+	if k.Assumed != nil && (!status.IsWaiting(b) || k.Assumed.Before != b.ResourceVersion) {
 		k.Assumed = nil
 	}
 	switch {
-	case buildstatus.IsBound(b):
+	case status.IsBound(b):
 		s.hold(k, b.Status.Placement.Daemon)
-	case buildstatus.IsWaiting(b) && k.Assumed != nil:
+	case status.IsWaiting(b) && k.Assumed != nil:
 		s.hold(k, k.Assumed.Daemon)
-	case buildstatus.IsWaiting(b):
+	case status.IsWaiting(b):
 		s.queue.add(k)
 	}
 }

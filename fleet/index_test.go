@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -22,8 +22,8 @@ import (
 func TestSnapshotCountsSlots(t *testing.T) {
 	assumed, done := opened("assumed", "k"), placed("done", "k", "c-0", true)
 	lost := placed("lost", "k", "c-0", true)
-	buildstatus.Succeed(&done, envtestkit.Epoch)
-	buildstatus.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
+	status.Succeed(&done, envtestkit.Epoch)
+	status.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
 	f := observe(t,
 		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, done, lost, opened("waits", "k"),
 	)
@@ -99,12 +99,12 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	daemons := twoDaemons()
 	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
 	b := placed("b", "k", "c-1", true)
-	buildstatus.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
-	buildstatus.Retry(&b, envtestkit.Epoch)
+	status.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
+	status.Retry(&b, envtestkit.Epoch)
 	b.Spec.Priority, b.Spec.Queue, b.Spec.Platforms = 5, "team", []string{"linux/arm64/v8"}
 	earlier := placed("earlier", "k", "c-0", true)
 	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
-	buildstatus.Succeed(&earlier, envtestkit.Epoch)
+	status.Succeed(&earlier, envtestkit.Epoch)
 	f := observe(t, earlier, b)
 	f.daemons = daemons
 	_, queue, _ := f.view()
@@ -165,7 +165,7 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	wait := scheduler.Decision{Action: scheduler.Wait}
 	told := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
 		b := opened("b", "k")
-		buildstatus.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
+		status.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
 		return &b
 	}
 	later := wait

@@ -11,7 +11,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildrun"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -104,16 +104,16 @@ func twoDaemons(options ...func(*v1alpha1.BuildDaemon)) []v1alpha1.BuildDaemon {
 func opened(name, key string) v1alpha1.HLBBuild {
 	b := testbuild.HLBBuild("ns", name, testbuild.WithCacheKey(key), testbuild.WithTimeout(100))
 	b.UID, b.Generation = types.UID(name), 1
-	buildstatus.Open(b, buildrun.New(b), envtestkit.Epoch)
+	status.Open(b, buildrun.New(b), envtestkit.Epoch)
 	return *b
 }
 
 // placed is one that is bound to a daemon, and one that runs there too when started.
 func placed(name, key, daemon string, started bool) v1alpha1.HLBBuild {
 	b := opened(name, key)
-	buildstatus.Place(&b, v1alpha1.PlacementStatus{Daemon: daemon}, envtestkit.Epoch)
+	status.Place(&b, v1alpha1.PlacementStatus{Daemon: daemon}, envtestkit.Epoch)
 	if started {
-		buildstatus.Start(&b, "agent", envtestkit.Epoch)
+		status.Start(&b, "agent", envtestkit.Epoch)
 	}
 	return b
 }
@@ -122,7 +122,7 @@ func placed(name, key, daemon string, started bool) v1alpha1.HLBBuild {
 func done(name, key, daemon string, took time.Duration, fresh bool) v1alpha1.HLBBuild {
 	b := placed(name, key, daemon, true)
 	b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: fresh}
-	buildstatus.Succeed(&b, envtestkit.Epoch.Add(took))
+	status.Succeed(&b, envtestkit.Epoch.Add(took))
 	return b
 }
 

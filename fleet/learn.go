@@ -22,6 +22,17 @@ type keyState struct {
 	// Exported says that the registry has the key's cache, written by the build of version ExportedAt.
 	Exported   bool   `json:"exported,omitempty"`
 	ExportedAt uint32 `json:"exportedAt,omitempty"`
+
+	demands []*demand // of its builds
+}
+
+// count counts one more successful build, which daemon's copy has seen.
+func (k *keyState) count(daemon string) {
+	k.Version++
+	k.Seen[daemon] = k.Version
+	for _, d := range k.demands {
+		d.outdated = true
+	}
 }
 
 // keyOf finds or makes the entry of a key.
@@ -65,8 +76,7 @@ func (s *State) bootstrap() {
 		id := s.key(key)
 		k := s.keyOf(id)
 		for _, u := range list { // a copy has missed at least the builds that newer copies have seen
-			k.Version++
-			k.Seen[u.daemon] = k.Version
+			k.count(u.daemon)
 			s.estimates.Observe(id, scopes(""), scheduler.Warm, float64(u.WarmSeconds), &s.params)
 			s.estimates.Observe(id, scopes(""), scheduler.Cold, float64(u.ColdSeconds), &s.params)
 		}
@@ -102,8 +112,7 @@ func (s *State) observeEnd(k *buildState) {
 	} else {
 		s.estimates.Observe(id, scopes(b.Spec.Queue), mode, took, &s.params)
 	}
-	key.Version++
-	key.Seen[daemon] = key.Version
+	key.count(daemon)
 	if d := s.daemons[daemon]; d != nil && d.object != nil {
 		made := unreportedCopy{id, d.object.Status.VolumeEpoch, run.FinishedAt.UTC()}
 		d.Unreported, d.dirty = append(d.Unreported, made), true

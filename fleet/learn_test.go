@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -31,7 +31,7 @@ func TestMemoryLearnsLengthsFromRuns(t *testing.T) {
 	}
 	failed := placed("failed", "k", "c-0", true)
 	failed.Status.Cache = &v1alpha1.CacheUseStatus{}
-	buildstatus.Fail(&failed, v1alpha1.FailureStatus{Reason: "StepFailed"}, envtestkit.Epoch.Add(time.Hour))
+	status.Fail(&failed, v1alpha1.FailureStatus{Reason: "StepFailed"}, envtestkit.Epoch.Add(time.Hour))
 	f.builds = append(f.builds, failed)
 	f.cycle()
 	if again, _ := f.expect("k"); again != warm {

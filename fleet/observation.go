@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -56,9 +56,9 @@ func (w *BuildWrite) IsPlacement() bool { return w.Decision.Action == scheduler.
 // Apply changes the status of build, a copy of w.Build, as the decision says.
 func (w *BuildWrite) Apply(build *v1alpha1.HLBBuild, now time.Time) {
 	if w.IsPlacement() {
-		buildstatus.Place(build, placementOf(&w.Decision), now)
+		status.Place(build, placementOf(&w.Decision), now)
 	} else {
-		buildstatus.Wait(build, waitReason(&w.Decision), w.Decision.String(), now)
+		status.Wait(build, waitReason(&w.Decision), w.Decision.String(), now)
 	}
 }
 

@@ -22,10 +22,12 @@ type queue struct {
 
 // pendingBuild is an entry. It is out of date when the build has another entry or none.
 type pendingBuild struct {
-	build  *buildState
-	demand *demand
-	entry  uint64
-	queued float64 // when, in Unix seconds
+	build   *buildState
+	demand  *demand
+	renewal uint32 // of the demand, that the request has
+	entry   uint64
+	queued  float64 // when, in Unix seconds
+	lost    string  // the daemon that lost the latest attempt, empty for none
 }
 
 func newQueue() queue { return queue{byUID: map[string]*buildState{}} }
@@ -35,8 +37,12 @@ func (q *queue) add(k *buildState) {
 	q.last++
 	k.entry = q.last
 	q.byUID[string(k.UID)] = k
-	queued := seconds(k.object.Status.Run.QueuedAt.Time)
-	q.added = append(q.added, pendingBuild{build: k, entry: k.entry, queued: queued})
+	run := k.object.Status.Run
+	p := pendingBuild{build: k, entry: k.entry, queued: seconds(run.QueuedAt.Time)}
+	if run.Lost != nil {
+		p.lost = run.Lost.Daemon
+	}
+	q.added = append(q.added, p)
 }
 
 // remove takes a build out, if it is in.
@@ -129,9 +135,12 @@ func (s *State) updateQueue() {
 			s.candidates.Learn(s.view, p.demand.id.key)
 		}
 		r.AgeSeconds = now - p.queued
-		r.Keys, r.WarmSeconds, r.ColdSeconds = p.demand.keys, p.demand.warm, p.demand.cold
-		if lost := p.build.object.Status.Run.Lost; lost != nil {
-			r.FailedOn = s.failedOn(lost.Daemon)
+		if p.renewal != p.demand.renewal {
+			p.renewal = p.demand.renewal
+			r.Keys, r.WarmSeconds, r.ColdSeconds = p.demand.keys, p.demand.warm, p.demand.cold
+		}
+		if p.lost != "" {
+			r.FailedOn = s.failedOn(p.lost)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -198,8 +198,8 @@ func (s *scenario) fact(f []string) {
 		s.ran(f[1], f[2], o)
 	case "lost":
 		b := s.buildNamed(f[1])
-		buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, "gone", s.now)
-		buildstatus.Retry(b, s.now)
+		status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", s.now)
+		status.Retry(b, s.now)
 	case "brought":
 		s.brought(s.daemonAt(f[1]), o)
 	case "pass":
@@ -338,8 +338,8 @@ func (s *scenario) ran(key, daemon string, o map[string]string) {
 		b := opened(fmt.Sprint("ended-", s.made), s.key(key))
 		began := s.now.Add(-took)
 		b.Status.Run.QueuedAt = metav1.NewMicroTime(began)
-		buildstatus.Place(&b, v1alpha1.PlacementStatus{Daemon: "c-" + daemon, Warm: !fresh}, began)
-		buildstatus.Start(&b, "agent", began)
+		status.Place(&b, v1alpha1.PlacementStatus{Daemon: "c-" + daemon, Warm: !fresh}, began)
+		status.Start(&b, "agent", began)
 		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: fresh}
 		if _, exported := o["export"]; exported {
 			b.Status.Cache.ExportRef = "r/x:cache"
@@ -348,7 +348,7 @@ func (s *scenario) ran(key, daemon string, o map[string]string) {
 			m := v1alpha1.BuildMount{ID: "ns/" + id, Sharing: v1alpha1.MountShared, Bytes: int64(s.lookUp(o, "bytes", 1e9))}
 			b.Status.Mounts = append(b.Status.Mounts, m)
 		}
-		buildstatus.Succeed(&b, s.now)
+		status.Succeed(&b, s.now)
 		s.builds = append(s.builds, b)
 	}
 }

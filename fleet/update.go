@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // update takes in what has changed.
@@ -92,7 +92,7 @@ func (s *State) observeBuild(k *buildState, first bool) {
 			k.Run, k.Charged, k.Ended = run.ID, 0, false
 			s.observeArrival(b)
 		}
-		if buildstatus.IsFinal(b) && !k.Ended {
+		if status.IsFinal(b) && !k.Ended {
 			k.Ended = true
 			s.observeMounts(b)
 			if !first { // how long it took is in what daemons report

@@ -3,7 +3,7 @@
 package v1alpha1
 
 // Condition types. Ready is always present; Reconciling and Stalled are present only while True, and never both
-// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run, the other three are
+// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run; the other three are
 // derived from them.
 const (
 	ConditionReady       = "Ready"
@@ -160,6 +160,9 @@ const (
 	ReasonScaledToZero = "ScaledToZero"
 	// ReasonNameConflict surfaces when an object of a needed name exists and belongs to somebody else.
 	ReasonNameConflict = "NameConflict"
+	// ReasonApplyRefused surfaces when the API server keeps refusing an object that the spec asks for: a quota, an
+	// admission policy, or a value that the object can't have.
+	ReasonApplyRefused = "ApplyRefused"
 	// ReasonInvalidConfig surfaces when the daemon configuration can't be generated from the spec.
 	ReasonInvalidConfig = "InvalidConfig"
 
@@ -169,6 +172,8 @@ const (
 	ReasonDaemonUnreachable = "DaemonUnreachable"
 	// ReasonLeaseExpired surfaces when the agent has not renewed its Lease in time.
 	ReasonLeaseExpired = "LeaseExpired"
+	// ReasonAgentStopped surfaces when the agent has ended in order and released its Lease.
+	ReasonAgentStopped = "AgentStopped"
 	// ReasonNotStarted surfaces on a BuildDaemon whose agent has never reported.
 	ReasonNotStarted = "NotStarted"
 	// ReasonScaledDown surfaces on a BuildDaemon whose pod was scaled away; its volume waits for it to come back.

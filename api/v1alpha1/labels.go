@@ -15,6 +15,8 @@ const (
 	AnnotationRequestedAt = "build.openllb.dev/requestedAt"
 	// AnnotationConfigHash on the pod template rolls the daemons when their generated configuration changes.
 	AnnotationConfigHash = "build.openllb.dev/config-hash"
+	// AnnotationAppliedHash on an object that the operator applies is a hash of what it applied.
+	AnnotationAppliedHash = "build.openllb.dev/applied-hash"
 )
 
 // FieldPlacementDaemon is the selectable field by which an agent watches only the HLBBuilds bound to its daemon.

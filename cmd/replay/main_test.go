@@ -14,7 +14,7 @@ import (
 	"github.com/openllb/hlb-operator/fleet"
 	"github.com/openllb/hlb-operator/fleet/record"
 	"github.com/openllb/hlb-operator/internal/buildrun"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -29,7 +29,7 @@ func TestARecordingIsReplayed(t *testing.T) {
 	name := types.NamespacedName{Namespace: "ns", Name: "c"}
 	state := fleet.New(scheduler.DefaultParams())
 	b := testbuild.HLBBuild("ns", "b", testbuild.WithCache("c"), testbuild.WithCacheKey("app"))
-	buildstatus.Open(b, buildrun.New(b), envtestkit.Epoch)
+	status.Open(b, buildrun.New(b), envtestkit.Epoch)
 	obs := fleet.Observation{
 		Now: envtestkit.Epoch, Full: true, Rebuild: true, Cache: testbuild.BuildCache("ns", "c"),
 		Daemons: []*v1alpha1.BuildDaemon{testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving)},

@@ -21,7 +21,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildrun"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -115,7 +115,7 @@ func burst(daemons, queued, keys int) *mirror {
 		b := testbuild.HLBBuild("ns", fmt.Sprintf("b%06d", next), testbuild.WithCache("c"), key)
 		b.UID, b.Generation = types.UID(b.Name), 1
 		next++
-		buildstatus.Open(b, buildrun.New(b), envtestkit.Epoch.Add(-time.Duration(next)*time.Millisecond))
+		status.Open(b, buildrun.New(b), envtestkit.Epoch.Add(-time.Duration(next)*time.Millisecond))
 		return b
 	}
 	for i := range daemons {
@@ -131,14 +131,14 @@ func burst(daemons, queued, keys int) *mirror {
 		m.daemons = append(m.daemons, d)
 		for range 4 {
 			b := build()
-			buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: d.Name, Warm: true}, envtestkit.Epoch)
-			buildstatus.Start(b, "agent", envtestkit.Epoch)
+			status.Place(b, v1alpha1.PlacementStatus{Daemon: d.Name, Warm: true}, envtestkit.Epoch)
+			status.Start(b, "agent", envtestkit.Epoch)
 			m.put(b)
 		}
 	}
 	for range queued {
 		b := build()
-		buildstatus.Wait(b, v1alpha1.ReasonWaitingForDaemon, "told before", envtestkit.Epoch)
+		status.Wait(b, v1alpha1.ReasonWaitingForDaemon, "told before", envtestkit.Epoch)
 		m.put(b)
 	}
 	return m
@@ -148,13 +148,13 @@ func burst(daemons, queued, keys int) *mirror {
 func (m *mirror) end(i int, now time.Time) {
 	d := m.daemons[i%len(m.daemons)].DeepCopy()
 	for _, b := range m.builds {
-		if buildstatus.IsBound(b) && b.Status.Placement.Daemon == d.Name {
+		if status.IsBound(b) && b.Status.Placement.Daemon == d.Name {
 			b = b.DeepCopy()
 			b.Status.Cache = &v1alpha1.CacheUseStatus{}
 			if b.Status.Run.StartedAt == nil {
-				buildstatus.Start(b, "agent", now)
+				status.Start(b, "agent", now)
 			}
-			buildstatus.Succeed(b, now)
+			status.Succeed(b, now)
 			m.put(b)
 			break
 		}
@@ -177,7 +177,7 @@ func TestALargeQueueIsDecidedAsASmallOne(t *testing.T) {
 	bound := func() map[string]string {
 		out := map[string]string{}
 		for name, b := range m.builds {
-			if buildstatus.IsBound(b) {
+			if status.IsBound(b) {
 				out[name] = b.Status.Placement.Daemon
 			}
 		}

@@ -9,12 +9,12 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -130,12 +130,12 @@ func (w *world) report(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) *v
 func (w *world) takeUp(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
 	return w.report(b, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now())
+		status.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now())
 	})
 }
 
 // expectState checks Ready's reason and how kstatus reads the build.
-func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want status.Status) {
+func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want kstatus.Status) {
 	t.Helper()
 	ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Reason != reason {
@@ -153,7 +153,7 @@ func (w *world) daemonsOf(ctx context.Context) map[string]int {
 	w.must(w.c.List(ctx, &builds, client.InNamespace(w.ns)))
 	count := map[string]int{}
 	for i := range builds.Items {
-		if buildstatus.IsBound(&builds.Items[i]) {
+		if status.IsBound(&builds.Items[i]) {
 			count[builds.Items[i].Status.Placement.Daemon]++
 		}
 	}

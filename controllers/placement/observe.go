@@ -16,7 +16,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/fleet"
 	"github.com/openllb/hlb-operator/internal/buildrun"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // opening is a run that is opened in memory. It is written together with its build's first decision.
@@ -108,7 +108,7 @@ func (r *Reconciler) get(
 
 // isLeaving reports whether a build asks for a run that it is not given, because it is being deleted.
 func isLeaving(b *v1alpha1.HLBBuild) bool {
-	return !b.DeletionTimestamp.IsZero() && buildstatus.NeedsRun(b)
+	return !b.DeletionTimestamp.IsZero() && status.NeedsRun(b)
 }
 
 // openRuns opens in memory the runs that observed builds ask for. Those opened before for the same version stay as they
@@ -124,7 +124,7 @@ func (l *loop) openRuns(obs *fleet.Observation) {
 	}
 	for i, b := range obs.Builds {
 		name := client.ObjectKeyFromObject(b)
-		if !buildstatus.NeedsRun(b) {
+		if !status.NeedsRun(b) {
 			delete(l.opened, name)
 			continue
 		}
@@ -143,7 +143,7 @@ func (l *loop) openRuns(obs *fleet.Observation) {
 	for n, i := range fresh {
 		o := opening{before: obs.Builds[i], after: withOwnStatus(obs.Builds[i])}
 		later := time.Duration(len(fresh)-1-n) * time.Microsecond
-		buildstatus.Open(o.after, buildrun.New(o.after), now.Add(-later))
+		status.Open(o.after, buildrun.New(o.after), now.Add(-later))
 		obs.Builds[i], l.opened[client.ObjectKeyFromObject(o.before)] = o.after, o
 	}
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -32,7 +32,7 @@ func TestSameKeyGoesToTheSameDaemon(t *testing.T) {
 		b := w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey("app"))
 		w.place(cache)
 		w.takeUp(b)
-		w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+		w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 		homes = append(homes, b.Status.Placement.Daemon)
 	}
 	if homes[0] != homes[1] || homes[1] != homes[2] {
@@ -127,7 +127,7 @@ func TestTakenBackBuildIsNotAssumed(t *testing.T) {
 	cache := w.fleet(2, 1)
 	b := w.open("b")
 	w.place(cache)
-	w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Wait(b, v1alpha1.ReasonPending, "taken back", w.clock.Now()) })
+	w.report(b, func(b *v1alpha1.HLBBuild) { status.Wait(b, v1alpha1.ReasonPending, "taken back", w.clock.Now()) })
 	w.place(cache)
 	if read(w, b).Status.Placement == nil {
 		t.Error("a build that was taken back is never placed again")
@@ -211,7 +211,7 @@ func TestNobodyFits(t *testing.T) {
 		t.Error("the loop does not look again")
 	}
 	b = read(w, b)
-	expectState(t, b, v1alpha1.ReasonNoDaemonFits, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonNoDaemonFits, kstatus.InProgressStatus)
 	version := b.ResourceVersion
 	w.place(cache)
 	if read(w, b).ResourceVersion != version {
@@ -268,7 +268,7 @@ func TestEditInFlightCancels(t *testing.T) {
 	w.events.Take()
 	w.place(cache)
 	b = read(w, b)
-	expectState(t, b, v1alpha1.ReasonAwaitingAgent, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 	h := b.Status.History
 	if len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled || h[0].Daemon != "cache-0" {
 		t.Errorf("history is %+v", h)
@@ -306,7 +306,7 @@ func TestARunIsOpenedWithItsFirstDecision(t *testing.T) {
 	if run := first.Status.Run; run == nil || run.ID != "g1" || first.Status.Placement == nil {
 		t.Errorf("the first build has the run %+v and the placement %+v", run, first.Status.Placement)
 	}
-	expectState(t, read(w, waits), v1alpha1.ReasonNoDaemonFits, status.InProgressStatus)
+	expectState(t, read(w, waits), v1alpha1.ReasonNoDaemonFits, kstatus.InProgressStatus)
 	if waited := w.clock.Now().Sub(waits.Status.Run.QueuedAt.Time); waited != time.Second {
 		t.Errorf("the second build was queued %s ago, want 1 s", waited)
 	}

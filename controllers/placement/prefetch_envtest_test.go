@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -39,7 +39,7 @@ func grown(w *world, more ...func(*v1alpha1.HLBBuild)) *v1alpha1.BuildCache {
 		w.report(b, func(b *v1alpha1.HLBBuild) {
 			b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: i == 0}
 			b.Status.Mounts = []v1alpha1.BuildMount{{ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 2e9}}
-			buildstatus.Succeed(b, w.clock.Now())
+			status.Succeed(b, w.clock.Now())
 		})
 	}
 	w.setDaemon(0, testbuild.WithKey(key, w.clock.Now(), 10, 100), func(d *v1alpha1.BuildDaemon) {

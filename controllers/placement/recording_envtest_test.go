@@ -10,7 +10,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/fleet/record"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
@@ -36,7 +36,7 @@ func TestRoundsAreRecordedAndReplayed(t *testing.T) {
 			w.clock.Step(time.Minute)
 			w.report(b, func(b *v1alpha1.HLBBuild) {
 				b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: i == 0}
-				buildstatus.Succeed(b, w.clock.Now())
+				status.Succeed(b, w.clock.Now())
 			})
 			w.place(cache)
 			rounds += 3

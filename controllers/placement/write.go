@@ -5,16 +5,13 @@ package placement
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/fleet"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // writers is how many objects a round writes at once: the API server takes some milliseconds for each, most of it
@@ -61,14 +58,10 @@ func (r *Reconciler) writeBuild(ctx context.Context, l *loop, w *fleet.BuildWrit
 	}
 	after := withOwnStatus(w.Build)
 	w.Apply(after, r.Clock.Now())
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, after, patch); err != nil {
-		return false, ignoreChanged(err, "write the decision about HLBBuild", before.Name)
-	}
-	if old := before.Status.Run; old != nil && old.ID != after.Status.Run.ID && old.FinishedAt == nil {
-		const note = "Run %s was cancelled by run %s"
-		r.Events.Eventf(before, nil, corev1.EventTypeNormal, v1alpha1.ReasonCancelled, "OpenRun",
-			note, old.ID, after.Status.Run.ID)
+	writer := &write.Writer{Client: r.Client, Events: r.Events}
+	outcome, err := writer.PatchStatus(ctx, before, after, write.Yield)
+	if err != nil || outcome != write.Written {
+		return false, err
 	}
 	if w.IsPlacement() {
 		d := &w.Decision
@@ -82,21 +75,14 @@ func (r *Reconciler) writeBuild(ctx context.Context, l *loop, w *fleet.BuildWrit
 func (r *Reconciler) writePrefetch(ctx context.Context, w *fleet.PrefetchWrite) (arrived bool, err error) {
 	after := w.Daemon.DeepCopy()
 	after.Spec.Prefetch = w.Requests
-	patch := client.MergeFromWithOptions(w.Daemon, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, after, patch); err != nil {
-		return false, ignoreChanged(err, "request prefetches of BuildDaemon", w.Daemon.Name)
+	writer := &write.Writer{Client: r.Client, Events: r.Events}
+	outcome, err := writer.Patch(ctx, w.Daemon, after, write.Yield)
+	if err != nil || outcome != write.Written {
+		return false, err
 	}
 	for _, q := range w.Added {
 		log.FromContext(ctx).
 			Info("Requested a prefetch", "BuildDaemon", w.Daemon.Name, "mount", q.ID, "bytes", q.Bytes)
 	}
 	return true, nil
-}
-
-// ignoreChanged wraps an error of a write, unless the object has changed or gone meanwhile.
-func ignoreChanged(err error, what, name string) error {
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return nil
-	}
-	return fmt.Errorf("%s %s: %w", what, name, err)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/fleet"
 	"github.com/openllb/hlb-operator/internal/buildrun"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -112,7 +112,7 @@ func (h *history) happen() {
 	case p < 88:
 		h.resize()
 	case p < 91:
-		if b := pick(h, h.builds, buildstatus.IsFinal); b != nil {
+		if b := pick(h, h.builds, status.IsFinal); b != nil {
 			delete(h.builds, b.Name)
 			h.changed[b.Name] = true
 		}
@@ -130,20 +130,20 @@ func (h *history) arrive() {
 	b.UID, b.Generation = types.UID(b.Name), 1
 	b.Spec.Queue = []string{"", "a", "b"}[h.rnd.IntN(3)]
 	b.Spec.Priority = int32(h.rnd.IntN(2))
-	buildstatus.Open(b, buildrun.New(b), h.now.Truncate(time.Microsecond))
+	status.Open(b, buildrun.New(b), h.now.Truncate(time.Microsecond))
 	h.putBuild(b)
 }
 
 // end ends a bound build, mostly well.
 func (h *history) end() {
-	b := pick(h, h.builds, buildstatus.IsBound)
+	b := pick(h, h.builds, status.IsBound)
 	if b == nil {
 		return
 	}
 	if b.Status.Run.StartedAt == nil {
-		buildstatus.Start(b, "agent", h.now)
+		status.Start(b, "agent", h.now)
 	} else if h.rnd.IntN(8) == 0 {
-		buildstatus.Fail(b, v1alpha1.FailureStatus{Reason: v1alpha1.ReasonSolveFailed}, h.now)
+		status.Fail(b, v1alpha1.FailureStatus{Reason: v1alpha1.ReasonSolveFailed}, h.now)
 	} else {
 		b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: h.rnd.IntN(3) == 0}
 		for i := range h.rnd.IntN(3) {
@@ -159,7 +159,7 @@ func (h *history) end() {
 		if h.rnd.IntN(4) == 0 {
 			b.Status.Cache.ExportRef = "r/x:cache"
 		}
-		buildstatus.Succeed(b, h.now)
+		status.Succeed(b, h.now)
 	}
 	h.putBuild(b)
 }
@@ -167,13 +167,13 @@ func (h *history) end() {
 // lose has a started build lose its attempt, and try again.
 func (h *history) lose() {
 	b := pick(h, h.builds, func(b *v1alpha1.HLBBuild) bool {
-		return buildstatus.IsBound(b) && b.Status.Run.StartedAt != nil
+		return status.IsBound(b) && b.Status.Run.StartedAt != nil
 	})
 	if b == nil {
 		return
 	}
-	buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, "gone", h.now)
-	buildstatus.Retry(b, h.now)
+	status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", h.now)
+	status.Retry(b, h.now)
 	h.putBuild(b)
 }
 

@@ -120,7 +120,7 @@ func TestHistoriesAreReplayed(t *testing.T) {
 		n++
 		h := newHistory(t, rapid.Uint64().Draw(rt, "seed"), rapid.Int32Range(2, 4).Draw(rt, "daemons"))
 		s := newSession(t, h, fmt.Sprintf("%s/%d", root, n), 1<<40)
-		for range rapid.IntRange(1, 150).Draw(rt, "cycles") {
+		for range rapid.IntRange(1, 60).Draw(rt, "cycles") {
 			h.happen()
 			w := s.cycle()
 			placed += len(w.Builds)
@@ -138,12 +138,37 @@ func TestHistoriesAreReplayed(t *testing.T) {
 	}
 }
 
+// TestKeyframesChangeNothing has keyframes at any time: a State that is restored from one goes on as the recorded does.
+func TestKeyframesChangeNothing(t *testing.T) {
+	root := t.TempDir()
+	n := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		n++
+		h := newHistory(t, rapid.Uint64().Draw(rt, "seed"), rapid.Int32Range(2, 4).Draw(rt, "daemons"))
+		s := newSession(t, h, fmt.Sprintf("%s/%d", root, n), 1<<40)
+		every := rapid.IntRange(2, 20).Draw(rt, "keyframes every")
+		for i := range 60 {
+			h.happen()
+			if i > 0 && i%every == 0 {
+				s.recorder.mu.Lock()
+				s.recorder.fleets[recorded].keyframe = false
+				s.recorder.mu.Unlock()
+			}
+			s.cycle()
+		}
+		s.replay()
+		if t.Failed() {
+			rt.FailNow()
+		}
+	})
+}
+
 // TestOldFilesGo has a recording outgrow its limit: what is left can be replayed.
 func TestOldFilesGo(t *testing.T) {
 	h := newHistory(t, 7, 4)
-	const limit = 800_000
+	const limit = 500_000
 	s := newSession(t, h, t.TempDir(), limit)
-	for range 1200 {
+	for range 900 {
 		h.happen()
 		s.cycle()
 	}
@@ -171,7 +196,7 @@ func TestOldFilesGo(t *testing.T) {
 // TestLargeQueuesAreReplayed has more builds wait than are looked at in each cycle.
 func TestLargeQueuesAreReplayed(t *testing.T) {
 	h := newHistory(t, 3, 4)
-	for range 1200 {
+	for range 900 {
 		h.arrive()
 	}
 	s := newSession(t, h, t.TempDir(), 1<<40)

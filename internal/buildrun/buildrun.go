@@ -12,7 +12,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/buildkey"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // New is the run that the object asks for now. Its id is the same however often it is derived, and no earlier run in the
@@ -22,7 +22,7 @@ func New(b *v1alpha1.HLBBuild) v1alpha1.RunStatus {
 		ID:          fmt.Sprintf("g%d", b.Generation),
 		Cause:       v1alpha1.CauseSpecChanged,
 		Generation:  b.Generation,
-		RequestedAt: buildstatus.Requested(b),
+		RequestedAt: status.Requested(b),
 		Key:         buildkey.Derive(b, inlineMounts(b)),
 	}
 	if run.RequestedAt != "" {

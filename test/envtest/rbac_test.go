@@ -132,8 +132,7 @@ func TestRightsSuffice(t *testing.T) {
 	refused := startManager(t)
 	ns := cluster.Namespace(t)
 	cache, build := testbuild.BuildCache(ns, "cache", testbuild.WithReplicas(2)), testbuild.HLBBuild(ns, "b")
-	stray := testbuild.HLBBuild(ns, "stray", testbuild.WithCache("missing"))
-	for _, o := range []client.Object{stray, build, cache} { // the builds first: they wait for their caches
+	for _, o := range []client.Object{build, cache} { // the build first: it waits for its cache
 		if err := cluster.Client.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -173,11 +172,11 @@ func TestRightsSuffice(t *testing.T) {
 			return err
 		}
 		for i := range events.Items {
-			if e := &events.Items[i]; e.Reason == v1alpha1.ReasonCacheNotFound && e.Regarding.Name == "stray" {
+			if e := &events.Items[i]; e.Reason == v1alpha1.ReasonDaemonsNotReady && e.Regarding.Name == "cache" {
 				return nil
 			}
 		}
-		return fmt.Errorf("no event of the missing BuildCache among %d", len(events.Items))
+		return fmt.Errorf("no event of the fleet among %d", len(events.Items))
 	})
 	t.Run("agents", func(t *testing.T) { checkAgentRights(t, ns) })
 	t.Run("the manager", func(t *testing.T) { checkManagerRights(t, ns) })

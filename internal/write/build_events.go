@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package write
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+)
+
+// buildChanged lists the events of a write to a build. A build that runs and ends without trouble has one, at its end:
+// the status says the rest, and events are not free.
+func buildChanged(before, after *v1alpha1.HLBBuild) []Event {
+	run := after.Status.Run
+	if run == nil {
+		return nil
+	}
+	old, was := before.Status.Run, before.Status.Conditions
+	var out []Event
+	if old == nil || old.ID != run.ID {
+		was = nil // they are about another run
+		if old != nil && old.FinishedAt == nil {
+			out = append(out, runCancelled(after, old.ID))
+		}
+	}
+	is := after.Status.Conditions
+	accepted := changedTo(before.Status.Conditions, is, v1alpha1.ConditionScheduleAccepted)
+	if accepted != nil && accepted.Status == metav1.ConditionFalse {
+		out = append(out, scheduleRefused(after, accepted))
+	}
+	if c := changedTo(was, is, v1alpha1.ConditionCacheImported); c != nil {
+		out = append(out, cacheImported(after, c))
+	}
+	for i := len(before.Status.Prime); i < len(after.Status.Prime); i++ {
+		out = append(out, mountPrimed(after, &after.Status.Prime[i])...)
+	}
+	if c := changedTo(was, is, v1alpha1.ConditionReady); c != nil {
+		out = append(out, readyChanged(before, after, c)...)
+	}
+	if c := changedTo(was, is, v1alpha1.ConditionCacheExported); c != nil {
+		out = append(out, cacheExported(after, c))
+	}
+	return out
+}
+
+// readyChanged lists the events of a new reason of Ready.
+func readyChanged(before, after *v1alpha1.HLBBuild, ready *metav1.Condition) []Event {
+	run := after.Status.Run
+	switch {
+	case status.IsFinal(after):
+		return []Event{runFinished(after, ready)}
+	case isNewLoss(before.Status.Run, run):
+		return []Event{attemptLost(after)}
+	case ready.Reason == v1alpha1.ReasonCacheNotFound:
+		return []Event{cacheNotFound(after, ready)}
+	case ready.Reason == v1alpha1.ReasonAwaitingAgent && run.Attempt > 1:
+		return []Event{attemptPlaced(after)}
+	default:
+		return nil
+	}
+}
+
+// isNewLoss reports whether the write lost an attempt.
+func isNewLoss(before, after *v1alpha1.RunStatus) bool {
+	if after.Lost == nil {
+		return false
+	}
+	return before == nil || before.ID != after.ID || before.Lost == nil || before.Lost.Attempt != after.Lost.Attempt
+}
+
+func runCancelled(b *v1alpha1.HLBBuild, old string) Event {
+	note := fmt.Sprintf("Run %s was cancelled by run %s", old, b.Status.Run.ID)
+	return normal(b, v1alpha1.ReasonCancelled, "OpenRun", note)
+}
+
+func runFinished(b *v1alpha1.HLBBuild, ready *metav1.Condition) Event {
+	if ready.Status == metav1.ConditionTrue {
+		return normal(b, ready.Reason, "Build", ready.Message)
+	}
+	return warning(b, ready.Reason, "Build", ready.Message)
+}
+
+func attemptLost(b *v1alpha1.HLBBuild) Event {
+	lost := b.Status.Run.Lost
+	note := fmt.Sprintf("Attempt %d was lost on %s: %s: %s", lost.Attempt, lost.Daemon, lost.Reason, lost.Message)
+	return warning(b, v1alpha1.ReasonRetrying, "Build", note)
+}
+
+// attemptPlaced is about attempts after the first only: where the others were placed, and why, the status says.
+func attemptPlaced(b *v1alpha1.HLBBuild) Event {
+	note := fmt.Sprintf("Run %s, attempt %d: %s", b.Status.Run.ID, b.Status.Run.Attempt, b.Status.Placement.Reason)
+	return normal(b, v1alpha1.ReasonDaemonChosen, "Place", note)
+}
+
+func cacheNotFound(b *v1alpha1.HLBBuild, ready *metav1.Condition) Event {
+	return warning(b, ready.Reason, "Place", ready.Message)
+}
+
+func scheduleRefused(b *v1alpha1.HLBBuild, c *metav1.Condition) Event {
+	return warning(b, c.Reason, "KeepSchedule", c.Message)
+}
+
+// cacheImported is about the import of registry cache. That there was none yet is ordinary: a key's first build.
+func cacheImported(b *v1alpha1.HLBBuild, c *metav1.Condition) Event {
+	return normal(b, c.Reason, "ImportCache", c.Message)
+}
+
+// cacheExported is about the export of registry cache. A program of nothing but files leaves nothing to export.
+func cacheExported(b *v1alpha1.HLBBuild, c *metav1.Condition) Event {
+	if c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonNothingToExport {
+		return normal(b, c.Reason, "ExportCache", c.Message)
+	}
+	return warning(b, c.Reason, "ExportCache", c.Message)
+}
+
+// mountPrimed is about a mount that was filled from a snapshot before the build, or should have been. That there is no
+// snapshot yet, or that the mount was there, has no event.
+func mountPrimed(b *v1alpha1.HLBBuild, p *v1alpha1.PrimeStatus) []Event {
+	regarding := ofMount(b, "status.prime", p.ID)
+	switch p.Outcome {
+	case v1alpha1.PrimeNoSnapshot, v1alpha1.PrimeHeld:
+		return nil
+	case v1alpha1.PrimeTimedOut, v1alpha1.PrimeFailed:
+		note := fmt.Sprintf("%s was not primed: %s", p.ID, p.Message)
+		return []Event{warning(regarding, v1alpha1.ReasonPrimeFailed, "PrimeMount", note)}
+	default:
+		return []Event{normal(regarding, v1alpha1.ReasonPrimed, "PrimeMount", filledNote("Primed", p))}
+	}
+}
+
+func filledNote(verb string, p *v1alpha1.PrimeStatus) string {
+	return fmt.Sprintf("%s %s with %d MiB in %d s from %s", verb, p.ID, p.Bytes>>20, p.DurationSeconds, p.Ref)
+}
