@@ -120,7 +120,7 @@ func TestHistoriesAreReplayed(t *testing.T) {
 		n++
 		h := newHistory(t, rapid.Uint64().Draw(rt, "seed"), rapid.Int32Range(2, 4).Draw(rt, "daemons"))
 		s := newSession(t, h, fmt.Sprintf("%s/%d", root, n), 1<<40)
-		for range rapid.IntRange(1, 60).Draw(rt, "cycles") {
+		for range rapid.IntRange(1, 150).Draw(rt, "cycles") {
 			h.happen()
 			w := s.cycle()
 			placed += len(w.Builds)
@@ -196,7 +196,7 @@ func TestOldFilesGo(t *testing.T) {
 // TestLargeQueuesAreReplayed has more builds wait than are looked at in each cycle.
 func TestLargeQueuesAreReplayed(t *testing.T) {
 	h := newHistory(t, 3, 4)
-	for range 900 {
+	for range 1200 {
 		h.arrive()
 	}
 	s := newSession(t, h, t.TempDir(), 1<<40)
