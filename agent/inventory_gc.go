@@ -13,6 +13,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/eviction"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/internal/sizing"
 	"github.com/openllb/hlb-operator/internal/write"
@@ -74,13 +75,6 @@ func (i *inventory) collect(ctx context.Context, seen *daemon.Observation) {
 	}
 }
 
-// What priming takes: seconds for a manifest and mounting, and bytes a second of extraction on one core. The
-// scheduler has the same priors.
-const (
-	primeFixedSeconds   = 5
-	primeBytesPerSecond = 2e8
-)
-
 // lostSeconds is what the next build of a mount is expected to lose when it does not find it, by id, where that is
 // known: what it saves, and with a snapshot to fill it from no more than that takes.
 func (i *inventory) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
@@ -88,7 +82,7 @@ func (i *inventory) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
 	for id, saved := range lost {
 		e, _ := i.snapshots.Entry(id)
 		if e.Ref != "" && mountpolicy.Primes(mountpolicy.Of(i.opts.Namespace, cache.Spec.Mounts, id)) {
-			lost[id] = min(saved, primeFixedSeconds+float64(e.Bytes)/primeBytesPerSecond)
+			lost[id] = eviction.LostSeconds(saved, e.Bytes)
 		}
 	}
 	return lost

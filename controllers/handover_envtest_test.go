@@ -9,9 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -118,24 +116,4 @@ func keyAt(t *testing.T, cache *v1alpha1.BuildCache, daemon string, n int) strin
 	}
 	t.Fatalf("no key has its home on %s", daemon)
 	return ""
-}
-
-// TestRequestsOutliveTheMakingOfTheirDaemon has the controller that makes BuildDaemons apply one that has requests.
-func TestRequestsOutliveTheMakingOfTheirDaemon(t *testing.T) {
-	w := newWorld(t)
-	cache := testbuild.BuildCache(w.ns, "cache", testbuild.WithReplicas(2))
-	w.create(cache)
-	w.keep(cache)
-	want := []v1alpha1.PrefetchRequest{
-		{ID: w.ns + "/m", Sharing: v1alpha1.MountShared, Bytes: 7, RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy()},
-	}
-	d := read(w, testbuild.BuildDaemon(w.ns, "cache", 1))
-	d.Spec.Prefetch = want
-	w.must(w.c.Update(t.Context(), d))
-	cache.Spec.BuildKit.MaxConcurrentBuilds++
-	w.must(w.c.Update(t.Context(), cache))
-	w.keep(cache)
-	if diff := cmp.Diff(want, read(w, d).Spec.Prefetch); diff != "" {
-		t.Errorf("after the BuildDaemon was applied once more, requests differ (-want +got):\n%s", diff)
-	}
 }

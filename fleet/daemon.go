@@ -119,7 +119,7 @@ func (s *State) daemonOf(d *v1alpha1.BuildDaemon) scheduler.Daemon {
 	out := scheduler.Daemon{
 		ID:          s.identity.daemon(d),
 		Name:        d.Name,
-		Phase:       s.phase(d),
+		Phase:       phase(d),
 		Epoch:       scheduler.EpochOf(d.Status.VolumeEpoch),
 		Slots:       s.cache.Spec.BuildKit.MaxConcurrentBuilds,
 		VolumeBytes: d.Status.CapacityBytes,
@@ -147,16 +147,14 @@ func normalPlatform(p string) string {
 	}
 }
 
-// phase translates a daemon's phase. One that the BuildCache no longer wants is being emptied, also before its pod
-// drains; one that was scaled away and is wanted again is on its way up.
-func (s *State) phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
-	surplus := d.Spec.Ordinal >= wantedReplicas(s.cache)
+// phase translates a daemon's phase. One that was scaled away and is wanted again is on its way up.
+func phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
 	switch phase := status.PhaseOfDaemon(d); {
 	case phase == status.DaemonDeleting:
 		return scheduler.Gone
-	case phase == status.DaemonDormant && (surplus || d.Spec.Suspend):
+	case phase == status.DaemonDormant && d.Spec.Suspend:
 		return scheduler.Dormant
-	case surplus, phase == status.DaemonDraining:
+	case phase == status.DaemonDraining:
 		return scheduler.Draining
 	case phase == status.DaemonServing:
 		return scheduler.Ready

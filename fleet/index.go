@@ -21,7 +21,7 @@ type index struct {
 	cycle      uint64
 	basis      indexBasis
 	ledger     *scheduler.Ledger // nil before the first observation
-	view       *scheduler.View   // nil when the membership changed
+	view       *scheduler.View   // nil when membership or weights changed
 	candidates *scheduler.RankCache
 	members    []*daemonState // daemons that exist, by name
 	demands    map[demandID]*demand
@@ -172,8 +172,12 @@ func (s *State) refresh() error {
 			continue
 		}
 		at, _ := s.view.Position(d.is.ID)
-		d.is.Weight = s.view.Daemons[at].Weight
+		weight := s.view.Daemons[at].Weight
 		s.view.Daemons[at] = d.is
+		s.view.Daemons[at].Weight = weight
+	}
+	if s.view != nil && s.view.WeightsChanged() {
+		s.view = nil
 	}
 	if s.view == nil {
 		all := make([]scheduler.Daemon, 0, len(s.members))

@@ -140,6 +140,33 @@ func TestQueuesAreChargedForTheirBuilds(t *testing.T) {
 	}
 }
 
+// TestQueuesShareByTheirWeights has queues a and b each hold a slot and each have a build wait for the last one.
+func TestQueuesShareByTheirWeights(t *testing.T) {
+	for heavy, light := range map[string]string{"a": "b", "b": "a"} {
+		t.Run(heavy, func(t *testing.T) {
+			f := observe(t)
+			f.cache.Spec.Queues = []v1alpha1.QueueSpec{{Name: heavy, Weight: 3}, {Name: light, Weight: 1}}
+			for _, queue := range []string{"a", "b"} {
+				running, waiting := placed("runs-"+queue, "k", "c-0", true), opened(queue, queue)
+				running.Spec.Queue, waiting.Spec.Queue = queue, queue
+				f.builds = append(f.builds, running, waiting)
+			}
+			view, queue, waiting := f.view()
+			for i := range view.Daemons { // one slot left
+				view.Daemons[i].Slots = view.Daemons[i].Running + view.Daemons[i].Reserved
+			}
+			view.Daemons[0].Slots++
+			view.Recount()
+			decisions := scheduler.Cycle(view, queue, &f.state.params)
+			for i := range decisions {
+				if runs := decisions[i].Action == scheduler.Run; runs != (waiting[i] == heavy) {
+					t.Errorf("the build of queue %s: %s", waiting[i], decisions[i].String())
+				}
+			}
+		})
+	}
+}
+
 func TestMemoryForgetsKeysThatNobodyHas(t *testing.T) {
 	f := observe(t)
 	f.cycle()

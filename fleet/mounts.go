@@ -17,8 +17,6 @@ type mountState struct {
 	SnapshotBytes int64     `json:"snapshotBytes,omitempty"`
 	SnapshotAt    time.Time `json:"snapshotAt,omitzero"`
 	Missed        uint32    `json:"missed,omitempty"`
-	// SavesSeconds is the expected gain of the latest build that used the mount.
-	SavesSeconds float64 `json:"savesSeconds,omitempty"`
 }
 
 // mountOf finds or makes the entry of a mount, by its id as BuildKit knows it.
@@ -59,11 +57,9 @@ func (s *State) observeMounts(b *v1alpha1.HLBBuild) {
 
 // observeUses learns from the mounts of a build that succeeded.
 func (s *State) observeUses(b *v1alpha1.HLBBuild, ended time.Time) {
-	warm, cold := s.estimates.Expect(s.key(b.Status.Run.Key), scopes(b.Spec.Queue), &s.params)
 	for i := range b.Status.Mounts {
 		id := b.Status.Mounts[i].ID
 		m := s.mountOf(id)
-		m.SavesSeconds = (cold - warm) * mountsGain / (1 + mountsGain) / float64(len(b.Status.Mounts))
 		if ended.After(m.SnapshotAt) {
 			m.Missed++
 		}

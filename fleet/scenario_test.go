@@ -26,11 +26,11 @@ import (
 // are in seconds. "for" observes at once, whenever the State asks for it, and at the end. Options in brackets may be
 // left out:
 //
-//	fleet 2 [slots=4] [prefetch=1Ti] [prime=m,n*] [pin=m] [registry] [wait=600] [down=1]    a new fleet that serves
+//	fleet 2 [slots=4] [prefetch=1Ti] [prime=m,n*] [registry] [wait=600] [down=1]    a new fleet that serves
 //	daemon 1 down | up | gone | new | drain | empty | platform=linux/arm64         daemon 1 does so
 //	key 1 app [used=-3600] [warm=10] [cold=100]                                    daemon 1 reports key app
 //	mount 1 m [bytes=1e9] [used=-3600] [snapshot=1e9]                              daemon 1 reports mount m
-//	full 1                                                                         its mounts fill their budget
+//	full 1 m [lost=60] [redundant]                                                 its mounts fill their budget, m goes next
 //	build b key=app [queue=a] [priority=1] [platform=linux/amd64]                  a build wants a daemon
 //	ran app 1 took=80 [times=3] [fresh] [mounts=m,n] [bytes=1e9] [export]          builds of app ended on daemon 1
 //	lost b                                                                         b's daemon is lost
@@ -191,7 +191,10 @@ func (s *scenario) fact(f []string) {
 		d := s.daemonAt(f[1])
 		all := int64(len(d.Status.Mounts)) * 1e9
 		d.Status.CapacityBytes, d.Status.UsedBytes = 10e9, 9e9
-		d.Status.GC = &v1alpha1.GCStatus{MountsBudgetBytes: all, MountsBytes: all}
+		_, redundant := o["redundant"]
+		d.Status.GC = &v1alpha1.GCStatus{MountsBudgetBytes: all, MountsBytes: all, NextEviction: &v1alpha1.NextEviction{
+			ID: "ns/" + f[2], Bytes: 1e9, LostSeconds: int32(s.lookUp(o, "lost", 60)), Redundant: redundant,
+		}}
 	case "build":
 		s.queueBuild(f[1], o)
 	case "ran":
@@ -239,10 +242,6 @@ func (s *scenario) begin(n int32, o map[string]string) {
 	}
 	for _, id := range list(o["prime"]) {
 		s.cache.Spec.Mounts = append(s.cache.Spec.Mounts, v1alpha1.MountPolicy{ID: id, Prime: v1alpha1.PrimeOnFreshDaemon})
-	}
-	for _, id := range list(o["pin"]) {
-		never := &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}
-		s.cache.Spec.Mounts = append(s.cache.Spec.Mounts, v1alpha1.MountPolicy{ID: id, Eviction: never})
 	}
 	for _, daemon := range list(o["down"]) {
 		s.change(daemon, "down")

@@ -16,6 +16,7 @@ import (
 // update takes in what has changed.
 func (s *State) update(obs *Observation) {
 	rebuilt := s.rebase(obs)
+	s.shares.SetWeights(queueWeights(obs.Cache))
 	s.observeDaemons(obs)
 	builds, first := obs.Builds, !s.bootstrapped
 	if first { // in the order in which they ended
@@ -48,6 +49,15 @@ func (s *State) rebase(obs *Observation) bool {
 	s.identity = identityOf(obs.Cache)
 	s.reset(basis)
 	return true
+}
+
+// queueWeights returns the weights that the BuildCache gives its queues.
+func queueWeights(cache *v1alpha1.BuildCache) map[string]float64 {
+	weights := make(map[string]float64, len(cache.Spec.Queues))
+	for _, q := range cache.Spec.Queues {
+		weights[q.Name] = float64(q.Weight)
+	}
+	return weights
 }
 
 // observe takes in one build, unless this version of it was taken in before.

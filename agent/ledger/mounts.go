@@ -5,6 +5,8 @@ package ledger
 import (
 	"slices"
 	"time"
+
+	"github.com/openllb/hlb-operator/internal/eviction"
 )
 
 // users bounds the keys that are kept of a mount.
@@ -154,10 +156,6 @@ func (l *Ledger) MountsUsed() map[string]time.Time {
 	return out
 }
 
-// leastSaved is the part of a cold build that caches save at least: one that was shorter than warm ones has ended
-// early.
-const leastSaved = 0.1
-
 // MountsSaved is what builds gain by mounts, in seconds, by id: how much longer a key's latest cold build took than
 // its latest warm one, in equal parts for its mounts, and of several keys the most. Mounts of keys that were not
 // built both ways are not in it. The map is the caller's.
@@ -166,12 +164,11 @@ func (l *Ledger) MountsSaved() map[string]float64 {
 	defer l.mu.Unlock()
 	out := map[string]float64{}
 	for _, e := range l.book.Keys {
-		if e.ColdSeconds == 0 || e.WarmSeconds == 0 {
-			continue
-		}
-		saved := max(float64(e.ColdSeconds-e.WarmSeconds), leastSaved*float64(e.ColdSeconds)) / float64(len(e.Mounts))
+		saved := eviction.SavedSeconds(float64(e.ColdSeconds), float64(e.WarmSeconds), len(e.Mounts))
 		for _, id := range e.Mounts {
-			out[id] = max(out[id], saved)
+			if saved > 0 {
+				out[id] = max(out[id], saved)
+			}
 		}
 	}
 	return out

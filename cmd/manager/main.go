@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -26,6 +25,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
 	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/fleet/record"
 )
 
@@ -105,8 +105,7 @@ func run(ctx context.Context, o options) error {
 	explain := &placement.Explanations{}
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme: scheme,
-		// Who wrote which field takes as much memory as a build itself, and nothing here asks.
-		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:  controllers.CacheOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddr,
 			SecureServing:  true,
@@ -134,7 +133,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	install := controllers.Install{
-		Images:     controllers.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
+		Images:     workload.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
 		InputsRole: o.inputsRole,
 		Explain:    explain,
 	}

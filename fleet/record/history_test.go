@@ -49,6 +49,7 @@ func newHistory(t testing.TB, seed uint64, n int32) *history {
 	h.cache = testbuild.BuildCache("ns", "c", testbuild.WithReplicas(n), testbuild.WithSlots(2))
 	h.cache.UID, h.cache.Generation = "cache", 1
 	h.cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse("1Ti")}
+	h.cache.Spec.Queues = []v1alpha1.QueueSpec{{Name: "a", Weight: 3}}
 	h.cache.Spec.Registry = &v1alpha1.RegistryCacheSpec{WaitSecondsPerGiB: 2}
 	h.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "m*", Prime: v1alpha1.PrimeOnFreshDaemon}}
 	for i := range n {
@@ -183,6 +184,7 @@ func (h *history) report() {
 	if d == nil {
 		return
 	}
+	d.Status.CapacityBytes = int64(10+h.rnd.IntN(10)) << 30
 	d.Status.Keys, d.Status.Mounts = nil, nil
 	for i := range h.rnd.IntN(6) {
 		last := h.now.Add(-time.Duration(h.rnd.IntN(3600)) * time.Second).Truncate(time.Second)
@@ -198,6 +200,7 @@ func (h *history) report() {
 	}
 	d.Status.UsedBytes = int64(h.rnd.IntN(10)) << 30
 	d.Status.GC.MountsBytes = int64(len(d.Status.Mounts)) * 1e9
+	d.Status.GC.NextEviction = &v1alpha1.NextEviction{ID: "ns/m-key-0-0", Bytes: 1e9, LostSeconds: 60}
 	d.Status.Prefetch = nil
 	for _, q := range d.Spec.Prefetch {
 		if h.rnd.IntN(2) == 0 {

@@ -43,8 +43,12 @@ func TestWallsHold(t *testing.T) {
 		"placement reads no API": {
 			m + "/scheduler", "sigs.k8s.io/controller-runtime/pkg/client", "arithmetic",
 		},
-		"the simulator reads no API either": {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
-		"placement knows no controllers":    {m + "/scheduler", m + "/controllers", "replayed"},
+		"the simulator reads no API either":        {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
+		"placement knows no controllers":           {m + "/scheduler", m + "/controllers", "replayed"},
+		"placement shares no more than arithmetic": {m + "/scheduler", m + "/internal/mountpolicy", "arithmetic"},
+		"eviction is arithmetic": {
+			m + "/internal/eviction", m + "/api/v1alpha1", "share this arithmetic",
+		},
 		"beliefs read no API": {
 			m + "/fleet", "sigs.k8s.io/controller-runtime/pkg/client", "can be replayed",
 		},
@@ -106,6 +110,19 @@ func TestWallsHaveDoors(t *testing.T) {
 		{
 			ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"},
 			Deps: []string{m + "/hlb", "k8s.io/client-go/rest"},
+		},
+		{ImportPath: m + "/internal/eviction", Imports: []string{"math"}, Deps: []string{"math", "unsafe"}},
+		{
+			ImportPath: m + "/scheduler", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/internal/eviction"},
+		},
+		{
+			ImportPath: m + "/scheduler/sim", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/scheduler"},
+		},
+		{
+			ImportPath: m + "/agent/gc", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/internal/eviction"},
 		},
 		{
 			ImportPath: m + "/apiserver", Imports: []string{"k8s.io/client-go/rest"},
