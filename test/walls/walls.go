@@ -42,8 +42,10 @@ var rules = []wall{
 		why: "types are for everyone to import, so they bring nothing along",
 	},
 	{of: "scheduler", except: []string{"scheduler/sim"}, direct: true,
-		only: []string{"./api", "./scheduler", "./internal/eviction", "k8s.io/apimachinery", "github.com/cespare/xxhash/v2"},
-		why:  "placement is arithmetic over a snapshot"},
+		only: []string{
+			"./api", "./scheduler", "./internal/eviction", "k8s.io/apimachinery", "github.com/cespare/xxhash/v2",
+		},
+		why: "placement is arithmetic over a snapshot"},
 	{of: "scheduler",
 		never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "./controllers", "./agent", "./hlb"},
 		why:   "placement reads no API, so that it can be replayed"},

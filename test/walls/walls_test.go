@@ -43,12 +43,12 @@ func TestWallsHold(t *testing.T) {
 		"placement reads no API": {
 			m + "/scheduler", "sigs.k8s.io/controller-runtime/pkg/client", "arithmetic",
 		},
-		"the simulator reads no API either":        {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
-		"placement knows no controllers":           {m + "/scheduler", m + "/controllers", "replayed"},
-		"placement shares no more than arithmetic": {m + "/scheduler", m + "/internal/mountpolicy", "arithmetic"},
-		"eviction is arithmetic": {
-			m + "/internal/eviction", m + "/api/v1alpha1", "share this arithmetic",
+		"the simulator reads no API either": {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
+		"placement knows no controllers":    {m + "/scheduler", m + "/controllers", "replayed"},
+		"placement shares no more than arithmetic": {
+			m + "/scheduler", m + "/internal/mountpolicy", "arithmetic",
 		},
+		"eviction is arithmetic": {m + "/internal/eviction", m + "/api/v1alpha1", "share this arithmetic"},
 		"beliefs read no API": {
 			m + "/fleet", "sigs.k8s.io/controller-runtime/pkg/client", "can be replayed",
 		},
