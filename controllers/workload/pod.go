@@ -175,7 +175,8 @@ func extend(c corev1.Container, template v1alpha1.PodTemplateOverlay) corev1.Con
 		}
 		c.EnvFrom = overlay.EnvFrom
 		mounts := slices.Clone(overlay.VolumeMounts)
-		slices.SortStableFunc(mounts, func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) })
+		byPath := func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) }
+		slices.SortStableFunc(mounts, byPath)
 		c.VolumeMounts = append(c.VolumeMounts, mounts...)
 	}
 	return c
