@@ -210,6 +210,8 @@ func TestScaling(t *testing.T) {
 }
 
 func TestRemains(t *testing.T) {
+	former := remains{ordinal: 0, former: true}
+	deleting := serving(1, func(d *daemon) { d.DeletionTimestamp = &old })
 	with := func(s *snapshot, r ...remains) *snapshot { s.remains = r; return s }
 	going := left(1, false, "before")
 	going.claim.DeletionTimestamp = &old
@@ -224,6 +226,8 @@ func TestRemains(t *testing.T) {
 		"claims that were left before new ordinals": {
 			with(fleet(3), left(3, false, "before"), left(7, false, "before")), "create c-3; create c-7; create c-0",
 		},
+		"a BuildDaemon that is being deleted is waited for": {fleet(2, serving(0), deleting), ""},
+		"so is one of an earlier BuildCache":                {with(fleet(2), former), "create c-1"},
 		"those that are too many stay": {
 			with(fleet(1), left(2, false, "before"), left(3, false, "before")), "create c-2",
 		},

@@ -299,3 +299,20 @@ func TestWhatOthersSetOnADaemonStays(t *testing.T) {
 		t.Errorf("after the BuildDaemon was applied once more its spec is %+v", got)
 	}
 }
+
+// TestABuildCacheWaitsForItsPredecessorsObjects makes a BuildCache anew before those of the former are collected.
+func TestABuildCacheWaitsForItsPredecessorsObjects(t *testing.T) {
+	w := newWorld(t)
+	cache := w.settle(w.made(1))
+	w.must(w.c.Delete(t.Context(), cache))
+	next := w.made(1)
+	if _, err := w.caches.Reconcile(t.Context(), read(w, next)); err == nil {
+		t.Error("the fleet is as it should be though its objects belong to the former")
+	}
+	if c := envtestkit.Condition(read(w, next), v1alpha1.ConditionStalled); c != nil {
+		t.Errorf("Stalled is %+v: the former's objects are about to go", c)
+	}
+	if d := w.daemon("c-0"); metav1.IsControlledBy(d, next) {
+		t.Error("the former's BuildDaemon is taken over")
+	}
+}

@@ -45,6 +45,7 @@ func NewTemplate(cache *v1alpha1.BuildCache, images Images) (*Template, error) {
 		return nil, err
 	}
 	pod.Annotations[v1alpha1.AnnotationPodHash] = hash
+	pod.Annotations[v1alpha1.AnnotationAgentImage] = images.Operator
 	return &Template{cache: cache, pod: pod, hash: hash}, nil
 }
 
@@ -72,15 +73,14 @@ const (
 
 // Compare finds how a daemon's pod differs from the template.
 func (t *Template) Compare(pod *corev1.Pod) Difference {
-	if pod.Annotations[v1alpha1.AnnotationPodHash] != t.hash {
+	switch {
+	case pod.Annotations[v1alpha1.AnnotationPodHash] != t.hash:
 		return WholePod
+	case pod.Annotations[v1alpha1.AnnotationAgentImage] != t.AgentImage():
+		return AgentImage
+	default:
+		return UpToDate
 	}
-	for i := range pod.Spec.Containers {
-		if c := &pod.Spec.Containers[i]; c.Name == containerAgent && c.Image != t.AgentImage() {
-			return AgentImage
-		}
-	}
-	return UpToDate
 }
 
 // AgentImage is the image that agents are to run.
@@ -214,5 +214,6 @@ func SetAgentImage(pod *corev1.Pod, image string) {
 	if pod.Annotations == nil {
 		pod.Annotations = map[string]string{}
 	}
+	pod.Annotations[v1alpha1.AnnotationAgentImage] = image
 	pod.Annotations[v1alpha1.AnnotationReplacedAgent] = AgentContainerID(pod)
 }

@@ -69,5 +69,5 @@ func (t *Template) claim(labels map[string]string) corev1.PersistentVolumeClaim 
 // IsRenderedIn reports whether the StatefulSet's next pod is of this template, and its controller knows so.
 func (t *Template) IsRenderedIn(set *appsv1.StatefulSet) bool {
 	return set.Status.ObservedGeneration == set.Generation &&
-		t.Compare(&corev1.Pod{ObjectMeta: set.Spec.Template.ObjectMeta, Spec: set.Spec.Template.Spec}) == UpToDate
+		t.Compare(&corev1.Pod{ObjectMeta: set.Spec.Template.ObjectMeta}) == UpToDate
 }
