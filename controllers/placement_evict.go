@@ -4,7 +4,6 @@ package controllers
 
 import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/mountpolicy"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -18,7 +17,7 @@ func roomBytes(s *v1alpha1.BuildDaemonStatus) int64 {
 	return max(room, 0)
 }
 
-// priceEvictions works out for each daemon what it costs later builds to drop the mount that goes next there.
+// priceEvictions sets the price of each daemon's next eviction, as its agent publishes it.
 func (m *memory) priceEvictions(f *fleet) {
 	if m.view == nil {
 		return // the first round makes it
@@ -26,7 +25,7 @@ func (m *memory) priceEvictions(f *fleet) {
 	for i := range f.daemons {
 		d := &f.daemons[i]
 		k := m.daemons[d.Name]
-		price := m.evictionPrice(f, d, k)
+		price := m.evictionPrice(f, d)
 		if price != k.evictSecondsPerGB {
 			k.evictSecondsPerGB, k.dirty = price, true
 		}
@@ -34,39 +33,22 @@ func (m *memory) priceEvictions(f *fleet) {
 }
 
 // evictionPrice is that of one daemon, in seconds a GB.
-func (m *memory) evictionPrice(f *fleet, d *v1alpha1.BuildDaemon, k *knownDaemon) float64 {
-	at, known := m.view.Position(k.is.ID)
-	if !known || scheduler.Roomy(roomBytes(&d.Status), d.Status.CapacityBytes) {
+func (m *memory) evictionPrice(f *fleet, d *v1alpha1.BuildDaemon) float64 {
+	if d.Status.GC == nil || d.Status.GC.NextEviction == nil {
 		return 0
 	}
-	p := m.paramsNow()
-	held := make([]scheduler.Held, 0, len(d.Status.Mounts))
-	for i := range d.Status.Mounts {
-		u := &d.Status.Mounts[i]
-		if u.Bytes == 0 || isPinned(f.cache, u.ID) {
-			continue
-		}
-		held = append(held, scheduler.Held{Key: f.mountKey(u.ID), LostSeconds: m.lostWithout(f, u.ID, &p)})
-	}
-	victim := m.view.NextVictim(at, held)
-	return m.view.EvictionPrice(victim, m.hot.PerSecond(victim.Key, seconds(f.now)))
-}
-
-// lostWithout is what the next build that has the mount loses when it does not find it, 0 if that is not known.
-func (m *memory) lostWithout(f *fleet, id string, p *scheduler.Params) float64 {
-	facts := m.mounts[id]
-	if facts == nil {
+	if scheduler.Roomy(roomBytes(&d.Status), d.Status.CapacityBytes) {
 		return 0
 	}
-	snapshot := int64(0)
-	if isPrimed(f.cache, id) {
-		snapshot = facts.snapshotBytes
-	}
-	return p.LostSeconds(facts.savesSeconds, snapshot)
-}
-
-// isPinned says whether a mount's policy keeps it whatever happens.
-func isPinned(cache *v1alpha1.BuildCache, id string) bool {
-	policy := mountpolicy.Of(cache.Namespace, cache.Spec.Mounts, id)
-	return mountpolicy.IsPinned(policy)
+	next := d.Status.GC.NextEviction
+	key := f.mountKey(next.ID)
+	return scheduler.EvictionPrice(
+		scheduler.NextEviction{
+			Bytes:       next.Bytes,
+			LostSeconds: float64(next.LostSeconds),
+			Redundant:   next.Redundant,
+		},
+		m.hot.PerSecond(key, seconds(f.now)),
+		len(m.ledger.Copies(key)),
+	)
 }

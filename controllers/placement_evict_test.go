@@ -32,40 +32,43 @@ func TestRoomBeforeAMountIsDropped(t *testing.T) {
 	}
 }
 
-// full makes a daemon one of 10 GB without room, with mounts of 1 GB each that were used one hour apart, the first
-// longest ago.
+// full makes a daemon one of 10 GB without room, that holds mounts of 1 GB each and evicts the first next, without
+// which a build loses 60 s.
 func full(d *v1alpha1.BuildDaemon, mounts ...string) {
 	d.Status.CapacityBytes, d.Status.UsedBytes = 10e9, 9e9
-	d.Status.GC = &v1alpha1.GCStatus{MountsBudgetBytes: int64(len(mounts)) * 1e9, MountsBytes: int64(len(mounts)) * 1e9}
-	for i, id := range mounts {
-		used := metav1.NewTime(envtestkit.Epoch.Add(time.Duration(i-24) * time.Hour))
+	d.Status.GC = &v1alpha1.GCStatus{
+		MountsBudgetBytes: int64(len(mounts)) * 1e9,
+		MountsBytes:       int64(len(mounts)) * 1e9,
+		NextEviction:      &v1alpha1.NextEviction{ID: mounts[0], Bytes: 1e9, LostSeconds: 60},
+	}
+	for _, id := range mounts {
+		used := metav1.NewTime(envtestkit.Epoch.Add(-24 * time.Hour))
 		d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{ID: id, Bytes: 1e9, LastUsed: &used})
 	}
 }
 
-// TestAFullDaemonHasItsPrice has a key whose builds, 100 s cold and 10 s warm, use mount ns/busy every minute, and a
-// mount ns/idle that nobody asks for.
+// TestAFullDaemonHasItsPrice has builds use mount ns/busy every minute, and none use mount ns/idle.
 func TestAFullDaemonHasItsPrice(t *testing.T) {
 	for name, c := range map[string]struct {
 		change   func(f *fleet)
 		min, max float64 // seconds a GB on daemon 0
 	}{
-		"the mount that goes next is wanted: what its builds save, a third of 90 s": {func(f *fleet) { full(&f.daemons[0], "ns/busy", "ns/idle") }, 25, 35},
-		"the mount that goes next is wanted by nobody":                              {func(f *fleet) { full(&f.daemons[0], "ns/idle", "ns/busy") }, 0, 0},
-		"a spare copy costs a quarter": {func(f *fleet) {
+		"the next eviction is reused: what its agent says is lost": {
+			func(f *fleet) { full(&f.daemons[0], "ns/busy", "ns/idle") }, 55, 60},
+		"the next eviction is not reused": {func(f *fleet) { full(&f.daemons[0], "ns/idle", "ns/busy") }, 0, 0},
+		"a redundant copy costs a quarter": {func(f *fleet) {
 			full(&f.daemons[0], "ns/busy", "ns/idle")
-			full(&f.daemons[1], "ns/idle", "ns/busy")
-		}, 6, 9},
-		"what a snapshot brings back costs the time that takes": {func(f *fleet) {
+			f.daemons[0].Status.GC.NextEviction.Redundant = true
+		}, 13, 15},
+		"nothing may be evicted": {func(f *fleet) {
 			full(&f.daemons[0], "ns/busy", "ns/idle")
-			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "busy", Prime: v1alpha1.PrimeOnFreshDaemon}}
-			withSnapshot(&f.daemons[1], "ns/busy", v1alpha1.SnapshotPushed, envtestkit.Epoch, 1e9)
-		}, 9, 11},
-		"a pinned mount never goes": {func(f *fleet) {
-			full(&f.daemons[0], "ns/busy", "ns/idle")
-			f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "busy", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}
+			f.daemons[0].Status.GC.NextEviction = nil
 		}, 0, 0},
-		"a daemon with room drops nothing": {func(f *fleet) {
+		"the agent has not reported": {func(f *fleet) {
+			full(&f.daemons[0], "ns/busy", "ns/idle")
+			f.daemons[0].Status.GC = nil
+		}, 0, 0},
+		"a daemon with room evicts nothing": {func(f *fleet) {
 			full(&f.daemons[0], "ns/busy", "ns/idle")
 			f.daemons[0].Status.GC.MountsBudgetBytes, f.daemons[0].Status.UsedBytes = 9e9, 2e9
 		}, 0, 0},

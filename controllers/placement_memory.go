@@ -80,6 +80,7 @@ func scopes(queue string) []string { return []string{"queue " + queue, "fleet"} 
 // learn takes in what has happened since the last round, and returns the builds that wait.
 func (m *memory) learn(f *fleet) []inLine {
 	m.begin(f)
+	m.shares.SetWeights(queueWeights(f.cache))
 	first := !m.filled
 	if first {
 		m.fill(f)
@@ -114,6 +115,15 @@ func (m *memory) learn(f *fleet) []inLine {
 		m.sweep(f)
 	}
 	return line
+}
+
+// queueWeights returns the weights that the BuildCache gives its queues.
+func queueWeights(cache *v1alpha1.BuildCache) map[string]float64 {
+	weights := make(map[string]float64, len(cache.Spec.Queues))
+	for _, q := range cache.Spec.Queues {
+		weights[q.Name] = float64(q.Weight)
+	}
+	return weights
 }
 
 // takeIn learns from a build that is new or has changed, and notes where it stands.

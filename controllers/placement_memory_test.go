@@ -169,6 +169,36 @@ func TestQueuesAreChargedForTheirBuilds(t *testing.T) {
 	}
 }
 
+// TestQueuesShareByTheirWeights has queues a and b each hold a slot and each have a build wait for the last one.
+func TestQueuesShareByTheirWeights(t *testing.T) {
+	for heavy, light := range map[string]string{"a": "b", "b": "a"} {
+		t.Run(heavy, func(t *testing.T) {
+			f := remembering()
+			f.cache.Spec.Queues = []v1alpha1.QueueSpec{{Name: heavy, Weight: 3}, {Name: light, Weight: 1}}
+			for _, queue := range []string{"a", "b"} {
+				running, waiting := placed("runs-"+queue, "k", "c-0", true), opened(queue, queue)
+				running.Spec.Queue, waiting.Spec.Queue = queue, queue
+				f.builds = append(f.builds, running, waiting)
+			}
+			view, queue, waiting, err := f.view()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range view.Daemons { // one slot left
+				view.Daemons[i].Slots = view.Daemons[i].Running + view.Daemons[i].Reserved
+			}
+			view.Daemons[0].Slots++
+			view.Recount()
+			decisions := scheduler.Cycle(view, queue, f.memory.params)
+			for i := range decisions {
+				if runs := decisions[i].Action == scheduler.Run; runs != (waiting[i].build.Name == heavy) {
+					t.Errorf("the build of queue %s: %s", waiting[i].build.Name, decisions[i].String())
+				}
+			}
+		})
+	}
+}
+
 func TestMemoryForgetsKeysThatNobodyHas(t *testing.T) {
 	f := remembering()
 	f.memory.learn(f)

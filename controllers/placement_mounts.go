@@ -17,8 +17,6 @@ type mountFacts struct {
 	snapshotBytes int64
 	snapshotAt    time.Time
 	missed        uint32
-	// savesSeconds is what the latest build that had the mount is expected to gain by it.
-	savesSeconds float64
 }
 
 func (m *memory) mount(id string) *mountFacts {
@@ -58,11 +56,9 @@ func (m *memory) used(f *fleet, b *v1alpha1.HLBBuild) {
 
 // usedMounts notes what a build that ended well tells of its mounts.
 func (m *memory) usedMounts(f *fleet, b *v1alpha1.HLBBuild, ended time.Time) {
-	warm, cold := m.estimates.Expect(f.keyOf(b.Status.Run.Key), scopes(b.Spec.Queue), m.params)
 	for i := range b.Status.Mounts {
 		id := b.Status.Mounts[i].ID
 		facts := m.mount(id)
-		facts.savesSeconds = (cold - warm) * mountsGain / (1 + mountsGain) / float64(len(b.Status.Mounts))
 		if ended.After(facts.snapshotAt) {
 			facts.missed++
 		}

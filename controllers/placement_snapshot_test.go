@@ -284,3 +284,28 @@ func TestManyBuildsWithNewsAreToldInTurn(t *testing.T) {
 		}
 	}
 }
+
+// TestALargerVolumeWeighsMore grows the volume of one of two daemons of 10 GB.
+func TestALargerVolumeWeighsMore(t *testing.T) {
+	f := remembering()
+	weight := func(bytes int64) uint32 {
+		t.Helper()
+		f.daemons[1].Status.CapacityBytes = bytes
+		f.daemons[1].ResourceVersion = fmt.Sprint(bytes)
+		view, _, _, err := f.view()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, _ := view.Position(f.daemonOf(&f.daemons[1]))
+		return view.Daemons[at].Weight
+	}
+	f.daemons[0].Status.CapacityBytes = 10e9
+	for _, step := range []struct {
+		bytes int64
+		want  uint32
+	}{{10e9, 1000}, {12e9, 1000}, {20e9, 2000}, {11e9, 1000}} {
+		if got := weight(step.bytes); got != step.want {
+			t.Errorf("a volume of %d bytes weighs %d, want %d", step.bytes, got, step.want)
+		}
+	}
+}

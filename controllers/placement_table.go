@@ -23,7 +23,7 @@ type table struct {
 	round   uint64
 	of      tableOf
 	ledger  *scheduler.Ledger
-	view    *scheduler.View // nil when the membership changed
+	view    *scheduler.View // nil when membership or weights changed
 	builds  map[types.UID]*knownBuild
 	daemons map[string]*knownDaemon // by name; also of daemons that builds are bound to and that are gone
 	demands map[demandID]*demand
@@ -226,8 +226,12 @@ func (m *memory) refresh(f *fleet) error {
 			continue
 		}
 		at, _ := m.view.Position(k.is.ID)
-		k.is.Weight = m.view.Daemons[at].Weight
+		weight := m.view.Daemons[at].Weight
 		m.view.Daemons[at] = k.is
+		m.view.Daemons[at].Weight = weight
+	}
+	if m.view != nil && m.view.WeightsChanged() {
+		m.view = nil
 	}
 	if m.view == nil {
 		all := make([]scheduler.Daemon, 0, len(f.daemons))

@@ -45,6 +45,10 @@ func TestWallsHold(t *testing.T) {
 		},
 		"the simulator reads no API either": {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
 		"placement knows no controllers":    {m + "/scheduler", m + "/controllers", "replayed"},
+		"placement shares no more than arithmetic": {
+			m + "/scheduler", m + "/internal/mountpolicy", "arithmetic",
+		},
+		"eviction is arithmetic": {m + "/internal/eviction", m + "/api/v1alpha1", "share this arithmetic"},
 		"the compiler knows no Kubernetes": {
 			m + "/hlb/check", "k8s.io/apimachinery/pkg/types", "without Kubernetes",
 		},
@@ -91,6 +95,19 @@ func TestWallsHaveDoors(t *testing.T) {
 		{
 			ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"},
 			Deps: []string{m + "/hlb", "k8s.io/client-go/rest"},
+		},
+		{ImportPath: m + "/internal/eviction", Imports: []string{"math"}, Deps: []string{"math", "unsafe"}},
+		{
+			ImportPath: m + "/scheduler", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/internal/eviction"},
+		},
+		{
+			ImportPath: m + "/scheduler/sim", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/scheduler"},
+		},
+		{
+			ImportPath: m + "/agent/gc", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/internal/eviction"},
 		},
 		{
 			ImportPath: m + "/apiserver", Imports: []string{"k8s.io/client-go/rest"},
