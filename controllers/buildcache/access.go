@@ -98,7 +98,9 @@ func roleBinding(cache *v1alpha1.BuildCache, name string, role rbacv1.RoleRef) *
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"},
 		ObjectMeta: objectMeta(cache, name),
 		RoleRef:    role,
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: workload.AgentName(cache.Name), Namespace: cache.Namespace}},
+		Subjects: []rbacv1.Subject{{
+			Kind: "ServiceAccount", Name: workload.AgentName(cache.Name), Namespace: cache.Namespace,
+		}},
 	}
 }
 

@@ -124,8 +124,8 @@ func registryHosts(hosts ...v1alpha1.RegistryHost) func(*cacheSpec) {
 func TestBuildCacheNames(t *testing.T) {
 	ns := envtestkit.Get(t).Namespace(t)
 	cases := map[string]struct{ name, want string }{
-		"50 characters leave room for ordinals":    {"a" + strings.Repeat("b", 49), ""},
-		"51 characters don't":                      {"a" + strings.Repeat("b", 50), "metadata.name must be at most 50 characters"},
+		"48 characters leave room for ordinals":    {"a" + strings.Repeat("b", 47), ""},
+		"49 characters don't":                      {"a" + strings.Repeat("b", 48), "metadata.name must be at most 48 characters"},
 		"a name that begins with a digit":          {"1c", "metadata.name must be a DNS label that begins with a letter"},
 		"a name with a dot":                        {"a.b", "metadata.name must be a DNS label that begins with a letter"},
 		"a name with digits and dashes in it":      {"c-1-x", ""},
@@ -149,7 +149,7 @@ func TestBuildCacheStorageIsKept(t *testing.T) {
 		want          string
 	}{
 		"the size can grow":       {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, ""},
-		"the size can't shrink":   {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "size can't shrink"},
+		"the size can't shrink":   {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "storage.size can't be less than what volumes have"},
 		"it may expand by itself": {nil, expand("10Gi"), ""},
 		"nor beyond what garbage collection leaves": {nil, func(s *cacheSpec) {
 			expand("20Gi")(s)
