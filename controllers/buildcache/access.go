@@ -52,10 +52,10 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 				Verbs:         []string{"get", "list", "watch"},
 			},
 			{
-				APIGroups:     []string{group},
-				Resources:     []string{"builddaemons"},
-				ResourceNames: daemons,
-				Verbs:         []string{"get", "list", "watch"},
+				// by no name: lists can't be narrowed by several
+				APIGroups: []string{group},
+				Resources: []string{"builddaemons"},
+				Verbs:     []string{"get", "list", "watch"},
 			},
 			{
 				APIGroups:     []string{group},

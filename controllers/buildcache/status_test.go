@@ -162,7 +162,7 @@ func TestAgentsRoleNamesItsDaemons(t *testing.T) {
 			p := decide(tc.fleet)
 			for _, rule := range desiredRole(tc.fleet.cache, reportableDaemons(tc.fleet, &p)).Rules {
 				switch rule.Resources[0] {
-				case "builddaemons", "builddaemons/status", "leases":
+				case "builddaemons/status", "leases":
 					if diff := cmp.Diff(tc.want, rule.ResourceNames); diff != "" {
 						t.Errorf("%s: names differ (-want +got):\n%s", rule.Resources[0], diff)
 					}

@@ -61,8 +61,8 @@ func TestBuildCacheIsValidated(t *testing.T) {
 
 		"a budget for prefetching is accepted": {prefetching("20Gi"), ""},
 		"one byte an hour is accepted":         {prefetching("1"), ""},
-		"a budget of nothing is refused":       {prefetching("0"), "bytesPerHour must be more than 0"},
-		"a budget below nothing is refused":    {prefetching("-1Gi"), "bytesPerHour must be more than 0"},
+		"a budget of nothing is refused":       {prefetching("0"), "bandwidthPerHour must be more than 0"},
+		"a budget below nothing is refused":    {prefetching("-1Gi"), "bandwidthPerHour must be more than 0"},
 
 		"privileged daemons are accepted":     {func(s *cacheSpec) { s.BuildKit.Isolation = v1alpha1.IsolationPrivileged }, ""},
 		"an unknown isolation is refused":     {func(s *cacheSpec) { s.BuildKit.Isolation = "None" }, `"UserNamespace", "Privileged"`},
@@ -93,8 +93,8 @@ func TestBuildCacheIsValidated(t *testing.T) {
 			s.Registry.ImportPolicy = "Always"
 		}, `"OnFreshDaemon", "Never"`},
 		"a wait of an hour a GB is accepted": {waitingPerGB(3600), ""},
-		"a longer one is refused":            {waitingPerGB(3601), "waitSecondsPerGB"},
-		"one of less than nothing is too":    {waitingPerGB(-1), "waitSecondsPerGB"},
+		"a longer one is refused":            {waitingPerGB(3601), "waitSecondsPerGiB"},
+		"one of less than nothing is too":    {waitingPerGB(-1), "waitSecondsPerGiB"},
 		"an unknown export policy is refused": {func(s *cacheSpec) {
 			registry("h/r")(s)
 			s.Registry.ExportPolicy = "Sometimes"
