@@ -45,7 +45,8 @@ func TestReplacingTakesWhatHasChanged(t *testing.T) {
 	if res, asked := im.replace(t, other); res.Outcome != Unchanged || asked > 0 {
 		t.Errorf("an equal mount: %+v from %d layers, want it unchanged", res, asked)
 	}
-	change := errors.Join(os.WriteFile(filepath.Join(mount, "new"), []byte("new"), 0o644), os.Remove(filepath.Join(mount, "run")),
+	change := errors.Join(os.WriteFile(filepath.Join(mount, "new"), []byte("new"), 0o644),
+		os.Remove(filepath.Join(mount, "run")),
 		os.WriteFile(filepath.Join(other, "mine"), []byte("of no use"), 0o644), os.Remove(filepath.Join(other, "pipe")))
 	if change != nil {
 		t.Fatal(change)
@@ -96,14 +97,16 @@ func TestPrimingThatWasCutOff(t *testing.T) {
 		"while it moved things goes on": {func(t *testing.T, im *image, mount string) {
 			im.fill(t, mount)
 			copied := filepath.Join(mount, copiedName)
-			if err := errors.Join(os.Mkdir(copied, 0o755), os.Rename(filepath.Join(mount, "run"), filepath.Join(copied, "run"))); err != nil {
+			if err := errors.Join(os.Mkdir(copied, 0o755),
+				os.Rename(filepath.Join(mount, "run"), filepath.Join(copied, "run"))); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		"before the old content left": {func(t *testing.T, im *image, mount string) {
 			im.fill(t, mount)
 			names, err := os.ReadDir(mount)
-			err = errors.Join(err, os.Mkdir(in(mount, copiedName), 0o755), os.Mkdir(in(mount, leavingName), 0o755), os.WriteFile(in(mount, "old"), nil, 0o644))
+			err = errors.Join(err, os.Mkdir(in(mount, copiedName), 0o755), os.Mkdir(in(mount, leavingName), 0o755),
+				os.WriteFile(in(mount, "old"), nil, 0o644))
 			for _, n := range names {
 				err = errors.Join(err, os.Rename(in(mount, n.Name()), in(mount, filepath.Join(copiedName, n.Name()))))
 			}
@@ -112,7 +115,8 @@ func TestPrimingThatWasCutOff(t *testing.T) {
 			}
 		}},
 		"before the copy was whole, with the old content about to leave": {func(t *testing.T, _ *image, mount string) {
-			if err := errors.Join(os.Mkdir(in(mount, copyingName), 0o755), os.Mkdir(in(mount, leavingName), 0o755)); err != nil {
+			if err := errors.Join(os.Mkdir(in(mount, copyingName), 0o755),
+				os.Mkdir(in(mount, leavingName), 0o755)); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -155,7 +159,9 @@ func TestPrimingThatFailsLeavesNothing(t *testing.T) {
 		wantErr string
 	}{
 		"a file with other bytes": {func(*testing.T, func()) Layers { return evil.layers() }, "small has the sum"},
-		"a file that is missing":  {func(*testing.T, func()) Layers { return (&image{}).layers() }, "is in the index and in no layer"},
+		"a file that is missing": {
+			func(*testing.T, func()) Layers { return (&image{}).layers() }, "is in the index and in no layer",
+		},
 		"a layer that was cut off": {func(*testing.T, func()) Layers {
 			return (&image{content: [][]byte{good.content[0][:1<<20]}}).layers()
 		}, "unexpected EOF"},
@@ -188,11 +194,30 @@ func TestPrimingThatFailsLeavesNothing(t *testing.T) {
 }
 
 func TestImagesThatAreNoSnapshotsAreRefused(t *testing.T) {
+	const root = `{"path":".","kind":"dir"}`
 	cases := map[string]struct{ index, want string }{
-		"without an index":               {"", "no snapshot of a mount"},
-		"with a file outside":            {`{"path":"../f","kind":"file"}`, "outside of the tree"},
-		"with another name for one":      {`{"path":"f","kind":"hardlink","link":"/etc/passwd"}`, "outside of the tree"},
+		"without an index":    {"", "no snapshot of a mount"},
+		"with a file outside": {`{"path":"../f","kind":"file"}`, "outside of the tree"},
+		"with another name for one": {
+			`{"path":"f","kind":"hardlink","link":"/etc/passwd"}`, "outside of the tree",
+		},
 		"with an index that was cut off": {`{"path":`, "read the index"},
+		"that lead out by a symbolic link": {root + `{"path":"x","kind":"symlink","link":"/tmp"}
+			{"path":"x/y","kind":"symlink","link":"z"}`, "lies in no directory of the tree"},
+		"with a hard link through a symbolic one": {root + `{"path":"x","kind":"symlink","link":"/etc"}
+			{"path":"y","kind":"hardlink","link":"x/passwd"}`, "which is no file of the tree"},
+		"with a hard link to a directory": {
+			root + `{"path":"x","kind":"dir"}{"path":"y","kind":"hardlink","link":"x"}`, "which is no file of the tree",
+		},
+		"with a path that turns back": {root + `{"path":"x/../y","kind":"dir"}`, "no clean path"},
+		"with one name twice": {
+			root + `{"path":"x","kind":"fifo"}{"path":"x","kind":"file"}`, "there twice",
+		},
+		"with a name of the copy itself": {
+			root + `{"path":".hlb-mount-left","kind":"dir"}`, "no name of a mount's content",
+		},
+		"without a root":            {`{"path":"x","kind":"dir"}`, "before the root"},
+		"with a size below nothing": {root + `{"path":"x","kind":"file","size":-1}`, "a size of -1"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

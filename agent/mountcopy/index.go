@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +35,7 @@ const (
 	leftName    = ".hlb-mount-left"    // holds all of it
 )
 
-// isReserved says whether a name at the root is one of this package's.
+// isReserved reports whether a name at the root is one of this package's.
 func isReserved(name string) bool {
 	switch name {
 	case indexName, stampsName, copyingName, copiedName, leavingName, leftName:
@@ -93,21 +92,27 @@ func (ix index) encode() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// decode reads what encode has written. An entry that would lie outside of the tree is an error.
+// decode reads what encode has written, of a registry: an index that is too large, or that is no tree, is an error.
 func decode(r io.Reader) (index, error) {
 	var ix index
-	lines := json.NewDecoder(bufio.NewReader(r))
+	tree := shape{}
+	bounded := &io.LimitedReader{R: r, N: maxIndexBytes}
+	lines := json.NewDecoder(bufio.NewReader(bounded))
 	for {
 		var e entry
 		err := lines.Decode(&e)
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && bounded.N > 0:
 			return ix, nil
-		}
-		if err != nil {
+		case bounded.N == 0:
+			return nil, fmt.Errorf("read the index: it has more than %d bytes", int64(maxIndexBytes))
+		case err != nil:
 			return nil, fmt.Errorf("read the index: %w", err)
+		case len(ix) == maxEntries:
+			return nil, fmt.Errorf("read the index: it has more than %d names", maxEntries)
 		}
-		if !filepath.IsLocal(e.Path) || e.Kind == hardlink && !filepath.IsLocal(e.Link) {
-			return nil, fmt.Errorf("read the index: %q lies outside of the tree", e.Path)
+		if err := tree.add(&e); err != nil {
+			return nil, fmt.Errorf("read the index: %w", err)
 		}
 		ix = append(ix, e)
 	}
@@ -132,10 +137,10 @@ func encodeStamps(stamps []stamp) []byte {
 	return out.Bytes()
 }
 
-// decodeStamps reads what encodeStamps has written. Stamps that can't be read tell nothing.
+// decodeStamps reads what encodeStamps has written, at most maxEntries. Stamps that can't be read tell nothing.
 func decodeStamps(r io.Reader) []stamp {
 	var out []stamp
-	for lines := bufio.NewScanner(r); lines.Scan(); {
+	for lines := bufio.NewScanner(r); len(out) < maxEntries && lines.Scan(); {
 		changed, inode, _ := strings.Cut(lines.Text(), " ")
 		var s stamp
 		var errs [2]error

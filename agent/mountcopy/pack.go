@@ -172,7 +172,8 @@ func (e *entry) header() *tar.Header {
 
 // readLayer opens a layer that layerWriter has written. close must be called.
 func readLayer(r io.Reader) (*tar.Reader, func(), error) {
-	dec, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)))
+	dec, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
+		zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -94,10 +94,21 @@ func finish(mount, copied string, ix index) error {
 		return err
 	}
 	for i := range ix { // moving changed the times of directories that hold others, and of the root
-		if e := &ix[i]; e.Kind == dir && (e.Path == "." || filepath.Dir(e.Path) == ".") {
-			if err := setMetadata(filepath.Join(mount, e.Path), e); err != nil && !os.IsNotExist(err) {
-				return err
-			}
+		e := &ix[i]
+		if e.Kind != dir || filepath.Dir(e.Path) != "." {
+			continue
+		}
+		path := filepath.Join(mount, e.Path)
+		switch is, err := os.Lstat(path); {
+		case os.IsNotExist(err):
+			continue
+		case err != nil:
+			return err
+		case !is.IsDir():
+			continue // it stays as it is, and a symbolic link would lead out of the mount
+		}
+		if err := setMetadata(path, e); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -320,7 +331,8 @@ func setMetadata(path string, e *entry) error {
 		}
 	}
 	when := unix.NsecToTimespec(e.Modified)
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{when, when},
+		unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "utimensat", Path: path, Err: err}
 	}
 	return nil

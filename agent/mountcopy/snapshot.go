@@ -5,6 +5,7 @@ package mountcopy
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -90,6 +91,8 @@ func Snapshot(ctx context.Context, mount string, o Options, layer func() io.Writ
 	case len(now) <= 1:
 		res.Outcome = Empty
 		return res, nil
+	case len(now) > maxEntries:
+		return res, fmt.Errorf("the mount has %d names, and a snapshot can hold %d", len(now), maxEntries)
 	case o.MaxBytes > 0 && res.Bytes > o.MaxBytes:
 		res.Outcome = TooLarge
 		return res, nil

@@ -91,6 +91,7 @@ func lintCommand(s *streams) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as a JSON array on standard output")
 	cmd.Flags().
-		BoolVar(&opts.Portable, "portable", false, "report builtins that other implementations of the language don't have")
+		BoolVar(&opts.Portable, "portable", false,
+			"report builtins that other implementations of the language don't have")
 	return cmd
 }

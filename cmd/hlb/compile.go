@@ -80,7 +80,8 @@ func compileCommand(s *streams) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one op a line as JSON")
 	cmd.Flags().BoolVar(&asPB, "pb", false, "print a definition as protobuf")
 	cmd.Flags().
-		IntVar(&solveIndex, "solve", 0, "number of the definition for --pb, from 1; may be left out if there is only one")
+		IntVar(&solveIndex, "solve", 0,
+			"number of the definition for --pb, from 1; may be left out if there is only one")
 	cmd.MarkFlagsMutuallyExclusive("json", "pb")
 	return cmd
 }

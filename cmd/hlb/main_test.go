@@ -49,37 +49,83 @@ func TestCommands(t *testing.T) {
 		stdout string // all of it
 		stderr string // a part of it
 	}{
-		"a good program is accepted":                   {args: "check good.hlb"},
-		"a good program has no findings":               {args: "check --json good.hlb", stdout: "[]\n"},
-		"a bad one is refused with its line":           {args: "check good.hlb bad.hlb", code: 1, stderr: "2 |     imag \"alpine\"\n  |     ^^^^\n hint: did you mean `image`?"},
-		"tools get an array":                           {args: "check --json bad.hlb", code: 1, stdout: "[\n  {\n    \"file\": \"bad.hlb\",\n    \"line\": 2,\n    \"column\": 2,\n    \"code\": \"UNDEFINED\",\n    \"message\": \"`imag` is not defined\",\n    \"hint\": \"did you mean `image`?\"\n  }\n]\n"},
-		"a file that isn't there is another matter":    {args: "check gone.hlb", code: 2, stderr: "gone.hlb"},
-		"so is wrong usage":                            {args: "check", code: 2, stderr: "requires at least 1 arg"},
-		"and an unknown command":                       {args: "chek x", code: 2, stderr: "unknown command"},
-		"and an unknown flag":                          {args: "check --nope x", code: 2, stderr: "unknown flag"},
-		"standard input has a name":                    {args: "check -", stdin: "fs", code: 1, stderr: "--> <stdin>:1:3"},
-		"old forms are accepted":                       {args: "check --json old.hlb", stdout: "[]\n"},
-		"but linted":                                   {args: "lint old.hlb", code: 1, stderr: "warning[DEPRECATED]: the kind `group`"},
-		"a program without old forms lints clean":      {args: "lint good.hlb"},
-		"extensions are linted if asked for":           {args: "lint --portable good.hlb", code: 1, stderr: "warning[NOT-PORTABLE]"},
-		"members of imports aren't read by default":    {args: "check uses.hlb"},
-		"but if asked for":                             {args: "check --resolve uses.hlb", code: 1, stderr: "--> uses.hlb:2:20"},
-		"a program is formatted to standard output":    {args: "fmt ugly.hlb", stdout: "fs default() {\n\tscratch\n\tdir \"/\"\n}\n"},
-		"also from standard input":                     {args: "fmt", stdin: "fs  a()", stdout: "fs a()\n"},
-		"files that aren't formatted are listed":       {args: "fmt -l good.hlb ugly.hlb", code: 1, stdout: "ugly.hlb\n"},
-		"a program that doesn't parse isn't formatted": {args: "fmt -", stdin: "fs a( {", code: 1, stderr: "error[SYNTAX]"},
-		"standard input can't be written":              {args: "fmt -w -", stdin: "fs  a()", code: 2, stderr: "leave out -w"},
-		"a target is compiled offline":                 {args: "compile --offline stage.hlb", stdout: "# 1: single\n1: source docker-image://docker.io/library/a:latest\nresult %1\n# 2: single\n1: source docker-image://docker.io/library/b:latest\nresult %1\n"},
-		"a program that doesn't check isn't compiled":  {args: "compile --offline bad.hlb", code: 1, stderr: "error[UNDEFINED]"},
-		"tools are told why":                           {args: "compile --offline --json bad.hlb", code: 1, stdout: "[\n  {\n    \"file\": \"bad.hlb\",\n    \"line\": 2,\n    \"column\": 2,\n    \"code\": \"UNDEFINED\",\n    \"message\": \"`imag` is not defined\",\n    \"hint\": \"did you mean `image`?\"\n  }\n]\n", stderr: "error[UNDEFINED]"},
-		"a line of a module that is refused is shown":  {args: "compile --offline usesbad.hlb", code: 1, stderr: "--> bad.hlb:2:2\n2 |     imag \"alpine\""},
-		"a target that isn't there":                    {args: "compile --offline --target x good.hlb", code: 1, stderr: "error[NO-TARGET]"},
-		"one definition has to be chosen":              {args: "compile --offline --pb stage.hlb", code: 2, stderr: "there are 2 definitions"},
-		"a daemon that isn't there":                    {args: "compile --addr unix:///nonexistent/sock good.hlb", code: 2, stderr: "nonexistent"},
-		"what a target touches":                        {args: "keys --target default --cache-mount-namespace ns good.hlb", stdout: "[\n  {\n    \"target\": \"default\",\n    \"cacheMounts\": [\n      {\n        \"id\": \"ns//root/.cache/go-build\",\n        \"target\": \"/root/.cache/go-build\",\n        \"sharing\": \"shared\"\n      }\n    ],\n    \"images\": [\n      {\n        \"ref\": \"alpine\"\n      }\n    ],\n    \"gits\": [],\n    \"https\": [],\n    \"locals\": [],\n    \"exports\": [],\n    \"imports\": [],\n    \"complete\": true\n  }\n]\n"},
-		"what a target touches that isn't there":       {args: "keys --target nope good.hlb", code: 1, stderr: "error[NO-TARGET]"},
-		"a build without a daemon":                     {args: "run --addr unix:///nonexistent/sock --progress plain good.hlb", code: 1, stderr: "nonexistent"},
-		"a way to show progress that doesn't exist":    {args: "run --progress nope good.hlb", code: 2, stderr: "nope"},
+		"a good program is accepted":     {args: "check good.hlb"},
+		"a good program has no findings": {args: "check --json good.hlb", stdout: "[]\n"},
+		"a bad one is refused with its line": {
+			args: "check good.hlb bad.hlb", code: 1,
+			stderr: "2 |     imag \"alpine\"\n  |     ^^^^\n hint: did you mean `image`?",
+		},
+		"tools get an array": {
+			args: "check --json bad.hlb", code: 1,
+			stdout: "[\n  {\n    \"file\": \"bad.hlb\",\n    \"line\": 2,\n    \"column\": 2,\n    \"code\": \"UNDEFINED\",\n    \"message\": \"`imag` is not defined\",\n    \"hint\": \"did you mean `image`?\"\n  }\n]\n",
+		},
+		"a file that isn't there is another matter": {args: "check gone.hlb", code: 2, stderr: "gone.hlb"},
+		"so is wrong usage":                         {args: "check", code: 2, stderr: "requires at least 1 arg"},
+		"and an unknown command":                    {args: "chek x", code: 2, stderr: "unknown command"},
+		"and an unknown flag":                       {args: "check --nope x", code: 2, stderr: "unknown flag"},
+		"standard input has a name": {
+			args: "check -", stdin: "fs", code: 1, stderr: "--> <stdin>:1:3",
+		},
+		"old forms are accepted": {args: "check --json old.hlb", stdout: "[]\n"},
+		"but linted": {
+			args: "lint old.hlb", code: 1, stderr: "warning[DEPRECATED]: the kind `group`",
+		},
+		"a program without old forms lints clean": {args: "lint good.hlb"},
+		"extensions are linted if asked for": {
+			args: "lint --portable good.hlb", code: 1, stderr: "warning[NOT-PORTABLE]",
+		},
+		"members of imports aren't read by default": {args: "check uses.hlb"},
+		"but if asked for": {
+			args: "check --resolve uses.hlb", code: 1, stderr: "--> uses.hlb:2:20",
+		},
+		"a program is formatted to standard output": {
+			args: "fmt ugly.hlb", stdout: "fs default() {\n\tscratch\n\tdir \"/\"\n}\n",
+		},
+		"also from standard input": {args: "fmt", stdin: "fs  a()", stdout: "fs a()\n"},
+		"files that aren't formatted are listed": {
+			args: "fmt -l good.hlb ugly.hlb", code: 1, stdout: "ugly.hlb\n",
+		},
+		"a program that doesn't parse isn't formatted": {
+			args: "fmt -", stdin: "fs a( {", code: 1, stderr: "error[SYNTAX]",
+		},
+		"standard input can't be written": {
+			args: "fmt -w -", stdin: "fs  a()", code: 2, stderr: "leave out -w",
+		},
+		"a target is compiled offline": {
+			args:   "compile --offline stage.hlb",
+			stdout: "# 1: single\n1: source docker-image://docker.io/library/a:latest\nresult %1\n# 2: single\n1: source docker-image://docker.io/library/b:latest\nresult %1\n",
+		},
+		"a program that doesn't check isn't compiled": {
+			args: "compile --offline bad.hlb", code: 1, stderr: "error[UNDEFINED]",
+		},
+		"tools are told why": {
+			args: "compile --offline --json bad.hlb", code: 1,
+			stdout: "[\n  {\n    \"file\": \"bad.hlb\",\n    \"line\": 2,\n    \"column\": 2,\n    \"code\": \"UNDEFINED\",\n    \"message\": \"`imag` is not defined\",\n    \"hint\": \"did you mean `image`?\"\n  }\n]\n",
+			stderr: "error[UNDEFINED]",
+		},
+		"a line of a module that is refused is shown": {
+			args: "compile --offline usesbad.hlb", code: 1, stderr: "--> bad.hlb:2:2\n2 |     imag \"alpine\"",
+		},
+		"a target that isn't there": {
+			args: "compile --offline --target x good.hlb", code: 1, stderr: "error[NO-TARGET]",
+		},
+		"one definition has to be chosen": {
+			args: "compile --offline --pb stage.hlb", code: 2, stderr: "there are 2 definitions",
+		},
+		"a daemon that isn't there": {
+			args: "compile --addr unix:///nonexistent/sock good.hlb", code: 2, stderr: "nonexistent",
+		},
+		"what a target touches": {
+			args:   "keys --target default --cache-mount-namespace ns good.hlb",
+			stdout: "[\n  {\n    \"target\": \"default\",\n    \"cacheMounts\": [\n      {\n        \"id\": \"ns//root/.cache/go-build\",\n        \"target\": \"/root/.cache/go-build\",\n        \"sharing\": \"shared\"\n      }\n    ],\n    \"images\": [\n      {\n        \"ref\": \"alpine\"\n      }\n    ],\n    \"gits\": [],\n    \"https\": [],\n    \"locals\": [],\n    \"exports\": [],\n    \"imports\": [],\n    \"complete\": true\n  }\n]\n",
+		},
+		"what a target touches that isn't there": {
+			args: "keys --target nope good.hlb", code: 1, stderr: "error[NO-TARGET]",
+		},
+		"a build without a daemon": {
+			args: "run --addr unix:///nonexistent/sock --progress plain good.hlb", code: 1, stderr: "nonexistent",
+		},
+		"a way to show progress that doesn't exist": {args: "run --progress nope good.hlb", code: 2, stderr: "nope"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := command(t, tc.stdin, strings.Fields(tc.args)...)

@@ -15,14 +15,17 @@ import (
 
 func TestManifestsAreLookedUpUnlessOffline(t *testing.T) {
 	daemon := buildkittest.Start(t, buildkittest.Options{})
-	program := fmt.Sprintf("string looked() { manifest %q; }\nfs default() { scratch; mkfile \"/m\" 0o644 looked; }\n", buildkittest.StartRegistry(t).Busybox())
+	program := fmt.Sprintf("string looked() { manifest %q; }\nfs default() { scratch; mkfile \"/m\" 0o644 looked; }\n",
+		buildkittest.StartRegistry(t).Busybox())
 	for name, tc := range map[string]struct {
 		args []string
 		code int
 		want string
 	}{
-		"compiled":         {[]string{"compile", "--addr", "unix://" + daemon.Socket, "-"}, 0, "mkfile"},
-		"run":              {[]string{"run", "--progress", "plain", "--addr", "unix://" + daemon.Socket, "-"}, 0, "mkfile"},
+		"compiled": {[]string{"compile", "--addr", "unix://" + daemon.Socket, "-"}, 0, "mkfile"},
+		"run": {
+			[]string{"run", "--progress", "plain", "--addr", "unix://" + daemon.Socket, "-"}, 0, "mkfile",
+		},
 		"compiled offline": {[]string{"compile", "--offline", "-"}, 1, "NEEDS-DAEMON"},
 	} {
 		t.Run(name, func(t *testing.T) {

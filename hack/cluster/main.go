@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command cluster runs the local Kubernetes cluster; hack/README.md tells more.
+// Command cluster runs the local Kubernetes cluster; hack/README.md has the details.
+//
+// Kubernetes is built from source, because the tests must run where no container registry can be reached: kind, k3d and
+// minikube pull node images, and this one needs the Go module proxy and Debian's packages only.
 package main
 
 import (

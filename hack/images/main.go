@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command images builds the project's container images without a container engine and pushes them to a registry, by
-// default the local cluster's; hack/README.md tells more.
+// default the local cluster's; hack/README.md has the details.
 package main
 
 import (
@@ -65,7 +65,8 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if refs[name], err = localimages.Push(ctx, image, *registry+"/"+localimages.Repositories[name]+":"+*tag); err != nil {
+		if refs[name], err = localimages.Push(ctx, image, *registry+"/"+localimages.Repositories[name]+":"+
+			*tag); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ var needs = []struct{ file, pkg string }{
 var systemPath = []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"}
 
 // InstallPackages makes sure that the machine has the Debian packages this repository's local cluster, images and tests
-// need. It installs what is missing when it may, and otherwise says in one line what to install.
+// need. It installs missing packages as root; otherwise its error names them in one line.
 func InstallPackages(ctx context.Context) error {
 	missing := missingPackages()
 	if len(missing) == 0 {

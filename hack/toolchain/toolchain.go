@@ -85,7 +85,7 @@ func (c Chain) Dir(ctx context.Context, set Set) (string, error) {
 	return dir, link(dir, set)
 }
 
-// ensure builds one program unless its stamp says that it was built from exactly this before.
+// ensure builds one program, unless its stamp shows that it was built from the same inputs before.
 func (c Chain) ensure(ctx context.Context, set Set, p program, dir, version string) error {
 	module := filepath.Join(c.Root, set.module)
 	ldflags := "-s -w"
@@ -174,7 +174,7 @@ func link(dir string, set Set) error {
 	return nil
 }
 
-// lock takes an exclusive lock on file, waiting for whoever holds it, and returns what gives it back.
+// lock takes an exclusive lock on file, waiting for its holder, and returns a function that releases it.
 func lock(file string) (unlock func(), err error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

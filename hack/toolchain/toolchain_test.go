@@ -40,7 +40,10 @@ func TestProgramIsBuiltAgainOnlyWhenItsSourceChanged(t *testing.T) {
 	write("m/hello/main.go", "package main\n\nfunc main() {}\n")
 	var log strings.Builder
 	chain := Chain{Root: root, Log: &log}
-	set := Set{name: "hello", module: "m", programs: []program{{name: "hello", pkg: "./hello", sources: []string{"hello"}}}, links: map[string]string{"alias": "hello"}}
+	set := Set{name: "hello", module: "m",
+		programs: []program{
+			{name: "hello", pkg: "./hello", sources: []string{"hello"}},
+		}, links: map[string]string{"alias": "hello"}}
 	built := func() int {
 		t.Helper()
 		log.Reset()

@@ -151,7 +151,8 @@ func analyze(obj *check.Object, opts Options) Target {
 	r := newRun(opts)
 	r.out = Target{
 		Name: obj.Name, Complete: true,
-		CacheMounts: []CacheMount{}, Images: []Ref{}, Gits: []Git{}, HTTPS: []Ref{}, Locals: []Ref{}, Exports: []Export{}, Imports: []Ref{},
+		CacheMounts: []CacheMount{}, Images: []Ref{}, Gits: []Git{}, HTTPS: []Ref{}, Locals: []Ref{},
+		Exports: []Export{}, Imports: []Ref{},
 	}
 	r.call(obj, r.targetArgs(obj), value{}, 0)
 	return r.out

@@ -66,32 +66,104 @@ func TestModule(t *testing.T) {
 		opts analyze.Options
 		want []string
 	}{
-		"a cache mount as written":                 {`fs default() { run "x" with option { mount scratch "/c" with cache("i", "locked"); }; }`, analyze.Options{}, []string{"mount i at /c locked"}},
-		"in a namespace":                           {`fs default() { run "x" with option { mount scratch "/c" with option { cache "i" "locked"; }; }; }`, analyze.Options{CacheMountNamespace: "n"}, []string{"mount n/i at /c locked"}},
-		"cacheMount has a default id and mode":     {`fs default() { run "x" with option { cacheMount "/var/lib/apt/"; cacheMount "/c"; }; }`, analyze.Options{}, []string{"mount //var/lib/apt at /var/lib/apt/ locked", "mount //c at /c shared"}},
-		"and options for both":                     {`fs default() { run "x" with cacheMount("/c"); run "y" with option { cacheMount "/c" with option { id "i"; sharing "private"; }; }; }`, analyze.Options{}, []string{"mount //c at /c shared", "mount /i at /c private"}},
-		"a mount without a cache is none":          {`fs default() { run "x" with option { mount image("y") "/c" with readonly; }; }`, analyze.Options{}, []string{"image y"}},
-		"options that no run takes mount nothing":  {"option::run o() { cacheMount \"/c\"; }\nfs default() { scratch; }", analyze.Options{}, nil},
-		"options passed through functions":         {"option::mount c(string id) { cache id \"shared\"; }\noption::run o(option::mount m, string p) { mount scratch p with m; }\nfs f(variadic option::run o) { run \"x\" with option { o; }; }\nfs default() { f option::run { o option::mount { c \"1\"; } \"/a\"; } o(c(\"2\"), \"/b\"); }", analyze.Options{}, []string{"mount 1 at /a shared", "mount 2 at /b shared"}},
-		"texts are followed":                       {"string v() { \"1.${n}\"; }\nint n() { 0x10; }\nfs f(string v) { image \"go:${v}\"; }\nfs default() { f v; f string { format \"%s-%s\" v \"x\"; }; }", analyze.Options{}, []string{"image go:1.16", "image go:1.16-x"}},
-		"what isn't known is so":                   {"fs default() { image string { localEnv \"X\"; }; git \"https://h/r.git\" string { template \"x\"; }; }", analyze.Options{}, []string{"image ?", "git https://h/r.git ?"}},
-		"a wide format isn't computed":             {"fs default() { image string { format \"%9999999s\" \"x\"; }; }", analyze.Options{}, []string{"image ?"}},
-		"sources and exports":                      {`fs default() { http "https://h"; local "."; copy git("r", "m") "/" "/"; dockerPush "p"; download "d"; cacheContext image("c") with option { toImage "t"; to "s3" "bucket=b"; }; downloadDockerTarball "f" "ref"; }`, analyze.Options{}, []string{"image c", "git r m", "http https://h", "local .", "dockerPush p", "download d", "toImage t", "to s3 b", "downloadDockerTarball f"}},
-		"things found twice are listed once":       {`fs default() { image "a"; image "a"; dockerPush "p"; dockerPush "p"; git "r" "m"; git "r" "m"; run "x" with cacheMount("/c"); run "y" with cacheMount("/c"); }`, analyze.Options{}, []string{"mount //c at /c shared", "image a", "git r m", "dockerPush p"}},
-		"an alias ends at its binding":             {"fs f() { image \"a\"; run \"x\" with option { mount image(\"b\") \"/o\" as o; }; image \"c\"; }\nfs default() { o; }", analyze.Options{}, []string{"image a", "image b"}},
-		"a digest is known only to the build":      {"fs f() { dockerPush \"r\" as d; }\nfs default() { image \"x@${d}\"; }", analyze.Options{}, []string{"image ?", "dockerPush r"}},
-		"breakpoint is nothing":                    {"fs default() { breakpoint image(\"x\"); }", analyze.Options{}, nil},
-		"a pipeline":                               {"pipeline default() { stage fs { image \"a\"; } image(\"b\"); \"note\"; }", analyze.Options{}, []string{"image a", "image b"}},
-		"a module that isn't there":                {"import m from image(\"mod\")\nfs default() { m.f image(\"x\"); }", analyze.Options{}, []string{"image mod", "image x", "import ?", "incomplete"}},
-		"a module by path":                         {"import m from \"m.hlb\"\nfs default() { m.f; m.g; }", analyze.Options{}, []string{"import m.hlb", "incomplete"}},
-		"functions that call each other for ever":  {"fs f() { g; }\nfs g() { image \"a\"; f; }\nfs default() { f; }", analyze.Options{}, []string{"image a", "incomplete"}},
-		"the fuel of a target":                     {"fs default() { image \"a\"; image \"b\"; image \"c\"; }", analyze.Options{Fuel: 5}, []string{"image a", "incomplete"}},
-		"a value for a parameter":                  {"fs default(string v, int n, string u) { image \"a:${v}${n}\"; image u; }", analyze.Options{Targets: []string{"default"}, Args: map[string]string{"v": "1", "n": "2"}}, []string{"image a:12", "image ?"}},
-		"a heredoc":                                {"fs default() { image <<-X\n\t\ta:${string { \"1\"; }}\n\tX\n}", analyze.Options{}, []string{"image a:1"}},
-		"a function that returns what it is given": {"string same()\nstring t() { \"x\"; same; }\nfs default() { image t; }", analyze.Options{}, []string{"image x"}},
-		"a function is run once for equal calls":   {doubling(60), analyze.Options{}, []string{"image x"}},
-		"options that double at each level":        {"option::run o0() { shlex; }\n" + doublingOptions(60), analyze.Options{}, []string{"incomplete"}},
-		"texts that double at each level":          {"string s0() { \"x\"; }\n" + doublingTexts(60), analyze.Options{}, []string{"image ?"}},
+		"a cache mount as written": {
+			`fs default() { run "x" with option { mount scratch "/c" with cache("i", "locked"); }; }`,
+			analyze.Options{}, []string{"mount i at /c locked"},
+		},
+		"in a namespace": {
+			`fs default() { run "x" with option { mount scratch "/c" with option { cache "i" "locked"; }; }; }`,
+			analyze.Options{CacheMountNamespace: "n"}, []string{"mount n/i at /c locked"},
+		},
+		"cacheMount has a default id and mode": {
+			`fs default() { run "x" with option { cacheMount "/var/lib/apt/"; cacheMount "/c"; }; }`,
+			analyze.Options{}, []string{"mount //var/lib/apt at /var/lib/apt/ locked", "mount //c at /c shared"},
+		},
+		"and options for both": {
+			`fs default() { run "x" with cacheMount("/c"); run "y" with option { cacheMount "/c" with option { id "i"; sharing "private"; }; }; }`,
+			analyze.Options{}, []string{"mount //c at /c shared", "mount /i at /c private"},
+		},
+		"a mount without a cache is none": {
+			`fs default() { run "x" with option { mount image("y") "/c" with readonly; }; }`, analyze.Options{},
+			[]string{"image y"},
+		},
+		"options that no run takes mount nothing": {
+			"option::run o() { cacheMount \"/c\"; }\nfs default() { scratch; }", analyze.Options{}, nil,
+		},
+		"options passed through functions": {
+			"option::mount c(string id) { cache id \"shared\"; }\noption::run o(option::mount m, string p) { mount scratch p with m; }\nfs f(variadic option::run o) { run \"x\" with option { o; }; }\nfs default() { f option::run { o option::mount { c \"1\"; } \"/a\"; } o(c(\"2\"), \"/b\"); }",
+			analyze.Options{}, []string{"mount 1 at /a shared", "mount 2 at /b shared"},
+		},
+		"texts are followed": {
+			"string v() { \"1.${n}\"; }\nint n() { 0x10; }\nfs f(string v) { image \"go:${v}\"; }\nfs default() { f v; f string { format \"%s-%s\" v \"x\"; }; }",
+			analyze.Options{}, []string{"image go:1.16", "image go:1.16-x"},
+		},
+		"what isn't known is so": {
+			"fs default() { image string { localEnv \"X\"; }; git \"https://h/r.git\" string { template \"x\"; }; }",
+			analyze.Options{}, []string{"image ?", "git https://h/r.git ?"},
+		},
+		"a wide format isn't computed": {
+			"fs default() { image string { format \"%9999999s\" \"x\"; }; }", analyze.Options{}, []string{"image ?"},
+		},
+		"sources and exports": {
+			`fs default() { http "https://h"; local "."; copy git("r", "m") "/" "/"; dockerPush "p"; download "d"; cacheContext image("c") with option { toImage "t"; to "s3" "bucket=b"; }; downloadDockerTarball "f" "ref"; }`,
+			analyze.Options{},
+			[]string{"image c", "git r m", "http https://h", "local .", "dockerPush p", "download d", "toImage t",
+				"to s3 b", "downloadDockerTarball f"},
+		},
+		"things found twice are listed once": {
+			`fs default() { image "a"; image "a"; dockerPush "p"; dockerPush "p"; git "r" "m"; git "r" "m"; run "x" with cacheMount("/c"); run "y" with cacheMount("/c"); }`,
+			analyze.Options{}, []string{"mount //c at /c shared", "image a", "git r m", "dockerPush p"},
+		},
+		"an alias ends at its binding": {
+			"fs f() { image \"a\"; run \"x\" with option { mount image(\"b\") \"/o\" as o; }; image \"c\"; }\nfs default() { o; }",
+			analyze.Options{}, []string{"image a", "image b"},
+		},
+		"a digest is known only to the build": {
+			"fs f() { dockerPush \"r\" as d; }\nfs default() { image \"x@${d}\"; }", analyze.Options{},
+			[]string{"image ?", "dockerPush r"},
+		},
+		"breakpoint is nothing": {
+			"fs default() { breakpoint image(\"x\"); }", analyze.Options{}, nil,
+		},
+		"a pipeline": {
+			"pipeline default() { stage fs { image \"a\"; } image(\"b\"); \"note\"; }", analyze.Options{},
+			[]string{"image a", "image b"},
+		},
+		"a module that isn't there": {
+			"import m from image(\"mod\")\nfs default() { m.f image(\"x\"); }", analyze.Options{},
+			[]string{"image mod", "image x", "import ?", "incomplete"},
+		},
+		"a module by path": {
+			"import m from \"m.hlb\"\nfs default() { m.f; m.g; }", analyze.Options{},
+			[]string{"import m.hlb", "incomplete"},
+		},
+		"functions that call each other for ever": {
+			"fs f() { g; }\nfs g() { image \"a\"; f; }\nfs default() { f; }", analyze.Options{},
+			[]string{"image a", "incomplete"},
+		},
+		"the fuel of a target": {
+			"fs default() { image \"a\"; image \"b\"; image \"c\"; }", analyze.Options{Fuel: 5},
+			[]string{"image a", "incomplete"},
+		},
+		"a value for a parameter": {
+			"fs default(string v, int n, string u) { image \"a:${v}${n}\"; image u; }",
+			analyze.Options{Targets: []string{"default"}, Args: map[string]string{"v": "1", "n": "2"}},
+			[]string{"image a:12", "image ?"},
+		},
+		"a heredoc": {
+			"fs default() { image <<-X\n\t\ta:${string { \"1\"; }}\n\tX\n}", analyze.Options{}, []string{"image a:1"},
+		},
+		"a function that returns what it is given": {
+			"string same()\nstring t() { \"x\"; same; }\nfs default() { image t; }", analyze.Options{},
+			[]string{"image x"},
+		},
+		"a function is run once for equal calls": {doubling(60), analyze.Options{}, []string{"image x"}},
+		"options that double at each level": {
+			"option::run o0() { shlex; }\n" + doublingOptions(60), analyze.Options{}, []string{"incomplete"},
+		},
+		"texts that double at each level": {
+			"string s0() { \"x\"; }\n" + doublingTexts(60), analyze.Options{}, []string{"image ?"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
@@ -155,8 +227,11 @@ func TestTargets(t *testing.T) {
 }
 
 func TestMembersAreFollowedOnceResolved(t *testing.T) {
-	lib, _ := lint.Program("lib.hlb", []byte("export f\nfs f(string v) { image \"lib:${v}\"; g; }\nfs g() { run \"x\" with cacheMount(\"/c\"); }"), syntax.Limits{})
-	info, _ := lint.Program("a.hlb", []byte("import lib from \"lib.hlb\"\nfs default() { lib.f \"1\"; }"), syntax.Limits{})
+	lib, _ := lint.Program("lib.hlb",
+		[]byte("export f\nfs f(string v) { image \"lib:${v}\"; g; }\nfs g() { run \"x\" with cacheMount(\"/c\"); }"),
+		syntax.Limits{})
+	info, _ := lint.Program("a.hlb", []byte("import lib from \"lib.hlb\"\nfs default() { lib.f \"1\"; }"),
+		syntax.Limits{})
 	if errs := info.Resolve(info.Imports()[0], lib); len(errs) > 0 {
 		t.Fatal(errs)
 	}

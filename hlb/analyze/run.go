@@ -109,7 +109,7 @@ func (r *run) call(obj *check.Object, args []value, cur value, depth int) value 
 		cur = r.block(fr, obj.Func.Body, cur, until)
 	}
 	if obj.What == check.AliasObject {
-		cur = value{} // a filesystem, or a text that only the build can tell
+		cur = value{} // a filesystem, or a text that is known only to the build
 	}
 	m.done, m.result = true, cur
 	return cur

@@ -18,15 +18,19 @@ func TestHeredocModes(t *testing.T) {
 		mode      ast.HeredocMode
 		raw, want string
 	}{
-		"keep strips line feeds, and tabs at the end":           {ast.HeredocKeep, "\n\n\ta\n  b\n\n\t\t", "\ta\n  b"},
-		"keep leaves blanks at the end":                         {ast.HeredocKeep, "\na \n ", "a \n "},
-		"dedent removes what all lines share":                   {ast.HeredocDedent, "\n\t\ta\n\t\t\tb\n\t\tc\n\t", "a\n\tb\nc"},
-		"dedent is led by the shortest indentation":             {ast.HeredocDedent, "\n\t\ta\n\tb\n", "\ta\nb"},
-		"dedent empties blank lines, which don't count":         {ast.HeredocDedent, "\n\t\ta\n \n\t\tb", "a\n\nb"},
-		"dedent of tabs and spaces that differ removes nothing": {ast.HeredocDedent, "\n\t\tx\n\t y\n\t", "\t\tx\n\t y"},
-		"a line at the margin leaves no margin":                 {ast.HeredocDedent, "\n\ta\nb", "\ta\nb"},
-		"fold joins lines by one space":                         {ast.HeredocFold, "\n\t a \n\t b\n\n c ", "a b  c"},
-		"nothing is nothing":                                    {ast.HeredocDedent, "\n\t", ""},
+		"keep strips line feeds, and tabs at the end": {ast.HeredocKeep, "\n\n\ta\n  b\n\n\t\t", "\ta\n  b"},
+		"keep leaves blanks at the end":               {ast.HeredocKeep, "\na \n ", "a \n "},
+		"dedent removes what all lines share": {
+			ast.HeredocDedent, "\n\t\ta\n\t\t\tb\n\t\tc\n\t", "a\n\tb\nc",
+		},
+		"dedent is led by the shortest indentation":     {ast.HeredocDedent, "\n\t\ta\n\tb\n", "\ta\nb"},
+		"dedent empties blank lines, which don't count": {ast.HeredocDedent, "\n\t\ta\n \n\t\tb", "a\n\nb"},
+		"dedent of tabs and spaces that differ removes nothing": {
+			ast.HeredocDedent, "\n\t\tx\n\t y\n\t", "\t\tx\n\t y",
+		},
+		"a line at the margin leaves no margin": {ast.HeredocDedent, "\n\ta\nb", "\ta\nb"},
+		"fold joins lines by one space":         {ast.HeredocFold, "\n\t a \n\t b\n\n c ", "a b  c"},
+		"nothing is nothing":                    {ast.HeredocDedent, "\n\t", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tc.mode.Apply(tc.raw); got != tc.want {

@@ -108,7 +108,8 @@ var table = []Advice{
 		Source: "https://man.archlinux.org/man/pacman.8",
 	},
 	{
-		Tool: "Go", Sharing: Shared, dirs: []string{"~/.cache/go-build", "/go/pkg/mod", "~/go/pkg/mod", "/go/pkg/sumdb"},
+		Tool: "Go", Sharing: Shared,
+		dirs:   []string{"~/.cache/go-build", "/go/pkg/mod", "~/go/pkg/mod", "/go/pkg/sumdb"},
 		Reason: "the go command's caches are made for concurrent use: files are written whole, and modules under file locks",
 		Source: "https://go.dev/ref/mod#module-cache",
 	},

@@ -15,6 +15,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // Module checks mod, whose deprecated forms must have been replaced (lint.Fix), and which must have parsed without
@@ -57,6 +58,17 @@ const maxDistances = 1 << 18
 var builtins = len(builtin.All())
 
 func newChecker(info *Info) *checker { return &checker{info: info, distances: maxDistances} }
+
+// afford takes n computations of a distance from what is left and reports whether there was enough. All candidates
+// for a name are paid for at once, because they come in the random order of maps and the outcome must not depend on
+// it.
+func (c *checker) afford(n int) bool {
+	if c.distances < n {
+		return false
+	}
+	c.distances -= n
+	return true
+}
 
 func (c *checker) report(d *diag.Diagnostic) { c.errs = append(c.errs, d) }
 
@@ -116,16 +128,16 @@ func (c *checker) export(d *ast.Export) {
 		return
 	}
 	err := diag.Errorf(diag.Undefined, d.Name.Span(), "`%s` is not defined in this module", name)
-	var s suggestion
+	var s spell.Nearest
 	if c.afford(len(c.info.Scope)) {
 		for other := range c.info.Scope {
-			c.consider(&s, name, other)
+			s.Consider(name, other)
 		}
 	}
 	if named := builtin.Named(name); len(named) > 0 {
 		err.WithLabel(named[0].Span(), "a builtin, which needs no export")
 	}
-	c.report(s.hint(err))
+	c.report(s.Hint(err))
 }
 
 func (c *checker) function(f *ast.Func) {
@@ -167,18 +179,18 @@ func (c *checker) validKind(kind *ast.Ident) bool {
 		c.report(err.WithHint("say of which call, as in option::run"))
 		return false
 	}
-	var s suggestion
+	var s spell.Nearest
 	if c.afford(builtins) {
 		for _, k := range valueKinds {
-			c.consider(&s, kind.Name, string(k))
+			s.Consider(kind.Name, string(k))
 		}
 		for _, b := range builtin.All() {
 			if b.Kind.Primary() == ast.Option {
-				c.consider(&s, kind.Name, string(b.Kind))
+				s.Consider(kind.Name, string(b.Kind))
 			}
 		}
 	}
-	c.report(s.hint(err))
+	c.report(s.Hint(err))
 	return false
 }
 

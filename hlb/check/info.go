@@ -8,7 +8,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
-// ObjectKind says what a name stands for.
+// ObjectKind is the kind of thing that a name stands for.
 type ObjectKind uint8
 
 const (
@@ -39,7 +39,7 @@ type Object struct {
 	Kind    ast.Kind // of the value; "" for ImportObject, MemberObject and BreakpointObject
 	Builtin *builtin.Func
 	Func    *ast.Func   // the function itself, or the one that Param or Alias belong to
-	Param   *ast.Param  // its Variadic says whether the name stands for any number of values
+	Param   *ast.Param  // if Variadic, the name stands for any number of values
 	Import  *ast.Import // the declaration
 	Alias   *Alias
 	Module  *Info     // the module that defines the name; nil for builtins and breakpoint
@@ -75,7 +75,7 @@ type Info struct {
 	Scope map[string]*Object
 	// Exported holds the names marked by `export`.
 	Exported map[string]bool
-	// Callees says what each callee stands for, of statements and of expressions, except below an unchecked breakpoint.
+	// Callees has what each callee stands for, of statements and of expressions, except below an unchecked breakpoint.
 	Callees map[*ast.Name]*Object
 	// BlockKinds holds the completed kind of each block literal written `option { … }`.
 	BlockKinds map[*ast.BlockLit]ast.Kind

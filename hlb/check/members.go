@@ -6,6 +6,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // use is a place where a member of an import is used, to be checked when the imported module is known.
@@ -88,16 +89,17 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 			WithHint("use it as `%s`", name).
 			WithLabel(imp.Name.Span(), "imported here"))
 	case o == nil:
-		var s suggestion
+		var s spell.Nearest
 		if c.afford(len(lib.Exported)) {
 			for other := range lib.Exported {
 				if u.want.has(lib.Scope[other].Kind) {
-					c.consider(&s, name, other)
+					s.Consider(name, other)
 				}
 			}
 		}
 		c.report(
-			s.hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name, imp.Name.Name)).
+			s.Hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name,
+				imp.Name.Name)).
 				WithLabel(imp.Name.Span(), "imported here"),
 		)
 	case !lib.Exported[name]:
@@ -107,7 +109,8 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 			WithLabel(imp.Name.Span(), "imported here"))
 	case o.What == ImportObject:
 		c.report(
-			diag.Errorf(diag.ImportUsedDirectly, at, "`%s` is an import of the module imported as `%s`, not a value", name, imp.Name.Name).
+			diag.Errorf(diag.ImportUsedDirectly, at, "`%s` is an import of the module imported as `%s`, not a value",
+				name, imp.Name.Name).
 				WithLabel(o.Span, "imported here"),
 		)
 	default:

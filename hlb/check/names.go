@@ -9,6 +9,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // wanted is what a place accepts. No kinds at all means that it isn't known yet.
@@ -187,40 +188,40 @@ func (c *checker) member(n *ast.Name, o *Object) *Object {
 		c.report(notImport.WithLabel(named[0].Span(), "defined here"))
 		return nil
 	}
-	var s suggestion
+	var s spell.Nearest
 	if c.afford(len(c.info.Scope)) {
 		for name, o := range c.info.Scope {
 			if o.What == ImportObject {
-				c.consider(&s, n.Ident.Name, name)
+				s.Consider(n.Ident.Name, name)
 			}
 		}
 	}
-	c.report(s.hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", n.Ident.Name)))
+	c.report(s.Hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", n.Ident.Name)))
 	return nil
 }
 
 // undefined reports a name that nothing defines, with the nearest visible one whose kind fits.
 func (c *checker) undefined(n *ast.Name, w wanted) {
 	name := n.Ident.Name
-	c.report(c.nearest(name, w).hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name)))
+	c.report(c.nearest(name, w).Hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name)))
 }
 
 // nearest returns the suggestion for a name in a place that wants w.
-func (c *checker) nearest(name string, w wanted) *suggestion {
-	s := &suggestion{}
+func (c *checker) nearest(name string, w wanted) *spell.Nearest {
+	s := &spell.Nearest{}
 	if !c.afford(len(c.locals) + len(c.info.Scope) + builtins) {
 		return s
 	}
 	for _, scope := range []map[string]*Object{c.locals, c.info.Scope} {
 		for other, o := range scope {
 			if o.What != ImportObject && w.has(o.Kind) {
-				c.consider(s, name, other)
+				s.Consider(name, other)
 			}
 		}
 	}
 	for _, f := range builtin.All() {
 		if !w.isUnknown() && w.has(f.Kind) { // of all kinds, one is always near
-			c.consider(s, name, f.Name)
+			s.Consider(name, f.Name)
 		}
 	}
 	return s

@@ -9,6 +9,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // scope is the first pass: it fills Info.Scope and Info.Aliases and reports names defined twice and bindings that
@@ -22,7 +23,8 @@ func (c *checker) scope() {
 			s.expr(d.Operand, place{})
 		case *ast.Func:
 			sig := signature(d)
-			s.define(&Object{What: FuncObject, Name: d.Name.Name, Kind: d.Kind(), Func: d, Span: d.Name.Span(), params: sig})
+			s.define(&Object{What: FuncObject, Name: d.Name.Name, Kind: d.Kind(), Func: d, Span: d.Name.Span(),
+				params: sig})
 			if d.Body != nil {
 				s.body(d, sig)
 			}
@@ -175,7 +177,8 @@ func (s *scopePass) bind(b binding) {
 			WithHint("write `as name` or `as (effect name)`"))
 		return
 	case !b.open:
-		err := diag.Errorf(diag.BindNoClosure, as.Word, "nothing can be bound here, because there is no function to take parameters from").
+		err := diag.Errorf(diag.BindNoClosure, as.Word,
+			"nothing can be bound here, because there is no function to take parameters from").
 			WithHint("bind in the body of a function, or in the options of a call there")
 		if b.typ != nil {
 			err.WithLabel(b.typ.Span(), "in this block")
@@ -205,12 +208,12 @@ func (s *scopePass) bind(b binding) {
 }
 
 func (s *scopePass) unknownEffect(effect *ast.Ident, callee *builtin.Func) {
-	var near suggestion
+	var near spell.Nearest
 	for _, e := range callee.Effects {
-		s.consider(&near, effect.Name, e.Name)
+		near.Consider(effect.Name, e.Name)
 	}
 	s.report(
-		near.hint(
+		near.Hint(
 			diag.Errorf(diag.BindUnknownEffect, effect.Span(), "`%s` has no effect `%s`", callee.Name, effect.Name).
 				WithLabel(callee.Span(), "defined here"),
 		),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package diag holds what the compiler tells its user: diagnostics with a stable code, a place in the source and a
+// Package diag holds the compiler's messages: diagnostics with a stable code, a place in the source and a
 // hint, and the two ways they are shown, for a terminal and as JSON. Every pass of the compiler returns them as
 // values; none prints.
 package diag
@@ -51,7 +51,7 @@ type LabelledSpan struct {
 	Message string // a few words, such as "first defined here"
 }
 
-// Severity says whether a diagnostic refuses the program.
+// Severity separates errors, which refuse the program, from advice.
 type Severity uint8
 
 const (

@@ -80,7 +80,8 @@ func TestListIsAnErrorOnlyIfItHoldsOne(t *testing.T) {
 
 func TestSortKeepsTheFirstFileFirst(t *testing.T) {
 	l := List{
-		Errorf(Syntax, at("z", 9, 2, 1, 1), "second"), Errorf(Syntax, at("a", 0, 1, 1, 1), "third"), Errorf(Syntax, at("z", 1, 1, 2, 1), "first"),
+		Errorf(Syntax, at("z", 9, 2, 1, 1), "second"), Errorf(Syntax, at("a", 0, 1, 1, 1), "third"),
+		Errorf(Syntax, at("z", 1, 1, 2, 1), "first"),
 	}
 	l.Sort()
 	var got []string

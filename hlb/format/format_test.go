@@ -18,32 +18,71 @@ import (
 
 func TestSource(t *testing.T) {
 	for name, tc := range map[string]struct{ src, want string }{
-		"an empty file stays empty":                 {"\n\n", ""},
-		"a remark ends with one line feed":          {"# x  \n\n\n", "# x\n"},
-		"a block on one line stays on one":          {"fs a() {scratch;env `k` \"v\";}", "fs a() { scratch; env `k` \"v\" }\n"},
-		"an empty block closes at once":             {"fs a( ) {\n\n}", "fs a() {}\n"},
-		"statements get lines of their own":         {"fs a() { scratch; dir \"/\"\n}", "fs a() {\n\tscratch\n\tdir \"/\"\n}\n"},
-		"runs of empty lines collapse":              {"fs a() {\n\n\n\tscratch\n\n\n\tdir \"/\"\n\n}", "fs a() {\n\tscratch\n\n\tdir \"/\"\n}\n"},
-		"functions are parted by one empty line":    {"fs a()\nfs b()\n\n\nfs c() fs d()", "fs a()\n\nfs b()\n\nfs c()\n\nfs d()\n"},
-		"so are imports and exports":                {"import a from \"x\" import b from \"y\"\nexport c\nexport d # last\n# more", "import a from \"x\"\n\nimport b from \"y\"\n\nexport c\n\nexport d # last\n\n# more\n"},
-		"empty options go":                          {"fs a() {\n  run \"x\" with option { } as ()\n  dir \"/\" with option {\n\n}\n}", "fs a() {\n\trun \"x\" as ()\n\tdir \"/\"\n}\n"},
-		"options with a remark or a kind stay":      {"fs a() {\n  run \"x\" with option { # why\n}\n  run \"y\" with option::run {}\n}", "fs a() {\n\trun \"x\" with option { # why\n\t}\n\trun \"y\" with option::run {}\n}\n"},
-		"a remark above a function stays there":     {"fs a()\n# doc\nfs b()", "fs a()\n\n# doc\nfs b()\n"},
-		"a remark behind a function stays there":    {"fs a() {} # one\nfs b()", "fs a() {} # one\n\nfs b()\n"},
-		"remarks in a block":                        {"fs a() { # one\n# two\n  scratch # three\n\n# four\n}", "fs a() { # one\n\t# two\n\tscratch # three\n\n\t# four\n}\n"},
-		"a list on one line":                        {"fs a(fs x string y,) {\n copy b (  1  2,) \"/\"\n}", "fs a(fs x, string y) {\n\tcopy b(1, 2) \"/\"\n}\n"},
-		"a list on several lines":                   {"fs a(\nfs x # one\n# two\nstring y)", "fs a(\n\tfs x, # one\n\t# two\n\tstring y,\n)\n"},
-		"a block in a list doesn't break it":        {"fs a() {\n b c(fs {\n scratch\n})\n}", "fs a() {\n\tb c(fs {\n\t\tscratch\n\t})\n}\n"},
-		"numbers keep their base":                   {"int a() { 0O17; 0xFf; }", "int a() { 0o17; 0xff }\n"},
-		"blanks in an interpolation go":             {"string a() { \"${ b }\" }", "string a() { \"${b}\" }\n"},
-		"the tag of a heredoc is indented":          {"string a() {\n<<-X\n  body\nX\n}", "string a() {\n\t<<-X\n  body\n\tX\n}\n"},
-		"unless blanks before it count":             {"string a() {\n<<-X\n  body\n X\n}", "string a() {\n\t<<-X\n  body\n X\n}\n"},
-		"blanks before it don't count when folding": {"string a() {\n<<~X\n  body\n X\n}", "string a() {\n\t<<~X\n  body\n\tX\n}\n"},
-		"options and bindings":                      {"fs a() {\n dockerPush \"r\"   with  option {stargz} as ( digest  d,)\n}", "fs a() {\n\tdockerPush \"r\" with option { stargz } as (digest d)\n}\n"},
-		"effects and variadic parameters":           {"fs a(variadic fs b)binds(string c){}", "fs a(variadic fs b) binds (string c) {}\n"},
-		"an import keeps its old form":              {"import a   \"b\"", "import a \"b\"\n"},
-		"a remark after the parenthesis stays":      {"fs a( # why\nfs b)", "fs a( # why\n\tfs b,\n)\n"},
-		"carriage returns go, but those in strings": {"fs a() {\r\n\tenv \"a\r\nb\" `c`\r\n}\r\n", "fs a() {\n\tenv \"a\r\nb\" `c`\n}\n"},
+		"an empty file stays empty":        {"\n\n", ""},
+		"a remark ends with one line feed": {"# x  \n\n\n", "# x\n"},
+		"a block on one line stays on one": {
+			"fs a() {scratch;env `k` \"v\";}", "fs a() { scratch; env `k` \"v\" }\n",
+		},
+		"an empty block closes at once": {"fs a( ) {\n\n}", "fs a() {}\n"},
+		"statements get lines of their own": {
+			"fs a() { scratch; dir \"/\"\n}", "fs a() {\n\tscratch\n\tdir \"/\"\n}\n",
+		},
+		"runs of empty lines collapse": {
+			"fs a() {\n\n\n\tscratch\n\n\n\tdir \"/\"\n\n}", "fs a() {\n\tscratch\n\n\tdir \"/\"\n}\n",
+		},
+		"functions are parted by one empty line": {
+			"fs a()\nfs b()\n\n\nfs c() fs d()", "fs a()\n\nfs b()\n\nfs c()\n\nfs d()\n",
+		},
+		"so are imports and exports": {
+			"import a from \"x\" import b from \"y\"\nexport c\nexport d # last\n# more",
+			"import a from \"x\"\n\nimport b from \"y\"\n\nexport c\n\nexport d # last\n\n# more\n",
+		},
+		"empty options go": {
+			"fs a() {\n  run \"x\" with option { } as ()\n  dir \"/\" with option {\n\n}\n}",
+			"fs a() {\n\trun \"x\" as ()\n\tdir \"/\"\n}\n",
+		},
+		"options with a remark or a kind stay": {
+			"fs a() {\n  run \"x\" with option { # why\n}\n  run \"y\" with option::run {}\n}",
+			"fs a() {\n\trun \"x\" with option { # why\n\t}\n\trun \"y\" with option::run {}\n}\n",
+		},
+		"a remark above a function stays there":  {"fs a()\n# doc\nfs b()", "fs a()\n\n# doc\nfs b()\n"},
+		"a remark behind a function stays there": {"fs a() {} # one\nfs b()", "fs a() {} # one\n\nfs b()\n"},
+		"remarks in a block": {
+			"fs a() { # one\n# two\n  scratch # three\n\n# four\n}",
+			"fs a() { # one\n\t# two\n\tscratch # three\n\n\t# four\n}\n",
+		},
+		"a list on one line": {
+			"fs a(fs x string y,) {\n copy b (  1  2,) \"/\"\n}", "fs a(fs x, string y) {\n\tcopy b(1, 2) \"/\"\n}\n",
+		},
+		"a list on several lines": {
+			"fs a(\nfs x # one\n# two\nstring y)", "fs a(\n\tfs x, # one\n\t# two\n\tstring y,\n)\n",
+		},
+		"a block in a list doesn't break it": {
+			"fs a() {\n b c(fs {\n scratch\n})\n}", "fs a() {\n\tb c(fs {\n\t\tscratch\n\t})\n}\n",
+		},
+		"numbers keep their base":       {"int a() { 0O17; 0xFf; }", "int a() { 0o17; 0xff }\n"},
+		"blanks in an interpolation go": {"string a() { \"${ b }\" }", "string a() { \"${b}\" }\n"},
+		"the tag of a heredoc is indented": {
+			"string a() {\n<<-X\n  body\nX\n}", "string a() {\n\t<<-X\n  body\n\tX\n}\n",
+		},
+		"unless blanks before it count": {
+			"string a() {\n<<-X\n  body\n X\n}", "string a() {\n\t<<-X\n  body\n X\n}\n",
+		},
+		"blanks before it don't count when folding": {
+			"string a() {\n<<~X\n  body\n X\n}", "string a() {\n\t<<~X\n  body\n\tX\n}\n",
+		},
+		"options and bindings": {
+			"fs a() {\n dockerPush \"r\"   with  option {stargz} as ( digest  d,)\n}",
+			"fs a() {\n\tdockerPush \"r\" with option { stargz } as (digest d)\n}\n",
+		},
+		"effects and variadic parameters": {
+			"fs a(variadic fs b)binds(string c){}", "fs a(variadic fs b) binds (string c) {}\n",
+		},
+		"an import keeps its old form":         {"import a   \"b\"", "import a \"b\"\n"},
+		"a remark after the parenthesis stays": {"fs a( # why\nfs b)", "fs a( # why\n\tfs b,\n)\n"},
+		"carriage returns go, but those in strings": {
+			"fs a() {\r\n\tenv \"a\r\nb\" `c`\r\n}\r\n", "fs a() {\n\tenv \"a\r\nb\" `c`\n}\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, errs := Source("a.hlb", []byte(tc.src), syntax.Limits{})

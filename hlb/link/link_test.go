@@ -33,20 +33,45 @@ func TestFiles(t *testing.T) {
 		want   []string
 		unread int
 	}{
-		"a path may come from another import":         {"import a from \"a.hlb\"\nimport b from a.path(\"b.hlb\")\nfs c() { b.g; }", nil, 0},
-		"paths start at the importing file":           {"import b from \"./sub/b.hlb\"\nfs c() { b.g; }", nil, 0},
-		"an unused import isn't read":                 {"import a from \"gone.hlb\"\nimport b from \"missing.hlb\"\nfs c() { b.f; }", nil, 0},
-		"a used one must exist":                       {"import a from \"gone.hlb\"\nfs c() { a.f; }", []string{"build.hlb IMPORT-NOT-FOUND 1:15"}, 0},
-		"modules in a circle":                         {"import x from \"x.hlb\"\nfs c() { x.f; }", []string{"y.hlb IMPORT-CYCLE 1:15"}, 0},
-		"a module that imports the program":           {"import s from \"self.hlb\"\nexport f\nfs f() { s.f; }", []string{"self.hlb IMPORT-CYCLE 1:15"}, 0},
-		"an import that needs itself":                 {"import a from a.path(\"x\")\nfs c() { a.f; }", []string{"build.hlb IMPORT-CYCLE 1:15"}, 1},
-		"an unknown scheme":                           {"import a from \"ftp://h/x\"\nfs c() { a.f; }", []string{"build.hlb IMPORT-SCHEME 1:15"}, 0},
-		"errors of the module are reported there":     {"import a from \"broken.hlb\"\nfs c() { a.f; }", []string{"broken.hlb SYNTAX 1:4"}, 0},
-		"its old forms are its author's business":     {"import a from \"old.hlb\"\npipeline c() { a.f; }", nil, 0},
-		"misuse of a member":                          {"import a from \"a.hlb\"\nfs c() { a.path \"x\"; }", []string{"build.hlb WRONG-KIND 2:10"}, 0},
-		"repositories and filesystems are left alone": {"import a from \"git://h/r\"\nimport b from fs { image \"x\"; }\nfs c() { a.f; b.f; }", nil, 2},
-		"a file imported twice is one module":         {"import a from \"a.hlb\"\nimport b from \"./a.hlb\"\nfs c() { a.f; b.f; b.nope; }", []string{"build.hlb UNDEFINED 3:22"}, 0},
-		"out of the tree leads nothing":               {"import a from \"../a.hlb\"\nfs c() { a.f; }", []string{"build.hlb IMPORT-NOT-FOUND 1:15"}, 0},
+		"a path may come from another import": {
+			"import a from \"a.hlb\"\nimport b from a.path(\"b.hlb\")\nfs c() { b.g; }", nil, 0,
+		},
+		"paths start at the importing file": {"import b from \"./sub/b.hlb\"\nfs c() { b.g; }", nil, 0},
+		"an unused import isn't read": {
+			"import a from \"gone.hlb\"\nimport b from \"missing.hlb\"\nfs c() { b.f; }", nil, 0,
+		},
+		"a used one must exist": {
+			"import a from \"gone.hlb\"\nfs c() { a.f; }", []string{"build.hlb IMPORT-NOT-FOUND 1:15"}, 0,
+		},
+		"modules in a circle": {
+			"import x from \"x.hlb\"\nfs c() { x.f; }", []string{"y.hlb IMPORT-CYCLE 1:15"}, 0,
+		},
+		"a module that imports the program": {
+			"import s from \"self.hlb\"\nexport f\nfs f() { s.f; }", []string{"self.hlb IMPORT-CYCLE 1:15"}, 0,
+		},
+		"an import that needs itself": {
+			"import a from a.path(\"x\")\nfs c() { a.f; }", []string{"build.hlb IMPORT-CYCLE 1:15"}, 1,
+		},
+		"an unknown scheme": {
+			"import a from \"ftp://h/x\"\nfs c() { a.f; }", []string{"build.hlb IMPORT-SCHEME 1:15"}, 0,
+		},
+		"errors of the module are reported there": {
+			"import a from \"broken.hlb\"\nfs c() { a.f; }", []string{"broken.hlb SYNTAX 1:4"}, 0,
+		},
+		"its old forms are its author's business": {"import a from \"old.hlb\"\npipeline c() { a.f; }", nil, 0},
+		"misuse of a member": {
+			"import a from \"a.hlb\"\nfs c() { a.path \"x\"; }", []string{"build.hlb WRONG-KIND 2:10"}, 0,
+		},
+		"repositories and filesystems are left alone": {
+			"import a from \"git://h/r\"\nimport b from fs { image \"x\"; }\nfs c() { a.f; b.f; }", nil, 2,
+		},
+		"a file imported twice is one module": {
+			"import a from \"a.hlb\"\nimport b from \"./a.hlb\"\nfs c() { a.f; b.f; b.nope; }",
+			[]string{"build.hlb UNDEFINED 3:22"}, 0,
+		},
+		"out of the tree leads nothing": {
+			"import a from \"../a.hlb\"\nfs c() { a.f; }", []string{"build.hlb IMPORT-NOT-FOUND 1:15"}, 0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree := fstest.MapFS{}
@@ -57,10 +82,12 @@ func TestFiles(t *testing.T) {
 			if len(errs) > 0 {
 				t.Fatal(errs)
 			}
-			linked, errs := link.Files(context.Background(), info, module.Dir{Root: module.Tree{FS: tree}, Path: "."}, syntax.Limits{})
+			linked, errs := link.Files(context.Background(), info, module.Dir{Root: module.Tree{FS: tree}, Path: "."},
+				syntax.Limits{})
 			var got []string
 			for _, d := range errs {
-				got = append(got, fmt.Sprintf("%s %s %d:%d", d.Primary.File, d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
+				got = append(got,
+					fmt.Sprintf("%s %s %d:%d", d.Primary.File, d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
 			}
 			slices.Sort(got)
 			if diff := cmp.Diff(tc.want, got); diff != "" {

@@ -23,8 +23,10 @@ func Advise(info *check.Info, opts Options) diag.List {
 		switch n := n.(type) {
 		case *ast.Name:
 			if f := a.builtin(n); opts.Portable && f != nil && f.Extension {
-				a.found = append(a.found, diag.Warningf(diag.NotPortable, n.Span(), "`%s` is an extension that other implementations don't have", n).
-					WithLabel(f.Span(), "defined here"))
+				a.found = append(a.found,
+					diag.Warningf(diag.NotPortable, n.Span(),
+						"`%s` is an extension that other implementations don't have", n).
+						WithLabel(f.Span(), "defined here"))
 			}
 		case *ast.CallStmt:
 			a.mount(n)
@@ -48,8 +50,8 @@ func (a *adviser) builtin(n *ast.Name) *builtin.Func {
 	return nil
 }
 
-// mount warns of a cache mount whose mode the tool that uses the directory can't live with, as far as both are
-// written out.
+// mount warns of a cache mount with a mode that is unsafe for the tool of that directory, as far as both are written
+// out.
 func (a *adviser) mount(call *ast.CallStmt) {
 	f := a.builtin(call.Callee)
 	if f == nil || f.Kind != ast.OptionOf("run") || call.With == nil {

@@ -58,8 +58,10 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 		switch n := n.(type) {
 		case *ast.Import:
 			if n.Deprecated {
-				found = append(found, diag.Warningf(diag.Deprecated, n.Operand.Span(), "the path of an import now follows the word `from`").
-					WithHint("write `import %s from …`", n.Name.Name))
+				found = append(found,
+					diag.Warningf(diag.Deprecated, n.Operand.Span(),
+						"the path of an import now follows the word `from`").
+						WithHint("write `import %s from …`", n.Name.Name))
 				n.Deprecated = !change
 			}
 		case *ast.Func:
@@ -70,7 +72,9 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 			kind(n.Type)
 		case *ast.CallStmt:
 			if id := n.Callee.Ident; n.Callee.Member == nil && id.Name == "parallel" {
-				found = append(found, diag.Warningf(diag.Deprecated, id.Span(), "`parallel` is now called `stage`").WithHint("write `stage`"))
+				found = append(found,
+					diag.Warningf(diag.Deprecated, id.Span(), "`parallel` is now called `stage`").
+						WithHint("write `stage`"))
 				if change {
 					id.Name = "stage"
 				}
@@ -96,7 +100,8 @@ func oddEscapes(mod *ast.Module) diag.List {
 				if i := escapeInWord(t.Source); i >= 0 {
 					found = append(
 						found,
-						diag.Warningf(diag.HeredocEscape, within(t, i), "`\\$` inside of a word is an escape here, but not in older implementations").
+						diag.Warningf(diag.HeredocEscape, within(t, i),
+							"`\\$` inside of a word is an escape here, but not in older implementations").
 							WithHint("put the word into a variable, or use a heredoc with its tag in backticks"),
 					)
 				}

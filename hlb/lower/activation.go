@@ -201,7 +201,8 @@ func (e *evaluator) recursion(fn *ast.Func, at diag.Span) error {
 	if len(names) < 2 || names[len(names)-1] != fn.Name.Name {
 		names = append(names, fn.Name.Name)
 	}
-	d := diag.Errorf(diag.Recursion, at, "%s calls itself and would never end: %s", fn.Name.Name, strings.Join(names, " → ")).
+	d := diag.Errorf(diag.Recursion, at, "%s calls itself and would never end: %s", fn.Name.Name,
+		strings.Join(names, " → ")).
 		WithLabel(fn.Name.Span(), "defined here")
 	for _, f := range e.stack[start:] {
 		d.WithLabel(f.span, "%s is called here", f.name)

@@ -270,8 +270,10 @@ func (e *evaluator) cacheEntry(o *option, pathAttr string) (request.CacheEntry, 
 // localCache is a cache directory of this machine.
 func (e *evaluator) localCache(o *option, a arg, attr string) (request.CacheEntry, error) {
 	if e.server() {
-		return request.CacheEntry{}, diag.Errorf(NotHere, o.span, "%s names a directory of the machine that compiles, which is not yours here", o.name).
-			WithHint("keep the cache in a registry: toImage or from \"registry\"")
+		return request.CacheEntry{},
+			diag.Errorf(NotHere, o.span, "%s names a directory of the machine that compiles, which is not yours here",
+				o.name).
+				WithHint("keep the cache in a registry: toImage or from \"registry\"")
 	}
 	dir, err := machinePath(o.dir, a.str())
 	if err != nil {

@@ -14,7 +14,9 @@ func TestSharingThatTheProgramLeavesOpen(t *testing.T) {
 		"a policy comes before the advice":              {`cacheMount "/var/lib/apt"`, "private", policy},
 		"a policy knows mounts by their ids":            {`cacheMount "/p" with id("named")`, "private", policy},
 		"a policy without an opinion leaves the advice": {`cacheMount "/var/cache/apt"`, "locked", policy},
-		"the program's own word comes before a policy":  {`cacheMount "/var/lib/apt" with sharing("shared")`, "shared", policy},
+		"the program's own word comes before a policy": {
+			`cacheMount "/var/lib/apt" with sharing("shared")`, "shared", policy,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := mustCompile(t, "fs default() { image \"x\"; run \"r\" with option { "+tc.option+"; }; }",

@@ -20,7 +20,7 @@ const (
 	BadArgument diag.Code = "BAD-ARGUMENT"
 	// BadOption: options that exclude each other, or a value that an option does not take.
 	BadOption diag.Code = "BAD-OPTION"
-	// Cancelled: whoever asked for the compile gave up.
+	// Cancelled: the caller cancelled the compile.
 	Cancelled diag.Code = "CANCELLED"
 
 	// LimitFuel: too many evaluation steps.

@@ -5,7 +5,6 @@ package lower
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // errWall is the cause of a context that ran out of Limits.Wall.
@@ -179,10 +179,7 @@ func bindArgs(info *check.Info, opts Options) (map[*ast.Param]string, diag.List)
 			continue
 		}
 		d := diag.Errorf(BadArgument, diag.Span{}, "no target has a parameter %q", name)
-		if near := nearest(name, known); near != "" {
-			d.WithHint("did you mean %q?", near)
-		}
-		errs = append(errs, d)
+		errs = append(errs, spell.Among(name, known).Hint(d))
 	}
 	return bound, errs
 }
@@ -194,7 +191,8 @@ func checkArg(target string, p *ast.Param, s string, given, anyArgs bool) *diag.
 	case p.Variadic != nil && !given:
 		return nil
 	case kind != ast.String && kind != ast.Int && kind != ast.Bool:
-		return diag.Errorf(diag.ArgCount, at, "target %s takes %s %s, which can't be given from outside", target, kind, p.Name.Name).
+		return diag.Errorf(diag.ArgCount, at, "target %s takes %s %s, which can't be given from outside", target, kind,
+			p.Name.Name).
 			WithHint("only string, int and bool parameters can")
 	case !given:
 		code := diag.ArgCount
@@ -218,14 +216,11 @@ func findTarget(info *check.Info, name string) (*check.Object, *diag.Diagnostic)
 	at := diag.Span{File: info.Module.File}
 	if obj == nil {
 		d := diag.Errorf(diag.NoTarget, at, "%s has no target %q", info.Module.File, name)
-		if near := nearest(name, sortedNames(info)); near != "" {
-			d.WithHint("did you mean %q?", near)
-		}
-		return nil, d
+		return nil, spell.Among(name, slices.Collect(maps.Keys(info.Scope))).Hint(d)
 	}
 	if obj.What != check.FuncObject && obj.What != check.AliasObject {
-		return nil, diag.Errorf(diag.NoTarget, obj.Span, "%q is not a target: %s", name, "an import can't be built").
-			WithHint("%s", fmt.Sprintf("declare a function that uses %s", name))
+		return nil, diag.Errorf(diag.NoTarget, obj.Span, "%q is not a target: an import can't be built", name).
+			WithHint("declare a function that uses %s", name)
 	}
 	return obj, nil
 }

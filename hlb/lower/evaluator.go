@@ -77,9 +77,11 @@ func newEvaluator(ctx context.Context, opts Options) *evaluator {
 	e := &evaluator{
 		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(opts.Profile), keys: newKeys(),
 		acts: map[actKey]*activation{}, running: map[*ast.Func][]int{}, modules: newLoader(), ids: opts.IDSource,
-		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{}, sources: map[string][]byte{}, images: map[string]resolved{},
-		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{}, mountsSeen: map[request.CacheMount]bool{},
-		solves: map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
+		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{}, sources: map[string][]byte{},
+		images:    map[string]resolved{},
+		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
+		mountsSeen: map[request.CacheMount]bool{},
+		solves:     map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
 	}
 	e.platform = defaultPlatform(opts)
 	st := llb.Scratch()

@@ -113,7 +113,7 @@ func (e *evaluator) standalone(at diag.Span, what string) error {
 		WithHint("use a BuildKit daemon of its own")
 }
 
-// mustConvert says whether the layers of the base image must be recompressed for eStargz: unless all of them are
+// mustConvert reports whether the layers of the base image must be recompressed for eStargz: unless all of them are
 // known to be so already. An image without base has only new layers.
 func (e *evaluator) mustConvert(img *image) bool {
 	if img.canonical == "" {

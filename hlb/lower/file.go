@@ -69,7 +69,7 @@ type madeOption interface {
 	llb.MkfileOption
 }
 
-// madeAs reads the options that say whose something is and when it was made.
+// madeAs reads the options of owner, mode and time.
 func (e *evaluator) madeAs(opts []*option) ([]madeOption, error) {
 	var out []madeOption
 	for _, o := range opts {

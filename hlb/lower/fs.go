@@ -42,7 +42,7 @@ type image struct {
 	scopes   []*scope
 	// canonical is name@digest of the image it is based on, if known.
 	canonical string
-	// origin says whether out is exactly one source, for those who must know.
+	// origin is the source that out consists of, if it is one source and nothing else.
 	origin origin
 }
 

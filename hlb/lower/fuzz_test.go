@@ -86,7 +86,8 @@ func sameRequests(t *testing.T, a, b *request.Request) {
 			t.Fatal(err)
 		}
 		// Maps of metadata are marshalled in any order, so only their sizes are compared; the ops must be equal.
-		if len(x) != len(y) || !bytes.Equal(bytes.Join(as[i].Solve.Definition.Def, nil), bytes.Join(bs[i].Solve.Definition.Def, nil)) {
+		if len(x) != len(y) ||
+			!bytes.Equal(bytes.Join(as[i].Solve.Definition.Def, nil), bytes.Join(bs[i].Solve.Definition.Def, nil)) {
 			t.Fatalf("%s differs", as[i])
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
@@ -91,7 +90,7 @@ func (e *evaluator) parse(name string, src []byte, dir module.Dir, depth int) (*
 	return m, found
 }
 
-// fileKey tells files of different trees apart.
+// fileKey identifies a file across trees.
 func fileKey(root module.Root, name string) string {
 	if b, ok := root.(builtRoot); ok {
 		return b.Name + "\x00" + name
@@ -332,7 +331,8 @@ func (r *contextRoot) Read(ctx context.Context, name string, limit int) ([]byte,
 		if err != nil {
 			return nil, err
 		}
-		if r.ref, err = r.e.solveNow(diag.Span{}, s.Needs, gateway.SolveRequest{Definition: s.Definition.ToPB()}); err != nil {
+		if r.ref, err = r.e.solveNow(diag.Span{}, s.Needs,
+			gateway.SolveRequest{Definition: s.Definition.ToPB()}); err != nil {
 			return nil, err
 		}
 	}
@@ -358,14 +358,4 @@ func (e *evaluator) programDir(p Program) module.Dir {
 		return module.Dir{Root: &contextRoot{e: e}, Path: dir}
 	}
 	return module.Dir{Root: module.Tree{}, Path: path.Dir(p.Filename)}
-}
-
-// sortedNames returns the names of a module's scope, for suggestions.
-func sortedNames(info *check.Info) []string {
-	var names []string
-	for n := range info.Scope {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -72,7 +72,8 @@ func repository() *treeSolver {
 
 func TestModulesFromRepositories(t *testing.T) {
 	s := repository()
-	req := mustCompile(t, "import m from \"git://h/o/r@v1:sub/x.hlb\"\nfs default() { m.go; }", Options{Profile: ProfileServer, Solver: s})
+	req := mustCompile(t, "import m from \"git://h/o/r@v1:sub/x.hlb\"\nfs default() { m.go; }",
+		Options{Profile: ProfileServer, Solver: s})
 	if diff := cmp.Diff([]string{"git://h/o/r#v1"}, s.sources); diff != "" {
 		t.Error(diff)
 	}
@@ -119,7 +120,8 @@ func TestModulesOfDifferentFilesystemsStayApart(t *testing.T) {
 		"two": "export go\nfs go() { image \"second\"; copy fs { local \"d\"; } \"/\" \"/\" }"}
 	req, errs := Compile(t.Context(), Program{Filename: "build.hlb", Files: fstest.MapFS{
 		"lib.hlb": {Data: []byte("import m from fs { image \"two\"; run \"make\"; }\nexport go\nfs go() { m.go; }")},
-	}, Source: []byte("import m from fs { image \"one\"; run \"make\"; }\nimport lib from \"lib.hlb\"\nfs default() { copy m.go \"/\" \"/a\"; copy lib.go \"/\" \"/b\"; }")},
+	},
+		Source: []byte("import m from fs { image \"one\"; run \"make\"; }\nimport lib from \"lib.hlb\"\nfs default() { copy m.go \"/\" \"/a\"; copy lib.go \"/\" \"/b\"; }")},
 		Options{Solver: s})
 	if req == nil {
 		t.Fatal(errs)
@@ -140,7 +142,8 @@ func (s byImage) Solve(_ context.Context, req gateway.SolveRequest) (*gateway.Re
 	if err := op.UnmarshalVT(req.Definition.Def[0]); err != nil {
 		return nil, err
 	}
-	name := strings.TrimSuffix(strings.TrimPrefix(op.GetSource().Identifier, "docker-image://docker.io/library/"), ":latest")
+	name := strings.TrimSuffix(strings.TrimPrefix(op.GetSource().Identifier, "docker-image://docker.io/library/"),
+		":latest")
 	res := gateway.NewResult()
 	res.SetRef(treeRef{files: map[string]string{"module.hlb": s[name]}})
 	return res, nil
@@ -192,13 +195,22 @@ func TestImportsThatFail(t *testing.T) {
 		want    diag.Code
 		opts    Options
 	}{
-		"a file that the repository lacks":  {`"git://h/r:gone.hlb"`, diag.ImportNotFound, Options{Solver: repository()}},
-		"an import out of the repository":   {`"git://h/r:out.hlb"`, NotHere, Options{Solver: repository()}},
-		"a file out of the repository":      {`"git://h/r:../x.hlb"`, diag.ImportNotFound, Options{Solver: repository()}},
-		"a repository without a daemon":     {`"git://h/r"`, NeedsDaemon, Options{}},
-		"an empty filesystem":               {`scratch`, diag.ImportNotFound, Options{Solver: repository()}},
-		"ssh on a server":                   {`"git+ssh://h/r"`, NotHere, Options{Solver: repository(), Profile: ProfileServer}},
-		"ssh on a server without the agent": {`"git+ssh://h/r"`, NotDeclared, Options{Solver: repository(), Profile: ProfileServer, KnownSSHHosts: "h ssh-ed25519 AAAA"}},
+		"a file that the repository lacks": {
+			`"git://h/r:gone.hlb"`, diag.ImportNotFound, Options{Solver: repository()},
+		},
+		"an import out of the repository": {`"git://h/r:out.hlb"`, NotHere, Options{Solver: repository()}},
+		"a file out of the repository": {
+			`"git://h/r:../x.hlb"`, diag.ImportNotFound, Options{Solver: repository()},
+		},
+		"a repository without a daemon": {`"git://h/r"`, NeedsDaemon, Options{}},
+		"an empty filesystem":           {`scratch`, diag.ImportNotFound, Options{Solver: repository()}},
+		"ssh on a server": {
+			`"git+ssh://h/r"`, NotHere, Options{Solver: repository(), Profile: ProfileServer},
+		},
+		"ssh on a server without the agent": {
+			`"git+ssh://h/r"`, NotDeclared,
+			Options{Solver: repository(), Profile: ProfileServer, KnownSSHHosts: "h ssh-ed25519 AAAA"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs := compile(t, "import m from "+tc.operand+"\nfs default() { m.go; }", tc.opts)
@@ -240,8 +252,10 @@ func TestModulesFromTheContext(t *testing.T) {
 		"the context is another tree":     {true, "root"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			prog := Program{Filename: "ci/build.hlb", Source: []byte("import m from \"./lib.hlb\"\nfs default() { m.go; }")}
-			req, found := Compile(t.Context(), prog, Options{Profile: ProfileServer, Solver: tree, Context: &context, ContextApart: tc.apart})
+			prog := Program{Filename: "ci/build.hlb",
+				Source: []byte("import m from \"./lib.hlb\"\nfs default() { m.go; }")}
+			req, found := Compile(t.Context(), prog,
+				Options{Profile: ProfileServer, Solver: tree, Context: &context, ContextApart: tc.apart})
 			if found.HasErrors() {
 				t.Fatal(found)
 			}

@@ -187,7 +187,8 @@ func (e *evaluator) localID(dir string, p patterns) (string, error) {
 	}
 	h := digest.Canonical.Hash()
 	_, err = h.Write([]byte(strings.Join([]string{
-		dir, e.opts.Host.ID(), strconv.FormatInt(newest, 10), strings.Join(p.include, "\x00"), strings.Join(p.exclude, "\x00"),
+		dir, e.opts.Host.ID(), strconv.FormatInt(newest, 10), strings.Join(p.include, "\x00"),
+		strings.Join(p.exclude, "\x00"),
 	}, "\x01")))
 	return digest.NewDigest(digest.Canonical, h).String(), err
 }

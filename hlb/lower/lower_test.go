@@ -3,14 +3,11 @@
 package lower
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"testing/fstest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
@@ -61,115 +58,6 @@ func TestEveryBuiltinIsEvaluated(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
-	// Each level calls the one below twice on a different value, so nothing can be remembered.
-	doubling := "fs f0() { env \"k\" \"v\"; }\n"
-	for i := 1; i <= 40; i++ {
-		doubling += fmt.Sprintf("fs f%d() { f%d; f%d; }\n", i, i-1, i-1)
-	}
-	deep := "fs f0() { scratch; }\n"
-	for i := 1; i <= 1000; i++ {
-		deep += fmt.Sprintf("fs f%d() { f%d; }\n", i, i-1)
-	}
-	for name, tc := range map[string]struct {
-		src    string
-		limits Limits
-		want   diag.Code
-	}{
-		"fuel":              {doubling + "fs default() { f40; }", Limits{Fuel: 50_000}, LimitFuel},
-		"call depth":        {deep + "fs default() { f1000; }", Limits{}, LimitDepth},
-		"vertices":          {strings.ReplaceAll(doubling, `env "k" "v"`, `run "x"`) + "fs default() { f30; }", Limits{Vertices: 2000}, LimitVertices},
-		"source":            {"fs default() { scratch; } #" + strings.Repeat("x", 100), Limits{SourceBytes: 50}, diag.SourceTooLarge},
-		"a doubled string":  {stringDoubling(40) + `fs default() { mkfile "f" 0 s40; }`, Limits{}, LimitString},
-		"a wide format":     {`fs default() { mkfile "f" 0 string { format "%999999999s" "x"; }; }`, Limits{}, LimitString},
-		"many wide formats": {`fs default() { mkfile "f" 0 string { format "` + strings.Repeat("%[1]999999s", 1000) + `" "x"; }; }`, Limits{}, LimitString},
-		"an endless template": {`fs default() { mkfile "f" 0 string { template "{{range 1000000000000}}{{end}}"; }; }`,
-			Limits{}, LimitFuel},
-		"a template that recurses": {"fs default() { mkfile \"f\" 0 string { template `{{define \"a\"}}{{template \"b\"}}{{template \"b\"}}{{end}}" +
-			"{{define \"b\"}}{{range 100000}}{{end}}{{template \"a\"}}{{end}}{{template \"a\"}}`; }; }", Limits{}, LimitFuel},
-		"a template that grows": {"fs default() { mkfile \"f\" 0 string { template `{{$x := \"x\"}}{{range 100}}{{$x = printf \"%s%s\" $x $x}}{{end}}`; }; }",
-			Limits{}, LimitString},
-		"a template that escapes": {"fs default() { mkfile \"f\" 0 string { template `{{$x := \"\\\\\"}}{{range 100}}{{$x = js $x}}{{end}}`; }; }",
-			Limits{}, LimitString},
-		"a template that writes": {`fs default() { mkfile "f" 0 string { template "{{range 1000000}}xxxxxxxxxxxxxxxx{{end}}"; }; }`,
-			Limits{}, LimitString},
-		"ops that are too large": {stringDoubling(17) + `fs f() { mkfile "f" 0 s17; }
-fs default() { ` + strings.Repeat("f; ", 100) + `}`, Limits{}, LimitSize},
-		"environments that are too large": {"fs e() { " + manyEnvs(5000) + "}\nfs default() { e; " + strings.Repeat("run \"x\"; ", 500) + "}",
-			Limits{}, LimitSize},
-		"exports that repeat": {"fs f0() { run \"x\"; dockerPush \"r\"; }\n" + strings.ReplaceAll(doubling, `fs f0() { env "k" "v"; }`, "") +
-			"fs default() { f9; }", Limits{Vertices: 2000}, LimitVertices},
-		"mounts of one run": {"option::run m0() { mount scratch \"/m\"; }\n" + optionDoubling(11) + "fs default() { run \"x\" with m11; }",
-			Limits{}, LimitVertices},
-		"wall time": {doubling + "fs default() { f40; }", Limits{Fuel: 1 << 40, Wall: 20 * time.Millisecond}, LimitTime},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, errs := compile(t, tc.src, Options{Profile: ProfileServer, Limits: tc.limits})
-			if len(errs) != 1 || errs[0].Code != tc.want {
-				t.Errorf("got %.300s, want %s", errs.Error(), tc.want)
-			}
-		})
-	}
-}
-
-func manyEnvs(n int) string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, "env \"K%d\" \"value\"; ", i)
-	}
-	return b.String()
-}
-
-func optionDoubling(n int) string {
-	var b strings.Builder
-	for i := 1; i <= n; i++ {
-		fmt.Fprintf(&b, "option::run m%d() { m%d; m%d; }\n", i, i-1, i-1)
-	}
-	return b.String()
-}
-
-func stringDoubling(n int) string {
-	src := "string s0() { \"0123456789abcdef\"; }\n"
-	for i := 1; i <= n; i++ {
-		src += fmt.Sprintf("string s%d() { \"${s%d}${s%d}\"; }\n", i, i-1, i-1)
-	}
-	return src
-}
-
-func TestImportLimits(t *testing.T) {
-	files := fstest.MapFS{}
-	for i := range 30 {
-		src := fmt.Sprintf("import next from \"m%d.hlb\"\nexport f\nfs f() { next.f; }", i+1)
-		files[fmt.Sprintf("m%d.hlb", i)] = &fstest.MapFile{Data: []byte(src)}
-	}
-	files["m30.hlb"] = &fstest.MapFile{Data: []byte("export f\nfs f() { scratch; }")}
-	files["big.hlb"] = &fstest.MapFile{Data: bytes.Repeat([]byte("#"), 2<<20)}
-	many := ""
-	body := ""
-	for i := range 10 {
-		files[fmt.Sprintf("l%d.hlb", i)] = &fstest.MapFile{Data: []byte("export f\nfs f() { scratch; }")}
-		many += fmt.Sprintf("import l%d from \"l%d.hlb\"\n", i, i)
-		body += fmt.Sprintf("l%d.f; ", i)
-	}
-	for name, tc := range map[string]struct {
-		src    string
-		limits Limits
-		want   diag.Code
-	}{
-		"depth": {"import m from \"m0.hlb\"\nfs default() { m.f; }", Limits{}, LimitImportDepth},
-		"count": {many + "fs default() { " + body + "}", Limits{Imports: 5}, LimitImports},
-		"size":  {"import m from \"big.hlb\"\nfs default() { m.f; }", Limits{}, diag.SourceTooLarge},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, errs := Compile(t.Context(), Program{Filename: "build.hlb", Source: []byte(tc.src), Files: files},
-				Options{Profile: ProfileServer, Limits: tc.limits})
-			if len(errs) != 1 || errs[0].Code != tc.want {
-				t.Errorf("got %v, want %s", errs, tc.want)
-			}
-		})
-	}
-}
-
 func TestEqualCallsAreEvaluatedOnce(t *testing.T) {
 	src := "fs f0() { image \"x\"; }\n"
 	for i := 1; i <= 60; i++ {
@@ -184,7 +72,8 @@ func TestEqualCallsAreEvaluatedOnce(t *testing.T) {
 func TestEqualArgumentsAreEqualCalls(t *testing.T) {
 	src := "fs f0(fs a) { a; run \"0\"; }\n"
 	for i := 1; i <= 40; i++ {
-		src += fmt.Sprintf("fs f%d(fs a) { merge f%d(fs { a; run \"%d\"; }) f%d(fs { a; run \"%d\"; }); }\n", i, i-1, i, i-1, i)
+		src += fmt.Sprintf("fs f%d(fs a) { merge f%d(fs { a; run \"%d\"; }) f%d(fs { a; run \"%d\"; }); }\n", i, i-1, i,
+			i-1, i)
 	}
 	mustCompile(t, src+"fs default() { f40 image(\"x\"); }", Options{})
 }
@@ -194,10 +83,12 @@ type countingResolver struct {
 	lookups []string
 }
 
-func (r *countingResolver) ResolveImageConfig(_ context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+func (r *countingResolver) ResolveImageConfig(_ context.Context, ref string,
+	opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
 	p := opt.ImageOpt.Platform
 	r.lookups = append(r.lookups, ref+" "+p.Architecture)
-	cfg := `{"os":"linux","architecture":"` + p.Architecture + `","config":{"Env":["A=1","B=2"],"WorkingDir":"/w","User":"me","Entrypoint":["e"]}}`
+	cfg := `{"os":"linux","architecture":"` + p.Architecture +
+		`","config":{"Env":["A=1","B=2"],"WorkingDir":"/w","User":"me","Entrypoint":["e"]}}`
 	return ref, digest.FromString(ref), []byte(cfg), nil
 }
 
@@ -214,7 +105,8 @@ fs default() {
 	copy image("x" ) "/" "/y"
 	copy fs { image "x" with platform("linux", "arm64"); } "/" "/z"
 }`, Options{Resolver: r})
-	if diff := cmp.Diff([]string{"docker.io/library/x:latest amd64", "docker.io/library/x:latest arm64"}, r.lookups); diff != "" {
+	if diff := cmp.Diff([]string{"docker.io/library/x:latest amd64", "docker.io/library/x:latest arm64"},
+		r.lookups); diff != "" {
 		t.Error(diff)
 	}
 	want := `1: source docker-image://docker.io/library/x:latest
@@ -240,7 +132,8 @@ func TestTheCacheOfAContextIsNotLookedUp(t *testing.T) {
 	r := &countingResolver{}
 	mustCompile(t, `fs c() { image "cache"; }
 fs default() { image "x"; cacheContext c; cacheContext fs { image "base"; run "x"; }; }`, Options{Resolver: r})
-	if diff := cmp.Diff([]string{"docker.io/library/x:latest amd64", "docker.io/library/base:latest amd64"}, r.lookups); diff != "" {
+	if diff := cmp.Diff([]string{"docker.io/library/x:latest amd64", "docker.io/library/base:latest amd64"},
+		r.lookups); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -248,7 +141,8 @@ fs default() { image "x"; cacheContext c; cacheContext fs { image "base"; run "x
 // failingResolver fails with a given error.
 type failingResolver struct{ err error }
 
-func (r failingResolver) ResolveImageConfig(context.Context, string, sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+func (r failingResolver) ResolveImageConfig(context.Context, string,
+	sourceresolver.Opt) (string, digest.Digest, []byte, error) {
 	return "", "", nil, r.err
 }
 
@@ -275,13 +169,15 @@ func TestFailuresWhileCompilingSayWhoseTheyAre(t *testing.T) {
 }
 
 func TestVerticesHavePlacesInTheProgram(t *testing.T) {
-	req := mustCompile(t, "fs tools(string p) {\n\trun \"add ${p}\"\n}\nfs default() {\n\timage \"x\"\n\ttools \"git\"\n}", Options{})
+	req := mustCompile(t,
+		"fs tools(string p) {\n\trun \"add ${p}\"\n}\nfs default() {\n\timage \"x\"\n\ttools \"git\"\n}", Options{})
 	steps := req.Steps()
 	if len(steps) != 1 {
 		t.Fatalf("%d steps", len(steps))
 	}
 	v, ok := req.Vertex(steps[0])
-	if !ok || v.Name != "/bin/sh -c 'add git'" || v.Span.Start.Line != 2 || len(v.Callers) != 1 || v.Callers[0].Start.Line != 6 {
+	if !ok || v.Name != "/bin/sh -c 'add git'" || v.Span.Start.Line != 2 || len(v.Callers) != 1 ||
+		v.Callers[0].Start.Line != 6 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -293,7 +189,8 @@ fs whole() { mkfile "m" 0o644 m; }
 fs both() { mkfile "d" 0o644 d; mkfile "m" 0o644 m; }`
 	r := &countingResolver{}
 	req := mustCompile(t, src, Options{Profile: ProfileServer, Resolver: r})
-	if got := request.Text(req.Targets[0].Final.Definition); !strings.Contains(got, digest.FromString("docker.io/library/x:latest").String()) {
+	if got := request.Text(req.Targets[0].Final.Definition); !strings.Contains(got,
+		digest.FromString("docker.io/library/x:latest").String()) {
 		t.Error(got)
 	}
 	for _, target := range []string{"whole", "both"} {
@@ -331,7 +228,8 @@ fs default() {
 	if diff := cmp.Diff(want, request.Text(req.Targets[0].Final.Definition)); diff != "" {
 		t.Error(diff)
 	}
-	_, errs := compile(t, `fs default() { frontend "f" with opt("source", "evil"); }`, Options{Solver: s, Profile: ProfileServer})
+	_, errs := compile(t, `fs default() { frontend "f" with opt("source", "evil"); }`,
+		Options{Solver: s, Profile: ProfileServer})
 	if len(errs) != 1 || errs[0].Code != BadOption {
 		t.Errorf("got %v", errs)
 	}
@@ -345,19 +243,26 @@ func TestCacheMountEqualsTheDockerfileFrontend(t *testing.T) {
 		"the default id":     {`cacheMount "/p"`, "type=cache,target=/p", ""},
 		"a namespace":        {`cacheMount "/p"`, "type=cache,target=/p", "team"},
 		"a path to be clean": {`cacheMount "/p/../q/"`, "type=cache,target=/p/../q/", ""},
-		"an id and a mode":   {`cacheMount "/p" with option { id "x"; sharing "locked"; }`, "type=cache,target=/p,id=x,sharing=locked", ""},
-		"an owner":           {`cacheMount "/p" with option { owner 1000 1001; permissions 0o700; }`, "type=cache,target=/p,uid=1000,gid=1001,mode=0700", ""},
-		"read-only":          {`cacheMount "/p" with readonly`, "type=cache,target=/p,ro", ""},
-		"private":            {`cacheMount "/p" with sharing("private")`, "type=cache,target=/p,sharing=private", ""},
+		"an id and a mode": {
+			`cacheMount "/p" with option { id "x"; sharing "locked"; }`, "type=cache,target=/p,id=x,sharing=locked", "",
+		},
+		"an owner": {
+			`cacheMount "/p" with option { owner 1000 1001; permissions 0o700; }`,
+			"type=cache,target=/p,uid=1000,gid=1001,mode=0700", "",
+		},
+		"read-only": {`cacheMount "/p" with readonly`, "type=cache,target=/p,ro", ""},
+		"private":   {`cacheMount "/p" with sharing("private")`, "type=cache,target=/p,sharing=private", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			req := mustCompile(t, "fs default() { image \"x\"; run \"r\" with option { "+tc.hlb+"; }; }", Options{CacheMountNamespace: tc.namespace})
+			req := mustCompile(t, "fs default() { image \"x\"; run \"r\" with option { "+tc.hlb+"; }; }",
+				Options{CacheMountNamespace: tc.namespace})
 			got := cacheMounts(t, req.Targets[0].Final.Definition.Def)
-			res, err := dockerfile2llb.Dockerfile2LLB(t.Context(), []byte("FROM x\nRUN --mount="+tc.dockerfile+" r\n"), dockerfile2llb.ConvertOpt{
-				Config:         dockerui.Config{CacheIDNamespace: tc.namespace},
-				MetaResolver:   &countingResolver{},
-				TargetPlatform: &ocispecs.Platform{OS: "linux", Architecture: "amd64"},
-			})
+			res, err := dockerfile2llb.Dockerfile2LLB(t.Context(), []byte("FROM x\nRUN --mount="+tc.dockerfile+" r\n"),
+				dockerfile2llb.ConvertOpt{
+					Config:         dockerui.Config{CacheIDNamespace: tc.namespace},
+					MetaResolver:   &countingResolver{},
+					TargetPlatform: &ocispecs.Platform{OS: "linux", Architecture: "amd64"},
+				})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -391,7 +296,9 @@ func cacheMounts(t *testing.T, def [][]byte) []string {
 			if m.Input >= 0 {
 				base = ops[op.Inputs[m.Input].Digest].GetFile().String()
 			}
-			out = append(out, fmt.Sprintf("%s %v selector=%q readonly=%t output=%d base=%s", m.Dest, m.CacheOpt, m.Selector, m.Readonly, m.Output, base))
+			out = append(out,
+				fmt.Sprintf("%s %v selector=%q readonly=%t output=%d base=%s", m.Dest, m.CacheOpt, m.Selector,
+					m.Readonly, m.Output, base))
 		}
 	}
 	return out

@@ -17,7 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// Profile says on whose machine the compiler runs.
+// Profile is the kind of machine that the compiler runs on.
 type Profile int
 
 const (
@@ -39,7 +39,7 @@ type Solver interface {
 	Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error)
 }
 
-// NeedsSolver is a Solver that is told what the next solves take of this machine, so that their session can offer it.
+// NeedsSolver is a Solver that learns the needs of the next solves, so that their session can offer them.
 type NeedsSolver interface {
 	Solver
 	Need(needs request.Needs) error
@@ -75,7 +75,7 @@ type Host interface {
 	Platform() (os, arch string)
 	// Run runs a process in dir and returns its output; a non-zero exit is an error of type *exec.ExitError.
 	Run(ctx context.Context, dir string, args []string) (stdout, stderr, both []byte, err error)
-	// ID tells machines apart, in the ids of local sources.
+	// ID identifies the machine in the ids of local sources.
 	ID() string
 }
 
@@ -106,11 +106,13 @@ type Limits struct {
 
 var defaultLimits = map[Profile]Limits{
 	ProfileServer: {
-		SourceBytes: 1 << 20, Imports: 64, ImportDepth: 16, CallDepth: 500, Fuel: 1_000_000, Vertices: 20_000, OpBytes: 64 << 20,
+		SourceBytes: 1 << 20, Imports: 64, ImportDepth: 16, CallDepth: 500, Fuel: 1_000_000, Vertices: 20_000,
+		OpBytes:     64 << 20,
 		StringBytes: 4 << 20, Wall: 2 * time.Minute,
 	},
 	ProfileLocal: {
-		SourceBytes: 16 << 20, Imports: 1000, ImportDepth: 100, CallDepth: 5000, Fuel: 20_000_000, Vertices: 1_000_000, OpBytes: 1 << 30,
+		SourceBytes: 16 << 20, Imports: 1000, ImportDepth: 100, CallDepth: 5000, Fuel: 20_000_000, Vertices: 1_000_000,
+		OpBytes:     1 << 30,
 		StringBytes: 64 << 20, Wall: time.Hour,
 	},
 }
@@ -186,10 +188,10 @@ type Options struct {
 	// CacheMountNamespace is put before every cache mount id. Servers set one per tenant.
 	CacheMountNamespace string
 	// CacheMountSharing gives the sharing mode (shared, private or locked) of cacheMounts for which the program gives
-	// none, by their id with the namespace before it, and false for ids that it has no opinion of: those get the mode
+	// none, by their id with the namespace before it, and false for ids without a policy: those get the mode
 	// that is advised for their directory. Nil has none.
 	CacheMountSharing func(id string) (mode string, ok bool)
-	// AllowCacheRef says whether a program may import or export build cache at a registry reference. Nil allows all.
+	// AllowCacheRef reports whether a program may import or export build cache at a registry reference. Nil allows all.
 	AllowCacheRef func(ref string) error
 	// DisableProgramCaches makes cacheContext do nothing.
 	DisableProgramCaches bool

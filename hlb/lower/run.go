@@ -12,6 +12,7 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // Entitlements that a run may ask for.
@@ -222,10 +223,7 @@ func (e *evaluator) entitle(x *execution, o *option, entitlement string) error {
 // badMode reports a word that is not one of a few, with the nearest of them.
 func (e *evaluator) badMode(code diag.Code, what string, a arg, allowed []string) error {
 	d := e.conversion(code, a.span, "%q is not a %s: it must be one of %s", a.str(), what, strings.Join(allowed, ", "))
-	if near := nearest(a.str(), allowed); near != "" {
-		d.WithHint("did you mean %q?", near)
-	}
-	return d
+	return spell.Among(a.str(), allowed).Hint(d)
 }
 
 // commandName is how a run is shown: a command line that a shell would read the same way, on one line.
@@ -249,38 +247,3 @@ func quote(s string) string {
 }
 
 func contains(list []string, s string) bool { return slices.Contains(list, s) }
-
-// nearest returns the word of a list that s was probably meant to be, or "". Distances count insertions, deletions and
-// replacements; at most 1 for words up to three letters, else 2.
-func nearest(s string, words []string) string {
-	best, bestDist := "", 3
-	if len([]rune(s)) <= 3 {
-		bestDist = 2
-	}
-	for _, w := range words {
-		if d := distance([]rune(s), []rune(w)); d < bestDist {
-			best, bestDist = w, d
-		}
-	}
-	return best
-}
-
-func distance(a, b []rune) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range a {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range b {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // defaultAgent is the id of the agent that ssh means unless it names another.
@@ -82,14 +83,12 @@ func (e *evaluator) declaredSecret(x *execution, o *option) error {
 	if !contains(e.opts.Secrets, id) {
 		d := e.conversion(NotDeclared, o.args[0].span, "the build declares no secret %q", id).
 			WithHint("declare it in spec.secrets; the first argument of secret is its name there")
-		if near := nearest(id, e.opts.Secrets); near != "" {
-			d.WithHint("did you mean %q?", near)
-		}
-		return d
+		return spell.Among(id, e.opts.Secrets).Hint(d)
 	}
 	for _, opt := range o.with {
 		if strings.HasSuffix(opt.name, "Patterns") {
-			return diag.Errorf(NotHere, opt.span, "%s selects files of a directory, but a declared secret is one file", opt.name).
+			return diag.Errorf(NotHere, opt.span, "%s selects files of a directory, but a declared secret is one file",
+				opt.name).
 				WithHint("declare each file as a secret of its own")
 		}
 	}
@@ -161,8 +160,9 @@ func (e *evaluator) agent(o *option, paths []arg) (request.SSH, error) {
 			id, at = paths[0].str(), paths[0].span
 		}
 		if len(paths) > 1 {
-			return request.SSH{}, diag.Errorf(NotHere, paths[1].span, "localPaths names files of the machine that compiles").
-				WithHint("give the name of one agent that the build declares in spec.ssh")
+			return request.SSH{},
+				diag.Errorf(NotHere, paths[1].span, "localPaths names files of the machine that compiles").
+					WithHint("give the name of one agent that the build declares in spec.ssh")
 		}
 		if !contains(e.opts.SSH, id) {
 			return request.SSH{}, e.undeclaredAgent(at, id)

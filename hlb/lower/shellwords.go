@@ -96,8 +96,8 @@ func (w *wordSplitter) double() error {
 	return errOpenQuote
 }
 
-// escape reads what follows a backslash. An escaped line feed vanishes. Where only some characters can be escaped, the backslash
-// before any other is text, as it is at the end of the line.
+// escape reads what follows a backslash. An escaped line feed vanishes. Where only some characters can be escaped, the
+// backslash before any other is text, as it is at the end of the line.
 func (w *wordSplitter) escape(only string) {
 	if w.rest == "" {
 		w.add('\\')

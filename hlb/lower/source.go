@@ -173,8 +173,9 @@ func (e *evaluator) gitState(remote, ref string, at diag.Span, opts []llb.GitOpt
 		hosts := e.opts.KnownSSHHosts
 		switch {
 		case e.opts.Profile == ProfileServer && hosts == "":
-			return llb.State{}, needs, e.conversion(NotHere, at, "%s is fetched over ssh, and the build declares no known hosts", remote).
-				WithHint("use an https remote")
+			return llb.State{}, needs,
+				e.conversion(NotHere, at, "%s is fetched over ssh, and the build declares no known hosts", remote).
+					WithHint("use an https remote")
 		case e.opts.Profile == ProfileServer && !contains(e.opts.SSH, defaultAgent):
 			return llb.State{}, needs, e.undeclaredAgent(at, defaultAgent)
 		case hosts == "":

@@ -14,13 +14,24 @@ func TestParse(t *testing.T) {
 		in   string
 		want URI
 	}{
-		"a path is taken as it is":               {"./a/b.hlb", URI{Path: "./a/b.hlb"}},
-		"the file scheme means a path":           {"file:a.hlb", URI{Path: "a.hlb"}},
-		"a repository alone means build.hlb":     {"git://h/o/r", URI{Scheme: "git", Host: "h", Path: "/o/r", File: "build.hlb"}},
-		"the first @ of the path parts the ref":  {"git://h/r@a@b", URI{Scheme: "git", Host: "h", Path: "/r", Ref: "a@b", File: "build.hlb"}},
-		"the last colon parts the file":          {"git://h:1/a:b:/f", URI{Scheme: "git", Host: "h:1", Path: "/a:b", File: "/f"}},
-		"ref and file together":                  {"git://h/o/r@v1:sub/x.hlb", URI{Scheme: "git", Host: "h", Path: "/o/r", Ref: "v1", File: "sub/x.hlb"}},
-		"user, port and home directory over ssh": {"git+ssh://u@h:22/~x/r.git@m:/f", URI{Scheme: "git+ssh", User: "u", Host: "h:22", Path: "/~x/r.git", Ref: "m", File: "/f"}},
+		"a path is taken as it is":     {"./a/b.hlb", URI{Path: "./a/b.hlb"}},
+		"the file scheme means a path": {"file:a.hlb", URI{Path: "a.hlb"}},
+		"a repository alone means build.hlb": {
+			"git://h/o/r", URI{Scheme: "git", Host: "h", Path: "/o/r", File: "build.hlb"},
+		},
+		"the first @ of the path parts the ref": {
+			"git://h/r@a@b", URI{Scheme: "git", Host: "h", Path: "/r", Ref: "a@b", File: "build.hlb"},
+		},
+		"the last colon parts the file": {
+			"git://h:1/a:b:/f", URI{Scheme: "git", Host: "h:1", Path: "/a:b", File: "/f"},
+		},
+		"ref and file together": {
+			"git://h/o/r@v1:sub/x.hlb", URI{Scheme: "git", Host: "h", Path: "/o/r", Ref: "v1", File: "sub/x.hlb"},
+		},
+		"user, port and home directory over ssh": {
+			"git+ssh://u@h:22/~x/r.git@m:/f",
+			URI{Scheme: "git+ssh", User: "u", Host: "h:22", Path: "/~x/r.git", Ref: "m", File: "/f"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Parse(tc.in)

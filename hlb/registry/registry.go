@@ -112,7 +112,7 @@ func (User) Manifest(ctx context.Context, ref string, platform ocispecs.Platform
 	return Get(ctx, at, auth, plain, platform)
 }
 
-// isLoopback says whether host, with or without a port, is this machine.
+// isLoopback reports whether host, with or without a port, is this machine.
 func isLoopback(host string) bool {
 	u := url.URL{Host: host}
 	return u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback()

@@ -71,9 +71,13 @@ func TestUserLooksUpImagesAndIndexes(t *testing.T) {
 		ref  string
 		want lower.Manifest
 	}{
-		"a single image": {host + "/one:1", lower.Manifest{Digest: digest.FromBytes(manifest), Manifest: string(manifest), Config: string(config)}},
+		"a single image": {
+			host + "/one:1",
+			lower.Manifest{Digest: digest.FromBytes(manifest), Manifest: string(manifest), Config: string(config)},
+		},
 		"one of an index": {host + "/many:1",
-			lower.Manifest{Digest: digest.FromBytes(raw), Manifest: string(manifest), Config: string(config), Index: string(raw)}},
+			lower.Manifest{Digest: digest.FromBytes(raw), Manifest: string(manifest), Config: string(config),
+				Index: string(raw)}},
 		"by digest": {host + "/many@" + digest.FromBytes(manifest).String(),
 			lower.Manifest{Digest: digest.FromBytes(manifest), Manifest: string(manifest), Config: string(config)}},
 	} {
@@ -110,14 +114,16 @@ func TestRegistriesAreAskedWithCaution(t *testing.T) {
 	if !errors.As(err, &plain) || plain.Host != host || asked.Load() != 0 {
 		t.Errorf("without leave for http: asked %d times, %v; want a PlainError", asked.Load(), err)
 	}
-	if _, err = Get(t.Context(), ref, authn.Anonymous, true, amd64); err == nil || !strings.Contains(err.Error(), "more than 4194304 bytes") {
+	if _, err = Get(t.Context(), ref, authn.Anonymous, true, amd64); err == nil ||
+		!strings.Contains(err.Error(), "more than 4194304 bytes") {
 		t.Errorf("an answer without end: %v", err)
 	}
 }
 
 func TestOnlyThisMachineMaySpeakHTTPToUsers(t *testing.T) {
 	for host, want := range map[string]bool{
-		"localhost": true, "localhost:5000": true, "127.0.0.1:5000": true, "[::1]:5000": true, "10.0.0.1:5000": false, "docker.io": false, "localhost.example": false,
+		"localhost": true, "localhost:5000": true, "127.0.0.1:5000": true, "[::1]:5000": true, "10.0.0.1:5000": false,
+		"docker.io": false, "localhost.example": false,
 	} {
 		if got := isLoopback(host); got != want {
 			t.Errorf("%s: %v, want %v", host, got, want)

@@ -188,7 +188,7 @@ type CacheMount struct {
 	Span diag.Span
 }
 
-// Vertex tells what a vertex of the definition is in the program.
+// Vertex is the place of a vertex of the definition in the program.
 type Vertex struct {
 	// Name is how the step is shown.
 	Name string

@@ -17,11 +17,18 @@ func TestGroup(t *testing.T) {
 		got  *Node
 		want string
 	}{
-		"nothing stays nothing":               {Group(Parallel), "nothing"},
-		"nothing is dropped":                  {Group(Parallel, nil, a, nil), "single"},
-		"the same shape is flattened":         {Group(Parallel, Group(Parallel, leaf(), leaf()), leaf()), "parallel(single, single, single)"},
-		"another shape stays as it is":        {Group(Sequential, Group(Parallel, leaf(), leaf()), leaf()), "sequential(parallel(single, single), single)"},
-		"what collapses is flattened with it": {Group(Sequential, Group(Parallel, Group(Sequential, leaf(), leaf())), leaf()), "sequential(single, single, single)"},
+		"nothing stays nothing": {Group(Parallel), "nothing"},
+		"nothing is dropped":    {Group(Parallel, nil, a, nil), "single"},
+		"the same shape is flattened": {
+			Group(Parallel, Group(Parallel, leaf(), leaf()), leaf()), "parallel(single, single, single)",
+		},
+		"another shape stays as it is": {
+			Group(Sequential, Group(Parallel, leaf(), leaf()), leaf()), "sequential(parallel(single, single), single)",
+		},
+		"what collapses is flattened with it": {
+			Group(Sequential, Group(Parallel, Group(Sequential, leaf(), leaf())), leaf()),
+			"sequential(single, single, single)",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tc.got.String(); got != tc.want {
@@ -51,7 +58,9 @@ func TestNeedsAreSortedAndUnique(t *testing.T) {
 	a := Needs{Secrets: []Secret{{ID: "b"}, {ID: "c"}}, Entitlements: []string{"x"}}
 	b := Needs{Secrets: []Secret{{ID: "a"}, {ID: "b"}}, Locals: []Local{{Name: "l", Dir: "/l"}}}
 	want := Needs{
-		Secrets: []Secret{{ID: "a"}, {ID: "b"}, {ID: "c"}}, Locals: []Local{{Name: "l", Dir: "/l"}}, Entitlements: []string{"x"},
+		Secrets: []Secret{
+			{ID: "a"}, {ID: "b"}, {ID: "c"},
+		}, Locals: []Local{{Name: "l", Dir: "/l"}}, Entitlements: []string{"x"},
 	}
 	if diff := cmp.Diff(want, a.Union(b)); diff != "" {
 		t.Error(diff)

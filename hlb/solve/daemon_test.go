@@ -116,7 +116,8 @@ func newSite(t *testing.T) *site {
 // startDaemon starts a daemon that grants every entitlement.
 func startDaemon(t *testing.T) *client.Client {
 	t.Helper()
-	return buildkittest.Start(t, buildkittest.Options{Globals: `insecure-entitlements = ["network.host", "security.insecure"]`}).Client()
+	return buildkittest.Start(t,
+		buildkittest.Options{Globals: `insecure-entitlements = ["network.host", "security.insecure"]`}).Client()
 }
 
 func push(t *testing.T, ref string, img v1.Image) {
@@ -173,7 +174,8 @@ func busybox(t *testing.T) v1.Image {
 		add(&tar.Header{Typeflag: tar.TypeDir, Name: d, Mode: 0o755}, nil)
 	}
 	add(&tar.Header{Name: "bin/busybox", Mode: 0o755}, dt)
-	add(&tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))
+	add(&tar.Header{Name: "etc/passwd", Mode: 0o644},
+		[]byte("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))
 	add(&tar.Header{Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\nnobody:x:65534:\n"))
 	for _, p := range strings.Fields(string(list)) {
 		if p != "busybox" {
@@ -183,7 +185,9 @@ func busybox(t *testing.T) v1.Image {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,8 @@ fs got() { out; download "got"; }`, tcp, exe, filepath.Base(exe))
 	if _, err := Run(t.Context(), s.client, req, Options{}); err != nil {
 		fatal(t, err)
 	}
-	for name, want := range map[string]string{"secrets": "onetwo", "src": "main.go\n", "tcp": "hello /run/tcp\n", "unix": "hello /run/unix\n"} {
+	for name, want := range map[string]string{"secrets": "onetwo", "src": "main.go\n", "tcp": "hello /run/tcp\n",
+		"unix": "hello /run/unix\n"} {
 		if dt, err := os.ReadFile(filepath.Join(dir, "got", name)); err != nil || string(dt) != want {
 			t.Errorf("%s: got %q, %v", name, dt, err)
 		}
@@ -110,7 +111,9 @@ func TestServerProfileWithContextAndDeclaredSecret(t *testing.T) {
 	s := newSite(t)
 	context := llb.Scratch().File(llb.Mkdir("/sub", 0o755)).File(llb.Mkfile("/sub/f", 0o644, []byte("from context"))).
 		File(llb.Mkfile("/lib.hlb", 0o644, []byte("export greet\nstring greet() { \"hello\"; }")))
-	opts := Options{Session: []session.Attachable{secretsprovider.FromMap(map[string][]byte{"token": []byte("s3cret")})}}
+	opts := Options{Session: []session.Attachable{
+		secretsprovider.FromMap(map[string][]byte{"token": []byte("s3cret")}),
+	}}
 	prog := lower.Program{Filename: "build.hlb", Source: []byte(strings.NewReplacer("$BASE", s.base, "$REG", s.registry).Replace(`
 import lib from "lib.hlb"
 fs default(string who) {
@@ -120,7 +123,8 @@ fs default(string who) {
 		secret "token" "/t"
 	}
 }`))}
-	compile := lower.Options{Profile: lower.ProfileServer, Context: &context, Secrets: []string{"token"}, Args: map[string]string{"who": "you"}}
+	compile := lower.Options{Profile: lower.ProfileServer, Context: &context, Secrets: []string{"token"},
+		Args: map[string]string{"who": "you"}}
 	req, found, err := Compile(t.Context(), s.client, prog, compile, opts)
 	if err != nil || found.HasErrors() {
 		t.Fatal(err, found)
@@ -153,11 +157,13 @@ fs note() { mkfile "digest" 0o644 d; dockerPush "$REG/note:1"; }`, lower.Options
 
 func TestErrorsWhileCompilingAreDiagnostics(t *testing.T) {
 	s := newSite(t)
-	_, found, err := Compile(t.Context(), s.client, s.program(t, "fs default() {\n\timage \"$REG/gone:1\"\n}"), lower.Options{}, Options{})
+	_, found, err := Compile(t.Context(), s.client, s.program(t, "fs default() {\n\timage \"$REG/gone:1\"\n}"),
+		lower.Options{}, Options{})
 	if err != nil || len(found) != 1 || found[0].Code != lower.Lookup || found[0].Primary.Start.Line != 2 {
 		t.Errorf("got %v, %v", found, err)
 	}
-	_, found, err = Compile(t.Context(), s.client, s.program(t, "fs default() { imag \"x\"; }"), lower.Options{}, Options{})
+	_, found, err = Compile(t.Context(), s.client, s.program(t, "fs default() { imag \"x\"; }"), lower.Options{},
+		Options{})
 	if err != nil || len(found) != 1 || found[0].Code != diag.Undefined {
 		t.Errorf("got %v, %v", found, err)
 	}
@@ -177,7 +183,8 @@ cd .. && git clone -q --bare r r.git && touch r.git/git-daemon-export-ok`)
 		t.Fatalf("%v\n%s", err, out)
 	}
 	port := freePort(t)
-	daemon := exec.Command("git", "daemon", "--reuseaddr", "--listen=127.0.0.1", "--port="+port, "--base-path="+dir, dir)
+	daemon := exec.Command("git", "daemon", "--reuseaddr", "--listen=127.0.0.1", "--port="+port, "--base-path="+dir,
+		dir)
 	daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
@@ -264,7 +271,9 @@ fs default() {
 // dockerLoad.
 func TestAProgramWithEveryBuiltin(t *testing.T) {
 	s := newSite(t)
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from the web") }))
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "from the web")
+	}))
 	t.Cleanup(web.Close)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("s"), 0o600); err != nil {
@@ -285,11 +294,13 @@ func TestAProgramWithEveryBuiltin(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := cfg.Config
-	if fmt.Sprintf("%v %v %v %v %v %s %s %s", c.Entrypoint, c.Cmd, c.Labels, c.ExposedPorts, c.Volumes, c.StopSignal, c.User, c.WorkingDir) !=
+	if fmt.Sprintf("%v %v %v %v %v %s %s %s", c.Entrypoint, c.Cmd, c.Labels, c.ExposedPorts, c.Volumes, c.StopSignal,
+		c.User, c.WorkingDir) !=
 		"[/bin/e] [c] map[l:2] map[80/tcp:{}] map[/v:{}] SIGTERM nobody /job" {
 		t.Errorf("config %+v", c)
 	}
-	for name, want := range map[string]string{"job/web": "from the web", "job/text": "a:\"b\" hi you 1 true", "job/who": "nobody\n", "job/run": "K=V /tmp\n"} {
+	for name, want := range map[string]string{"job/web": "from the web", "job/text": "a:\"b\" hi you 1 true",
+		"job/who": "nobody\n", "job/run": "K=V /tmp\n"} {
 		if got := file(t, img, name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}

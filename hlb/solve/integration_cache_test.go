@@ -28,11 +28,23 @@ func TestCacheContextCarriesASectionToAnotherDaemon(t *testing.T) {
 	for name, tc := range map[string]struct {
 		export, use string
 	}{
-		"a registry":              {`cacheContext scratch with option { toImage "$REG/cache:1"; mode "max"; }`, `cacheContext image("$REG/cache:1")`},
-		"a registry, wrapped":     {`cacheContext scratch with option { toImage "$REG/cache:2"; mode "max"; }`, `cacheContext image("$REG/cache:2") work`},
-		"a directory":             {fmt.Sprintf(`cacheContext scratch with option { toLocal %q; mode "max"; }`, dir+"/a"), fmt.Sprintf(`cacheContext local(%q)`, dir+"/a")},
-		"a directory in an image": {fmt.Sprintf(`cacheContext scratch with option { toLocal %q; mode "max"; }`, dir+"/b"), `cacheContext fs { image "$REG/layout:1"; rm "/x" with allowNotFound; }`},
-		"an inline cache":         {`dockerPush "$REG/app:1" with inlineCache`, `cacheContext image("$REG/app:1")`},
+		"a registry": {
+			`cacheContext scratch with option { toImage "$REG/cache:1"; mode "max"; }`,
+			`cacheContext image("$REG/cache:1")`,
+		},
+		"a registry, wrapped": {
+			`cacheContext scratch with option { toImage "$REG/cache:2"; mode "max"; }`,
+			`cacheContext image("$REG/cache:2") work`,
+		},
+		"a directory": {
+			fmt.Sprintf(`cacheContext scratch with option { toLocal %q; mode "max"; }`, dir+"/a"),
+			fmt.Sprintf(`cacheContext local(%q)`, dir+"/a"),
+		},
+		"a directory in an image": {
+			fmt.Sprintf(`cacheContext scratch with option { toLocal %q; mode "max"; }`, dir+"/b"),
+			`cacheContext fs { image "$REG/layout:1"; rm "/x" with allowNotFound; }`,
+		},
+		"an inline cache": {`dockerPush "$REG/app:1" with inlineCache`, `cacheContext image("$REG/app:1")`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -41,7 +53,8 @@ func TestCacheContextCarriesASectionToAnotherDaemon(t *testing.T) {
 				t.Fatalf("first run: %+v", first.Steps)
 			}
 			if name == "a directory in an image" {
-				s.run(t, fmt.Sprintf(`fs default() { local %q; dockerPush "$REG/layout:1"; }`, dir+"/b"), lower.Options{}, Options{})
+				s.run(t, fmt.Sprintf(`fs default() { local %q; dockerPush "$REG/layout:1"; }`, dir+"/b"),
+					lower.Options{}, Options{})
 			}
 			s.client = startDaemon(t)
 			second := s.run(t, section+"fs default() {\n work\n"+tc.use+"\n}", lower.Options{}, Options{})
@@ -64,7 +77,8 @@ func TestAMissingCacheIsNoFailure(t *testing.T) {
 
 func TestALayoutThatIsNoneIsAnError(t *testing.T) {
 	s := newSite(t)
-	req := s.compile(t, section+"fs default() {\n work\n cacheContext fs { mkfile \"f\" 0o644 \"x\"; }\n}", lower.Options{})
+	req := s.compile(t, section+"fs default() {\n work\n cacheContext fs { mkfile \"f\" 0o644 \"x\"; }\n}",
+		lower.Options{})
 	_, err := Run(t.Context(), s.client, req, Options{})
 	if err == nil {
 		t.Error("a filesystem without index.json was accepted")
@@ -75,7 +89,8 @@ func TestALayoutThatIsNoneIsAnError(t *testing.T) {
 func TestCacheMountsAreSharedById(t *testing.T) {
 	s := newSite(t)
 	dir := t.TempDir()
-	s.run(t, `fs default() { image "$BASE"; run "echo kept > /c/f" with cacheMount("/c"); }`, lower.Options{CacheMountNamespace: "team"}, Options{})
+	s.run(t, `fs default() { image "$BASE"; run "echo kept > /c/f" with cacheMount("/c"); }`,
+		lower.Options{CacheMountNamespace: "team"}, Options{})
 	s.run(t, fmt.Sprintf(`
 fs default() {
 	image "$BASE"

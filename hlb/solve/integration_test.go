@@ -86,7 +86,8 @@ fs default() {
 	label "a" "b"
 	dockerPush "$REG/app:1"
 }`
-	first := s.run(t, src, lower.Options{}, Options{Outputs: []Output{{Target: "default", Image: s.registry + "/extra:1"}}})
+	first := s.run(t, src, lower.Options{},
+		Options{Outputs: []Output{{Target: "default", Image: s.registry + "/extra:1"}}})
 	if diff := cmp.Diff(Steps{Total: 2, Cached: 0}, first.Steps); diff != "" {
 		t.Error(diff)
 	}
@@ -102,7 +103,8 @@ fs default() {
 			t.Errorf("%s: digest %s, reported %s", o.Ref, d, o.Digest)
 		}
 		cfg, err := img.ConfigFile()
-		if err != nil || cfg.Config.Labels["a"] != "b" || cfg.Architecture != "amd64" || cfg.Config.WorkingDir != "/root" {
+		if err != nil || cfg.Config.Labels["a"] != "b" || cfg.Architecture != "amd64" ||
+			cfg.Config.WorkingDir != "/root" {
 			t.Errorf("config %+v, %v", cfg, err)
 		}
 	}
@@ -222,7 +224,8 @@ fs default() {
 	if dt, err := os.ReadFile(filepath.Join(dir, "dir/f")); err != nil || string(dt) != "text" {
 		t.Errorf("%q, %v", dt, err)
 	}
-	for name, want := range map[string]string{"new/fs.tar": "f", "oci.tar": "index.json", "docker.tar": "manifest.json"} {
+	for name, want := range map[string]string{"new/fs.tar": "f", "oci.tar": "index.json",
+		"docker.tar": "manifest.json"} {
 		if !tarHas(t, filepath.Join(dir, name), want) {
 			t.Errorf("%s has no %s", name, want)
 		}
@@ -250,7 +253,9 @@ func tarHas(t *testing.T, path, name string) bool {
 func TestRegistryCacheReachesAnotherDaemon(t *testing.T) {
 	s := newSite(t)
 	entry := func() []client.CacheOptionsEntry {
-		return []client.CacheOptionsEntry{{Type: "registry", Attrs: map[string]string{"ref": s.registry + "/cache:1", "mode": "max"}}}
+		return []client.CacheOptionsEntry{{
+			Type: "registry", Attrs: map[string]string{"ref": s.registry + "/cache:1", "mode": "max"},
+		}}
 	}
 	const src = `
 fs default() {
@@ -272,7 +277,9 @@ fs default() {
 
 func TestCacheExportThatMayFailIsReported(t *testing.T) {
 	s := newSite(t)
-	dead := []client.CacheOptionsEntry{{Type: "registry", Attrs: map[string]string{"ref": "127.0.0.1:1/cache:1", "ignore-error": "true"}}}
+	dead := []client.CacheOptionsEntry{{
+		Type: "registry", Attrs: map[string]string{"ref": "127.0.0.1:1/cache:1", "ignore-error": "true"},
+	}}
 	res := s.run(t, `fs default() { image "$BASE"; run "true"; }`, lower.Options{}, Options{CacheExports: dead})
 	if len(res.Cache) != 1 || res.Cache[0].Err == nil {
 		t.Errorf("cache export %+v", res.Cache)
@@ -304,7 +311,9 @@ func TestOverheadIsSmall(t *testing.T) {
 	// What a plain client does at least: one solve of the same definition with the same export.
 	start = time.Now()
 	_, err := s.client.Solve(t.Context(), req.Targets[0].Final.Definition, client.SolveOpt{
-		Exports: []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{"name": s.registry + "/app:1", "push": "true"}}},
+		Exports: []client.ExportEntry{
+			{Type: client.ExporterImage, Attrs: map[string]string{"name": s.registry + "/app:1", "push": "true"}},
+		},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)

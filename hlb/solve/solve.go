@@ -36,7 +36,7 @@ type Options struct {
 	CacheExports []client.CacheOptionsEntry
 	// Outputs are pushes of targets' filesystems besides what the program pushes.
 	Outputs []Output
-	// Status is called with every status message, one call at a time. Nil means nobody looks.
+	// Status is called with every status message, one call at a time. Nil: not reported.
 	Status func(*client.SolveStatus)
 	// Entitlements are those that the daemon may grant. A request that needs another one fails before anything runs.
 	// Nil allows what the request needs: the compiler has then checked it.
@@ -58,7 +58,7 @@ type Result struct {
 	Steps Steps
 	// Outputs are the images pushed and files written, in the order of the request, those of Options.Outputs last.
 	Outputs []Pushed
-	// Cache tells how exporting the build cache went, one entry an export.
+	// Cache has the outcome of each export of build cache.
 	Cache []CacheExport
 }
 

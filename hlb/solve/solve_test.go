@@ -33,10 +33,17 @@ func TestExtraOutputsStandBesideTheirTarget(t *testing.T) {
 		want    string
 		fails   bool
 	}{
-		"none":                      {nil, "sequential(single, single)", false},
-		"beside the first of two":   {[]Output{{Target: "first", Image: "r"}}, "sequential(parallel(single, export image r), single)", false},
-		"two of one target":         {[]Output{{Target: "last", Image: "r"}, {Target: "last", Image: "s"}}, "sequential(single, parallel(single, export image s, export image r))", false},
-		"of a filesystem not in it": {[]Output{{Target: "empty", Image: "r"}}, "sequential(single, single, export image r)", false},
+		"none": {nil, "sequential(single, single)", false},
+		"beside the first of two": {
+			[]Output{{Target: "first", Image: "r"}}, "sequential(parallel(single, export image r), single)", false,
+		},
+		"two of one target": {
+			[]Output{{Target: "last", Image: "r"}, {Target: "last", Image: "s"}},
+			"sequential(single, parallel(single, export image s, export image r))", false,
+		},
+		"of a filesystem not in it": {
+			[]Output{{Target: "empty", Image: "r"}}, "sequential(single, single, export image r)", false,
+		},
 		"of a target that is no fs": {[]Output{{Target: "pipe", Image: "r"}}, "", true},
 		"of a target that isn't":    {[]Output{{Target: "nope", Image: "r"}}, "", true},
 	} {

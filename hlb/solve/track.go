@@ -102,7 +102,7 @@ func tail(b []byte) []byte {
 	return append([]byte(nil), b...)
 }
 
-// step says whether a step ran and whether it was found in the cache. A step that ran in one solve and is then found by
+// step reports whether a step ran and whether it was cached. A step that ran in one solve and is then found by
 // another solve of the same run counts as having run.
 func (t *tracker) step(d digest.Digest) (ran, cached bool) {
 	t.mu.Lock()
@@ -111,7 +111,7 @@ func (t *tracker) step(d digest.Digest) (ran, cached bool) {
 	return ran, t.cached[d] && !ran
 }
 
-// needed says whether the result of a vertex without inputs was asked for. BuildKit shows such a vertex as started
+// needed reports whether the result of a vertex without inputs was asked for. BuildKit shows such a vertex as started
 // when it only works out its cache key, so that alone says nothing; but its result is asked for exactly when
 // something made from it ran, or when it is the result itself.
 func (t *tracker) needed(d digest.Digest) bool {

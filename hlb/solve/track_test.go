@@ -23,10 +23,14 @@ func TestAStepWithoutInputsRanOnlyIfItsResultWasUsed(t *testing.T) {
 		seen    []*client.Vertex
 		wantRan bool
 	}{
-		"it did not when all that is made from it was cached": {[]*client.Vertex{started(first), cached(second, first), cached(other, first)}, false},
-		"it did when something made from it ran":              {[]*client.Vertex{started(first), cached(second, first), started(other, first)}, true},
-		"it did when it is the result":                        {[]*client.Vertex{started(first)}, true},
-		"the order of reports does not matter":                {[]*client.Vertex{cached(second, first), started(first)}, false},
+		"it did not when all that is made from it was cached": {
+			[]*client.Vertex{started(first), cached(second, first), cached(other, first)}, false,
+		},
+		"it did when something made from it ran": {
+			[]*client.Vertex{started(first), cached(second, first), started(other, first)}, true,
+		},
+		"it did when it is the result":         {[]*client.Vertex{started(first)}, true},
+		"the order of reports does not matter": {[]*client.Vertex{cached(second, first), started(first)}, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

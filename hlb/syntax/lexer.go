@@ -147,8 +147,9 @@ func (l *lexer) nextInCode() token {
 	}
 }
 
-// takeCloser reads a character that only has a meaning inside of brackets. A closer that doesn't match the innermost bracket leaves
-// those in between: the parser will find it in the wrong place, and what follows is read as the author meant it.
+// takeCloser reads a character that only has a meaning inside of brackets. A closer that doesn't match the innermost
+// bracket leaves those in between: the parser will find it in the wrong place, and what follows is read as the author
+// meant it.
 func (l *lexer) takeCloser(c byte) token {
 	if c == ',' {
 		if l.top().kind == modeParen {

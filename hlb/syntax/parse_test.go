@@ -20,35 +20,58 @@ func TestErrors(t *testing.T) {
 		src  string
 		want []string
 	}{
-		"every statement that can't be read is reported":      {"fs a() {\n\t;x\n\tscratch\n\t)\n}\nfs b() { image \"\\q\"; -; }", []string{"SYNTAX 2:2", "SYNTAX 4:2", "SYNTAX 6:17", "SYNTAX 6:22"}},
-		"a broken declaration doesn't hide the next":          {"fs a(fs) { scratch }\nfs b() { ; }", []string{"SYNTAX 1:8", "SYNTAX 2:10"}},
-		"what follows a lost brace is passed over":            {"fs a()\n{\n\timage ;\n}\nfs b( { }\nfs c() {;}", []string{"SYNTAX 2:1", "SYNTAX 5:7", "SYNTAX 6:9"}},
-		"a block that isn't closed":                           {"fs a() {\n\tscratch\n", []string{"SYNTAX 3:1"}},
-		"a string that isn't closed":                          {"fs a() { image \"x; }", []string{"SYNTAX 1:21"}},
-		"a raw string that isn't closed":                      {"fs a() { image `x; }\n", []string{"SYNTAX 2:1"}},
-		"a heredoc that isn't closed":                         {"fs a() { image <<X\nx XY; }", []string{"SYNTAX 2:8"}},
-		"a raw heredoc that isn't closed":                     {"fs a() { image <<`X`\nx XY; }", []string{"SYNTAX 2:8"}},
-		"a heredoc without a tag":                             {"fs a() { image << X; }", []string{"SYNTAX 1:16"}},
-		"a heredoc whose tag has one backtick":                {"fs a() { image <<`X; }", []string{"SYNTAX 1:16"}},
-		"a backslash before the end of a line":                {"fs a() { image \"x\\\ny\"; }", []string{"SYNTAX 1:18"}},
-		"a line feed in an interpolation":                     {"fs a() { image \"${\nx}\"; }", []string{"SYNTAX 1:19"}},
-		"a remark in an interpolation":                        {"fs a() { image \"${x # y\n}\"; }", []string{"SYNTAX 1:21"}},
-		"a closer that matches nothing":                       {"}\nfs a() {}", []string{"SYNTAX 1:1"}},
-		"a parenthesis closed by a brace":                     {"fs a() { b c(1 }\nfs d() { ; }", []string{"SYNTAX 1:16", "SYNTAX 2:10"}},
-		"a brace closed by a parenthesis":                     {"fs a() { b c(fs { x ) 1; }\nfs d() { ; }", []string{"SYNTAX 1:21", "SYNTAX 2:10"}},
-		"columns count characters":                            {"fs a() { image \"éé\" ) }", []string{"SYNTAX 1:21"}},
-		"a byte that is no text":                              {"fs a() { }\n# é\xff", []string{"SYNTAX 2:4"}},
-		"a member of a number":                                {"fs a() { image 1.x }", []string{"SYNTAX 1:17"}},
-		"an import needs a name":                              {"import \"x\"", []string{"SYNTAX 1:8"}},
-		"an import needs an operand":                          {"import x from\n\"y\"", []string{"SYNTAX 1:14"}},
-		"an export needs a name":                              {"export\nfs a()", []string{"SYNTAX 1:7"}},
-		"a comma stands between elements only":                {"fs a(,) {}", []string{"SYNTAX 1:6"}},
-		"one comma only":                                      {"fs a() { b c(1,,2) }", []string{"SYNTAX 1:16"}},
-		"options need an operand":                             {"fs a() { b with; }", []string{"SYNTAX 1:16"}},
-		"bindings have two names":                             {"fs a() { b as (c); }", []string{"SYNTAX 1:17"}},
-		"the file name of nothing":                            {"hello", []string{"SYNTAX 1:6"}},
-		"numbers that fit":                                    {"int a() { 9223372036854775807; 0x7fffffffffffffff }", nil},
-		"numbers that don't":                                  {"int a() { 9223372036854775808; 0x8000000000000000 }", []string{"SYNTAX 1:11", "SYNTAX 1:32"}},
+		"every statement that can't be read is reported": {
+			"fs a() {\n\t;x\n\tscratch\n\t)\n}\nfs b() { image \"\\q\"; -; }",
+			[]string{"SYNTAX 2:2", "SYNTAX 4:2", "SYNTAX 6:17", "SYNTAX 6:22"},
+		},
+		"a broken declaration doesn't hide the next": {
+			"fs a(fs) { scratch }\nfs b() { ; }", []string{"SYNTAX 1:8", "SYNTAX 2:10"},
+		},
+		"what follows a lost brace is passed over": {
+			"fs a()\n{\n\timage ;\n}\nfs b( { }\nfs c() {;}", []string{"SYNTAX 2:1", "SYNTAX 5:7", "SYNTAX 6:9"},
+		},
+		"a block that isn't closed":      {"fs a() {\n\tscratch\n", []string{"SYNTAX 3:1"}},
+		"a string that isn't closed":     {"fs a() { image \"x; }", []string{"SYNTAX 1:21"}},
+		"a raw string that isn't closed": {"fs a() { image `x; }\n", []string{"SYNTAX 2:1"}},
+		"a heredoc that isn't closed":    {"fs a() { image <<X\nx XY; }", []string{"SYNTAX 2:8"}},
+		"a raw heredoc that isn't closed": {
+			"fs a() { image <<`X`\nx XY; }", []string{"SYNTAX 2:8"},
+		},
+		"a heredoc without a tag":              {"fs a() { image << X; }", []string{"SYNTAX 1:16"}},
+		"a heredoc whose tag has one backtick": {"fs a() { image <<`X; }", []string{"SYNTAX 1:16"}},
+		"a backslash before the end of a line": {
+			"fs a() { image \"x\\\ny\"; }", []string{"SYNTAX 1:18"},
+		},
+		"a line feed in an interpolation": {
+			"fs a() { image \"${\nx}\"; }", []string{"SYNTAX 1:19"},
+		},
+		"a remark in an interpolation": {
+			"fs a() { image \"${x # y\n}\"; }", []string{"SYNTAX 1:21"},
+		},
+		"a closer that matches nothing": {"}\nfs a() {}", []string{"SYNTAX 1:1"}},
+		"a parenthesis closed by a brace": {
+			"fs a() { b c(1 }\nfs d() { ; }", []string{"SYNTAX 1:16", "SYNTAX 2:10"},
+		},
+		"a brace closed by a parenthesis": {
+			"fs a() { b c(fs { x ) 1; }\nfs d() { ; }", []string{"SYNTAX 1:21", "SYNTAX 2:10"},
+		},
+		"columns count characters":             {"fs a() { image \"éé\" ) }", []string{"SYNTAX 1:21"}},
+		"a byte that is no text":               {"fs a() { }\n# é\xff", []string{"SYNTAX 2:4"}},
+		"a member of a number":                 {"fs a() { image 1.x }", []string{"SYNTAX 1:17"}},
+		"an import needs a name":               {"import \"x\"", []string{"SYNTAX 1:8"}},
+		"an import needs an operand":           {"import x from\n\"y\"", []string{"SYNTAX 1:14"}},
+		"an export needs a name":               {"export\nfs a()", []string{"SYNTAX 1:7"}},
+		"a comma stands between elements only": {"fs a(,) {}", []string{"SYNTAX 1:6"}},
+		"one comma only":                       {"fs a() { b c(1,,2) }", []string{"SYNTAX 1:16"}},
+		"options need an operand":              {"fs a() { b with; }", []string{"SYNTAX 1:16"}},
+		"bindings have two names":              {"fs a() { b as (c); }", []string{"SYNTAX 1:17"}},
+		"the file name of nothing":             {"hello", []string{"SYNTAX 1:6"}},
+		"numbers that fit": {
+			"int a() { 9223372036854775807; 0x7fffffffffffffff }", nil,
+		},
+		"numbers that don't": {
+			"int a() { 9223372036854775808; 0x8000000000000000 }", []string{"SYNTAX 1:11", "SYNTAX 1:32"},
+		},
 		"a number ends before a colon":                        {"int a() { b 10:c }", nil},
 		"a keyword does too":                                  {"import:a from \"x\"", nil},
 		"a prefix without digits is an identifier":            {"int a() { 0x; 0b; 1_0; 12ab }", nil},
@@ -84,14 +107,24 @@ func TestLimits(t *testing.T) {
 		limits Limits
 		want   []string
 	}{
-		"a file at the limit":            {"# 456", Limits{MaxBytes: 5}, nil},
-		"a file beyond the limit":        {"# 4567", Limits{MaxBytes: 5}, []string{"SOURCE-TOO-LARGE 1:1"}},
-		"a depth at the limit":           {"string a() { b c(\"${d}\") }", Limits{MaxDepth: 4}, nil},
-		"a depth beyond the limit":       {"string a() { b c(\"${d}\") }", Limits{MaxDepth: 3}, []string{"TOO-DEEP 1:19"}},
-		"the default depth":              {strings.ReplaceAll(nested(300), "a() { b", "a() { x b"), Limits{}, []string{"TOO-DEEP 1:527"}},
-		"a depth nobody should allow":    {"fs a() " + strings.Repeat("{b fs ", 10_001), Limits{MaxDepth: 1 << 30}, []string{"TOO-DEEP 1:60008"}},
-		"a number of errors":             {strings.Repeat("fs a() {;}\n", 100), Limits{MaxErrors: 2}, []string{"SYNTAX 1:9", "SYNTAX 2:9"}},
-		"nesting of another sort counts": {"fs a() " + strings.Repeat("{ b fs ", 300), Limits{}, []string{"TOO-DEEP 1:1800"}},
+		"a file at the limit":     {"# 456", Limits{MaxBytes: 5}, nil},
+		"a file beyond the limit": {"# 4567", Limits{MaxBytes: 5}, []string{"SOURCE-TOO-LARGE 1:1"}},
+		"a depth at the limit":    {"string a() { b c(\"${d}\") }", Limits{MaxDepth: 4}, nil},
+		"a depth beyond the limit": {
+			"string a() { b c(\"${d}\") }", Limits{MaxDepth: 3}, []string{"TOO-DEEP 1:19"},
+		},
+		"the default depth": {
+			strings.ReplaceAll(nested(300), "a() { b", "a() { x b"), Limits{}, []string{"TOO-DEEP 1:527"},
+		},
+		"a depth nobody should allow": {
+			"fs a() " + strings.Repeat("{b fs ", 10_001), Limits{MaxDepth: 1 << 30}, []string{"TOO-DEEP 1:60008"},
+		},
+		"a number of errors": {
+			strings.Repeat("fs a() {;}\n", 100), Limits{MaxErrors: 2}, []string{"SYNTAX 1:9", "SYNTAX 2:9"},
+		},
+		"nesting of another sort counts": {
+			"fs a() " + strings.Repeat("{ b fs ", 300), Limits{}, []string{"TOO-DEEP 1:1800"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs := Parse("a.hlb", []byte(tc.src), tc.limits)
@@ -129,7 +162,8 @@ fs b()
 
 func TestSpansHoldWhatWasRead(t *testing.T) {
 	src := "import m from fs { local \".\" }\nexport x\nfs é_() {}\n"
-	src = strings.Replace(src, "é_", "b", 1) + "fs a(variadic fs s) binds (string d) {\n\tm.f \"x${b(1)}\" with option { y } as (e f)\n}\n"
+	src = strings.Replace(src, "é_", "b", 1) +
+		"fs a(variadic fs s) binds (string d) {\n\tm.f \"x${b(1)}\" with option { y } as (e f)\n}\n"
 	mod, errs := Parse("a.hlb", []byte(src), Limits{})
 	if len(errs) > 0 {
 		t.Fatal(errs)
@@ -140,16 +174,22 @@ func TestSpansHoldWhatWasRead(t *testing.T) {
 		switch n.(type) {
 		case *ast.Module, *ast.Func, *ast.Block:
 		default:
-			got = append(got, fmt.Sprintf("%d:%d %s", sp.Start.Line, sp.Start.Column, src[sp.Start.Offset:sp.End.Offset]))
+			got = append(got,
+				fmt.Sprintf("%d:%d %s", sp.Start.Line, sp.Start.Column, src[sp.Start.Offset:sp.End.Offset]))
 		}
 		return true
 	})
 	want := []string{
-		"1:1 import m from fs { local \".\" }", "1:8 m", "1:15 fs { local \".\" }", "1:15 fs", "1:20 local \".\"", "1:20 local", "1:20 local",
-		"1:26 \".\"", "1:27 .", "2:1 export x", "2:8 x", "3:1 fs", "3:4 b", "3:5 ()", "4:1 fs", "4:4 a", "4:5 (variadic fs s)",
-		"4:6 variadic fs s", "4:6 variadic", "4:15 fs", "4:18 s", "4:27 (string d)", "4:28 string d", "4:28 string", "4:35 d",
-		"5:2 m.f \"x${b(1)}\" with option { y } as (e f)", "5:2 m.f", "5:2 m", "5:4 f", "5:6 \"x${b(1)}\"", "5:7 x", "5:8 ${b(1)}",
-		"5:10 b(1)", "5:10 b", "5:10 b", "5:11 (1)", "5:12 1", "5:17 with option { y }", "5:22 option { y }", "5:22 option", "5:31 y",
+		"1:1 import m from fs { local \".\" }", "1:8 m", "1:15 fs { local \".\" }", "1:15 fs", "1:20 local \".\"",
+		"1:20 local", "1:20 local",
+		"1:26 \".\"", "1:27 .", "2:1 export x", "2:8 x", "3:1 fs", "3:4 b", "3:5 ()", "4:1 fs", "4:4 a",
+		"4:5 (variadic fs s)",
+		"4:6 variadic fs s", "4:6 variadic", "4:15 fs", "4:18 s", "4:27 (string d)", "4:28 string d", "4:28 string",
+		"4:35 d",
+		"5:2 m.f \"x${b(1)}\" with option { y } as (e f)", "5:2 m.f", "5:2 m", "5:4 f", "5:6 \"x${b(1)}\"", "5:7 x",
+		"5:8 ${b(1)}",
+		"5:10 b(1)", "5:10 b", "5:10 b", "5:11 (1)", "5:12 1", "5:17 with option { y }", "5:22 option { y }",
+		"5:22 option", "5:31 y",
 		"5:31 y", "5:31 y", "5:35 as (e f)", "5:38 (e f)", "5:39 e f", "5:39 e", "5:41 f",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -183,7 +183,8 @@ func (p *parser) rawHeredoc() *ast.HeredocLit {
 	return h
 }
 
-// parts reads from the opener of a string or heredoc to its closer. unescape says what an escape stands for; "" refuses it.
+// parts reads from the opener of a string or heredoc to its closer. unescape says what an escape stands for; "" refuses
+// it.
 func (p *parser) parts(closer tokenKind, unescape func(string) string) ([]ast.Part, bool) {
 	open := p.next()
 	c := partCollector{p: p}
@@ -219,7 +220,8 @@ func (p *parser) parts(closer tokenKind, unescape func(string) string) ([]ast.Pa
 		case tEOF:
 			p.unclosed(
 				open,
-				map[tokenKind]string{tQuoteEnd: "the closing `\"`", tHeredocEnd: "the tag that closes the heredoc"}[closer],
+				map[tokenKind]string{tQuoteEnd: "the closing `\"`",
+					tHeredocEnd: "the tag that closes the heredoc"}[closer],
 			)
 			return nil, false
 		default:
@@ -284,7 +286,8 @@ func stringEscape(escape string) string {
 	return "$\a\b\f\n\r\t\v\\\""[i : i+1]
 }
 
-// heredocEscape leaves all but `\$` as written: the text of a heredoc is mostly meant for another language with its own escapes.
+// heredocEscape leaves all but `\$` as written: the text of a heredoc is mostly meant for another language with its own
+// escapes.
 func heredocEscape(escape string) string {
 	if escape == `\$` {
 		return "$"

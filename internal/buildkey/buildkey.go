@@ -40,7 +40,8 @@ func derive(b *v1alpha1.HLBBuild, mounts []string) string {
 	program, source := b.Spec.HLB, b.Spec.Source
 	switch {
 	case program.Inline == nil && source != nil && source.Git != nil:
-		return bounded("git:"+Repository(source.Git.URL)+"//"+path.Join(source.Git.Path, Program(program)), program.Targets)
+		return bounded("git:"+Repository(source.Git.URL)+"//"+path.Join(source.Git.Path, Program(program)),
+			program.Targets)
 	case program.Inline == nil && source != nil && source.ConfigMap != nil:
 		return bounded("configmap:"+source.ConfigMap.Name+"/"+Program(program), program.Targets)
 	case len(mounts) > 0:

@@ -16,7 +16,8 @@ func TestDerive(t *testing.T) {
 	text := "fs default() { scratch; }"
 	git := func(url, path string, targets ...string) v1alpha1.HLBBuildSpec {
 		return v1alpha1.HLBBuildSpec{
-			Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: url}}, HLB: &v1alpha1.HLBSpec{Path: path, Targets: targets},
+			Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: url}},
+			HLB:    &v1alpha1.HLBSpec{Path: path, Targets: targets},
 		}
 	}
 	cases := map[string]struct {
@@ -26,16 +27,20 @@ func TestDerive(t *testing.T) {
 		want               string
 	}{
 		"an explicit key wins over everything": {
-			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: "https://h/r"}}}, want: "mine"},
+			spec: v1alpha1.HLBBuildSpec{
+				CacheKey: "mine", Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: "https://h/r"}},
+			}, want: "mine"},
 		"a repository's key is its path without scheme and suffix": {
-			spec: git("https://Git.Example.com/Org/app.git", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
+			spec: git("https://Git.Example.com/Org/app.git", "", "default"),
+			want: "git:git.example.com/Org/app//build.hlb@default"},
 		"a platform has caches of its own": {
 			spec: onPlatform(git("http://h/r", "", "default"), "linux/arm64"),
 			want: "git:h/r//build.hlb@default linux/arm64"},
 		"an explicit key is of all platforms": {
 			spec: v1alpha1.HLBBuildSpec{CacheKey: "mine", Platforms: []string{"linux/arm64"}}, want: "mine"},
 		"default ports and a trailing slash don't matter": {
-			spec: git("https://git.example.com:443/Org/app/", "", "default"), want: "git:git.example.com/Org/app//build.hlb@default"},
+			spec: git("https://git.example.com:443/Org/app/", "", "default"),
+			want: "git:git.example.com/Org/app//build.hlb@default"},
 		"the program's path matters": {
 			spec: git("http://h/r", "./ci/build.hlb", "default"), want: "git:h/r//ci/build.hlb@default"},
 		"targets matter in no order": {
@@ -46,21 +51,27 @@ func TestDerive(t *testing.T) {
 				HLB:    &v1alpha1.HLBSpec{Path: "k", Targets: []string{"t"}},
 			}, want: "configmap:c/k@t"},
 		"a folder of a repository is part of the program's path": {
-			spec: inFolder(git("http://h/r", "ci/build.hlb", "default"), "app"), want: "git:h/r//app/ci/build.hlb@default"},
+			spec: inFolder(git("http://h/r", "ci/build.hlb", "default"), "app"),
+			want: "git:h/r//app/ci/build.hlb@default"},
 		"an inline program on a repository's files goes by its mounts": {
 			spec: v1alpha1.HLBBuildSpec{
-				Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: "https://h/r"}}, HLB: &v1alpha1.HLBSpec{Inline: &text},
+				Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: "https://h/r"}},
+				HLB:    &v1alpha1.HLBSpec{Inline: &text},
 			}, mounts: []string{"go", "mod"}, want: "mounts:9007ca3757b40792"},
 		"an inline program goes by its cache mounts": {
-			name: "x", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}, mounts: []string{"go", "mod"}, want: "mounts:9007ca3757b40792"},
+			name: "x", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}},
+			mounts: []string{"go", "mod"}, want: "mounts:9007ca3757b40792"},
 		"an inline program without cache mounts goes by its name": {
 			name: "x", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}, want: "build:x"},
 		"a generated name goes by what was given": {
-			name: "ci-x7k2p", generateName: "ci-", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}, want: "build:ci"},
+			name: "ci-x7k2p", generateName: "ci-", spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}},
+			want: "build:ci"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			b := &v1alpha1.HLBBuild{ObjectMeta: metav1.ObjectMeta{Name: tc.name, GenerateName: tc.generateName}, Spec: tc.spec}
+			b := &v1alpha1.HLBBuild{ObjectMeta: metav1.ObjectMeta{
+				Name: tc.name, GenerateName: tc.generateName,
+			}, Spec: tc.spec}
 			if got := buildkey.Derive(b, tc.mounts); got != tc.want {
 				t.Errorf("key is %q, want %q", got, tc.want)
 			}

@@ -9,8 +9,8 @@ import (
 )
 
 // Mounts lists the ids of cache mounts that targets of an HLB program declare with known ids, found by static
-// analysis: no daemon, no imports, bounded work. A program with errors has none; its compiler will say so better than
-// placement could.
+// analysis: no daemon, no imports, bounded work. A program with errors has none; its errors are reported by the
+// compiler, not by placement.
 func Mounts(program string, targets []string) []string {
 	info, findings := lint.Program("<inline>", []byte(program), syntax.Limits{})
 	if info == nil || findings.HasErrors() {

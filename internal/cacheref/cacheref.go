@@ -22,7 +22,7 @@ func Ref(repository, namespace, key string) string {
 	return repository + ":" + Tag(namespace, key)
 }
 
-// Permitted says whether a program of the namespace may name ref as a place of build cache: anything is, except the
+// Permitted reports whether a program of the namespace may name ref as a place of build cache: anything is, except the
 // operator's own tags of another namespace and its snapshots of mounts in the repository. An empty repository owns no
 // tags.
 func Permitted(repository, namespace, ref string) bool {
@@ -37,7 +37,7 @@ func Permitted(repository, namespace, ref string) bool {
 	return own && isHash(hash)
 }
 
-// isHash tells the hash of a tag from the rest of a longer namespace's name.
+// isHash reports whether s is the hash of a tag, and not the rest of a longer namespace's name.
 func isHash(s string) bool {
 	return len(s) == hashDigits && strings.Trim(s, "0123456789abcdef") == ""
 }

@@ -45,11 +45,19 @@ func TestPermitted(t *testing.T) {
 		repository, namespace, ref string
 		want                       bool
 	}{
-		"another repository is the program's own business":   {repository, "a", "registry.example.com/x:cache-b-0000000000000000", true},
-		"another tag of the repository is, too":              {repository, "a", repository + ":main", true},
-		"its own tag":                                        {repository, "a", repository + ":cache-a-0123456789abcdef", true},
-		"another namespace's tag is refused":                 {repository, "a", repository + ":cache-b-0123456789abcdef", false},
-		"a namespace that begins with the name is another":   {repository, "a", repository + ":cache-a-b-0123456789abcdef", false},
+		"another repository is the program's own business": {
+			repository, "a", "registry.example.com/x:cache-b-0000000000000000", true,
+		},
+		"another tag of the repository is, too": {repository, "a", repository + ":main", true},
+		"its own tag": {
+			repository, "a", repository + ":cache-a-0123456789abcdef", true,
+		},
+		"another namespace's tag is refused": {
+			repository, "a", repository + ":cache-b-0123456789abcdef", false,
+		},
+		"a namespace that begins with the name is another": {
+			repository, "a", repository + ":cache-a-b-0123456789abcdef", false,
+		},
 		"a tag that could be somebody's is refused":          {repository, "a", repository + ":cache-a-latest", false},
 		"without a registry cache there is nothing to guard": {"", "a", ":cache-b-0123456789abcdef", true},
 	}

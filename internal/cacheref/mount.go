@@ -61,7 +61,7 @@ func MountTagTime(tag string) (time.Time, bool) {
 	return at, err == nil
 }
 
-// Owned says whether a tag is one that the operator makes for the namespace: build cache, or a snapshot of a mount.
+// Owned reports whether a tag is one that the operator makes for the namespace: build cache, or a snapshot of a mount.
 // No other tag is ever deleted.
 func Owned(namespace, tag string) bool {
 	if hash, ok := strings.CutPrefix(tag, tagPrefix+namespace+"-"); ok {

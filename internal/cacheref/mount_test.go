@@ -15,7 +15,8 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func TestMountTagsComeNewestFirst(t *testing.T) {
 	old, young := MountTag("ns", "go", noon, "d-0"), MountTag("ns", "go", noon.Add(time.Second), "d-1")
-	all := []string{old, "latest", MountTag("ns", "npm", noon, "d-0"), young, MountTag("ns-2", "go", noon, "d-0"), Tag("ns", "go")}
+	all := []string{old, "latest", MountTag("ns", "npm", noon, "d-0"), young, MountTag("ns-2", "go", noon, "d-0"),
+		Tag("ns", "go")}
 	if diff := cmp.Diff([]string{young, old}, MountTags(all, "ns", "go")); diff != "" {
 		t.Errorf("tags (-want +got):\n%s", diff)
 	}
@@ -56,7 +57,8 @@ func TestOwnedTagsAreTheOnesMade(t *testing.T) {
 				t.Errorf("more than %s is owned", tag)
 			}
 		}
-		if foreign := rapid.StringMatching(`[A-Za-z0-9_][-A-Za-z0-9_.]{0,40}`).Draw(t, "foreign"); Owned(mine, foreign) &&
+		if foreign := rapid.StringMatching(`[A-Za-z0-9_][-A-Za-z0-9_.]{0,40}`).
+			Draw(t, "foreign"); Owned(mine, foreign) &&
 			!strings.HasPrefix(foreign, "cache-"+mine+"-") && !strings.HasPrefix(foreign, "mount-"+mine+"-") {
 			t.Errorf("the foreign tag %s is owned by %s", foreign, mine)
 		}

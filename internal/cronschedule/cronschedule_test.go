@@ -21,13 +21,23 @@ func at(t *testing.T, s string) time.Time {
 
 func TestLatest(t *testing.T) {
 	for name, tc := range map[string]struct{ cron, zone, after, until, want string }{
-		"none yet":                       {"0 3 * * *", "", "2026-01-01T03:00:00Z", "2026-01-02T02:59:59Z", ""},
-		"the very moment":                {"0 3 * * *", "", "2026-01-01T03:00:00Z", "2026-01-02T03:00:00Z", "2026-01-02T03:00:00Z"},
-		"of many missed, the last":       {"* * * * *", "", "2020-01-01T00:00:00Z", "2026-01-02T03:00:30Z", "2026-01-02T03:00:00Z"},
-		"a rare one long ago":            {"0 0 1 1 *", "", "2025-06-01T00:00:00Z", "2026-11-01T00:00:00Z", "2026-01-01T00:00:00Z"},
-		"in another time zone":           {"0 3 * * *", "Asia/Tokyo", "2026-01-01T00:00:00Z", "2026-01-01T20:00:00Z", "2026-01-01T18:00:00Z"},
-		"an hour that summer time skips": {"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z", ""},
-		"by a clock that was set back":   {"* * * * *", "", "2026-01-01T03:00:00Z", "2026-01-01T02:00:00Z", ""},
+		"none yet": {"0 3 * * *", "", "2026-01-01T03:00:00Z", "2026-01-02T02:59:59Z", ""},
+		"the very moment": {
+			"0 3 * * *", "", "2026-01-01T03:00:00Z", "2026-01-02T03:00:00Z", "2026-01-02T03:00:00Z",
+		},
+		"of many missed, the last": {
+			"* * * * *", "", "2020-01-01T00:00:00Z", "2026-01-02T03:00:30Z", "2026-01-02T03:00:00Z",
+		},
+		"a rare one long ago": {
+			"0 0 1 1 *", "", "2025-06-01T00:00:00Z", "2026-11-01T00:00:00Z", "2026-01-01T00:00:00Z",
+		},
+		"in another time zone": {
+			"0 3 * * *", "Asia/Tokyo", "2026-01-01T00:00:00Z", "2026-01-01T20:00:00Z", "2026-01-01T18:00:00Z",
+		},
+		"an hour that summer time skips": {
+			"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z", "",
+		},
+		"by a clock that was set back": {"* * * * *", "", "2026-01-01T03:00:00Z", "2026-01-01T02:00:00Z", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Parse(tc.cron, tc.zone)
@@ -44,8 +54,10 @@ func TestLatest(t *testing.T) {
 
 func TestLatestIsTheLastOneOfTheInterval(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		expression := rapid.SampledFrom([]string{"* * * * *", "*/7 3,5 * * 1-5", "0 0 1 * *", "@weekly", "15 14 29 2 *"}).Draw(t, "cron")
-		s, err := Parse(expression, rapid.SampledFrom([]string{"UTC", "Europe/Berlin", "America/New_York"}).Draw(t, "zone"))
+		expression := rapid.SampledFrom([]string{"* * * * *", "*/7 3,5 * * 1-5", "0 0 1 * *", "@weekly",
+			"15 14 29 2 *"}).Draw(t, "cron")
+		s, err := Parse(expression,
+			rapid.SampledFrom([]string{"UTC", "Europe/Berlin", "America/New_York"}).Draw(t, "zone"))
 		if err != nil {
 			t.Fatal(err)
 		}

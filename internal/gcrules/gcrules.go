@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package gcrules has the rules that buildkitd is configured with for its own garbage collection: the manager writes
-// them, the agent compares them with what buildkitd says back.
+// them, the agent compares them with the rules that buildkitd reports.
 package gcrules
 
 import "slices"
@@ -10,9 +10,9 @@ import "slices"
 type Rule struct {
 	// Filters of a rule are alternatives; a comma inside one means "and".
 	Filters []string
-	// MinFreeBytes of the volume: below, what the filters select goes, least recently used first.
+	// MinFreeBytes of the volume: below, the selected records are evicted, least recently used first.
 	MinFreeBytes int64
-	// Others says that the rule has a setting that the operator never configures.
+	// Others is true for a rule with a setting that the operator never configures.
 	Others bool
 }
 
@@ -27,7 +27,7 @@ func Backstop(sizeBytes int64) []Rule {
 	}
 }
 
-// Honours says whether the rules that buildkitd reports are the backstop of a volume of sizeBytes, or of a smaller
+// Honours reports whether the rules that buildkitd reports are the backstop of a volume of sizeBytes, or of a smaller
 // one: those in force are of the size when the daemon started, and volumes only grow.
 func Honours(inForce []Rule, sizeBytes int64) bool {
 	return slices.EqualFunc(inForce, Backstop(sizeBytes), func(got, want Rule) bool {

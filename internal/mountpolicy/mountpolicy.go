@@ -37,8 +37,8 @@ func precedes(a, b string) bool {
 	return cmp.Or(cmp.Compare(prefix(b), prefix(a)), cmp.Compare(literals(b), literals(a)), cmp.Compare(a, b)) < 0
 }
 
-// matches says whether id is the pattern with each * replaced by any text. It takes time in proportion to the product
-// of the lengths at most.
+// matches reports whether id is the pattern with each * replaced by any text. It takes time in proportion to the
+// product of the lengths at most.
 func matches(pattern, id string) bool {
 	parts := strings.Split(pattern, "*")
 	rest, ok := strings.CutPrefix(id, parts[0])
@@ -98,14 +98,14 @@ func Bounds(p *v1alpha1.MountPolicy) v1alpha1.MountEviction {
 	return *p.Eviction
 }
 
-// Primes says whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a
+// Primes reports whether mounts of a policy are filled from snapshots on a daemon that does not hold them; without a
 // policy they are not.
 func Primes(p *v1alpha1.MountPolicy) bool {
 	return p != nil && (p.Prime == v1alpha1.PrimeOnFreshDaemon || p.Prime == "" && p.Snapshot != nil)
 }
 
-// Sharing returns the mode that policies give to mounts of a namespace that a program names no mode for, false where
-// they say nothing. The function takes ids as BuildKit knows them.
+// Sharing returns the sharing modes of policies, for mounts of a namespace that a program names no mode for. The
+// function takes ids as BuildKit knows them, and returns false for mounts without a policy or mode.
 func Sharing(namespace string, policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
 	return func(id string) (string, bool) {
 		p := Of(namespace, policies, id)

@@ -58,7 +58,8 @@ func TestPatternsMatchAsRegularExpressionsDo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pattern := rapid.StringMatching(`[ab*]{0,8}\*[ab*]{0,4}`).Draw(t, "pattern")
 		id := rapid.StringMatching(`[ab]{0,12}`).Draw(t, "id")
-		want := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$").MatchString(id)
+		want := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$").
+			MatchString(id)
 		if got := mountpolicy.For(policies(pattern), id) != nil; got != want {
 			t.Errorf("%q applies to %q: %v, want %v", pattern, id, got, want)
 		}
@@ -91,7 +92,10 @@ func TestIDsAreThoseOfPrograms(t *testing.T) {
 }
 
 func TestSharingOfAPolicy(t *testing.T) {
-	sharing := mountpolicy.Sharing("ns", []v1alpha1.MountPolicy{{ID: "apt", Sharing: v1alpha1.MountLocked}, {ID: "*", Sharing: v1alpha1.MountShared}, {ID: "go"}})
+	sharing := mountpolicy.Sharing("ns",
+		[]v1alpha1.MountPolicy{{
+			ID: "apt", Sharing: v1alpha1.MountLocked,
+		}, {ID: "*", Sharing: v1alpha1.MountShared}, {ID: "go"}})
 	for id, want := range map[string]string{"ns/apt": "locked", "ns/npm": "shared", "ns/go": "", "other/apt": ""} {
 		if mode, ok := sharing(id); mode != want || ok != (want != "") {
 			t.Errorf("%s is %q, %v; want %q", id, mode, ok, want)

@@ -14,7 +14,7 @@ import (
 // percents are the sizes that daemons report of their curves, in percent of today's.
 var percents = []int32{25, 50, 75, 100, 125, 150, 200, 300, 400, 600, 800}
 
-// shown are those that a BuildCache shows.
+// shown are the sizes that a BuildCache shows.
 var shown = map[int32]bool{50: true, 100: true, 200: true, 400: true}
 
 const (
@@ -67,7 +67,8 @@ func Advise(reports []*v1alpha1.DaemonSizing, size resource.Quantity) *v1alpha1.
 	for _, p := range percents {
 		if shown[p] {
 			q := times(size, p)
-			out.Points = append(out.Points, v1alpha1.SizingPoint{SizePercent: p, Size: &q, HitBasisPoints: basisPoints(p)})
+			out.Points = append(out.Points,
+				v1alpha1.SizingPoint{SizePercent: p, Size: &q, HitBasisPoints: basisPoints(p)})
 		}
 		if q := times(size, p); p < best && q.Value() >= least &&
 			basisPoints(p) >= basisPoints(percents[len(percents)-1])-worthless {
@@ -78,8 +79,8 @@ func Advise(reports []*v1alpha1.DaemonSizing, size resource.Quantity) *v1alpha1.
 	return out
 }
 
-// recommend says that best percent of today's size is right, where today's finds now basisPoints of the bytes and that
-// one then.
+// recommend fills in the recommendation: best is the recommended size in percent of today's, now and then are the hit
+// ratios in basis points at today's size and at the recommended one.
 func recommend(out *v1alpha1.SizingStatus, size resource.Quantity, best, now, then int32) {
 	if out.Accesses < enough {
 		out.Reason = v1alpha1.SizingTooFewAccesses
@@ -124,4 +125,14 @@ func percent(basisPoints int32) string { return fmt.Sprintf("%d.%d", basisPoints
 func times(size resource.Quantity, percent int32) resource.Quantity {
 	const mib = 1 << 20
 	return *resource.NewQuantity(int64(float64(size.Value())/100*float64(percent))/mib*mib, resource.BinarySI)
+}
+
+// VolumeSize is the size that each volume of the fleet is to have: the spec's, or more where autoExpand has grown it.
+// The manager sizes claims by it, agents bound their garbage collection by it.
+func VolumeSize(cache *v1alpha1.BuildCache) resource.Quantity {
+	if s := cache.Status.Storage; s != nil && s.Size.Cmp(cache.Spec.Storage.Size) > 0 &&
+		cache.Spec.Storage.AutoExpand != nil {
+		return s.Size
+	}
+	return cache.Spec.Storage.Size
 }

@@ -33,17 +33,24 @@ func TestAdvice(t *testing.T) {
 		wantAt     []int32 // basis points at half, once, twice, four times
 	}{
 		"what does not fit wants a larger volume": { // 10 mounts of 100 MiB each need 1000 of 520
-			[]*v1alpha1.DaemonSizing{rounds(10, 100, 520, 100)}, "10Gi", v1alpha1.SizingLargerHoldsMore, "20Gi", []int32{0, 0, 9900, 9900}},
+			[]*v1alpha1.DaemonSizing{rounds(10, 100, 520, 100)}, "10Gi", v1alpha1.SizingLargerHoldsMore, "20Gi",
+			[]int32{0, 0, 9900, 9900}},
 		"what fits barely is left": {
-			[]*v1alpha1.DaemonSizing{rounds(10, 100, 1020, 100)}, "10Gi", v1alpha1.SizingSizeFits, "10Gi", []int32{0, 9900, 9900, 9900}},
+			[]*v1alpha1.DaemonSizing{rounds(10, 100, 1020, 100)}, "10Gi", v1alpha1.SizingSizeFits, "10Gi",
+			[]int32{0, 9900, 9900, 9900}},
 		"what fits into half says so": {
-			[]*v1alpha1.DaemonSizing{rounds(10, 100, 2040, 100)}, "10Gi", v1alpha1.SizingSmallerHoldsAsMuch, "5Gi", []int32{9900, 9900, 9900, 9900}},
+			[]*v1alpha1.DaemonSizing{rounds(10, 100, 2040, 100)}, "10Gi", v1alpha1.SizingSmallerHoldsAsMuch, "5Gi",
+			[]int32{9900, 9900, 9900, 9900}},
 		"nothing below the smallest size is recommended": {
-			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 100)}, "2Gi", v1alpha1.SizingSmallerHoldsAsMuch, "1Gi", []int32{9900, 9900, 9900, 9900}},
+			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 100)}, "2Gi", v1alpha1.SizingSmallerHoldsAsMuch, "1Gi",
+			[]int32{9900, 9900, 9900, 9900}},
 		"a few accesses are no ground for advice": {
-			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 3)}, "2Gi", v1alpha1.SizingTooFewAccesses, "", []int32{6667, 6667, 6667, 6667}},
-		"daemons count by the bytes their builds use": { // three quarters of the bytes fit now, the rest needs twice the size
-			[]*v1alpha1.DaemonSizing{rounds(3, 100, 510, 1000), rounds(10, 100, 510, 100), nil}, "10Gi", v1alpha1.SizingLargerHoldsMore, "20Gi",
+			[]*v1alpha1.DaemonSizing{rounds(2, 1, 2000, 3)}, "2Gi", v1alpha1.SizingTooFewAccesses, "",
+			[]int32{6667, 6667, 6667, 6667}},
+		// three quarters of the bytes fit now, the rest needs twice the size
+		"daemons count by the bytes their builds use": {
+			[]*v1alpha1.DaemonSizing{rounds(3, 100, 510, 1000), rounds(10, 100, 510, 100), nil}, "10Gi",
+			v1alpha1.SizingLargerHoldsMore, "20Gi",
 			[]int32{0, 7493, 9968, 9968}},
 	}
 	for name, tc := range cases {
@@ -61,7 +68,8 @@ func TestAdvice(t *testing.T) {
 				recommended = got.RecommendedSize.String()
 			}
 			if got.Reason != tc.wantReason || recommended != tc.wantSize || got.Message == "" {
-				t.Errorf("got %q because of %s: %s; want %q because of %s", recommended, got.Reason, got.Message, tc.wantSize, tc.wantReason)
+				t.Errorf("got %q because of %s: %s; want %q because of %s", recommended, got.Reason, got.Message,
+					tc.wantSize, tc.wantReason)
 			}
 		})
 	}
@@ -81,5 +89,32 @@ func TestPointsShowTheirSize(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"50% 1536Mi", "100% 3Gi", "200% 6Gi", "400% 12Gi"}, sizes); diff != "" {
 		t.Errorf("sizes (-want +got):\n%s", diff)
+	}
+}
+
+func TestVolumeSize(t *testing.T) {
+	for name, tc := range map[string]struct {
+		grown  string // status.storage.size, empty for none
+		expand bool
+		want   string
+	}{
+		"that of the spec":                           {"", true, "10Gi"},
+		"what autoExpand has grown":                  {"13Gi", true, "13Gi"},
+		"the spec's once it has overtaken":           {"8Gi", true, "10Gi"},
+		"the spec's once autoExpand is switched off": {"13Gi", false, "10Gi"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cache := &v1alpha1.BuildCache{}
+			cache.Spec.Storage.Size = resource.MustParse("10Gi")
+			if tc.expand {
+				cache.Spec.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse("20Gi")}
+			}
+			if tc.grown != "" {
+				cache.Status.Storage = &v1alpha1.StorageStatus{Size: resource.MustParse(tc.grown)}
+			}
+			if got := sizing.VolumeSize(cache); got.Cmp(resource.MustParse(tc.want)) != 0 {
+				t.Errorf("got %s, want %s", got.String(), tc.want)
+			}
+		})
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Curve says which part of the accessed bytes a cache would have held, by its size.
+// Curve is the hit ratio of a least-recently-used cache as a function of its size.
 type Curve struct {
 	counts histogram
 	scale  float64 // of what is counted, to bytes accessed now
@@ -22,14 +22,13 @@ func (s *Sampler) Curve(now time.Time) Curve {
 	return c
 }
 
-// Accesses counts all that were noted.
+// Accesses is the number of recorded accesses.
 func (c Curve) Accesses() int64 { return c.counts.Accesses }
 
-// SeenBytes is what was accessed, those bytes counting half that were accessed two weeks ago, a quarter those of four
-// weeks ago, and so on.
+// SeenBytes is the accessed bytes, with a half-life of two weeks.
 func (c Curve) SeenBytes() float64 { return c.counts.Seen * c.scale }
 
-// HitRatio is the part of the accessed bytes, in [0, 1], that a least-recently-used cache of so many bytes would have
+// HitRatio is the part of the accessed bytes, in [0, 1], that a least-recently-used cache of cacheBytes would have
 // held; 0 before any access.
 func (c Curve) HitRatio(cacheBytes float64) float64 {
 	if c.counts.Seen <= 0 {
@@ -42,11 +41,11 @@ func (c Curve) HitRatio(cacheBytes float64) float64 {
 		for i := range whole {
 			hits += c.counts.Hits[i]
 		}
-		// distances spread evenly in a bucket, as far as anybody knows
+		// distances are assumed to spread evenly in a bucket
 		hits += c.counts.Hits[whole] * (exact - float64(whole))
 	}
-	// SHARDS-adj: a sample that met more or fewer of the accesses than its rate says did so by objects accessed
-	// often, which are short distances.
+	// SHARDS-adj: a sample with more or fewer accesses than its rate predicts differs by objects accessed often, which
+	// have short distances.
 	hits += c.counts.Seen - c.counts.Followed
 	return max(0, min(1, hits/c.counts.Seen))
 }

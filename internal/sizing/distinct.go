@@ -14,9 +14,9 @@ type distinct struct {
 	sum  float64 // of bytes, corrected for objects whose bit another had set before
 }
 
-// note counts an object's bytes unless it, or by chance another with its bit, was noted before. An object is missed
-// with the chance that is the set part of the bits, so one that is not missed stands for so many more.
-func (d *distinct) note(id uint64, bytes int64) {
+// add counts an object's bytes, unless the object, or by chance another one with the same bit, was added before. The
+// probability of the latter is the set part of the bits; the sum is corrected for it.
+func (d *distinct) add(id uint64, bytes int64) {
 	if d.bits == nil {
 		d.bits = make([]uint64, seenBits/64)
 	}
@@ -29,5 +29,5 @@ func (d *distinct) note(id uint64, bytes int64) {
 	d.set++
 }
 
-// bytes is the sum, false once so many objects were seen that it means little.
+// bytes is the sum, false once nine tenths of the bits are set and the correction is too uncertain.
 func (d *distinct) bytes() (float64, bool) { return d.sum, d.set > 0 && d.set < seenBits/10*9 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sizing tells from the accesses to cached objects which part of their bytes a cache of any size would have
-// held.
+// Package sizing estimates, from the accesses to cached objects, the hit ratio that a cache of any size would have had.
 //
 // For least-recently-used eviction that is a matter of reuse distance: an access is a hit in every cache that can
 // hold the bytes of all different objects accessed since the object's last access, itself included (R. L. Mattson et
@@ -77,8 +76,7 @@ func NewSampler() *Sampler {
 	}
 }
 
-// Access notes that an object of so many bytes was used. Times must not run backwards by much. Objects of no bytes
-// are ignored.
+// Access records the use of an object. Times must not run backwards by much. Objects without bytes are ignored.
 func (s *Sampler) Access(name string, bytes int64, now time.Time) {
 	if bytes <= 0 {
 		return
@@ -87,7 +85,7 @@ func (s *Sampler) Access(name string, bytes int64, now time.Time) {
 	s.counts.Accesses++
 	s.counts.Seen += weight * float64(bytes)
 	id := xxhash.Sum64String(name)
-	s.distinct.note(id, bytes)
+	s.distinct.add(id, bytes)
 	if samplingHash(id) >= s.threshold {
 		return
 	}

@@ -89,7 +89,8 @@ func TestOldAccessesFade(t *testing.T) {
 		s.Access(fmt.Sprint("new", i), 10*mib, at)
 	}
 	if after := s.Curve(at); before.Reusable() < 0.98 || after.Reusable() > 0.06 {
-		t.Errorf("hit ratio %.3f, after eight weeks and other work %.3f; want the latter near 1/17", before.Reusable(), after.Reusable())
+		t.Errorf("hit ratio %.3f, after eight weeks and other work %.3f; want the latter near 1/17", before.Reusable(),
+			after.Reusable())
 	}
 	if got := before.SeenBytes() / mib; math.Abs(got-1000.0/16) > 0.01 {
 		t.Errorf("a thousand MiB of eight weeks ago count as %.2f, want a sixteenth", got)
@@ -99,7 +100,8 @@ func TestOldAccessesFade(t *testing.T) {
 		s.Access("a", 10*mib, at)
 	}
 	if got := s.Curve(at); math.Abs(got.SeenBytes()/mib-30) > 0.01 || math.Abs(got.Reusable()-1) > 0.001 {
-		t.Errorf("after years %.2f MiB count, hit ratio %.3f; want 30 and 1: the object is an old acquaintance", got.SeenBytes()/mib, got.Reusable())
+		t.Errorf("after years %.2f MiB count, hit ratio %.3f; want 30 and 1: the object is an old acquaintance",
+			got.SeenBytes()/mib, got.Reusable())
 	}
 }
 
@@ -133,7 +135,8 @@ func TestAStateGoesOn(t *testing.T) {
 			t.Errorf("at %.0f MiB: %.6f without a restart, %.6f with one", size/mib, a, b)
 		}
 	}
-	for name, broken := range map[string][]byte{"nothing": nil, "half of it": data[:len(data)/2], "something else": []byte("{}")} {
+	for name, broken := range map[string][]byte{"nothing": nil, "half of it": data[:len(data)/2],
+		"something else": []byte("{}")} {
 		if err := resumed.UnmarshalBinary(broken); err == nil {
 			t.Errorf("%s was taken for a state", name)
 		}

@@ -30,7 +30,8 @@ type stateObject struct {
 // MarshalBinary returns the sampler's state, at most a few hundred KiB. It never fails.
 func (s *Sampler) MarshalBinary() ([]byte, error) {
 	out := state{
-		Threshold: s.threshold, Began: s.began, Counts: s.counts, Bits: s.distinct.bits, Set: s.distinct.set, Sum: s.distinct.sum,
+		Threshold: s.threshold, Began: s.began, Counts: s.counts, Bits: s.distinct.bits, Set: s.distinct.set,
+		Sum: s.distinct.sum,
 	}
 	objects := make([]*object, 0, len(s.objects))
 	for _, o := range s.objects {

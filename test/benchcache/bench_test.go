@@ -55,7 +55,8 @@ func (b *bench) site(name string) *site {
 	}
 	b.t.Cleanup(func() { d.Close() })
 	return &site{bk: bk, daemon: d, maker: &snapshot.Maker{
-		Namespace: "bench", Daemon: name, Copier: d, State: snapshot.OpenState(filepath.Join(b.t.TempDir(), "state.json"), "epoch"),
+		Namespace: "bench", Daemon: name, Copier: d,
+		State:       snapshot.OpenState(filepath.Join(b.t.TempDir(), "state.json"), "epoch"),
 		ProgramPath: b.program, Now: time.Now, Position: func(string) string { return "epoch/1" },
 		DockerConfig: func(context.Context, *v1alpha1.BuildCache) ([]byte, error) { return nil, nil },
 	}}
@@ -145,7 +146,8 @@ func TestBenchCache(t *testing.T) {
 		}
 	}
 	for name, limit := range map[string]float64{
-		"primedOfCold": 0.35, "snapshotOfTarZstd": 2, "primeOfTarZstd": 2, "unchangedSeconds": 0.3, "changedBytesFraction": 0.05,
+		"primedOfCold": 0.35, "snapshotOfTarZstd": 2, "primeOfTarZstd": 2, "unchangedSeconds": 0.3,
+		"changedBytesFraction": 0.05,
 		"sizingMaxErrorPoints": 2,
 	} {
 		if out[name] > limit {
@@ -208,11 +210,16 @@ func (b *bench) measureCopies(out map[string]float64) {
 	for round := range rounds {
 		id := fmt.Sprintf("copy-%d", round)
 		b.build(first, step(image, id, "mkdir -p /c/tree; cd /c/tree; "+compiled))
-		b.measureCopy(first, other, image, id, func(name string, seconds float64) { in[name] = append(in[name], seconds) })
+		b.measureCopy(first, other, image, id, func(name string, seconds float64) {
+			in[name] = append(in[name], seconds)
+		})
 	}
 	b.build(first, step(image, "noise", "mkdir -p /c/tree; cd /c/tree; "+noise))
-	b.measureCopy(first, other, image, "noise", func(name string, seconds float64) { out["noise"+strings.ToUpper(name[:1])+name[1:]] = seconds })
-	b.build(first, step(image, "copy-0", "cd /c/tree; for f in $(ls | head -n 50); do head -c 44000 /dev/urandom > $f; done"))
+	b.measureCopy(first, other, image, "noise", func(name string, seconds float64) {
+		out["noise"+strings.ToUpper(name[:1])+name[1:]] = seconds
+	})
+	b.build(first,
+		step(image, "copy-0", "cd /c/tree; for f in $(ls | head -n 50); do head -c 44000 /dev/urandom > $f; done"))
 	took, e := b.take(first, "bench/copy-0", v1alpha1.SnapshotPushed)
 	for name, seconds := range in {
 		out[name] = median(seconds)
@@ -232,7 +239,8 @@ func (b *bench) measureCopy(first, other *site, image, id string, note func(name
 	note("snapshotSeconds", took.Seconds())
 	unix.Sync()
 	began := time.Now()
-	statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch", []daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil, false)
+	statuses, err := other.maker.Begin(b.t.Context(), b.cache, "epoch",
+		[]daemon.Mount{{ID: "bench/" + id, Target: "/c", Sharing: "shared"}}, nil, false)
 	primed := time.Since(began)
 	note("primeSeconds", primed.Seconds())
 	if err != nil || len(statuses) != 1 || statuses[0].Outcome != v1alpha1.PrimePrimed {
@@ -267,7 +275,8 @@ func (b *bench) tarZstd(s *site, image, id string) time.Duration {
 	}
 	unix.Sync() // what the disk has still to take of others' work
 	began := time.Now()
-	cmd := exec.Command("sh", "-c", "tar -C \"$1\" -cf - . | zstd -1 -q -f -o \"$2\"", "sh", tree, filepath.Join(b.t.TempDir(), "tree.tar.zst"))
+	cmd := exec.Command("sh", "-c", "tar -C \"$1\" -cf - . | zstd -1 -q -f -o \"$2\"", "sh", tree,
+		filepath.Join(b.t.TempDir(), "tree.tar.zst"))
 	if text, err := cmd.CombinedOutput(); err != nil {
 		b.t.Fatalf("tar: %v\n%s", err, text)
 	}

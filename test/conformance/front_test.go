@@ -133,7 +133,8 @@ func (c frontCase) run(t *testing.T, modules fstest.MapFS) {
 		}
 	}
 	if c.llb != "" {
-		req, errs := hlb.Compile(t.Context(), hlb.Program{Filename: "build.hlb", Source: []byte(c.source), Files: modules}, hlb.Options{})
+		req, errs := hlb.Compile(t.Context(),
+			hlb.Program{Filename: "build.hlb", Source: []byte(c.source), Files: modules}, hlb.Options{})
 		if req == nil {
 			t.Fatal(errs)
 		}
@@ -174,7 +175,8 @@ func checkAll(source string, modules fstest.MapFS) diag.List {
 	if found.HasErrors() || len(modules) == 0 {
 		return found
 	}
-	_, errs := link.Files(context.Background(), info, module.Dir{Root: module.Tree{FS: modules}, Path: "."}, syntax.Limits{})
+	_, errs := link.Files(context.Background(), info, module.Dir{Root: module.Tree{FS: modules}, Path: "."},
+		syntax.Limits{})
 	return append(found, errs...)
 }
 

@@ -244,7 +244,8 @@ func renderRequest(b *strings.Builder, req *hlb.Request, config bool) {
 		fmt.Fprintf(b, "secret %s %s\n", short(s.ID), s.Path)
 	}
 	for _, s := range needs.SSH {
-		fmt.Fprintf(b, "ssh %s declared=%t raw=%t %s%s\n", short(s.ID), s.Declared, s.Raw, strings.Join(s.Paths, " "), s.Dial)
+		fmt.Fprintf(b, "ssh %s declared=%t raw=%t %s%s\n", short(s.ID), s.Declared, s.Raw, strings.Join(s.Paths, " "),
+			s.Dial)
 	}
 }
 

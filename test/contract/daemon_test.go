@@ -172,7 +172,8 @@ func TestNewClientDoesNotConnect(t *testing.T) {
 func TestMaxParallelismBoundsSteps(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{Worker: "max-parallelism = 1"})
 	step := func(n string) llb.State {
-		return w.sh("mkdir /c/inside; sleep 0.3; rmdir /c/inside; echo "+n+" >> /c/times", mount("a", llb.CacheMountShared), salt()).Root()
+		return w.sh("mkdir /c/inside; sleep 0.3; rmdir /c/inside; echo "+n+" >> /c/times",
+			mount("a", llb.CacheMountShared), salt()).Root()
 	}
 	first, second := w.start(step("x")), w.start(step("x"))
 	for _, done := range []<-chan error{first, second} {

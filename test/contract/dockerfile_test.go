@@ -26,7 +26,10 @@ func TestMountIDsOfTheDockerfileFrontEnd(t *testing.T) {
 	}{
 		"a given id gets a slash in front":        {mount: "id=foo,target=/x", wantIDs: []string{"/foo"}},
 		"the default is the target, with slashes": {mount: "target=/root/x", wantIDs: []string{"//root/x"}},
-		"a name space stands before the slash":    {mount: "id=foo,target=/x", args: map[string]string{"build-arg:BUILDKIT_CACHE_MOUNT_NS": "n"}, wantIDs: []string{"n/foo"}},
+		"a name space stands before the slash": {
+			mount: "id=foo,target=/x", args: map[string]string{"build-arg:BUILDKIT_CACHE_MOUNT_NS": "n"},
+			wantIDs: []string{"n/foo"},
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +63,8 @@ func (w *world) dockerfile(text string, attrs map[string]string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	opt := client.SolveOpt{Frontend: "dockerfile.v0", FrontendAttrs: attrs, LocalMounts: map[string]fsutil.FS{"context": source, "dockerfile": source}}
+	opt := client.SolveOpt{Frontend: "dockerfile.v0", FrontendAttrs: attrs,
+		LocalMounts: map[string]fsutil.FS{"context": source, "dockerfile": source}}
 	if _, err := w.client.Solve(w.t.Context(), nil, opt, nil); err != nil {
 		w.t.Fatal(err)
 	}

@@ -68,7 +68,8 @@ maxUsedSpace = 800000000
 // A rule's bound is compared with the whole cache, so an order of sacrifice is an order of rising bounds.
 func TestBoundIsComparedWithTheWholeCache(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
-	w.must(w.sh("dd if=/dev/urandom of=/layer bs=1M count=30; dd if=/dev/urandom of=/c/f bs=1M count=5", mount("a", llb.CacheMountShared)).Root())
+	w.must(w.sh("dd if=/dev/urandom of=/layer bs=1M count=30; dd if=/dev/urandom of=/c/f bs=1M count=5",
+		mount("a", llb.CacheMountShared)).Root())
 	rule := client.PruneInfo{Filter: []string{"type==" + cacheMount}}
 	keep := func(bytes int64) []string {
 		return w.prune(client.WithFilter(rule.Filter), client.WithKeepOpt(0, 0, bytes, 0))
@@ -78,7 +79,8 @@ func TestBoundIsComparedWithTheWholeCache(t *testing.T) {
 	}
 	// The mount alone (5 MB) is far below 20 MB, the whole cache above it.
 	if removed := keep(20e6); len(removed) != 1 || len(w.mounts("a")) != 0 {
-		t.Errorf("removed %v, and %d mounts remain; want the mount removed since the whole cache is above the bound", removed, len(w.mounts("a")))
+		t.Errorf("removed %v, and %d mounts remain; want the mount removed since the whole cache is above the bound",
+			removed, len(w.mounts("a")))
 	}
 }
 
@@ -99,7 +101,9 @@ func TestPruneFiltersSelectExactlyOneMount(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	tests := map[string]struct{ filter func(id string) string }{
 		"by the record's id": {func(id string) string { return "id==" + w.mounts(id)[0].ID }},
-		"by the mount's id":  {func(id string) string { return fmt.Sprintf("type==%s,description~=\"\\\"%s\\\"\"", cacheMount, id) }},
+		"by the mount's id": {
+			func(id string) string { return fmt.Sprintf("type==%s,description~=\"\\\"%s\\\"\"", cacheMount, id) },
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +125,8 @@ func TestPruneFiltersSelectExactlyOneMount(t *testing.T) {
 func TestMountInUseIsSkippedSilently(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	gate := llb.AddMount("/sync", llb.Scratch(), llb.AsPersistentCacheDir("sync", llb.CacheMountShared))
-	running := w.start(w.sh("touch /c/f /sync/here; while [ ! -e /sync/go ]; do sleep 0.05; done", mount("a", llb.CacheMountShared), gate).Root())
+	running := w.start(w.sh("touch /c/f /sync/here; while [ ! -e /sync/go ]; do sleep 0.05; done",
+		mount("a", llb.CacheMountShared), gate).Root())
 	eventually(t, "the mount is in use", func() bool {
 		found := w.mounts("a")
 		return len(found) == 1 && found[0].InUse
@@ -159,7 +164,8 @@ func TestDiskUsageDescribesAMount(t *testing.T) {
 // What keeps cache mounts from BuildKit's own garbage collection: no rule selects them, however little space there is.
 func TestARuleWithoutMountsLeavesThem(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
-	w.must(w.sh("dd if=/dev/urandom of=/layer bs=1M count=5; dd if=/dev/urandom of=/c/f bs=1M count=5", mount("a", llb.CacheMountShared)).Root())
+	w.must(w.sh("dd if=/dev/urandom of=/layer bs=1M count=5; dd if=/dev/urandom of=/c/f bs=1M count=5",
+		mount("a", llb.CacheMountShared)).Root())
 	removed := w.prune(client.WithFilter([]string{"type!=" + cacheMount}), client.WithKeepOpt(0, 0, 0, 1<<60))
 	if len(removed) == 0 || len(w.mounts("a")) != 1 {
 		t.Errorf("removed %v, %d mounts remain; want layers removed and the mount left", removed, len(w.mounts("a")))

@@ -15,7 +15,8 @@ func TestMountIsKnownByItsID(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	w.must(w.sh("echo one > /c/f", mount("a", llb.CacheMountShared)).Root())
 	// The path, the sharing mode and the step make no difference; the id does.
-	w.must(w.sh("echo two > /elsewhere/g", llb.AddMount("/elsewhere", llb.Scratch(), llb.AsPersistentCacheDir("a", llb.CacheMountLocked))).Root())
+	w.must(w.sh("echo two > /elsewhere/g",
+		llb.AddMount("/elsewhere", llb.Scratch(), llb.AsPersistentCacheDir("a", llb.CacheMountLocked))).Root())
 	got := map[string]string{"a": w.show("a"), "b": w.show("b")}
 	if diff := cmp.Diff(map[string]string{"a": "f: one\ng: two", "b": ""}, got); diff != "" {
 		t.Errorf("content by id (-want +got):\n%s", diff)
@@ -48,7 +49,8 @@ func TestSharedMountIsUsedInParallel(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	// Each step ends only when it sees the other's file: run one after the other they would wait for ever.
 	meet := func(mine, other string) llb.State {
-		return w.sh("touch /c/"+mine+"; while [ ! -e /c/"+other+" ]; do sleep 0.05; done", mount("a", llb.CacheMountShared)).Root()
+		return w.sh("touch /c/"+mine+"; while [ ! -e /c/"+other+" ]; do sleep 0.05; done",
+			mount("a", llb.CacheMountShared)).Root()
 	}
 	first, second := w.start(meet("x", "y")), w.start(meet("y", "x"))
 	for _, done := range []<-chan error{first, second} {
@@ -62,7 +64,8 @@ func TestLockedMountIsUsedOneAfterTheOther(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	// mkdir fails when the other step is inside.
 	step := func() llb.State {
-		return w.sh("mkdir /c/inside; sleep 0.5; rmdir /c/inside; echo x >> /c/times", mount("a", llb.CacheMountLocked), salt()).Root()
+		return w.sh("mkdir /c/inside; sleep 0.5; rmdir /c/inside; echo x >> /c/times", mount("a", llb.CacheMountLocked),
+			salt()).Root()
 	}
 	first, second := w.start(step()), w.start(step())
 	for _, done := range []<-chan error{first, second} {
@@ -79,13 +82,15 @@ func TestPrivateMountGivesASecondWriterAnEmptyOne(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	w.must(w.sh("touch /c/warm", mount("a", llb.CacheMountPrivate)).Root())
 	holds := w.start(w.sh("test -e /c/warm; touch /c/held; while [ ! -e /sync/go ]; do sleep 0.05; done",
-		mount("a", llb.CacheMountPrivate), llb.AddMount("/sync", llb.Scratch(), llb.AsPersistentCacheDir("sync", llb.CacheMountShared)), salt()).Root())
+		mount("a", llb.CacheMountPrivate),
+		llb.AddMount("/sync", llb.Scratch(), llb.AsPersistentCacheDir("sync", llb.CacheMountShared)), salt()).Root())
 	eventually(t, "the first writer holds the mount", func() bool {
 		found := w.mounts("a")
 		return len(found) == 1 && found[0].InUse
 	})
 	w.must(w.sh("test ! -e /c/warm", mount("a", llb.CacheMountPrivate), salt()).Root())
-	w.must(w.sh("touch /sync/go", llb.AddMount("/sync", llb.Scratch(), llb.AsPersistentCacheDir("sync", llb.CacheMountShared))).Root())
+	w.must(w.sh("touch /sync/go",
+		llb.AddMount("/sync", llb.Scratch(), llb.AsPersistentCacheDir("sync", llb.CacheMountShared))).Root())
 	if err := <-holds; err != nil {
 		t.Error(err)
 	}

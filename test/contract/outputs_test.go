@@ -26,7 +26,8 @@ func TestOneJobRunsASharedStepOnce(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			if last, err = c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true}); err != nil {
+			if last, err = c.Solve(ctx,
+				gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true}); err != nil {
 				return nil, err
 			}
 		}

@@ -73,7 +73,8 @@ func TestCacheExportToADeadRegistryFailsUnlessIgnored(t *testing.T) {
 	if _, err := w.solve(ctx, w.chain(), exportCache(dead.Ref("cache:1"), nil)); err == nil {
 		t.Error("the solve succeeded, want the export's error")
 	}
-	if _, err := w.solve(ctx, w.chain(), exportCache(dead.Ref("cache:1"), map[string]string{"ignore-error": "true"})); err != nil {
+	if _, err := w.solve(ctx, w.chain(),
+		exportCache(dead.Ref("cache:1"), map[string]string{"ignore-error": "true"})); err != nil {
 		t.Errorf("with ignore-error the solve failed: %v", err)
 	}
 }

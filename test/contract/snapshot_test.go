@@ -15,7 +15,8 @@ import (
 func pushed(ref string) func(*client.SolveOpt) {
 	return func(o *client.SolveOpt) {
 		o.Exports = []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{
-			"name": ref, "push": "true", "compression": "zstd", "compression-level": "1", "force-compression": "true", "oci-mediatypes": "true",
+			"name": ref, "push": "true", "compression": "zstd", "compression-level": "1", "force-compression": "true",
+			"oci-mediatypes": "true",
 		}}}
 	}
 }
@@ -24,7 +25,8 @@ func pushed(ref string) func(*client.SolveOpt) {
 func (w *world) snapshot(id, ref string) {
 	w.t.Helper()
 	out := w.sh("cp -a /c/. /out/", salt(),
-		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir(id, llb.CacheMountShared), llb.Readonly)).AddMount("/out", llb.Scratch())
+		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir(id, llb.CacheMountShared), llb.Readonly)).
+		AddMount("/out", llb.Scratch())
 	w.must(out, pushed(ref))
 }
 
@@ -38,12 +40,14 @@ func (w *world) prime(id, ref string) {
 func TestSnapshotPrimesAMountOnAnotherDaemon(t *testing.T) {
 	w := newWorld(t, buildkittest.Options{})
 	ref := w.registry.Ref("snapshot:1")
-	w.must(w.sh("mkdir /c/d; echo warm > /c/d/f; touch -d 2001-02-03 /c/d/f; chown 7:8 /c/d/f", mount("a", llb.CacheMountShared)).Root())
+	w.must(w.sh("mkdir /c/d; echo warm > /c/d/f; touch -d 2001-02-03 /c/d/f; chown 7:8 /c/d/f",
+		mount("a", llb.CacheMountShared)).Root())
 	w.snapshot("a", ref)
 
 	other := w.fresh(buildkittest.Options{})
 	other.prime("a", ref)
-	out := other.must(other.sh("stat -c '%u:%g %y' /c/d/f | cut -c1-14; cat /c/d/f", mount("a", llb.CacheMountShared), salt()).Root())
+	out := other.must(other.sh("stat -c '%u:%g %y' /c/d/f | cut -c1-14; cat /c/d/f", mount("a", llb.CacheMountShared),
+		salt()).Root())
 	// Tools such as go and make decide by times, so these must survive.
 	if want := "7:8 2001-02-03\nwarm\n"; out.log != want {
 		t.Errorf("the primed mount shows %q, want %q", out.log, want)

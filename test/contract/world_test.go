@@ -163,14 +163,16 @@ func observe(statuses <-chan *client.SolveStatus, watched map[digest.Digest]bool
 func (w *world) show(id string) string {
 	w.t.Helper()
 	out := w.must(w.sh(`cd /c; for f in $(find . -type f | sort); do echo "${f#./}: $(cat $f)"; done`,
-		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir(id, llb.CacheMountShared), llb.Readonly), salt()).Root())
+		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir(id, llb.CacheMountShared), llb.Readonly), salt()).
+		Root())
 	return strings.TrimSpace(out.log)
 }
 
 // mounts are the daemon's cache mount records with the given id, all of them for "".
 func (w *world) mounts(id string) []*client.UsageInfo {
 	w.t.Helper()
-	usage, err := w.client.DiskUsage(context.Background(), client.WithFilter([]string{"type==" + string(client.UsageRecordTypeCacheMount)}))
+	usage, err := w.client.DiskUsage(context.Background(),
+		client.WithFilter([]string{"type==" + string(client.UsageRecordTypeCacheMount)}))
 	if err != nil {
 		w.t.Fatal(err)
 	}

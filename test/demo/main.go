@@ -15,6 +15,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
@@ -44,6 +47,10 @@ type report struct {
 }
 
 func main() {
+	// Warnings of the API server come by this logger; without one, its absence is reported with a stack trace.
+	log.SetLogger(funcr.New(func(prefix, text string) {
+		fmt.Fprintln(os.Stderr, "demo:", prefix, text)
+	}, funcr.Options{}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {

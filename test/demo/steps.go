@@ -93,12 +93,13 @@ func (d *demo) wait(ctx context.Context) error {
 
 // awaitExport waits for the registry cache, which is written after the build is Ready.
 func (d *demo) awaitExport(ctx context.Context) error {
-	return harness.Eventually(ctx, 5*time.Minute, "the registry cache is exported", func(ctx context.Context) (bool, error) {
-		if err := d.cluster.Client.Get(ctx, client.ObjectKeyFromObject(d.build), d.build); err != nil {
-			return false, err
-		}
-		return meta.IsStatusConditionTrue(d.build.Status.Conditions, v1alpha1.ConditionCacheExported), nil
-	})
+	return harness.Eventually(ctx, 5*time.Minute, "the registry cache is exported",
+		func(ctx context.Context) (bool, error) {
+			if err := d.cluster.Client.Get(ctx, client.ObjectKeyFromObject(d.build), d.build); err != nil {
+				return false, err
+			}
+			return meta.IsStatusConditionTrue(d.build.Status.Conditions, v1alpha1.ConditionCacheExported), nil
+		})
 }
 
 // edit changes the program's words and returns the seconds until the build is Ready again.
@@ -173,7 +174,9 @@ func (d *demo) runImage(ctx context.Context) error {
 // fresh takes the key's daemon away with its volume and builds the first source again, elsewhere.
 func (d *demo) fresh(ctx context.Context) error {
 	meta := metav1.ObjectMeta{Name: d.report.Daemon, Namespace: namespace}
-	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "cache-" + d.report.Daemon, Namespace: namespace}}
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
+		Name: "cache-" + d.report.Daemon, Namespace: namespace,
+	}}
 	for _, o := range []client.Object{claim, &corev1.Pod{ObjectMeta: meta}} {
 		if err := d.cluster.Client.Delete(ctx, o); err != nil {
 			return err

@@ -29,7 +29,7 @@ func running(t *testing.T, build *v1alpha1.HLBBuild) {
 	}))
 }
 
-// stepRuns says whether the step of the named slow build runs on the daemon.
+// stepRuns reports whether the step of the named slow build runs on the daemon.
 func stepRuns(t *testing.T, daemon, name string) (bool, error) {
 	out, err := cluster.Kubectl(t.Context(), "", "-n", namespace, "exec", daemon, "-c", "buildkitd", "--", "ps", "-o", "args")
 	return strings.Contains(out, "echo "+name), err

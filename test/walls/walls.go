@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package walls holds the rules about which part of this repository may know which, and a test that applies them to
-// what the go command lists. The parts and their order stand in the README; here is the same in a form that fails.
+// Package walls holds the rules about which part of this repository may import which, and how long its files, functions
+// and lines may be. Its tests apply them to the checkout. docs/architecture.md has the same in words.
 package walls
 
 import (
@@ -34,13 +34,19 @@ type wall struct {
 }
 
 var rules = []wall{
-	{of: "api", direct: true, only: []string{"./api", "k8s.io/api", "k8s.io/apimachinery", "sigs.k8s.io/controller-runtime/pkg/scheme"},
-		why: "types are for everyone to import, so they bring nothing along"},
-	{of: "api", never: []string{"k8s.io/client-go"}, why: "types are for everyone to import, so they bring nothing along"},
-	{of: "scheduler", except: []string{"scheduler/sim"}, direct: true, only: []string{"./api", "./scheduler", "k8s.io/apimachinery", "github.com/cespare/xxhash/v2"},
-		why: "placement is arithmetic over a snapshot"},
-	{of: "scheduler", never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "./controllers", "./agent", "./hlb"},
-		why: "placement reads no API, so that it can be replayed"},
+	{of: "api", direct: true,
+		only: []string{"./api", "k8s.io/api", "k8s.io/apimachinery", "sigs.k8s.io/controller-runtime/pkg/scheme"},
+		why:  "types are for everyone to import, so they bring nothing along"},
+	{
+		of: "api", never: []string{"k8s.io/client-go"},
+		why: "types are for everyone to import, so they bring nothing along",
+	},
+	{of: "scheduler", except: []string{"scheduler/sim"}, direct: true,
+		only: []string{"./api", "./scheduler", "k8s.io/apimachinery", "github.com/cespare/xxhash/v2"},
+		why:  "placement is arithmetic over a snapshot"},
+	{of: "scheduler",
+		never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "./controllers", "./agent", "./hlb"},
+		why:   "placement reads no API, so that it can be replayed"},
 	{of: "hlb", never: []string{"k8s.io", "sigs.k8s.io", "./api", "./agent", "./controllers", "./scheduler"},
 		why: "the compiler is of use without Kubernetes"},
 	{of: "controllers", never: []string{"./agent", "./cmd", "./test", "./hack"},
@@ -55,8 +61,9 @@ var rules = []wall{
 		why: "conditions are derived without a client"},
 	{of: "internal", except: []string{"internal/buildkey", "internal/deps"}, never: []string{"./hlb"},
 		why: "only cache keys need the compiler's analysis"},
-	{of: "cmd", except: []string{"cmd/sim", "cmd/bench-hlb", "cmd/bench-scheduler"}, never: []string{"./test", "./scheduler/sim", "testing"},
-		why: "test kits and simulators stay out of what is shipped"},
+	{of: "cmd", except: []string{"cmd/sim", "cmd/bench-hlb", "cmd/bench-scheduler"},
+		never: []string{"./test", "./scheduler/sim", "testing"},
+		why:   "test kits and simulators stay out of what is shipped"},
 }
 
 // Violations lists every breach of the rules, sorted, each as a sentence.
@@ -72,7 +79,8 @@ func Violations(packages []Package) []string {
 }
 
 func (w *wall) check(p Package) []string {
-	if !below(p.ImportPath, "./"+w.of) || slices.ContainsFunc(w.except, func(e string) bool { return below(p.ImportPath, "./"+e) }) {
+	if !below(p.ImportPath, "./"+w.of) ||
+		slices.ContainsFunc(w.except, func(e string) bool { return below(p.ImportPath, "./"+e) }) {
 		return nil
 	}
 	imports := p.Deps
@@ -96,7 +104,7 @@ func (w *wall) refuses(path string) bool {
 	return len(w.only) > 0 && !isStandard(path) && !slices.ContainsFunc(w.only, in)
 }
 
-// below says whether path is the package or folder prefix, or lies in it.
+// below reports whether path is the package or folder prefix, or lies in it.
 func below(path, prefix string) bool {
 	if rest, own := strings.CutPrefix(prefix, "./"); own {
 		prefix = Module + "/" + rest

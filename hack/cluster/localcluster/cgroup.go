@@ -84,7 +84,8 @@ func delegate(dir string) error {
 		if !slices.Contains(available, controller) {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller),
+			0o644); err != nil {
 			return fmt.Errorf("delegate %s in %s: %w", controller, dir, err)
 		}
 	}

@@ -21,7 +21,8 @@ import (
 	"github.com/openllb/hlb-operator/hack/toolchain"
 )
 
-// The cluster's plan. One machine carries one cluster, so these are constants; claimBridge tells two checkouts apart.
+// The cluster's plan. One machine carries one cluster, so these are constants; claimBridge keeps two checkouts from
+// sharing it.
 const (
 	bridge        = "hlbbr0"
 	hostIP        = "10.99.0.254" // the bridge's own address: control plane, registries, tests' servers
@@ -93,7 +94,8 @@ type Info struct {
 func (c *Cluster) Info() Info {
 	return Info{
 		Kubeconfig: c.Kubeconfig(), Kubectl: filepath.Join(c.tools.kube, "kubectl"), HostIP: hostIP,
-		Registry: registries[0].address, RegistryAuth: registries[1].address, User: registryUser, Password: registryPassword,
+		Registry: registries[0].address, RegistryAuth: registries[1].address, User: registryUser,
+		Password:     registryPassword,
 		StorageClass: storageClass, Nodes: Nodes,
 	}
 }

@@ -85,7 +85,8 @@ func (c *Cluster) apiserverArguments() []string {
 func (c *Cluster) controllerArguments() []string {
 	kubeconfig := c.path("pki", "controller-manager.kubeconfig")
 	return []string{
-		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
+		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" +
+			kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=16257", "--leader-elect=false",
 		"--service-account-private-key-file=" + c.path(
 			"pki",
@@ -106,12 +107,13 @@ func (c *Cluster) controllerArguments() []string {
 func (c *Cluster) schedulerArguments() []string {
 	kubeconfig := c.path("pki", "scheduler.kubeconfig")
 	return []string{
-		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
+		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" +
+			kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=16259", "--leader-elect=false",
 	}
 }
 
-// awaitAPI waits until the API server is ready, or says why it ended.
+// awaitAPI waits until the API server is ready. The error has the reason if it ended.
 func (c *Cluster) awaitAPI(ctx context.Context, a *api) error {
 	return poll(ctx, "wait for the API server", func() error {
 		for _, name := range controlPlane[:2] {

@@ -38,7 +38,8 @@ func (c *Cluster) Load(ctx context.Context, images ...string) error {
 			}
 			socket := fmt.Sprintf("/proc/%d/root%s", p.Pid, containerdSocket) // the node's /run is its own
 			args = append([]string{"--address", socket, "--namespace", "k8s.io"}, args...)
-			if text, err := exec.CommandContext(ctx, filepath.Join(c.tools.containerd, "ctr"), args...).CombinedOutput(); err != nil {
+			if text, err := exec.CommandContext(ctx, filepath.Join(c.tools.containerd, "ctr"), args...).
+				CombinedOutput(); err != nil {
 				return fmt.Errorf("load %s into %s: %w\n%s", image, node, err, text)
 			}
 		}

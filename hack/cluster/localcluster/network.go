@@ -67,7 +67,7 @@ func (c *Cluster) takeOver(owner string) error {
 	return ip("link del " + bridge) // its checkout is gone from the disk
 }
 
-// runs says whether any recorded process of the cluster is alive.
+// runs reports whether any recorded process of the cluster is alive.
 func (c *Cluster) runs() bool {
 	records, err := os.ReadDir(c.path("pids"))
 	if err != nil {

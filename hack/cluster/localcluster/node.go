@@ -186,7 +186,7 @@ type nodeObject struct {
 	}
 }
 
-// cordoned is the taint of a node that somebody has cordoned, which says nothing about its health.
+// cordoned is the taint of a node that was cordoned, which is independent of its health.
 const cordoned = "node.kubernetes.io/unschedulable"
 
 // readySince returns nil when the kubelet reported Ready after t; times in the API have whole seconds.

@@ -15,9 +15,11 @@ func TestANodeIsReadyByItsOwnWord(t *testing.T) {
 		return `{"spec":{"taints":[{"key":"` + key + `","effect":"` + effect + `"}]},` + ready + `}`
 	}
 	for name, tc := range map[string]struct{ node, want string }{
-		"ready":                      {"{" + ready + "}", ""},
-		"ready and cordoned":         {taint("node.kubernetes.io/unschedulable", "NoSchedule"), ""},
-		"not reachable a moment ago": {taint("node.kubernetes.io/unreachable", "NoExecute"), "taint node.kubernetes.io/unreachable still stands"},
+		"ready":              {"{" + ready + "}", ""},
+		"ready and cordoned": {taint("node.kubernetes.io/unschedulable", "NoSchedule"), ""},
+		"not reachable a moment ago": {
+			taint("node.kubernetes.io/unreachable", "NoExecute"), "taint node.kubernetes.io/unreachable still stands",
+		},
 		"ready before its start": {`{"status":{"conditions":[{"type":"Ready","status":"True","lastHeartbeatTime":"2026-01-01T00:00:03Z"}]}}`,
 			"no sign of life"},
 		"not ready": {`{"status":{"conditions":[{"type":"Ready","status":"Unknown","reason":"R"}]}}`, "not ready: R"},

@@ -37,7 +37,8 @@ func (c *Cluster) nodePath(node string, names ...string) string {
 // writeNodeFiles writes every file and folder the i-th node needs.
 func (c *Cluster) writeNodeFiles(i int) error {
 	node := Nodes[i]
-	for _, dir := range []string{"kubelet", "cni", "pods", "containers", "containerd", "scratch", "volumes", "network"} {
+	for _, dir := range []string{"kubelet", "cni", "pods", "containers", "containerd", "scratch", "volumes",
+		"network"} {
 		if err := os.MkdirAll(c.nodePath(node, dir), 0o755); err != nil {
 			return err
 		}
@@ -76,7 +77,7 @@ func (c *Cluster) writeNodeFiles(i int) error {
 	return nil
 }
 
-// nodeSpec tells nodeinit what the i-th node is.
+// nodeSpec is the i-th node's configuration for nodeinit.
 func (c *Cluster) nodeSpec(i int) nodespec.Config {
 	node := Nodes[i]
 	in := func(names ...string) string { return c.nodePath(node, names...) }
@@ -103,7 +104,8 @@ func (c *Cluster) nodeSpec(i int) nodespec.Config {
 			Log:  in("containerd.log"),
 		},
 		{Args: []string{filepath.Join(c.tools.kube, "kube-proxy"), "--kubeconfig", c.path("pki", "proxy.kubeconfig"),
-			"--proxy-mode=nftables", "--cluster-cidr=" + podRange, "--hostname-override=" + node, "--conntrack-max-per-core=0"}, Log: in("kube-proxy.log")},
+			"--proxy-mode=nftables", "--cluster-cidr=" + podRange, "--hostname-override=" + node,
+			"--conntrack-max-per-core=0"}, Log: in("kube-proxy.log")},
 		{
 			Args: []string{
 				filepath.Join(c.tools.storage, "localcsi"),
@@ -118,7 +120,8 @@ func (c *Cluster) nodeSpec(i int) nodespec.Config {
 			Log: in("storage.log"),
 		},
 		{Args: []string{filepath.Join(c.tools.kube, "kubelet"), "--config", in("kubelet.yaml"),
-			"--kubeconfig", c.path("pki", "node-"+node+".kubeconfig"), "--hostname-override", node, "--node-ip", nodeIP(i)},
+			"--kubeconfig", c.path("pki", "node-"+node+".kubeconfig"), "--hostname-override", node, "--node-ip",
+			nodeIP(i)},
 			Log: in("kubelet.log"), After: containerdSocket,
 			Prepare: [][]string{
 				{ctr, "--address", containerdSocket, "--namespace", "k8s.io", "images", "import", c.path("pause.tar")},

@@ -26,7 +26,7 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// subject says what a certificate is for: CN and O are the user and group the API server sees.
+// subject is the identity in a certificate: CN and O are the user and group the API server sees.
 type subject struct {
 	name, user, group string
 	hosts             []string // DNS names and addresses; set for servers only

@@ -130,7 +130,8 @@ func (c *Cluster) Down() error {
 	for _, node := range Nodes {
 		failed = append(failed, c.KillNode(node))
 	}
-	for _, name := range []string{"storage", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd", "registry", "registry-auth"} {
+	for _, name := range []string{"storage", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd",
+		"registry", "registry-auth"} {
 		failed = append(failed, c.kill(name, syscall.SIGKILL, 30*time.Second))
 	}
 	if owner, exists, err := bridgeOwner(); err != nil {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command nodeinit is the first process of a node of the local cluster. It is started in fresh pid, mount, network
-// and UTS namespaces, furnishes them as a machine of its own, and then keeps the node's daemons running. When it is
+// and UTS namespaces, sets them up as a machine of its own, and then keeps the node's daemons running. When it is
 // killed the kernel ends every process, mount and interface of the node with it, which is what a node failure looks
 // like.
 //
-// Usage: nodeinit CONFIG.json, with a pipe on file descriptor 3 by which the parent says that eth0 is in place.
+// Usage: nodeinit CONFIG.json, with a pipe on file descriptor 3 by which the parent signals that eth0 is in place.
 package main
 
 import (
@@ -37,7 +37,7 @@ func run() error {
 	if err := awaitParent(); err != nil {
 		return err
 	}
-	if err := furnish(config); err != nil {
+	if err := setup(config); err != nil {
 		return err
 	}
 	return supervise(config)

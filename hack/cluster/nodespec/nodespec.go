@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nodespec is what the cluster program tells a node's first process: one JSON file a node.
+// Package nodespec is the configuration of a node's first process: one JSON file for each node.
 package nodespec
 
 // Config describes one node. The parent writes it; all paths are absolute.

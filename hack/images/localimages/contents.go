@@ -107,7 +107,8 @@ func (b *Builder) BuildKit(ctx context.Context) (v1.Image, error) {
 	if err := addBusybox(base); err != nil {
 		return nil, err
 	}
-	for _, program := range []string{"git", "ssh", "/usr/lib/git-core/git-remote-http", "/usr/lib/git-core/git-sh-i18n--envsubst"} {
+	for _, program := range []string{"git", "ssh", "/usr/lib/git-core/git-remote-http",
+		"/usr/lib/git-core/git-sh-i18n--envsubst"} {
 		if err := addProgram(base, program); err != nil {
 			return nil, err
 		}
@@ -126,7 +127,8 @@ func (b *Builder) BuildKit(ctx context.Context) (v1.Image, error) {
 		base["usr/lib/git-core/"+alias] = entry{link: target}
 	}
 	daemon := tree{}
-	for program, set := range map[string]toolchain.Set{"buildkitd": toolchain.BuildKit, "buildctl": toolchain.BuildKit, "runc": toolchain.Runc} {
+	for program, set := range map[string]toolchain.Set{"buildkitd": toolchain.BuildKit, "buildctl": toolchain.BuildKit,
+		"runc": toolchain.Runc} {
 		dir, err := b.chain.Dir(ctx, set)
 		if err != nil {
 			return nil, err

@@ -175,7 +175,8 @@ func Push(ctx context.Context, image v1.Image, ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := remote.Write(tag, image, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+	if err := remote.Write(tag, image, remote.WithContext(ctx),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return "", fmt.Errorf("push %s: %w", ref, err)
 	}
 	digest, err := image.Digest()

@@ -19,7 +19,7 @@ import (
 // tree is the content of one layer: paths in the image (no leading slash) and what stands there.
 type tree map[string]entry
 
-// entry is one file of a tree: exactly one of from, text, link and dir says what it is.
+// entry is one file of a tree: exactly one of from, text, link and dir is set.
 type entry struct {
 	from string      // a regular file of this machine to copy
 	text string      // a regular file's content
@@ -54,8 +54,8 @@ func (t tree) addFile(file string) error {
 	return fmt.Errorf("too many symlinks at %s", file)
 }
 
-// addFolder copies a folder of this machine to the path "to", leaving out what skip says of its slash-separated
-// path in the folder.
+// addFolder copies a folder of this machine to the path "to", leaving out paths that skip returns true for, by their
+// slash-separated path in the folder.
 func (t tree) addFolder(folder, to string, skip func(string, fs.DirEntry) bool) error {
 	return filepath.WalkDir(folder, func(file string, e fs.DirEntry, err error) error {
 		if err != nil {

@@ -43,7 +43,8 @@ func TestTreeIsWrittenInOrderWithItsParents(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%s %s %o %d %d", h.Name, h.Linkname, h.Mode, h.Uid, h.Size))
 	}
-	want := []string{"bin usr/bin 777 0 0", "etc/  755 0 0", "etc/x  600 7 5", "tmp/  1777 0 0", "usr/  755 0 0", "usr/bin/  755 0 0", "usr/bin/p  755 0 3"}
+	want := []string{"bin usr/bin 777 0 0", "etc/  755 0 0", "etc/x  600 7 5", "tmp/  1777 0 0", "usr/  755 0 0",
+		"usr/bin/  755 0 0", "usr/bin/p  755 0 3"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}

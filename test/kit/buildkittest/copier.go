@@ -19,7 +19,8 @@ func Copier(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "mountcopy")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, "./cmd/mountcopy")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o",
+		file, "./cmd/mountcopy")
 	cmd.Dir, cmd.Env = chain.Root, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build mountcopy: %v\n%s", err, text)

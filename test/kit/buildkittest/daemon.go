@@ -115,12 +115,15 @@ func Programs(t testing.TB) (buildkit, runc string) {
 // config is the daemon's buildkitd.toml.
 func (d *Daemon) config(o Options, runc string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "root = %q\n%s\n[grpc]\naddress = [%q]\nuid = 0\ngid = %d\n", d.Root, o.Globals, "unix://"+d.Socket, o.SocketGID)
-	fmt.Fprintf(&b, "[otel]\nsocketPath = %q\n[cdi]\ndisabled = true\n[worker.containerd]\nenabled = false\n", d.file("otel.sock"))
+	fmt.Fprintf(&b, "root = %q\n%s\n[grpc]\naddress = [%q]\nuid = 0\ngid = %d\n", d.Root, o.Globals, "unix://"+d.Socket,
+		o.SocketGID)
+	fmt.Fprintf(&b, "[otel]\nsocketPath = %q\n[cdi]\ndisabled = true\n[worker.containerd]\nenabled = false\n",
+		d.file("otel.sock"))
 	for _, r := range o.Registries {
 		fmt.Fprintf(&b, "[registry.%q]\nhttp = true\n", r)
 	}
-	fmt.Fprintf(&b, "%s\n[worker.oci]\nenabled = true\nbinary = %q\ndefaultCgroupParent = %q\n%s\n", o.Sections, runc, d.cgroup, o.Worker)
+	fmt.Fprintf(&b, "%s\n[worker.oci]\nenabled = true\nbinary = %q\ndefaultCgroupParent = %q\n%s\n", o.Sections, runc,
+		d.cgroup, o.Worker)
 	return b.Bytes()
 }
 
@@ -149,7 +152,8 @@ func (d *Daemon) start() {
 		d.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(d.unshare, "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
+	cmd := exec.Command(d.unshare, "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc",
+		"--propagation", "private",
 		d.buildkitd, "--config", d.file("buildkitd.toml"))
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that is killed takes its daemons with it.
@@ -195,7 +199,7 @@ func (d *Daemon) Kill() {
 	d.await()
 }
 
-// Terminate sends SIGTERM to buildkitd and returns at once; Ended tells when it is gone.
+// Terminate sends SIGTERM to buildkitd and returns at once; Ended is closed when it is gone.
 func (d *Daemon) Terminate() {
 	d.t.Helper()
 	d.mu.Lock()

@@ -62,7 +62,8 @@ func startRegistry(t testing.TB, htpasswd string) *Registry {
 	}
 	r := &Registry{Address: freeAddress(t), t: t, program: filepath.Join(programs, "registry"), dir: t.TempDir()}
 	config := fmt.Sprintf("version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nhttp: {addr: %q}\n"+
-		"storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\n", r.Address, filepath.Join(r.dir, "data"))
+		"storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\n", r.Address,
+		filepath.Join(r.dir, "data"))
 	if htpasswd != "" {
 		file := filepath.Join(r.dir, "htpasswd")
 		if err := os.WriteFile(file, []byte(htpasswd), 0o600); err != nil {

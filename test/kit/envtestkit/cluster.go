@@ -170,7 +170,8 @@ func (c *Cluster) ConfigAs(user string) *rest.Config {
 	config := rest.CopyConfig(c.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
 	if parts := strings.Split(user, ":"); len(parts) == 4 && strings.HasPrefix(user, "system:serviceaccount:") {
-		config.Impersonate.Groups = append(config.Impersonate.Groups, "system:serviceaccounts", "system:serviceaccounts:"+parts[2])
+		config.Impersonate.Groups = append(config.Impersonate.Groups, "system:serviceaccounts",
+			"system:serviceaccounts:"+parts[2])
 	}
 	return config
 }

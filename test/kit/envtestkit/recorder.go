@@ -18,7 +18,7 @@ type Recorder struct {
 	sent []Event
 }
 
-// Event is what was told about one object, or the field of one.
+// Event is one recorded event.
 type Event struct {
 	Object, Field, Type, Reason, Action, Note string
 }
@@ -36,7 +36,8 @@ func (r *Recorder) Eventf(regarding, _ runtime.Object, kind, reason, action, not
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sent = append(r.sent, Event{Object: name, Field: field, Type: kind, Reason: reason, Action: action, Note: fmt.Sprintf(note, args...)})
+	r.sent = append(r.sent,
+		Event{Object: name, Field: field, Type: kind, Reason: reason, Action: action, Note: fmt.Sprintf(note, args...)})
 }
 
 // Take returns the events since the last Take, in the order in which they were sent.

@@ -42,7 +42,8 @@ func Eventually(t testing.TB, check func() error) {
 
 // WaitCondition reads o until its condition has the given status and, unless it is empty, reason. o holds what was
 // read last.
-func (c *Cluster) WaitCondition(t testing.TB, o client.Object, kind string, want metav1.ConditionStatus, reason string) {
+func (c *Cluster) WaitCondition(t testing.TB, o client.Object, kind string, want metav1.ConditionStatus,
+	reason string) {
 	t.Helper()
 	Eventually(t, func() error {
 		if err := c.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {

@@ -26,7 +26,8 @@ func TestServedRepositoryIsCloned(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "clone")
-			args := append(append([]string{"-c", "advice.detachedHead=false", "clone", "--quiet"}, tc.args...), r.URL, dir)
+			args := append(append([]string{"-c", "advice.detachedHead=false", "clone", "--quiet"}, tc.args...), r.URL,
+				dir)
 			if text, err := exec.Command("git", args...).CombinedOutput(); err != nil {
 				t.Fatalf("clone: %v\n%s", err, text)
 			}

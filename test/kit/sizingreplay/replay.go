@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sizingreplay measures how far estimates of package sizing are from the truth, which it finds by running a cache.
+// Package sizingreplay measures how far estimates of package sizing are from the truth, which it finds by running a
+// cache.
 package sizingreplay
 
 import (
@@ -61,7 +62,7 @@ func Workloads(seed uint64) []Workload {
 	}
 }
 
-// HitRatio runs a least-recently-used cache of so many bytes and returns the part of the accessed bytes that it held.
+// HitRatio runs a least-recently-used cache of cacheBytes and returns the part of the accessed bytes that it held.
 func HitRatio(accesses []Access, cacheBytes int64) float64 {
 	var held, seen, hit int64
 	latest, entries := list.New(), map[int]*list.Element{}

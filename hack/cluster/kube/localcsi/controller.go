@@ -132,7 +132,8 @@ func (c *controller) provision(ctx context.Context, claim *core.PersistentVolume
 		},
 		Spec: core.PersistentVolumeSpec{
 			Capacity: core.ResourceList{core.ResourceStorage: size}, AccessModes: claim.Spec.AccessModes,
-			PersistentVolumeReclaimPolicy: *class.ReclaimPolicy, StorageClassName: class.Name, MountOptions: class.MountOptions,
+			PersistentVolumeReclaimPolicy: *class.ReclaimPolicy, StorageClassName: class.Name,
+			MountOptions: class.MountOptions,
 			ClaimRef: &core.ObjectReference{
 				Kind:       "PersistentVolumeClaim",
 				APIVersion: "v1",
@@ -188,8 +189,9 @@ func (c *controller) grow(ctx context.Context, claim *core.PersistentVolumeClaim
 		core.ResourceStorage: core.PersistentVolumeClaimNodeResizePending,
 	}
 	claim.Status.Conditions = []core.PersistentVolumeClaimCondition{{
-		Type: core.PersistentVolumeClaimFileSystemResizePending, Status: core.ConditionTrue, LastTransitionTime: meta.Now(),
-		Message: "Waiting for the node to grow the file system.",
+		Type: core.PersistentVolumeClaimFileSystemResizePending, Status: core.ConditionTrue,
+		LastTransitionTime: meta.Now(),
+		Message:            "Waiting for the node to grow the file system.",
 	}}
 	_, err = c.client.CoreV1().PersistentVolumeClaims(claim.Namespace).UpdateStatus(ctx, claim, meta.UpdateOptions{})
 	return err

@@ -27,9 +27,11 @@ func BuildCache(namespace, name string, options ...func(*v1alpha1.BuildCache)) *
 		Spec: v1alpha1.BuildCacheSpec{
 			Replicas: ptr.To[int32](1),
 			Storage: v1alpha1.StorageSpec{
-				Size:      resource.MustParse("10Gi"),
-				Retention: v1alpha1.RetentionSpec{WhenScaled: v1alpha1.RetentionRetain, WhenDeleted: v1alpha1.RetentionRetain},
-				GC:        v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20},
+				Size: resource.MustParse("10Gi"),
+				Retention: v1alpha1.RetentionSpec{
+					WhenScaled: v1alpha1.RetentionRetain, WhenDeleted: v1alpha1.RetentionRetain,
+				},
+				GC: v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20},
 			},
 			UpdateStrategy: v1alpha1.UpdateStrategy{MaxUnavailable: ptr.To(intstr.FromInt32(1))},
 			BuildKit: v1alpha1.BuildKitSpec{
@@ -58,7 +60,8 @@ func BuildDaemon(namespace, cache string, ordinal int32, options ...func(*v1alph
 	d := &v1alpha1.BuildDaemon{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "BuildDaemon"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: fmt.Sprintf("%s-%d", cache, ordinal), Labels: map[string]string{v1alpha1.LabelCache: cache},
+			Namespace: namespace, Name: fmt.Sprintf("%s-%d", cache, ordinal),
+			Labels: map[string]string{v1alpha1.LabelCache: cache},
 		},
 		Spec: v1alpha1.BuildDaemonSpec{CacheRef: v1alpha1.LocalObjectReference{Name: cache}, Ordinal: ordinal},
 	}
@@ -86,7 +89,8 @@ func WithReady(status metav1.ConditionStatus, reason string) func(*v1alpha1.Buil
 func WithCondition(kind string, status metav1.ConditionStatus, reason string) func(*v1alpha1.BuildDaemon) {
 	return func(d *v1alpha1.BuildDaemon) {
 		condition := metav1.Condition{
-			Type: kind, Status: status, Reason: reason, Message: "As a test wants it", LastTransitionTime: metav1.Unix(1_700_000_000, 0),
+			Type: kind, Status: status, Reason: reason, Message: "As a test wants it",
+			LastTransitionTime: metav1.Unix(1_700_000_000, 0),
 		}
 		for i := range d.Status.Conditions {
 			if d.Status.Conditions[i].Type == kind {

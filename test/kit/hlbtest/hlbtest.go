@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hlbtest makes HLB programs for tests and benchmarks.
+// Package hlbtest makes HLB programs for tests and benchmarks, and renders diagnostics for comparison.
 package hlbtest
 
 import (
@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"pgregory.net/rapid"
+
+	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
 // Module draws the text of a module that parses, in any layout. It needn't check.
@@ -23,8 +25,10 @@ func Module(t *rapid.T) string {
 // Soup draws text made of pieces of the language in any order, most of which doesn't parse.
 func Soup(t *rapid.T) string {
 	pieces := append([]string{
-		"fs", "a", "(", ")", "{", "}", "${", "\"", "`", "<<-X", "X", "<<`X`", ";", "\n", "#", " ", ",", ".", "with", "as", "import", "from",
-		"export", "0x1", "017", "1", "\\", "\\$", "$", "option::run", "true", "é", "\x00", "\xff", "binds", "variadic", "\r", "\t", "scratch",
+		"fs", "a", "(", ")", "{", "}", "${", "\"", "`", "<<-X", "X", "<<`X`", ";", "\n", "#", " ", ",", ".", "with",
+		"as", "import", "from",
+		"export", "0x1", "017", "1", "\\", "\\$", "$", "option::run", "true", "é", "\x00", "\xff", "binds", "variadic",
+		"\r", "\t", "scratch",
 	}, Seeds()...)
 	var b strings.Builder
 	for range rapid.IntRange(0, 40).Draw(t, "pieces") {
@@ -69,7 +73,8 @@ func (g *generator) emit(texts ...string) {
 func (g *generator) deeper() bool { return g.depth < 4 && g.n("deeper", 2) > 0 }
 
 func (g *generator) ident() string {
-	return g.pick("a", "b", "image", "run", "scratch", "from", "binds", "variadic", "2nd", "a:b", "parallel", "mount", "017")
+	return g.pick("a", "b", "image", "run", "scratch", "from", "binds", "variadic", "2nd", "a:b", "parallel", "mount",
+		"017")
 }
 
 func (g *generator) kind() string {
@@ -209,9 +214,9 @@ func (g *generator) parts(texts ...string) {
 	}
 }
 
-// Program returns a program of about the given number of lines that checks, the same one for the same number: functions that call
-// each other up to ten deep, options, heredocs and aliases, as a large repository of build files would have. Its target default
-// reaches all of them.
+// Program returns a program of about the given number of lines that checks, the same one for the same number: functions
+// that call each other up to ten deep, options, heredocs and aliases, as a large repository of build files would have.
+// Its target default reaches all of them.
 func Program(lines int) []byte {
 	var b, all strings.Builder
 	steps := max(1, (lines-4)/linesPerStep)
@@ -251,3 +256,12 @@ fs step%[1]d(string version) {
 }
 
 `
+
+// Places renders diagnostics as CODE LINE:COLUMN, nil if there are none.
+func Places(l diag.List) []string {
+	var out []string
+	for _, d := range l {
+		out = append(out, fmt.Sprintf("%s %d:%d", d.Code, d.Primary.Start.Line, d.Primary.Start.Column))
+	}
+	return out
+}

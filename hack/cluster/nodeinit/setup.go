@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/hack/cluster/nodespec"
 )
 
-// furnish turns the empty namespaces into a machine: own mounts, own name, own network.
-func furnish(c nodespec.Config) error {
+// setup turns the empty namespaces into a machine: own mounts, own name, own network.
+func setup(c nodespec.Config) error {
 	for _, step := range []func(nodespec.Config) error{mountAll, setName, connect} {
 		if err := step(c); err != nil {
 			return err
@@ -44,7 +45,7 @@ func mountAll(c nodespec.Config) error {
 		{hold, "/sys/fs/cgroup", "", syscall.MS_BIND | syscall.MS_REC, ""},
 		{"run", "/run", "tmpfs", 0, "mode=755"},
 	}
-	for _, target := range sortedKeys(c.Binds) {
+	for _, target := range slices.Sorted(maps.Keys(c.Binds)) {
 		steps = append(steps, struct {
 			source, target, kind string
 			flags                uintptr
@@ -82,7 +83,7 @@ func connect(c nodespec.Config) error {
 		"addr add " + c.Address + " dev eth0",
 		"route add default via " + c.Gateway,
 	}
-	for _, subnet := range sortedKeys(c.Routes) {
+	for _, subnet := range slices.Sorted(maps.Keys(c.Routes)) {
 		commands = append(commands, "route add "+subnet+" via "+c.Routes[subnet])
 	}
 	for _, command := range commands {
@@ -91,13 +92,4 @@ func connect(c nodespec.Config) error {
 		}
 	}
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
