@@ -21,10 +21,14 @@ type phase struct {
 	seconds float64
 	// all requests but those of the test and of the API server itself, and their parts by sender.
 	all, manager, agents counts
+	test                 counts // requests of the test
 	// refused requests, of everybody, and watchEvents to everybody.
 	refused, watchEvents counts
 	used                 map[string]float64
 }
+
+// renewals is how many Leases of other tenants were renewed.
+func (p *phase) renewals() float64 { return float64(p.test[kindOf("PUT", "leases", "")]) }
 
 // during does something and counts what happens meanwhile. The log has the total under the given name.
 func (f *fleet) during(name string, do func()) *phase {
@@ -35,12 +39,13 @@ func (f *fleet) during(name string, do func()) *phase {
 	p := &phase{
 		seconds:     after.at.Sub(before.at).Seconds(),
 		agents:      after.agents.minus(before.agents),
+		test:        after.test.minus(before.test),
 		refused:     after.served.refused.minus(before.served.refused),
 		watchEvents: after.served.watchEvents.minus(before.served.watchEvents),
 		used:        map[string]float64{},
 	}
 	p.all = after.served.requests.minus(before.served.requests).minus(
-		after.served.own.minus(before.served.own), after.test.minus(before.test))
+		after.served.own.minus(before.served.own), p.test)
 	p.manager = p.all.minus(p.agents)
 	for name, seconds := range after.used {
 		p.used[name] = seconds - before.used[name]
