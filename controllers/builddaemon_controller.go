@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -84,4 +85,15 @@ func (r *BuildDaemonReconciler) Reconcile(ctx context.Context, daemon *v1alpha1.
 // silenceOf is how a Lease that is not alive shows in the status.
 var silenceOf = map[liveness]status.Silence{
 	neverSeen: status.NotStarted, released: status.AgentStopped, expired: status.LeaseExpired,
+}
+
+// desiredLease is the Lease that a daemon's agent renews. Its spec is the agent's.
+func desiredLease(daemon *v1alpha1.BuildDaemon) *coordinationv1.Lease {
+	return &coordinationv1.Lease{
+		TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: daemon.Name, Namespace: daemon.Namespace,
+			Labels: map[string]string{v1alpha1.LabelCache: daemon.Spec.CacheRef.Name},
+		},
+	}
 }

@@ -19,9 +19,6 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(envtestkit.Main(m)) }
 
-// testImages are what the pods of tests would run.
-var testImages = Images{Operator: "operator:test", BuildKit: "buildkit:test"}
-
 // world is a namespace with the manager's reconcilers, called step by step.
 type world struct {
 	t      *testing.T
@@ -30,7 +27,6 @@ type world struct {
 	clock  *envtestkit.Clock
 	events *envtestkit.Recorder
 
-	caches    *BuildCacheReconciler
 	daemons   *BuildDaemonReconciler
 	builds    *HLBBuildReconciler
 	placement *PlacementReconciler
@@ -47,7 +43,6 @@ func newWorld(t *testing.T) *world {
 // restart replaces the reconcilers by new ones that remember nothing, as a restart of the manager does. They reach
 // the API through c.
 func (w *world) restart(c client.Client) {
-	w.caches = &BuildCacheReconciler{Client: c, Events: w.events, Clock: w.clock, Images: testImages, InputsRole: "hlb-operator-agent-inputs"}
 	w.daemons = &BuildDaemonReconciler{Client: c, Events: w.events, Clock: w.clock, leases: newLeaseWatch()}
 	w.builds = &HLBBuildReconciler{Client: c, Events: w.events, Clock: w.clock}
 	w.placement = &PlacementReconciler{Client: c, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
-	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
@@ -123,25 +122,6 @@ func TestMountsAreForDaemonsThatBuildTheirKey(t *testing.T) {
 				t.Errorf("it is asked for %+v, want %d mounts", got, want)
 			}
 		})
-	}
-}
-
-// TestRequestsOutliveTheMakingOfTheirDaemon has the controller that makes BuildDaemons apply one that has requests.
-func TestRequestsOutliveTheMakingOfTheirDaemon(t *testing.T) {
-	w := newWorld(t)
-	cache := testbuild.BuildCache(w.ns, "cache", testbuild.WithReplicas(2))
-	w.create(cache)
-	w.keep(cache)
-	params := scheduler.DefaultParams()
-	f := &fleet{cache: cache, memory: newMemory(&params)}
-	f.memory.prefetch = &prefetching{}
-	want := []v1alpha1.PrefetchRequest{{ID: w.ns + "/m", Sharing: v1alpha1.MountShared, Bytes: 7, RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy()}}
-	w.must(w.placement.writePrefetch(t.Context(), f, read(w, testbuild.BuildDaemon(w.ns, "cache", 1)), want))
-	cache.Spec.BuildKit.MaxConcurrentBuilds++
-	w.must(w.c.Update(t.Context(), cache))
-	w.keep(cache)
-	if diff := cmp.Diff(want, w.requested()); diff != "" {
-		t.Errorf("after the BuildDaemon was applied once more, requests differ (-want +got):\n%s", diff)
 	}
 }
 

@@ -5,6 +5,8 @@ package controllers
 import (
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
@@ -118,16 +120,17 @@ func plainPlatform(p string) string {
 	}
 }
 
-// phase translates a daemon's phase. One that the BuildCache no longer wants is being emptied, also before its pod
-// knows; one that was scaled away and is wanted again is on its way up.
+// wantedReplicas is spec.replicas with its default.
+func wantedReplicas(cache *v1alpha1.BuildCache) int32 { return ptr.Deref(cache.Spec.Replicas, 1) }
+
+// phase translates a daemon's phase. One that was scaled away and is wanted again is on its way up.
 func (f *fleet) phase(d *v1alpha1.BuildDaemon) scheduler.Phase {
-	surplus := d.Spec.Ordinal >= wantedReplicas(f.cache)
 	switch phase := status.PhaseOfDaemon(d); {
 	case phase == status.DaemonDeleting:
 		return scheduler.Gone
-	case phase == status.DaemonDormant && (surplus || d.Spec.Suspend):
+	case phase == status.DaemonDormant && d.Spec.Suspend:
 		return scheduler.Dormant
-	case surplus, phase == status.DaemonDraining:
+	case phase == status.DaemonDraining:
 		return scheduler.Draining
 	case phase == status.DaemonServing:
 		return scheduler.Ready

@@ -107,25 +107,26 @@ func TestSnapshotTranslatesConditions(t *testing.T) {
 	draining := condition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)
 	full := condition(v1alpha1.ConditionDiskPressure, metav1.ConditionTrue, v1alpha1.ReasonVolumeNearlyFull)
 	cases := map[string]struct {
-		replicas int32
-		change   func(*v1alpha1.BuildDaemon)
-		want     scheduler.Phase
+		suspend bool
+		change  func(*v1alpha1.BuildDaemon)
+		want    scheduler.Phase
 	}{
-		"a serving one":                     {1, testbuild.Serving, scheduler.Ready},
-		"one that never reported":           {1, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady},
-		"one whose Lease ran out":           {1, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady},
-		"one that drains":                   {1, draining, scheduler.Draining},
-		"a full one":                        {1, full, scheduler.Cordoned},
-		"one that is full and away":         {1, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady},
-		"one scaled away and asleep":        {0, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant},
-		"one scaled away, its pod there":    {0, testbuild.Serving, scheduler.Draining},
-		"one that comes back":               {1, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady},
-		"one whose object is being deleted": {1, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} }, scheduler.Gone},
+		"a serving one":                     {false, testbuild.Serving, scheduler.Ready},
+		"one that never reported":           {false, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady},
+		"one whose Lease ran out":           {false, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady},
+		"one that drains":                   {false, draining, scheduler.Draining},
+		"a full one":                        {false, full, scheduler.Cordoned},
+		"one that is full and away":         {false, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady},
+		"one scaled away and asleep":        {true, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant},
+		"one scaled away, its pod there":    {true, testbuild.Serving, scheduler.Draining},
+		"one that comes back":               {false, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady},
+		"one whose object is being deleted": {false, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} }, scheduler.Gone},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			f := &fleet{cache: testbuild.BuildCache("ns", "c", testbuild.WithReplicas(tc.replicas))}
-			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change)}
+			f := &fleet{cache: testbuild.BuildCache("ns", "c")}
+			suspended := func(d *v1alpha1.BuildDaemon) { d.Spec.Suspend = tc.suspend }
+			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change, suspended)}
 			view, _, _ := snapshot(t, f)
 			if got := daemonIn(t, view, "c-0").Phase; got != tc.want {
 				t.Errorf("phase is %s, want %s", got, tc.want)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness), HLBBuild (runs
-// and attempts) and placement (the scheduling loop). Agents run the builds; nothing here talks to a daemon.
+// Package controllers holds the manager's reconcilers: BuildCache (the fleet), workload (what a BuildDaemon runs as),
+// BuildDaemon (liveness), HLBBuild (runs and attempts) and placement (the scheduling loop). Agents run the builds;
+// nothing here talks to a daemon.
 package controllers
 
 import (
@@ -13,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/buildcache"
+	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
@@ -27,8 +30,10 @@ import (
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=builddaemons,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups="",resources=events,verbs=list
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get;list;watch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;update;patch;delete
@@ -39,7 +44,7 @@ import (
 
 // Install is what the controllers need to know of the installation; every field is set.
 type Install struct {
-	Images Images
+	Images workload.Images
 	// InputsRole is the name of the ClusterRole that lets agents read what builds name.
 	InputsRole string
 	// Explain keeps the rounds of placement for whoever serves them.
@@ -54,13 +59,16 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
 	recorder, now := mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
 	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
-		"BuildCache": &BuildCacheReconciler{
+		"BuildCache": &buildcache.Reconciler{
 			Client:     c,
 			Events:     recorder,
 			Clock:      now,
 			Images:     install.Images,
 			InputsRole: install.InputsRole,
 			Live:       live,
+		},
+		"workload": &workload.Reconciler{
+			Client: c, Live: live, Events: recorder, Clock: now, Images: install.Images,
 		},
 		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now, Live: live},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},

@@ -112,9 +112,10 @@ type MountUse struct {
 	Snapshot *MountSnapshotStatus `json:"snapshot,omitempty"`
 }
 
-// BuildDaemonStatus is written by the daemon's agent; the manager sets Ready to Unknown when the Lease runs out.
+// BuildDaemonStatus is written by the daemon's agent. While there is none, the manager writes its Ready, Reconciling and
+// Stalled conditions.
 type BuildDaemonStatus struct {
-	// observedGeneration is the generation that the agent has seen; −1 before it first reported.
+	// observedGeneration is the generation that the conditions are about; −1 before anything was reported.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions: Ready, Draining, DiskPressure, GCPolicyInForce, RegistryCleaned.

@@ -199,3 +199,30 @@ const (
 	// ReasonInService surfaces on Draining when the daemon takes builds.
 	ReasonInService = "InService"
 )
+
+// Reasons of a BuildDaemon's Ready condition for which its pod does not come up. The BuildCache's Ready condition has
+// that of its first daemon in trouble. Where waiting does not help, both are Stalled.
+const (
+	// ReasonPodSecurityRefused surfaces when the namespace's Pod Security level refuses the pod.
+	ReasonPodSecurityRefused = "PodSecurityRefused"
+	// ReasonQuotaExceeded surfaces when a ResourceQuota refuses the pod.
+	ReasonQuotaExceeded = "QuotaExceeded"
+	// ReasonLimitRangeRefused surfaces when a LimitRange refuses the pod.
+	ReasonLimitRangeRefused = "LimitRangeRefused"
+	// ReasonPodRefused surfaces when the API server refuses the pod otherwise, as admission webhooks do.
+	ReasonPodRefused = "PodRefused"
+	// ReasonUnschedulable surfaces when no node takes the pod; the message is the scheduler's.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonVolumePending surfaces when the claim gets no volume, or the volume can't be mounted.
+	ReasonVolumePending = "VolumePending"
+	// ReasonImagePullFailed surfaces when an image of the pod can't be pulled.
+	ReasonImagePullFailed = "ImagePullFailed"
+	// ReasonContainerFailed surfaces when the node can't start a container of the pod.
+	ReasonContainerFailed = "ContainerFailed"
+	// ReasonCrashLoop surfaces when a container of the pod ends again and again.
+	ReasonCrashLoop = "CrashLoop"
+	// ReasonUserNamespacesRefused surfaces when the node has no user namespaces for the pod.
+	ReasonUserNamespacesRefused = "UserNamespacesRefused"
+	// ReasonNodeLost surfaces when the node of the pod does not answer.
+	ReasonNodeLost = "NodeLost"
+)

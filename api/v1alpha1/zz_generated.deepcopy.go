@@ -1714,6 +1714,11 @@ func (in *StorageSpec) DeepCopy() *StorageSpec {
 func (in *StorageStatus) DeepCopyInto(out *StorageStatus) {
 	*out = *in
 	out.Size = in.Size.DeepCopy()
+	if in.CapacitySize != nil {
+		in, out := &in.CapacitySize, &out.CapacitySize
+		x := (*in).DeepCopy()
+		*out = &x
+	}
 	if in.ExpandedTime != nil {
 		in, out := &in.ExpandedTime, &out.ExpandedTime
 		*out = (*in).DeepCopy()

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
+	"github.com/openllb/hlb-operator/controllers/workload"
 )
 
 // options are the manager's flags.
@@ -94,8 +94,7 @@ func run(ctx context.Context, o options) error {
 	explain := &controllers.Explanations{}
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme: scheme,
-		// Who wrote which field takes as much memory as a build itself, and nothing here asks.
-		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:  controllers.CacheOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddr,
 			SecureServing:  true,
@@ -123,7 +122,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	install := controllers.Install{
-		Images:     controllers.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
+		Images:     workload.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
 		InputsRole: o.inputsRole,
 		Explain:    explain,
 	}

@@ -71,8 +71,8 @@ func TestFailuresAreClassified(t *testing.T) {
 }
 
 var (
-	served   = status.FleetFacts{Wanted: 2, Ready: 2, Updated: 2, Created: true, RolledOut: true}
-	rolling  = status.FleetFacts{Wanted: 2, Ready: 1, Updated: 1, Created: true}
+	served   = status.FleetFacts{Wanted: 2, Running: 2, Ready: 2, Updated: 2, Pods: 2}
+	rolling  = status.FleetFacts{Wanted: 2, Running: 2, Ready: 1, Updated: 1, Pods: 2}
 	blinked  = status.FleetFacts{Failure: status.FailureOf(conflict, 1)}
 	retrying = status.FleetFacts{Failure: status.FailureOf(conflict, 9)}
 	named    = status.FleetFacts{Failure: status.FailureOf(taken{}, 1)}

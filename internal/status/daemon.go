@@ -68,8 +68,8 @@ const (
 	LeaseExpired
 )
 
-// FallSilent records that no agent answers for the daemon. It changes nothing where that is known already, or where
-// the daemon was scaled away.
+// FallSilent records that no agent answers for the daemon. It changes nothing where that is known already, where the
+// daemon was scaled away, or where it is known why its pod does not come up.
 func FallSilent(d *v1alpha1.BuildDaemon, how Silence, now time.Time) {
 	s := Summary{Unknown: true}
 	switch how {
@@ -81,7 +81,7 @@ func FallSilent(d *v1alpha1.BuildDaemon, how Silence, now time.Time) {
 		s.Reason, s.Message = v1alpha1.ReasonLeaseExpired, "The daemon's agent has not renewed its Lease in time"
 	}
 	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
-	if PhaseOfDaemon(d) == DaemonDormant || ready != nil && ready.Reason == s.Reason {
+	if PhaseOfDaemon(d) == DaemonDormant || ready != nil && (ready.Reason == s.Reason || IsTrouble(ready.Reason)) {
 		return
 	}
 	s.apply(&d.Status.Conditions, d.Generation, now)

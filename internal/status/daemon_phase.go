@@ -28,7 +28,7 @@ const (
 	DaemonDeleting DaemonPhase = "Deleting"
 	// DaemonDormant: its pod was scaled away, and its volume is kept. Nothing runs.
 	DaemonDormant DaemonPhase = "Dormant"
-	// DaemonGone: its agent has ended, or has fenced itself. Nothing runs.
+	// DaemonGone: its agent has ended or has fenced itself, or its pod does not come up. Nothing runs.
 	DaemonGone DaemonPhase = "Gone"
 )
 
@@ -39,7 +39,8 @@ func PhaseOfDaemon(d *v1alpha1.BuildDaemon) DaemonPhase {
 	switch {
 	case ready != nil && ready.Reason == v1alpha1.ReasonScaledDown:
 		return DaemonDormant
-	case ready != nil && (ready.Reason == v1alpha1.ReasonLeaseExpired || ready.Reason == v1alpha1.ReasonAgentStopped):
+	case ready != nil && (ready.Reason == v1alpha1.ReasonLeaseExpired ||
+		ready.Reason == v1alpha1.ReasonAgentStopped || IsTrouble(ready.Reason)):
 		return DaemonGone
 	case !d.DeletionTimestamp.IsZero():
 		return DaemonDeleting
@@ -63,8 +64,8 @@ func StartsBuilds(d *v1alpha1.BuildDaemon) bool {
 	return phase == DaemonServing || phase == DaemonCordoned
 }
 
-// IsGone reports whether nothing can be running on the daemon: its agent has ended or fenced itself, or its pod was
-// scaled away.
+// IsGone reports whether nothing can be running on the daemon: its agent has ended or fenced itself, or its pod does not
+// come up or was scaled away.
 func IsGone(d *v1alpha1.BuildDaemon) bool {
 	phase := PhaseOfDaemon(d)
 	return phase == DaemonGone || phase == DaemonDormant

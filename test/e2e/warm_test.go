@@ -99,8 +99,8 @@ func TestAFreshDaemonImportsTheRegistryCache(t *testing.T) {
 	succeeded(t, build)
 	exported(t, build)
 	lost := build.Status.Placement.Daemon
-	kubectl(t, "delete", "pvc", "cache-"+lost, "--wait=false")
-	kubectl(t, "delete", "pod", lost, "--wait=false")
+	kubectl(t, "delete", "pvc", harness.Claim(lost), "--wait=false")
+	kubectl(t, "delete", "pod", harness.Pod(lost), "--wait=false")
 	must(t, harness.Eventually(t.Context(), patience, lost+" takes no builds", func(context.Context) (bool, error) {
 		d := daemon(t, lost)
 		return meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDraining) ||

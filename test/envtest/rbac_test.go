@@ -26,6 +26,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
+	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -89,13 +90,17 @@ func startManager(t *testing.T) *refusals {
 	ctrl.SetLogger(logger) // informers log there
 	mgr, err := ctrl.NewManager(cluster.ConfigAs(managerUser), ctrl.Options{
 		Scheme: cluster.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Logger: logger,
+		Cache:          controllers.CacheOptions(),
 		LeaderElection: true, LeaderElectionID: "hlb-operator.build.openllb.dev", LeaderElectionNamespace: systemNamespace, LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	install := controllers.Install{Images: controllers.Images{Operator: "operator:test", BuildKit: "buildkit:test"}, InputsRole: "hlb-operator-agent-inputs"}
+	install := controllers.Install{
+		Images:     workload.Images{Operator: "operator:test", BuildKit: "buildkit:test"},
+		InputsRole: "hlb-operator-agent-inputs",
+	}
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		t.Fatal(err)
 	}

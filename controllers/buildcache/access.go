@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package buildcache
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -9,10 +9,16 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/workload"
 )
 
+// fleetName names what is about the pods of all daemons.
+func fleetName(cache *v1alpha1.BuildCache) string { return cache.Name + "-daemons" }
+
+// objectMeta is that of an object of the whole fleet.
 func objectMeta(cache *v1alpha1.BuildCache, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name:      name,
@@ -22,11 +28,10 @@ func objectMeta(cache *v1alpha1.BuildCache, name string) metav1.ObjectMeta {
 }
 
 func desiredServiceAccount(cache *v1alpha1.BuildCache) *corev1.ServiceAccount {
-	no := false
 	return &corev1.ServiceAccount{
 		TypeMeta:                     metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
-		ObjectMeta:                   objectMeta(cache, agentName(cache)),
-		AutomountServiceAccountToken: &no,
+		ObjectMeta:                   objectMeta(cache, workload.AgentName(cache.Name)),
+		AutomountServiceAccountToken: ptr.To(false),
 	}
 }
 
@@ -36,7 +41,7 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 	const group = "build.openllb.dev"
 	return &rbacv1.Role{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"},
-		ObjectMeta: objectMeta(cache, agentName(cache)),
+		ObjectMeta: objectMeta(cache, workload.AgentName(cache.Name)),
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{group}, Resources: []string{"hlbbuilds"}, Verbs: []string{"get", "list", "watch"}},
 			{APIGroups: []string{group}, Resources: []string{"hlbbuilds/status"}, Verbs: []string{"patch", "update"}},
@@ -77,12 +82,12 @@ func desiredRoleBindings(cache *v1alpha1.BuildCache, inputsRole string) []*rbacv
 	return []*rbacv1.RoleBinding{
 		roleBinding(
 			cache,
-			agentName(cache),
-			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: agentName(cache)},
+			workload.AgentName(cache.Name),
+			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: workload.AgentName(cache.Name)},
 		),
 		roleBinding(
 			cache,
-			agentName(cache)+"-inputs",
+			workload.AgentName(cache.Name)+"-inputs",
 			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: inputsRole},
 		),
 	}
@@ -93,15 +98,15 @@ func roleBinding(cache *v1alpha1.BuildCache, name string, role rbacv1.RoleRef) *
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"},
 		ObjectMeta: objectMeta(cache, name),
 		RoleRef:    role,
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: agentName(cache), Namespace: cache.Namespace}},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: workload.AgentName(cache.Name), Namespace: cache.Namespace}},
 	}
 }
 
 func desiredConfigMap(cache *v1alpha1.BuildCache, config string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: objectMeta(cache, configName(cache)),
-		Data:       map[string]string{configFile: config},
+		ObjectMeta: objectMeta(cache, workload.ConfigName(cache.Name)),
+		Data:       map[string]string{workload.ConfigFile: config},
 	}
 }
 
@@ -109,24 +114,25 @@ func desiredConfigMap(cache *v1alpha1.BuildCache, config string) *corev1.ConfigM
 func desiredNetworkPolicy(cache *v1alpha1.BuildCache) *networkingv1.NetworkPolicy {
 	return &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
-		ObjectMeta: objectMeta(cache, cache.Name),
+		ObjectMeta: objectMeta(cache, fleetName(cache)),
 		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: daemonLabels(cache)},
+			PodSelector: metav1.LabelSelector{MatchLabels: workload.FleetLabels(cache.Name)},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
 		},
 	}
 }
 
 // desiredPodDisruptionBudget lets node drains take one daemon at a time; each takes its caches' warmth with it for a
-// while.
+// while. Daemons that are not up may be evicted at any time: they hold up nobody's builds.
 func desiredPodDisruptionBudget(cache *v1alpha1.BuildCache) *policyv1.PodDisruptionBudget {
-	one := intstr.FromInt32(1)
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
-		ObjectMeta: objectMeta(cache, cache.Name),
+		ObjectMeta: objectMeta(cache, fleetName(cache)),
 		Spec: policyv1.PodDisruptionBudgetSpec{
-			MaxUnavailable: &one,
-			Selector:       &metav1.LabelSelector{MatchLabels: daemonLabels(cache)},
+			MaxUnavailable: ptr.To(intstr.FromInt32(1)),
+			Selector:       &metav1.LabelSelector{MatchLabels: workload.FleetLabels(cache.Name)},
+
+			UnhealthyPodEvictionPolicy: ptr.To(policyv1.AlwaysAllow),
 		},
 	}
 }

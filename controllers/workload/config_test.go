@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package workload
 
 import (
 	"strings"
@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	buildkitd "github.com/moby/buildkit/cmd/buildkitd/config"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -17,7 +18,7 @@ import (
 // understood is what buildkitd itself makes of the generated file.
 func understood(t *testing.T, cache *v1alpha1.BuildCache) buildkitd.Config {
 	t.Helper()
-	text, err := desiredConfig(cache)
+	text, err := Config(cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,8 @@ func understood(t *testing.T, cache *v1alpha1.BuildCache) buildkitd.Config {
 }
 
 func TestGCPolicyIsGeneratedWhole(t *testing.T) {
-	cache := testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) { c.Spec.Storage.Size = resource.MustParse("1000Gi") })
+	large := func(c *v1alpha1.BuildCache) { c.Spec.Storage.Size = resource.MustParse("1000Gi") }
+	cache := testbuild.BuildCache("ns", "c", large)
 	oci := understood(t, cache).Workers.OCI
 	if oci.GC == nil || !*oci.GC {
 		t.Error("garbage collection is off")
@@ -59,7 +61,7 @@ func TestAVolumeThatGrowsRestartsNoDaemon(t *testing.T) {
 		cache := testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
 			c.Spec.Storage.Size, c.Spec.BuildKit.MaxParallelism = resource.MustParse(size), parallel
 		})
-		whole, err := desiredConfig(cache)
+		whole, err := Config(cache)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +77,8 @@ func TestAVolumeThatGrowsRestartsNoDaemon(t *testing.T) {
 		t.Error("the rules do not follow the volume's size")
 	}
 	if small2 != large2 || small2 == other {
-		t.Errorf("what restarts daemons differs by size: %v, by parallelism: %v; want only the latter", small2 != large2, small2 != other)
+		t.Errorf("what restarts daemons differs by size: %v, by parallelism: %v; want only the latter",
+			small2 != large2, small2 != other)
 	}
 }
 
@@ -87,20 +90,24 @@ func TestDaemonListensForTheAgentOnly(t *testing.T) {
 	if config.GRPC.GID == nil || *config.GRPC.GID != 65532 || config.GRPC.UID == nil || *config.GRPC.UID != 0 {
 		t.Errorf("the socket belongs to %v:%v", config.GRPC.UID, config.GRPC.GID)
 	}
-	if w := config.Workers; w.OCI.Enabled == nil || !*w.OCI.Enabled || w.Containerd.Enabled == nil || *w.Containerd.Enabled || w.OCI.Snapshotter != "overlayfs" {
+	w := config.Workers
+	if !ptr.Deref(w.OCI.Enabled, false) || ptr.Deref(w.Containerd.Enabled, true) || w.OCI.Snapshotter != "overlayfs" {
 		t.Errorf("workers are %+v", w)
 	}
 	if config.Root != buildkitRoot {
 		t.Errorf("root is %s", config.Root)
 	}
 	if len(config.Entitlements) > 0 || len(config.Registries) > 0 || config.Workers.OCI.MaxParallelism != 0 {
-		t.Errorf("a plain spec grants %v, knows %v and bounds steps to %d", config.Entitlements, config.Registries, config.Workers.OCI.MaxParallelism)
+		t.Errorf("a plain spec grants %v, knows %v and bounds steps to %d",
+			config.Entitlements, config.Registries, config.Workers.OCI.MaxParallelism)
 	}
 }
 
 func TestSpecReachesTheDaemon(t *testing.T) {
 	config := understood(t, testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
-		c.Spec.BuildKit.Entitlements = []v1alpha1.Entitlement{v1alpha1.EntitlementNetworkHost, v1alpha1.EntitlementSecurityInsecure}
+		c.Spec.BuildKit.Entitlements = []v1alpha1.Entitlement{
+			v1alpha1.EntitlementNetworkHost, v1alpha1.EntitlementSecurityInsecure,
+		}
 		c.Spec.BuildKit.MaxParallelism = 9
 		c.Spec.BuildKit.Registries = []v1alpha1.RegistryHost{
 			{Host: "10.0.0.1:5000", Scheme: "HTTP"}, {Host: "docker.io", Scheme: "HTTPS", Mirrors: []string{"m/docker.io", "n"}},
@@ -126,7 +133,7 @@ func TestSpecReachesTheDaemon(t *testing.T) {
 
 func TestEqualSpecsGiveEqualBytes(t *testing.T) {
 	hosts := func(names ...string) string {
-		text, err := desiredConfig(testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
+		text, err := Config(testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
 			for _, n := range names {
 				c.Spec.BuildKit.Registries = append(c.Spec.BuildKit.Registries, v1alpha1.RegistryHost{Host: n})
 			}
@@ -139,6 +146,41 @@ func TestEqualSpecsGiveEqualBytes(t *testing.T) {
 	for range 20 {
 		if hosts("a", "b", "c", "d") != hosts("d", "c", "b", "a") {
 			t.Fatal("the order of registries changes the file, and would roll the daemons")
+		}
+	}
+}
+
+func TestExtraConfigGoesBelowTheOperators(t *testing.T) {
+	extra := func(text string) func(*v1alpha1.BuildCache) {
+		return func(c *v1alpha1.BuildCache) { c.Spec.BuildKit.ExtraConfig = text }
+	}
+	config := understood(t, testbuild.BuildCache("ns", "c", extra(`
+root = "/elsewhere"
+insecure-entitlements = ["security.insecure"]
+[grpc]
+debugAddress = "0.0.0.0:6060"
+[dns]
+nameservers = ["10.0.0.53"]
+[worker.oci]
+snapshotter = "native"
+noProcessSandbox = true
+[worker.containerd]
+enabled = true
+`)))
+	if config.Root != buildkitRoot || len(config.Entitlements) > 0 || config.GRPC.DebugAddress != "" ||
+		config.Workers.OCI.Snapshotter != "overlayfs" || ptr.Deref(config.Workers.Containerd.Enabled, true) {
+		t.Errorf("what the operator sets was changed: %+v", config)
+	}
+	if config.DNS == nil || len(config.DNS.Nameservers) != 1 || !config.Workers.OCI.NoProcessSandbox {
+		t.Errorf("what the operator leaves open was not set: %+v", config)
+	}
+	for name, text := range map[string]string{
+		"a rule of garbage collection":    "[[worker.oci.gcpolicy]]\nall = true",
+		"garbage collection switched off": "[worker.oci]\ngc = false",
+		"what is no TOML":                 "dns = [",
+	} {
+		if _, err := Config(testbuild.BuildCache("ns", "c", extra(text))); err == nil {
+			t.Errorf("%s is taken", name)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package workload
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 // daemonConfig is the part of buildkitd.toml that the operator writes; names are BuildKit's own.
 type daemonConfig struct {
 	Root         string                    `toml:"root"`
-	Entitlements []string                  `toml:"insecure-entitlements,omitempty"`
+	Entitlements []string                  `toml:"insecure-entitlements"`
 	GRPC         grpcConfig                `toml:"grpc"`
 	Worker       workerConfig              `toml:"worker"`
 	Registry     map[string]registryConfig `toml:"registry,omitempty"`
@@ -56,18 +56,19 @@ type registryConfig struct {
 	Mirrors []string `toml:"mirrors,omitempty"`
 }
 
-// desiredConfig renders buildkitd.toml for a BuildCache. Equal specs give equal bytes.
-func desiredConfig(cache *v1alpha1.BuildCache) (string, error) {
+// Config renders buildkitd.toml for a BuildCache. Equal specs give equal bytes. Errors are about spec.buildkit.extraConfig.
+func Config(cache *v1alpha1.BuildCache) (string, error) {
 	spec := &cache.Spec.BuildKit
 	config := daemonConfig{
-		Root: buildkitRoot,
-		GRPC: grpcConfig{Address: []string{"unix://" + socketPath}, UID: 0, GID: agentUser},
+		Root:         buildkitRoot,
+		Entitlements: []string{}, // named even when empty, so that extraConfig can't grant any
+		GRPC:         grpcConfig{Address: []string{"unix://" + socketPath}, UID: 0, GID: agentUser},
 		Worker: workerConfig{OCI: ociConfig{
 			Enabled:        true,
 			Snapshotter:    "overlayfs",
 			GC:             true,
 			MaxParallelism: spec.MaxParallelism,
-			GCPolicy:       desiredGCPolicy(ptr.To(sizing.VolumeSize(cache)).Value()),
+			GCPolicy:       gcPolicies(ptr.To(sizing.VolumeSize(cache)).Value()),
 		}},
 	}
 	for _, e := range spec.Entitlements {
@@ -81,15 +82,15 @@ func desiredConfig(cache *v1alpha1.BuildCache) (string, error) {
 	}
 	out, err := toml.Marshal(config)
 	if err != nil {
-		return "", fmt.Errorf("render %s: %w", configFile, err)
+		return "", fmt.Errorf("render %s: %w", ConfigFile, err)
 	}
 	return withExtra(string(out), spec.ExtraConfig)
 }
 
-// desiredGCPolicy is the whole list of rules for a volume of sizeBytes. BuildKit's stock policy deletes cache mounts
+// gcPolicies is the whole list of rules for a volume of sizeBytes. BuildKit's stock policy deletes cache mounts
 // unused for 48 hours as soon as its cache passes 512 MB, which is what makes builds cold over a weekend, so the list
 // is never left to it.
-func desiredGCPolicy(sizeBytes int64) []gcPolicy {
+func gcPolicies(sizeBytes int64) []gcPolicy {
 	var out []gcPolicy
 	for _, rule := range gcrules.Backstop(sizeBytes) {
 		out = append(out, gcPolicy{Filters: rule.Filters, MinFreeSpace: rule.MinFreeBytes})
@@ -103,5 +104,5 @@ func desiredGCPolicy(sizeBytes int64) []gcPolicy {
 func restartConfig(cache *v1alpha1.BuildCache) (string, error) {
 	sized := cache.DeepCopy()
 	sized.Spec.Storage.Size, sized.Status.Storage = resource.MustParse("1Gi"), nil
-	return desiredConfig(sized)
+	return Config(sized)
 }

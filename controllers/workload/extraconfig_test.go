@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package workload
 
 import (
 	"fmt"
@@ -17,9 +17,14 @@ func TestWithExtra(t *testing.T) {
 		want    map[string]string // by path
 		wantErr string
 	}{
-		"nothing extra leaves the generated text":   {"  \n", map[string]string{"root": "/own"}, ""},
-		"a new table is added":                      {"[dns]\nnameservers = ['10.0.0.1']", map[string]string{"dns.nameservers": "[10.0.0.1]", "root": "/own"}, ""},
-		"what the operator sets wins":               {"root = '/mine'\n[worker.oci]\nenabled = false\nrootless = true", map[string]string{"root": "/own", "worker.oci.enabled": "true", "worker.oci.rootless": "true"}, ""},
+		"nothing extra leaves the generated text": {"  \n", map[string]string{"root": "/own"}, ""},
+		"a new table is added": {
+			"[dns]\nnameservers = ['10.0.0.1']", map[string]string{"dns.nameservers": "[10.0.0.1]", "root": "/own"}, "",
+		},
+		"what the operator sets wins": {
+			"root = '/mine'\n[worker.oci]\nenabled = false\nrootless = true",
+			map[string]string{"root": "/own", "worker.oci.enabled": "true", "worker.oci.rootless": "true"}, "",
+		},
 		"a switch of garbage collection is refused": {"[worker.oci]\ngc = false", nil, "sets worker.oci.gc"},
 		"a policy of it too":                        {"[[worker.oci.gcpolicy]]\nkeepBytes = 1", nil, "sets worker.oci.gcpolicy"},
 		"a size of it too":                          {"[worker.containerd]\nmaxUsedSpace = '1GB'", nil, "sets worker.containerd.maxUsedSpace"},

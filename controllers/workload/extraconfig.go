@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package workload
 
 import (
 	"fmt"
@@ -11,8 +11,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// withExtra merges generated TOML over the BuildCache's own extraConfig: what the operator sets wins, table by table.
-// It refuses extraConfig that is no TOML or says anything about garbage collection, which storage.gc has.
+// withExtra merges generated TOML over the BuildCache's own extraConfig: what the operator sets wins, table by table. The
+// tables grpc, which has buildkitd's listeners, and worker.containerd are the operator's altogether. It refuses
+// extraConfig that is not TOML or sets anything about garbage collection, which storage.gc has.
 func withExtra(generated, extra string) (string, error) {
 	if strings.TrimSpace(extra) == "" {
 		return generated, nil
@@ -22,15 +23,20 @@ func withExtra(generated, extra string) (string, error) {
 		return "", fmt.Errorf("buildkit.extraConfig is not TOML: %w", err)
 	}
 	if path := gcSetting(merged, nil); path != "" {
-		return "", fmt.Errorf("buildkit.extraConfig sets %s: garbage collection is set by storage.gc and mounts[].eviction", path)
+		return "", fmt.Errorf(
+			"buildkit.extraConfig sets %s: garbage collection is set by storage.gc and mounts[].eviction", path)
 	}
 	if err := toml.Unmarshal([]byte(generated), &own); err != nil {
-		return "", fmt.Errorf("read the generated %s: %w", configFile, err)
+		return "", fmt.Errorf("read the generated %s: %w", ConfigFile, err)
+	}
+	delete(merged, "grpc")
+	if worker, ok := merged["worker"].(map[string]any); ok {
+		delete(worker, "containerd")
 	}
 	mergeTables(merged, own)
 	out, err := toml.Marshal(merged)
 	if err != nil {
-		return "", fmt.Errorf("render %s: %w", configFile, err)
+		return "", fmt.Errorf("render %s: %w", ConfigFile, err)
 	}
 	return string(out), nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package buildcache
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func cleansRegistry(cache *v1alpha1.BuildCache) bool {
 }
 
 // keepFinalizer puts the finalizer on while the spec asks for it.
-func (r *BuildCacheReconciler) keepFinalizer(ctx context.Context, cache *v1alpha1.BuildCache) error {
+func (r *Reconciler) keepFinalizer(ctx context.Context, cache *v1alpha1.BuildCache) error {
 	before := cache.DeepCopy()
 	if cleansRegistry(cache) {
 		controllerutil.AddFinalizer(cache, finalizerRegistry)
@@ -77,7 +77,7 @@ func cleanUpVerdict(
 
 // finish lets a BuildCache go when its tags are gone from the registry, or will not go. Everything else is owned, so
 // garbage collection does the rest.
-func (r *BuildCacheReconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
+func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(cache, finalizerRegistry) {
 		return ctrl.Result{}, nil
 	}
