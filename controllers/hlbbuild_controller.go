@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
@@ -28,8 +29,8 @@ const (
 	indexCache  = "spec.cacheRef.name"
 )
 
-// HLBBuildReconciler opens runs and decides what becomes of attempts. Placing them is the PlacementReconciler's,
-// running them the agents'.
+// HLBBuildReconciler opens runs, decides what becomes of attempts, and keeps the time limits of builds. Placing them is
+// the PlacementReconciler's, running them the agents'.
 type HLBBuildReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -87,21 +88,26 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 	switch {
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
-	case outcome == write.Conflict:
+	case outcome == write.Conflict || outcome == write.Gone:
 		return ctrl.Result{}, nil // somebody was faster; their change wakes us again
-	default:
-		return ctrl.Result{RequeueAfter: next}, nil
 	}
+	if at, ok := status.Expiry(build); ok && !r.Clock.Now().Before(at) {
+		return ctrl.Result{}, r.expire(ctx, build)
+	}
+	return ctrl.Result{RequeueAfter: next}, nil
 }
 
-// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue. It
+// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue, an end. It
 // returns how long until there is something to do by the clock alone, 0 for never.
 func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if status.NeedsRun(build) {
-		status.Open(build, newRun(build), now)
+		status.Open(build, buildrun.New(build), now)
 	}
-	next := keepSchedule(build, now)
+	if status.Observe(build) && (status.IsWaiting(build) || status.IsHeld(build)) {
+		build.Status.Run.Key = buildrun.Key(build) // its caches are chosen when it is placed
+	}
+	keepSuspension(build, now)
 	if status.IsBound(build) {
 		if err := r.checkBound(ctx, build); err != nil {
 			return 0, err
@@ -110,8 +116,12 @@ func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBui
 	if status.IsLost(build) {
 		r.afterLoss(build)
 	}
+	next := soonest(keepDeadline(build, now), keepSchedule(build, now), status.CheckAgain(build, now))
 	if status.IsWaiting(build) {
 		return next, r.checkCache(ctx, build)
+	}
+	if at, ok := status.Expiry(build); ok {
+		next = soonest(next, max(at.Sub(now), 1))
 	}
 	return next, nil
 }

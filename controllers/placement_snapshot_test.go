@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
@@ -24,7 +25,7 @@ import (
 func opened(name, key string) v1alpha1.HLBBuild {
 	b := testbuild.HLBBuild("ns", name, testbuild.WithCacheKey(key), testbuild.WithTimeout(100))
 	b.UID, b.Generation = types.UID(name), 1
-	status.Open(b, newRun(b), envtestkit.Epoch)
+	status.Open(b, buildrun.New(b), envtestkit.Epoch)
 	return *b
 }
 
