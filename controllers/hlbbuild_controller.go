@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
@@ -26,11 +27,16 @@ import (
 // Index fields of HLBBuilds in the manager's cache.
 const (
 	indexDaemon = "status.placement.daemon"
-	indexCache  = "spec.cacheRef.name"
+	indexCache  = placement.IndexCache
 )
 
-// HLBBuildReconciler opens runs, decides what becomes of attempts, and keeps the time limits of builds. Placing them is
-// the PlacementReconciler's, running them the agents'.
+// writers is how many HLBBuilds are reconciled at once: the API server takes some milliseconds for each write, most of
+// it waiting for its disk.
+const writers = 8
+
+// HLBBuildReconciler decides what becomes of attempts, keeps the time limits of builds, and opens runs by schedule, of
+// suspended builds and while a build's BuildCache is missing. Other runs are opened with their first decision by the
+// placement loop of the BuildCache, and run by agents.
 type HLBBuildReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -102,6 +108,10 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if status.NeedsRun(build) {
+		served, err := r.isServed(ctx, build)
+		if err != nil || served {
+			return 0, err
+		}
 		status.Open(build, buildrun.New(build), now)
 	}
 	if status.Observe(build) && (status.IsWaiting(build) || status.IsHeld(build)) {
@@ -124,6 +134,21 @@ func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBui
 		next = soonest(next, max(at.Sub(now), 1))
 	}
 	return next, nil
+}
+
+// isServed reports whether a placement loop opens the build's runs: that of its BuildCache, unless that is going or the
+// build is suspended.
+func (r *HLBBuildReconciler) isServed(ctx context.Context, build *v1alpha1.HLBBuild) (bool, error) {
+	if build.Spec.Suspend {
+		return false, nil
+	}
+	cache := &v1alpha1.BuildCache{}
+	key := types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}
+	err := r.Client.Get(ctx, key, cache, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil && cache.DeletionTimestamp.IsZero(), err
 }
 
 // checkBound looks whether the daemon of a bound attempt still answers for it.

@@ -119,29 +119,6 @@ func TestLongRequestIsOneRun(t *testing.T) {
 	}
 }
 
-func TestEditInFlightCancels(t *testing.T) {
-	w := newWorld(t)
-	cache := w.fleet(1, 4)
-	b := w.open("b")
-	w.place(cache)
-	w.takeUp(b)
-	w.step(b)
-	w.events.Take()
-	b.Spec.HLB.Targets = []string{"other"}
-	w.must(w.c.Update(t.Context(), b))
-	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
-	if h := b.Status.History; len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled || h[0].Daemon != "cache-0" {
-		t.Errorf("history is %+v", h)
-	}
-	if b.Status.Placement != nil || b.Status.Run.StartedAt != nil || b.Status.Run.Attempt != 1 {
-		t.Errorf("the new run inherits from the old one: %+v %+v", b.Status.Placement, b.Status.Run)
-	}
-	if diff := cmp.Diff([]string{v1alpha1.ReasonCancelled}, w.events.Reasons()); diff != "" {
-		t.Errorf("events differ (-want +got):\n%s", diff)
-	}
-}
-
 func TestBuildWaitsForItsCache(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b")

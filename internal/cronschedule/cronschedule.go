@@ -25,12 +25,13 @@ func Parse(expression, timeZone string) (*Schedule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timeZone: there is no time zone %q", timeZone)
 	}
+	// Zones are checked before they are parsed: ParseStandard panics on "TZ=0".
+	if strings.HasPrefix(expression, "@every") || strings.Contains(expression, "TZ=") {
+		return nil, fmt.Errorf("cron: %q is not an expression of five fields", expression)
+	}
 	parsed, err := cron.ParseStandard(expression)
 	if err != nil {
 		return nil, fmt.Errorf("cron: %w", err)
-	}
-	if strings.HasPrefix(expression, "@every") || strings.Contains(expression, "TZ=") {
-		return nil, fmt.Errorf("cron: %q is not an expression of five fields", expression)
 	}
 	s := &Schedule{cron: parsed, zone: zone}
 	if s.Next(time.Unix(0, 0)).IsZero() {

@@ -80,6 +80,7 @@ func TestParseRefuses(t *testing.T) {
 		"six fields":               {"0 0 3 * * *", "", "cron:"},
 		"an interval":              {"@every 5m", "", "five fields"},
 		"a zone within":            {"TZ=UTC 0 3 * * *", "", "five fields"},
+		"a zone and nothing else":  {"TZ=0", "", "five fields"},
 		"a day that never comes":   {"0 0 30 2 *", "", "never comes"},
 		"a zone that there is not": {"0 3 * * *", "Mars/Olympus", "no time zone"},
 	} {

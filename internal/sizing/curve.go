@@ -42,7 +42,7 @@ func (c Curve) HitRatio(cacheBytes float64) float64 {
 			hits += c.counts.Hits[i]
 		}
 		// distances are assumed to spread evenly in a bucket
-		hits += c.counts.Hits[whole] * (exact - float64(whole))
+		hits += c.counts.Hits[whole] * min(1, exact-float64(whole))
 	}
 	// SHARDS-adj: a sample with more or fewer accesses than its rate predicts differs by objects accessed often, which
 	// have short distances.

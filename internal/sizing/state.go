@@ -7,6 +7,7 @@ import (
 	"encoding/gob"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -26,6 +27,31 @@ type stateObject struct {
 	ID           uint64
 	Bytes, First int64
 }
+
+// isValid reports whether a state may be one that a sampler has written: a file can hold anything.
+func (s *state) isValid() bool {
+	c := &s.Counts
+	if s.Threshold == 0 || s.Threshold > wholeRate || len(s.Objects) > sampled ||
+		len(s.Bits) != 0 && len(s.Bits) != seenBits/64 || s.Set < 0 || s.Set > len(s.Bits)*64 || c.Accesses < 0 {
+		return false
+	}
+	for _, n := range append([]float64{s.Sum, c.Seen, c.Followed}, c.Hits[:]...) {
+		if !(n >= 0 && n <= math.MaxFloat64/float64(len(c.Hits))) { // false for NaN, too
+			return false
+		}
+	}
+	ids := make(map[uint64]bool, len(s.Objects))
+	for _, o := range s.Objects {
+		if o.Bytes <= 0 || o.Bytes > maxBytes || o.First <= 0 || o.First > maxBytes || ids[o.ID] {
+			return false
+		}
+		ids[o.ID] = true
+	}
+	return true
+}
+
+// maxBytes of an object, so that the sum over all that are followed can't overflow.
+const maxBytes = math.MaxInt64 / sampled / 2
 
 // MarshalBinary returns the sampler's state, at most a few hundred KiB. It never fails.
 func (s *Sampler) MarshalBinary() ([]byte, error) {
@@ -52,8 +78,7 @@ func (s *Sampler) UnmarshalBinary(data []byte) error {
 	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&in); err != nil {
 		return fmt.Errorf("read the state of a sampler: %w", err)
 	}
-	if in.Threshold == 0 || in.Threshold > wholeRate || len(in.Objects) > sampled ||
-		len(in.Bits) != 0 && len(in.Bits) != seenBits/64 {
+	if !in.isValid() {
 		return errors.New("the state of a sampler is out of bounds")
 	}
 	next := NewSampler()

@@ -31,9 +31,6 @@ func buildChanged(before, after *v1alpha1.HLBBuild) []Event {
 	if accepted != nil && accepted.Status == metav1.ConditionFalse {
 		out = append(out, scheduleRefused(after, accepted))
 	}
-	if c := changedTo(was, is, v1alpha1.ConditionCacheImported); c != nil {
-		out = append(out, cacheImported(after, c))
-	}
 	for i := len(before.Status.Prime); i < len(after.Status.Prime); i++ {
 		out = append(out, mountPrimed(after, &after.Status.Prime[i])...)
 	}
@@ -41,7 +38,7 @@ func buildChanged(before, after *v1alpha1.HLBBuild) []Event {
 		out = append(out, readyChanged(before, after, c)...)
 	}
 	if c := changedTo(was, is, v1alpha1.ConditionCacheExported); c != nil {
-		out = append(out, cacheExported(after, c))
+		out = append(out, cacheExported(after, c)...)
 	}
 	return out
 }
@@ -121,34 +118,21 @@ func scheduleRefused(b *v1alpha1.HLBBuild, c *metav1.Condition) Event {
 	return warning(b, c.Reason, "KeepSchedule", c.Message)
 }
 
-// cacheImported is about the import of registry cache. That there was none yet is ordinary: a key's first build.
-func cacheImported(b *v1alpha1.HLBBuild, c *metav1.Condition) Event {
-	return normal(b, c.Reason, "ImportCache", c.Message)
-}
-
-// cacheExported is about the export of registry cache. A program of nothing but files leaves nothing to export.
-func cacheExported(b *v1alpha1.HLBBuild, c *metav1.Condition) Event {
+// cacheExported is about an export of registry cache that failed. A program of nothing but files leaves nothing to
+// export, which is no failure.
+func cacheExported(b *v1alpha1.HLBBuild, c *metav1.Condition) []Event {
 	if c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonNothingToExport {
-		return normal(b, c.Reason, "ExportCache", c.Message)
-	}
-	return warning(b, c.Reason, "ExportCache", c.Message)
-}
-
-// mountPrimed is about a mount that was filled from a snapshot before the build, or should have been. That there is no
-// snapshot yet, or that the mount was there, has no event.
-func mountPrimed(b *v1alpha1.HLBBuild, p *v1alpha1.PrimeStatus) []Event {
-	regarding := ofMount(b, "status.prime", p.ID)
-	switch p.Outcome {
-	case v1alpha1.PrimeNoSnapshot, v1alpha1.PrimeHeld:
 		return nil
-	case v1alpha1.PrimeTimedOut, v1alpha1.PrimeFailed:
-		note := fmt.Sprintf("%s was not primed: %s", p.ID, p.Message)
-		return []Event{warning(regarding, v1alpha1.ReasonPrimeFailed, "PrimeMount", note)}
-	default:
-		return []Event{normal(regarding, v1alpha1.ReasonPrimed, "PrimeMount", filledNote("Primed", p))}
 	}
+	return []Event{warning(b, c.Reason, "ExportCache", c.Message)}
 }
 
-func filledNote(verb string, p *v1alpha1.PrimeStatus) string {
-	return fmt.Sprintf("%s %s with %d MiB in %d s from %s", verb, p.ID, p.Bytes>>20, p.DurationSeconds, p.Ref)
+// mountPrimed is about a mount that could not be filled from a snapshot before the build. What was filled, or had no
+// snapshot yet, is in the status alone: a build may have many mounts.
+func mountPrimed(b *v1alpha1.HLBBuild, p *v1alpha1.PrimeStatus) []Event {
+	if p.Outcome != v1alpha1.PrimeTimedOut && p.Outcome != v1alpha1.PrimeFailed {
+		return nil
+	}
+	note := fmt.Sprintf("%s was not primed: %s", p.ID, p.Message)
+	return []Event{warning(ofMount(b, "status.prime", p.ID), v1alpha1.ReasonPrimeFailed, "PrimeMount", note)}
 }

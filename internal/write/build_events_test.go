@@ -14,15 +14,16 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-// TestEachMountHasAnEvent primes two mounts for one build. The events regard different fields, because recorders
-// merge those that differ in their notes only.
-func TestEachMountHasAnEvent(t *testing.T) {
+// TestEachMountThatFailsHasAnEvent primes four mounts for one build. The events regard different fields, because
+// recorders merge those that differ in their notes only.
+func TestEachMountThatFailsHasAnEvent(t *testing.T) {
 	told := &envtestkit.Recorder{}
 	after := testbuild.HLBBuild("ns", "b", func(b *v1alpha1.HLBBuild) {
 		b.Status.Prime = []v1alpha1.PrimeStatus{
-			{ID: "ns/a", Outcome: v1alpha1.PrimePrimed, Bytes: 3 << 20, DurationSeconds: 2, Ref: "r/a"},
+			{ID: "ns/a", Outcome: v1alpha1.PrimeFailed, Message: "the registry is down"},
 			{ID: "ns/new", Outcome: v1alpha1.PrimeNoSnapshot},
-			{ID: "ns/b", Outcome: v1alpha1.PrimePrimed, Bytes: 4 << 20, DurationSeconds: 1, Ref: "r/b"},
+			{ID: "ns/primed", Outcome: v1alpha1.PrimePrimed, Bytes: 4 << 20, DurationSeconds: 1, Ref: "r/b"},
+			{ID: "ns/b", Outcome: v1alpha1.PrimeTimedOut, Message: "not done after 1m0s"},
 		}
 		b.Status.Run = &v1alpha1.RunStatus{ID: "g1"}
 	})
@@ -31,12 +32,12 @@ func TestEachMountHasAnEvent(t *testing.T) {
 	event := func(id, note string) envtestkit.Event {
 		return envtestkit.Event{
 			Object: "b", Field: "status.prime{" + id + "}",
-			Type: "Normal", Reason: v1alpha1.ReasonPrimed, Action: "PrimeMount", Note: note,
+			Type: "Warning", Reason: v1alpha1.ReasonPrimeFailed, Action: "PrimeMount", Note: note,
 		}
 	}
 	want := []envtestkit.Event{
-		event("ns/a", "Primed ns/a with 3 MiB in 2 s from r/a"),
-		event("ns/b", "Primed ns/b with 4 MiB in 1 s from r/b"),
+		event("ns/a", "ns/a was not primed: the registry is down"),
+		event("ns/b", "ns/b was not primed: not done after 1m0s"),
 	}
 	if diff := cmp.Diff(want, told.Take()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -67,7 +68,7 @@ func inRun(id string, attempt int32, options ...func(*v1alpha1.HLBBuild)) *v1alp
 func placed(b *v1alpha1.HLBBuild) {
 	b.Status.Placement = &v1alpha1.PlacementStatus{Daemon: "c-0", Reason: "why"}
 }
-func finished(b *v1alpha1.HLBBuild) { b.Status.Run.FinishedAt = &at }
+func finished(b *v1alpha1.HLBBuild)  { b.Status.Run.FinishedAt = &at }
 func suspended(b *v1alpha1.HLBBuild) { b.Status.Run.SuspendedAt = &at }
 func missing(b *v1alpha1.HLBBuild) {
 	b.Status.Run.Missing = &v1alpha1.MissingInput{Reason: "SecretNotFound", Message: "no Secret"}

@@ -60,8 +60,12 @@ func MountPrefetched(d *v1alpha1.BuildDaemon, p *v1alpha1.PrimeStatus) []Event {
 		note := fmt.Sprintf("%s was not brought in: %s", p.ID, p.Message)
 		return []Event{warning(regarding, v1alpha1.ReasonPrefetchFailed, "Prefetch", note)}
 	default:
-		return []Event{normal(regarding, v1alpha1.ReasonPrefetched, "Prefetch", filledNote("Brought in", p))}
+		return []Event{normal(regarding, v1alpha1.ReasonPrefetched, "Prefetch", prefetchNote(p))}
 	}
+}
+
+func prefetchNote(p *v1alpha1.PrimeStatus) string {
+	return fmt.Sprintf("Brought in %s with %d MiB in %d s from %s", p.ID, p.Bytes>>20, p.DurationSeconds, p.Ref)
 }
 
 // SnapshotPushed is about a mount whose content was pushed as an image.

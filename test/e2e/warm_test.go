@@ -59,7 +59,7 @@ func TestAnEditIsBuiltWarmOnTheSameDaemon(t *testing.T) {
 			t.Errorf("the %s build's mounts are %+v, want one hit", word, m)
 		}
 	}
-	// The daemon is measured after the report, so the bytes come a moment later.
+	// The daemon was measured after the earlier builds.
 	eventually(t, build, "the mount's bytes are reported", func(b *v1alpha1.HLBBuild) bool {
 		return len(b.Status.Mounts) == 1 && b.Status.Mounts[0].Bytes > 0
 	})
