@@ -67,7 +67,7 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	}
 }
 
-func TestEachGenerationAndRequestIsARun(t *testing.T) {
+func TestEachSpecAndRequestIsARun(t *testing.T) {
 	w := newWorld(t)
 	cache := w.fleet(1, 4)
 	b := w.open("b")
@@ -89,11 +89,12 @@ func TestEachGenerationAndRequestIsARun(t *testing.T) {
 		t.Errorf("the requested run is %+v", b.Status.Run)
 	}
 	finish()
-	b.Spec.CacheKey = "other"
+	b.Spec.CacheKey, b.Spec.HLB.Targets = "other", []string{"other"}
 	w.must(w.c.Update(t.Context(), b))
 	b = w.step(b)
-	if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Run.Generation != 2 || b.Status.Run.Key != "other" || b.Status.ObservedGeneration != 2 {
-		t.Errorf("the run of the second generation is %+v", b.Status.Run)
+	run := b.Status.Run
+	if run.Cause != v1alpha1.CauseSpecChanged || run.Generation != 2 || run.Key != "other" || b.Status.ObservedGeneration != 2 {
+		t.Errorf("the run of the second generation is %+v", run)
 	}
 	var ends []string
 	for _, r := range b.Status.History {

@@ -103,18 +103,21 @@ func TestRetriesAreCounted(t *testing.T) {
 	cases := map[string]struct {
 		limit   *int32
 		attempt int32
+		free    int32
 		want    bool
 	}{
-		"none given means none":           {nil, 1, false},
-		"none":                            {ptr.To[int32](0), 1, false},
-		"one after the first attempt":     {ptr.To[int32](1), 1, true},
-		"not another after the second":    {ptr.To[int32](1), 2, false},
-		"the third of three more is left": {ptr.To[int32](3), 3, true},
+		"none given means none":                {nil, 1, 0, false},
+		"none":                                 {ptr.To[int32](0), 1, 0, false},
+		"one after the first attempt":          {ptr.To[int32](1), 1, 0, true},
+		"not another after the second":         {ptr.To[int32](1), 2, 0, false},
+		"the third of three more is left":      {ptr.To[int32](3), 3, 0, true},
+		"waiting for a Secret uses up none":    {ptr.To[int32](1), 8, 7, true},
+		"and the attempts after that count on": {ptr.To[int32](1), 9, 7, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			b := testbuild.HLBBuild("ns", "b")
-			b.Spec.RetryLimit, b.Status.Run = tc.limit, &v1alpha1.RunStatus{Attempt: tc.attempt}
+			b.Spec.RetryLimit, b.Status.Run = tc.limit, &v1alpha1.RunStatus{Attempt: tc.attempt, UncountedAttempts: tc.free}
 			if got := retryAllowed(b); got != tc.want {
 				t.Errorf("allowed is %v, want %v", got, tc.want)
 			}

@@ -27,6 +27,7 @@ import (
 //
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches;hlbbuilds,verbs=get;list;watch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches,verbs=patch
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=hlbbuilds,verbs=delete
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/status;hlbbuilds/status;builddaemons/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/finalizers;builddaemons/finalizers,verbs=update
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=builddaemons,verbs=get;list;watch;create;update;patch;delete

@@ -62,7 +62,7 @@ func slimBuild(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	out.Spec.CacheRef = b.Spec.CacheRef
 	out.Spec.Platforms = b.Spec.Platforms
 	out.Spec.TimeoutSeconds = b.Spec.TimeoutSeconds
-	out.Spec.Priority, out.Spec.Queue = b.Spec.Priority, b.Spec.Queue
+	out.Spec.Priority, out.Spec.Queue, out.Spec.Suspend = b.Spec.Priority, b.Spec.Queue, b.Spec.Suspend
 	s := &b.Status
 	out.Status.Conditions = s.Conditions
 	out.Status.Run, out.Status.Placement, out.Status.Cache = s.Run, s.Placement, s.Cache

@@ -106,9 +106,10 @@ func (r *Reconciler) get(
 	return nil
 }
 
-// isLeaving reports whether a build asks for a run that it is not given, because it is being deleted.
+// isLeaving reports whether a build asks for a run that it is not given here: because it is being deleted, or because
+// it is suspended. A suspended build comes back with a run that is held.
 func isLeaving(b *v1alpha1.HLBBuild) bool {
-	return !b.DeletionTimestamp.IsZero() && status.NeedsRun(b)
+	return (b.Spec.Suspend || !b.DeletionTimestamp.IsZero()) && status.NeedsRun(b)
 }
 
 // openRuns opens in memory the runs that observed builds ask for. Those opened before for the same version stay as they

@@ -4,10 +4,8 @@
 package buildrun
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -15,51 +13,49 @@ import (
 	"github.com/openllb/hlb-operator/internal/status"
 )
 
-// New is the run that the object asks for now. Its id is the same however often it is derived, and no earlier run in the
-// status has it: an annotation may come back to an old value.
+// New is the run that the object asks for now. It is the same however often it is derived from one version of the
+// object, and no earlier run of the object has its id.
 func New(b *v1alpha1.HLBBuild) v1alpha1.RunStatus {
 	run := v1alpha1.RunStatus{
 		ID:          fmt.Sprintf("g%d", b.Generation),
 		Cause:       v1alpha1.CauseSpecChanged,
 		Generation:  b.Generation,
 		RequestedAt: status.Requested(b),
-		Key:         buildkey.Derive(b, inlineMounts(b)),
+		Key:         Key(b),
 	}
-	if run.RequestedAt != "" {
-		sum := sha256.Sum256([]byte(run.RequestedAt))
-		run.ID += "-" + hex.EncodeToString(sum[:4])
+	old := b.Status.Run
+	if old == nil {
+		return run
 	}
-	run.ID = unused(b, run.ID)
-	if old := b.Status.Run; old != nil && old.Generation == b.Generation {
+	// an annotation that was removed and comes back with the same value asks for nothing
+	run.RequestedAt = cmp.Or(run.RequestedAt, old.RequestedAt)
+	if old.Generation == b.Generation {
+		run.ID += fmt.Sprintf("-%d", old.Number+1)
+	}
+	if !status.HasNewSpec(b) {
 		run.Cause = v1alpha1.CauseRequested
 	}
 	return run
 }
 
-// Scheduled is the run of the present spec for a time of its schedule.
+// Scheduled is the run of the present spec for a time of its schedule. Its id is made of that time: a schedule comes to
+// each of its times once.
 func Scheduled(b *v1alpha1.HLBBuild, due time.Time) v1alpha1.RunStatus {
 	run := New(b)
 	run.Cause = v1alpha1.CauseScheduled
-	run.ID = unused(b, fmt.Sprintf("s%d", due.Unix()))
+	run.ID = fmt.Sprintf("s%d", due.Unix())
 	return run
 }
 
-// unused makes an id unique among the runs in the status.
-func unused(b *v1alpha1.HLBBuild, id string) string {
-	base := id
-	for n := 2; isRunOf(b, id); n++ {
-		id = fmt.Sprintf("%s-%d", base, n)
-	}
-	return id
+// Again is a run in place of the current one, for the same cause and under another id.
+func Again(b *v1alpha1.HLBBuild) v1alpha1.RunStatus {
+	run := New(b)
+	run.Cause = b.Status.Run.Cause
+	return run
 }
 
-// isRunOf reports whether the status has a run with this id.
-func isRunOf(b *v1alpha1.HLBBuild, id string) bool {
-	if old := b.Status.Run; old != nil && old.ID == id {
-		return true
-	}
-	return slices.ContainsFunc(b.Status.History, func(r v1alpha1.RunRecord) bool { return r.ID == id })
-}
+// Key is the cache key that the object's next run goes by.
+func Key(b *v1alpha1.HLBBuild) string { return buildkey.Derive(b, inlineMounts(b)) }
 
 // inlineMounts lists the ids of the cache mounts that an inline program declares, by static analysis.
 func inlineMounts(b *v1alpha1.HLBBuild) []string {
