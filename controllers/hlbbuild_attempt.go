@@ -54,5 +54,5 @@ func retryAllowed(b *v1alpha1.HLBBuild) bool {
 	if b.Spec.RetryLimit != nil {
 		limit = *b.Spec.RetryLimit
 	}
-	return b.Status.Run.Attempt <= limit
+	return status.CountedAttempts(b.Status.Run) <= limit
 }

@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
@@ -25,11 +27,16 @@ import (
 // Index fields of HLBBuilds in the manager's cache.
 const (
 	indexDaemon = "status.placement.daemon"
-	indexCache  = "spec.cacheRef.name"
+	indexCache  = placement.IndexCache
 )
 
-// HLBBuildReconciler opens runs and decides what becomes of attempts. Placing them is the PlacementReconciler's,
-// running them the agents'.
+// writers is how many HLBBuilds are reconciled at once: the API server takes some milliseconds for each write, most of
+// it waiting for its disk.
+const writers = 8
+
+// HLBBuildReconciler decides what becomes of attempts, keeps the time limits of builds, and opens runs by schedule, of
+// suspended builds and while a build's BuildCache is missing. Other runs are opened with their first decision by the
+// placement loop of the BuildCache, and run by agents.
 type HLBBuildReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -87,21 +94,30 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 	switch {
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
-	case outcome == write.Conflict:
+	case outcome == write.Conflict || outcome == write.Gone:
 		return ctrl.Result{}, nil // somebody was faster; their change wakes us again
-	default:
-		return ctrl.Result{RequeueAfter: next}, nil
 	}
+	if at, ok := status.Expiry(build); ok && !r.Clock.Now().Before(at) {
+		return ctrl.Result{}, r.expire(ctx, build)
+	}
+	return ctrl.Result{RequeueAfter: next}, nil
 }
 
-// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue. It
+// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue, an end. It
 // returns how long until there is something to do by the clock alone, 0 for never.
 func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if status.NeedsRun(build) {
-		status.Open(build, newRun(build), now)
+		served, err := r.isServed(ctx, build)
+		if err != nil || served {
+			return 0, err
+		}
+		status.Open(build, buildrun.New(build), now)
 	}
-	next := keepSchedule(build, now)
+	if status.Observe(build) && (status.IsWaiting(build) || status.IsHeld(build)) {
+		build.Status.Run.Key = buildrun.Key(build) // its caches are chosen when it is placed
+	}
+	keepSuspension(build, now)
 	if status.IsBound(build) {
 		if err := r.checkBound(ctx, build); err != nil {
 			return 0, err
@@ -110,10 +126,29 @@ func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBui
 	if status.IsLost(build) {
 		r.afterLoss(build)
 	}
+	next := soonest(keepDeadline(build, now), keepSchedule(build, now), status.CheckAgain(build, now))
 	if status.IsWaiting(build) {
 		return next, r.checkCache(ctx, build)
 	}
+	if at, ok := status.Expiry(build); ok {
+		next = soonest(next, max(at.Sub(now), 1))
+	}
 	return next, nil
+}
+
+// isServed reports whether a placement loop opens the build's runs: that of its BuildCache, unless that is going or the
+// build is suspended.
+func (r *HLBBuildReconciler) isServed(ctx context.Context, build *v1alpha1.HLBBuild) (bool, error) {
+	if build.Spec.Suspend {
+		return false, nil
+	}
+	cache := &v1alpha1.BuildCache{}
+	key := types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}
+	err := r.Client.Get(ctx, key, cache, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil && cache.DeletionTimestamp.IsZero(), err
 }
 
 // checkBound looks whether the daemon of a bound attempt still answers for it.

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/cronschedule"
 	"github.com/openllb/hlb-operator/internal/status"
 )
@@ -31,10 +32,12 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 	kept.NextTime = nil
 	schedule, err := cronschedule.Parse(spec.Cron, spec.TimeZone)
 	if err != nil {
+		kept.Expression, kept.Since = "", nil
 		setScheduleAccepted(b, metav1.ConditionFalse, v1alpha1.ReasonInvalidSchedule, "spec.schedule."+err.Error(), now)
 		return 0
 	}
 	if b.Spec.Suspend {
+		kept.Expression, kept.Since = "", nil
 		setScheduleAccepted(
 			b,
 			metav1.ConditionTrue,
@@ -44,15 +47,15 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		)
 		return 0
 	}
-	since := b.Status.Run.QueuedAt.Time
-	if kept.LastTime != nil && kept.LastTime.After(since) {
-		since = kept.LastTime.Time
+	if expression := spec.TimeZone + " " + spec.Cron; kept.Expression != expression {
+		at := metav1.NewTime(now)
+		kept.Expression, kept.Since = expression, &at
 	}
-	if due, ok := schedule.Latest(since, now); ok &&
+	if due, ok := schedule.Latest(keptSince(b), now); ok &&
 		(spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || status.IsFinal(b)) {
 		at := metav1.NewTime(due)
 		if !isTooLate(spec, due, now) {
-			status.Open(b, scheduledRun(b, due), now)
+			status.Open(b, buildrun.Scheduled(b, due), now)
 		}
 		kept.LastTime = &at
 	}
@@ -66,6 +69,18 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		now,
 	)
 	return next.Sub(now)
+}
+
+// keptSince is when times of the schedule begin to open runs: an edit of the schedule opens none for times before it,
+// and neither does the end of a suspension.
+func keptSince(b *v1alpha1.HLBBuild) time.Time {
+	kept, since := b.Status.Schedule, b.Status.Run.QueuedAt.Time
+	for _, t := range []*metav1.Time{kept.Since, kept.LastTime} {
+		if t != nil && t.After(since) {
+			since = t.Time
+		}
+	}
+	return since
 }
 
 func isTooLate(spec *v1alpha1.ScheduleSpec, due, now time.Time) bool {

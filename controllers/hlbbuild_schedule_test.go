@@ -137,3 +137,45 @@ func TestAScheduleThatCantBeKeptSaysSo(t *testing.T) {
 		t.Errorf("without a schedule the status still tells of one: %+v", b.Status)
 	}
 }
+
+func TestAScheduleOpensNoRunForTimesBeforeIt(t *testing.T) {
+	cases := map[string]func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild{
+		"it was added": func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
+			w.untilHour(2)
+			return w.edit(b, func(s *v1alpha1.HLBBuildSpec) {
+				hourly()(b)
+				s.Schedule = b.Spec.Schedule
+			})
+		},
+		"it was changed": func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
+			b = w.edit(b, func(s *v1alpha1.HLBBuildSpec) {
+				hourly()(b)
+				s.Schedule = b.Spec.Schedule
+				s.Schedule.Cron = "30 0 1 1 *"
+			})
+			w.untilHour(2)
+			return w.edit(b, func(s *v1alpha1.HLBBuildSpec) { s.Schedule.Cron = "0 * * * *" })
+		},
+		"it was resumed": func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
+			b = w.edit(b, func(s *v1alpha1.HLBBuildSpec) {
+				hourly()(b)
+				s.Schedule, s.Suspend = b.Spec.Schedule, true
+			})
+			w.untilHour(2)
+			return w.edit(b, suspend(false))
+		},
+	}
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			b := change(w, w.end(w.open("b")))
+			if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Schedule.NextTime == nil {
+				t.Fatalf("run %+v, schedule %+v", b.Status.Run, b.Status.Schedule)
+			}
+			w.untilHour(1)
+			if b = w.step(b); b.Status.Run.Cause != v1alpha1.CauseScheduled {
+				t.Errorf("the next hour opened no run: %+v", b.Status.Schedule)
+			}
+		})
+	}
+}

@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
@@ -29,7 +31,7 @@ type world struct {
 
 	daemons   *BuildDaemonReconciler
 	builds    *HLBBuildReconciler
-	placement *PlacementReconciler
+	placement *placement.Reconciler
 }
 
 func newWorld(t *testing.T) *world {
@@ -45,7 +47,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) restart(c client.Client) {
 	w.daemons = &BuildDaemonReconciler{Client: c, Events: w.events, Clock: w.clock, leases: newLeaseWatch()}
 	w.builds = &HLBBuildReconciler{Client: c, Events: w.events, Clock: w.clock}
-	w.placement = &PlacementReconciler{Client: c, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}
+	w.placement = &placement.Reconciler{Client: c, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}
 }
 
 // must fails the test on any of the errors.
@@ -103,10 +105,16 @@ func (w *world) open(name string, options ...func(*v1alpha1.HLBBuild)) *v1alpha1
 	return w.step(b)
 }
 
-// step reconciles one build and returns it as it then is.
+// step reconciles one build and returns it as it then is. A run that it needs is opened before, as the loop of its
+// BuildCache does if there is one.
 func (w *world) step(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	_, err := w.builds.Reconcile(w.t.Context(), read(w, b))
+	served, err := w.builds.isServed(w.t.Context(), read(w, b))
+	w.must(err)
+	if served && status.NeedsRun(b) {
+		w.report(b, func(b *v1alpha1.HLBBuild) { status.Open(b, buildrun.New(b), w.clock.Now()) })
+	}
+	_, err = w.builds.Reconcile(w.t.Context(), read(w, b))
 	w.must(err)
 	return read(w, b)
 }

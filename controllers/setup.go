@@ -15,7 +15,9 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/buildcache"
+	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/controllers/workload"
+	"github.com/openllb/hlb-operator/fleet/record"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
@@ -25,6 +27,7 @@ import (
 //
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches;hlbbuilds,verbs=get;list;watch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches,verbs=patch
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=hlbbuilds,verbs=delete
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/status;hlbbuilds/status;builddaemons/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/finalizers;builddaemons/finalizers,verbs=update
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=builddaemons,verbs=get;list;watch;create;update;patch;delete
@@ -42,13 +45,15 @@ import (
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Install is what the controllers need to know of the installation; every field is set.
+// Install is what the controllers need to know of the installation; every field but Recorder is set.
 type Install struct {
 	Images workload.Images
 	// InputsRole is the name of the ClusterRole that lets agents read what builds name.
 	InputsRole string
 	// Explain keeps the rounds of placement for whoever serves them.
-	Explain *Explanations
+	Explain *placement.Explanations
+	// Recorder records what placement observes and decides; nil for nothing.
+	Recorder *record.Recorder
 }
 
 // Setup adds every controller of the manager, and the indexes they share.
@@ -72,12 +77,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		},
 		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now, Live: live},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
-		"placement": &PlacementReconciler{
-			Client:  c,
-			Events:  recorder,
-			Clock:   now,
-			Params:  scheduler.DefaultParams(),
-			Explain: install.Explain,
+		"placement": &placement.Reconciler{
+			Client:   c,
+			Events:   recorder,
+			Clock:    now,
+			Params:   scheduler.DefaultParams(),
+			Explain:  install.Explain,
+			Recorder: install.Recorder,
 		},
 	}
 	for name, controller := range controllers {

@@ -73,8 +73,11 @@ const (
 	ReasonExportFailed = "ExportFailed"
 	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds or spec.activeDeadlineSeconds ran out.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonSecretNotFound surfaces when a Secret that the build names, or its key, is missing.
+	// ReasonSecretNotFound surfaces when a Secret that the build names, or its key, is missing; the build waits for it.
 	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSourceNotFound surfaces when the ConfigMap of the build's source, or its key with the program, is missing;
+	// the build waits for it.
+	ReasonSourceNotFound = "SourceNotFound"
 	// ReasonNotPermitted surfaces when the build asks for something its BuildCache does not grant.
 	ReasonNotPermitted = "NotPermitted"
 	// ReasonDaemonLost surfaces when the daemon of an attempt vanished; the build is retried.
@@ -83,7 +86,7 @@ const (
 	ReasonDiskFull = "DiskFull"
 	// ReasonDaemonDraining surfaces when a daemon began to shut down before it took up a build bound to it.
 	ReasonDaemonDraining = "DaemonDraining"
-	// ReasonCancelled surfaces when a newer run replaced one in flight.
+	// ReasonCancelled surfaces when a newer run replaced one in flight, or spec.suspend cancelled it.
 	ReasonCancelled = "Cancelled"
 
 	// ReasonVolumesAsWanted surfaces when every volume has the wanted size.
@@ -111,8 +114,6 @@ const (
 	ReasonExported = "Exported"
 	// ReasonNothingToExport surfaces when the build has no step that a registry cache could hold.
 	ReasonNothingToExport = "NothingToExport"
-	// ReasonPrimed surfaces as an event when cache mounts were filled from snapshots before the build.
-	ReasonPrimed = "Primed"
 	// ReasonPrimeFailed surfaces as an event when a cache mount could not be filled in time; the build began without.
 	ReasonPrimeFailed = "PrimeFailed"
 	// ReasonCacheExportFailed surfaces when writing the registry cache failed; the build is not affected.

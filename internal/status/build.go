@@ -9,35 +9,49 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// historyLimit is how many earlier runs status.history keeps; the API's own limit.
-const historyLimit = 5
+// defaultHistoryLimit is how many earlier runs status.history keeps where the spec names no number; the API's default.
+const defaultHistoryLimit = 5
 
-// Open starts a new run. The previous run, if any, goes into the history, and the rest of its status is cleared.
+// Open starts a new run of the present spec. The previous run, if any, goes into the history, of which
+// spec.historyLimit entries are kept, and the rest of its status is cleared. Open sets the run's number, attempt,
+// specHash and queuedAt; the rest of run is the caller's.
 func Open(b *v1alpha1.HLBBuild, run v1alpha1.RunStatus, now time.Time) {
+	run.Number = 1
 	if old := b.Status.Run; old != nil {
-		record := recordOf(&b.Status, now)
-		b.Status.History = append([]v1alpha1.RunRecord{record}, b.Status.History...)
-		if len(b.Status.History) > historyLimit {
-			b.Status.History = b.Status.History[:historyLimit]
-		}
+		run.Number = old.Number + 1
+		b.Status.History = append([]v1alpha1.RunRecord{recordOf(&b.Status, now)}, b.Status.History...)
 	}
+	limit := int(ptr.Deref(b.Spec.HistoryLimit, defaultHistoryLimit))
 	run.Attempt = 1
+	run.SpecHash = SpecHash(&b.Spec)
 	run.QueuedAt = metav1.NewMicroTime(now)
-	conditions, history, schedule := b.Status.Conditions, b.Status.History, b.Status.Schedule
 	b.Status = v1alpha1.HLBBuildStatus{
 		ObservedGeneration: run.Generation,
-		Conditions:         conditions,
-		History:            history,
-		Schedule:           schedule,
+		Conditions:         b.Status.Conditions,
+		History:            b.Status.History[:min(limit, len(b.Status.History))],
+		Schedule:           b.Status.Schedule,
 		Run:                &run,
 	}
 	meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionCacheImported)
 	meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionCacheExported)
 	Wait(b, v1alpha1.ReasonPending, "The run was opened and waits for the scheduler", now)
+}
+
+// Observe takes note of a spec that has changed in nothing that its run depends on, and reports whether there was one.
+func Observe(b *v1alpha1.HLBBuild) bool {
+	if b.Status.ObservedGeneration == b.Generation || NeedsRun(b) {
+		return false
+	}
+	b.Status.ObservedGeneration = b.Generation
+	for i := range b.Status.Conditions {
+		b.Status.Conditions[i].ObservedGeneration = b.Generation
+	}
+	return true
 }
 
 // recordOf returns the history entry of the current run; one still in flight counts as cancelled.
@@ -92,6 +106,7 @@ func Start(b *v1alpha1.HLBBuild, agentID string, now time.Time) {
 
 // Lose records that infrastructure ended the current attempt. The manager follows it with Retry or Fail.
 func Lose(b *v1alpha1.HLBBuild, reason, message string, now time.Time) {
+	b.Status.Run.Missing = nil // the attempt got further than that
 	b.Status.Run.Lost = &v1alpha1.LostAttempt{
 		Attempt: b.Status.Run.Attempt,
 		Daemon:  b.Status.Placement.Daemon,
@@ -103,17 +118,22 @@ func Lose(b *v1alpha1.HLBBuild, reason, message string, now time.Time) {
 
 // Retry opens the next attempt after a lost one and puts the build back into the queue.
 func Retry(b *v1alpha1.HLBBuild, now time.Time) {
-	run := b.Status.Run
-	lost := run.Lost
-	run.Attempt++
-	run.StartedAt, run.StartedBy = nil, ""
-	b.Status.Cache, b.Status.Steps, b.Status.Mounts, b.Status.Log = nil, nil, nil, nil
+	lost := b.Status.Run.Lost
+	nextAttempt(b)
 	Wait(
 		b,
 		v1alpha1.ReasonRetrying,
 		fmt.Sprintf("Attempt %d was lost on %s: %s: %s", lost.Attempt, lost.Daemon, lost.Reason, lost.Message),
 		now,
 	)
+}
+
+// nextAttempt counts the attempts up, and clears what the status says about the present one.
+func nextAttempt(b *v1alpha1.HLBBuild) {
+	run := b.Status.Run
+	run.Attempt++
+	run.StartedAt, run.StartedBy = nil, ""
+	b.Status.Cache, b.Status.Steps, b.Status.Mounts, b.Status.Log = nil, nil, nil, nil
 }
 
 // Succeed ends the run with success.
@@ -134,6 +154,7 @@ func Fail(b *v1alpha1.HLBBuild, failure v1alpha1.FailureStatus, now time.Time) {
 func finish(b *v1alpha1.HLBBuild, now time.Time) {
 	at := metav1.NewMicroTime(now)
 	b.Status.Run.FinishedAt = &at
+	b.Status.Run.Missing = nil
 	if started := b.Status.Run.StartedAt; started != nil {
 		b.Status.Run.DurationSeconds = int32(math.Ceil(now.Sub(started.Time).Seconds()))
 	}

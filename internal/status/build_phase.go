@@ -3,9 +3,6 @@
 package status
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
@@ -17,6 +14,8 @@ type BuildPhase string
 const (
 	// BuildNew: no run was opened yet.
 	BuildNew BuildPhase = "New"
+	// BuildHeld: the run needs no daemon yet. spec.suspend holds it, or it waits for something that it names.
+	BuildHeld BuildPhase = "Held"
 	// BuildWaiting: the run needs a daemon.
 	BuildWaiting BuildPhase = "Waiting"
 	// BuildBound: the current attempt is with a daemon, started or not.
@@ -39,6 +38,8 @@ func PhaseOfBuild(b *v1alpha1.HLBBuild) BuildPhase {
 		return BuildLost
 	case b.Status.Placement != nil:
 		return BuildBound
+	case b.Spec.Suspend || run.SuspendedAt != nil || run.Missing != nil && run.Missing.NextCheckAt != nil:
+		return BuildHeld
 	default:
 		return BuildWaiting
 	}
@@ -53,25 +54,8 @@ func IsLost(b *v1alpha1.HLBBuild) bool { return PhaseOfBuild(b) == BuildLost }
 // IsWaiting reports whether the current run needs a daemon.
 func IsWaiting(b *v1alpha1.HLBBuild) bool { return PhaseOfBuild(b) == BuildWaiting }
 
+// IsHeld reports whether the current run has no daemon and needs none yet.
+func IsHeld(b *v1alpha1.HLBBuild) bool { return PhaseOfBuild(b) == BuildHeld }
+
 // IsBound reports whether the current attempt is with a daemon, started or not.
 func IsBound(b *v1alpha1.HLBBuild) bool { return PhaseOfBuild(b) == BuildBound }
-
-// NeedsRun reports whether the object asks for a run that was not opened yet.
-func NeedsRun(b *v1alpha1.HLBBuild) bool {
-	run := b.Status.Run
-	return run == nil || run.Generation != b.Generation || run.RequestedAt != Requested(b)
-}
-
-// requestedLimit bounds status.run.requestedAt; the API's own limit, in characters.
-const requestedLimit = 64
-
-// Requested is the annotation that asks for a run, as status.run.requestedAt holds it: a value that does not fit is
-// replaced by its digest, so that different values stay different.
-func Requested(b *v1alpha1.HLBBuild) string {
-	value := b.Annotations[v1alpha1.AnnotationRequestedAt]
-	if len(value) <= requestedLimit {
-		return value
-	}
-	sum := sha256.Sum256([]byte(value))
-	return hex.EncodeToString(sum[:])
-}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
-	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -36,12 +35,18 @@ func open(b *v1alpha1.HLBBuild, id string, now time.Time) {
 
 // steps lists what can happen to a build, each taking it to where the next may follow.
 var steps = map[string]func(*v1alpha1.HLBBuild){
-	"open":    func(b *v1alpha1.HLBBuild) { open(b, "g1", start) },
-	"wait":    func(b *v1alpha1.HLBBuild) { status.Wait(b, v1alpha1.ReasonNoDaemonFits, "0/0 daemons fit", start) },
-	"place":   func(b *v1alpha1.HLBBuild) { status.Place(b, v1alpha1.PlacementStatus{Daemon: "c-0"}, start) },
-	"start":   func(b *v1alpha1.HLBBuild) { status.Start(b, "agent", start) },
-	"lose":    func(b *v1alpha1.HLBBuild) { status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start) },
-	"retry":   func(b *v1alpha1.HLBBuild) { status.Retry(b, start) },
+	"open":  func(b *v1alpha1.HLBBuild) { open(b, "g1", start) },
+	"wait":  func(b *v1alpha1.HLBBuild) { status.Wait(b, v1alpha1.ReasonNoDaemonFits, "0/0 daemons fit", start) },
+	"place": func(b *v1alpha1.HLBBuild) { status.Place(b, v1alpha1.PlacementStatus{Daemon: "c-0"}, start) },
+	"start": func(b *v1alpha1.HLBBuild) { status.Start(b, "agent", start) },
+	"lose":  func(b *v1alpha1.HLBBuild) { status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start) },
+	"retry": func(b *v1alpha1.HLBBuild) { status.Retry(b, start) },
+	"miss": func(b *v1alpha1.HLBBuild) {
+		status.HandBack(b, v1alpha1.ReasonSecretNotFound, "There is no Secret \"s\"", start)
+	},
+	"check":   func(b *v1alpha1.HLBBuild) { status.CheckAgain(b, start.Add(time.Hour)) },
+	"suspend": func(b *v1alpha1.HLBBuild) { status.Suspend(b, start) },
+	"resume":  func(b *v1alpha1.HLBBuild) { status.Resume(b, start.Add(time.Minute)) },
 	"succeed": func(b *v1alpha1.HLBBuild) { status.Succeed(b, start.Add(1500*time.Millisecond)) },
 	"fail": func(b *v1alpha1.HLBBuild) {
 		status.Fail(b, v1alpha1.FailureStatus{Reason: v1alpha1.ReasonSolveFailed, Message: "exit code 3"}, start)
@@ -77,6 +82,22 @@ func TestConditionsFollowFacts(t *testing.T) {
 		},
 		"the next attempt waits again": {
 			"open place start lose retry", kstatus.InProgressStatus, v1alpha1.ReasonRetrying,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a run whose Secret is not there yet waits for it": {
+			"open place start miss", kstatus.InProgressStatus, v1alpha1.ReasonSecretNotFound,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"it still says so when it is queued for another look": {
+			"open place start miss check", kstatus.InProgressStatus, v1alpha1.ReasonSecretNotFound,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a suspended run waits": {
+			"open place suspend", kstatus.InProgressStatus, v1alpha1.ReasonSuspended,
+			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
+		},
+		"a run that was suspended waits anew": {
+			"open suspend resume", kstatus.InProgressStatus, v1alpha1.ReasonPending,
 			"Scheduled=False Ready=False Reconciling=True Succeeded=Unknown Finished=False",
 		},
 		"a done run is ready": {
@@ -174,10 +195,14 @@ func TestAnUnseenObjectIsInProgress(t *testing.T) {
 // next lists which steps may follow which; "" is the new object.
 var next = map[string][]string{
 	"":        {"open"},
-	"open":    {"wait", "place", "fail"},
-	"wait":    {"wait", "place", "fail", "open"},
-	"place":   {"start", "wait", "lose", "open"},
-	"start":   {"succeed", "fail", "lose", "open"},
+	"open":    {"wait", "place", "fail", "suspend"},
+	"wait":    {"wait", "place", "fail", "open", "suspend"},
+	"place":   {"start", "wait", "lose", "open", "suspend"},
+	"start":   {"succeed", "fail", "lose", "miss", "open"},
+	"miss":    {"check", "fail", "open", "suspend"},
+	"check":   {"place", "wait", "fail", "open", "suspend"},
+	"suspend": {"resume", "open"},
+	"resume":  {"place", "wait", "fail", "open"},
 	"lose":    {"retry", "fail", "open"},
 	"retry":   {"place", "wait", "open"},
 	"succeed": {"open"},
@@ -194,6 +219,9 @@ func TestExactlyOneVerdictHoldsOnEveryPath(t *testing.T) {
 			expectTheEnd(t, b)
 			if len(b.Status.History) > 5 {
 				t.Fatalf("history holds %d runs", len(b.Status.History))
+			}
+			if held := at == "miss" || at == "suspend"; status.IsHeld(b) != held {
+				t.Fatalf("after %s held is %v", at, !held)
 			}
 			computed(t, b)
 		}
@@ -221,33 +249,6 @@ func TestHistoryTellsHowRunsEnded(t *testing.T) {
 	}
 	if b.Status.Steps != nil || b.Status.Placement != nil {
 		t.Error("a new run kept the steps or the placement of the old one")
-	}
-}
-
-func TestNeedsRun(t *testing.T) {
-	cases := map[string]struct {
-		change func(*v1alpha1.HLBBuild)
-		want   bool
-	}{
-		"not while nothing changed":    {func(*v1alpha1.HLBBuild) {}, false},
-		"when the generation moved on": {func(b *v1alpha1.HLBBuild) { b.Generation++ }, true},
-		"when a run was requested":     {testbuild.WithRequest("now"), true},
-		"not when the spec's peer changed": {
-			func(b *v1alpha1.HLBBuild) { b.Labels = map[string]string{"a": "b"} }, false,
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			b := newBuild()
-			if !status.NeedsRun(b) {
-				t.Fatal("a new object needs no run")
-			}
-			open(b, "g1", start)
-			tc.change(b)
-			if got := status.NeedsRun(b); got != tc.want {
-				t.Errorf("NeedsRun is %v, want %v", got, tc.want)
-			}
-		})
 	}
 }
 

@@ -23,7 +23,7 @@ func buildChanged(before, after *v1alpha1.HLBBuild) []Event {
 	if old == nil || old.ID != run.ID {
 		was = nil // they are about another run
 		if old != nil && old.FinishedAt == nil {
-			out = append(out, runCancelled(after, old.ID))
+			out = append(out, runCancelled(after, old))
 		}
 	}
 	is := after.Status.Conditions
@@ -53,6 +53,8 @@ func readyChanged(before, after *v1alpha1.HLBBuild, ready *metav1.Condition) []E
 		return []Event{attemptLost(after)}
 	case ready.Reason == v1alpha1.ReasonCacheNotFound:
 		return []Event{cacheNotFound(after, ready)}
+	case isNewlyMissing(before.Status.Run, run):
+		return []Event{inputMissing(after, ready)}
 	case ready.Reason == v1alpha1.ReasonAwaitingAgent && run.Attempt > 1:
 		return []Event{attemptPlaced(after)}
 	default:
@@ -68,9 +70,25 @@ func isNewLoss(before, after *v1alpha1.RunStatus) bool {
 	return before == nil || before.ID != after.ID || before.Lost == nil || before.Lost.Attempt != after.Lost.Attempt
 }
 
-func runCancelled(b *v1alpha1.HLBBuild, old string) Event {
-	note := fmt.Sprintf("Run %s was cancelled by run %s", old, b.Status.Run.ID)
+// isNewlyMissing reports whether an attempt did not find something that the one before did not look for.
+func isNewlyMissing(before, after *v1alpha1.RunStatus) bool {
+	if after.Missing == nil {
+		return false
+	}
+	return before == nil || before.Missing == nil || before.Missing.Message != after.Missing.Message
+}
+
+// runCancelled is about a run in flight that another one took the place of.
+func runCancelled(b *v1alpha1.HLBBuild, old *v1alpha1.RunStatus) Event {
+	note := fmt.Sprintf("Run %s was cancelled by run %s", old.ID, b.Status.Run.ID)
+	if b.Status.Run.SuspendedAt != nil && old.SuspendedAt == nil {
+		note = fmt.Sprintf("Run %s was cancelled, because spec.suspend is set", old.ID)
+	}
 	return normal(b, v1alpha1.ReasonCancelled, "OpenRun", note)
+}
+
+func inputMissing(b *v1alpha1.HLBBuild, ready *metav1.Condition) Event {
+	return warning(b, ready.Reason, "ReadInputs", ready.Message)
 }
 
 func runFinished(b *v1alpha1.HLBBuild, ready *metav1.Condition) Event {

@@ -68,7 +68,11 @@ func inRun(id string, attempt int32, options ...func(*v1alpha1.HLBBuild)) *v1alp
 func placed(b *v1alpha1.HLBBuild) {
 	b.Status.Placement = &v1alpha1.PlacementStatus{Daemon: "c-0", Reason: "why"}
 }
-func finished(b *v1alpha1.HLBBuild) { b.Status.Run.FinishedAt = &at }
+func finished(b *v1alpha1.HLBBuild)  { b.Status.Run.FinishedAt = &at }
+func suspended(b *v1alpha1.HLBBuild) { b.Status.Run.SuspendedAt = &at }
+func missing(b *v1alpha1.HLBBuild) {
+	b.Status.Run.Missing = &v1alpha1.MissingInput{Reason: "SecretNotFound", Message: "no Secret"}
+}
 func lost(attempt int32) func(*v1alpha1.HLBBuild) {
 	return func(b *v1alpha1.HLBBuild) {
 		b.Status.Run.Lost = &v1alpha1.LostAttempt{Attempt: attempt, Daemon: "c-0", Reason: v1alpha1.ReasonDaemonLost}
@@ -83,6 +87,16 @@ func TestABuildsEvents(t *testing.T) {
 		"an opened run has none": {testbuild.HLBBuild("ns", "b"), inRun("g1", 1, ready("Pending")), nil},
 		"a run that replaces one in flight": {
 			inRun("g1", 1, ready("Solving")), inRun("g2", 1, ready("Pending")), []string{"Normal Cancelled"},
+		},
+		"a run that is suspended in flight": {
+			inRun("g1", 1, ready("Solving")), inRun("g2", 1, ready("Suspended"), suspended), []string{"Normal Cancelled"},
+		},
+		"a missing Secret": {
+			inRun("g1", 1, ready("Solving"), placed), inRun("g1", 2, ready("SecretNotFound"), missing),
+			[]string{"Warning SecretNotFound"},
+		},
+		"a Secret that is still missing": {
+			inRun("g1", 2, ready("Solving"), placed, missing), inRun("g1", 3, ready("SecretNotFound"), missing), nil,
 		},
 		"a run after one that ended": {
 			inRun("g1", 1, ready("Succeeded"), finished), inRun("g2", 1, ready("Pending")), nil,

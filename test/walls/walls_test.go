@@ -49,6 +49,12 @@ func TestWallsHold(t *testing.T) {
 			m + "/scheduler", m + "/internal/mountpolicy", "arithmetic",
 		},
 		"eviction is arithmetic": {m + "/internal/eviction", m + "/api/v1alpha1", "share this arithmetic"},
+		"beliefs read no API": {
+			m + "/fleet", "sigs.k8s.io/controller-runtime/pkg/client", "can be replayed",
+		},
+		"beliefs import nothing else": {m + "/fleet", "github.com/google/go-cmp/cmp", "what was observed"},
+		"recordings read no API":      {m + "/fleet/record", "k8s.io/client-go/rest", "can be replayed"},
+		"beliefs know no compiler":    {m + "/fleet", m + "/internal/buildkey", "what was observed"},
 		"the compiler knows no Kubernetes": {
 			m + "/hlb/check", "k8s.io/apimachinery/pkg/types", "without Kubernetes",
 		},
@@ -91,6 +97,15 @@ func TestWallsHaveDoors(t *testing.T) {
 		{
 			ImportPath: m + "/controllers", Imports: []string{m + "/internal/buildkey", m + "/scheduler"},
 			Deps: []string{m + "/hlb/analyze", m + "/scheduler"},
+		},
+		{
+			ImportPath: m + "/fleet", Imports: []string{m + "/scheduler", "k8s.io/apimachinery/pkg/types"},
+			Deps: []string{m + "/scheduler", "k8s.io/apimachinery/pkg/types"},
+		},
+		{ImportPath: m + "/fleet/record", Imports: []string{m + "/fleet", "os"}, Deps: []string{m + "/fleet", "os"}},
+		{
+			ImportPath: m + "/internal/buildrun", Imports: []string{m + "/internal/buildkey"},
+			Deps: []string{m + "/hlb/analyze"},
 		},
 		{
 			ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"},
