@@ -148,7 +148,7 @@ func TestTheRegistryIsDown(t *testing.T) {
 	failedWith(t, push, v1alpha1.ReasonExportFailed)
 
 	start()
-	edit(t, push, func(s *v1alpha1.HLBBuildSpec) { s.TimeoutSeconds = 600 })
+	requestRun(t, push)
 	await(t, push)
 	succeeded(t, push)
 }

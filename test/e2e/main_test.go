@@ -157,6 +157,15 @@ func edit(t *testing.T, build *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild
 	must(t, cluster.Client.Patch(t.Context(), build, client.MergeFrom(before)))
 }
 
+// requestRun asks for another run of the build as it is.
+func requestRun(t *testing.T, build *v1alpha1.HLBBuild) {
+	t.Helper()
+	must(t, cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(build), build))
+	before := build.DeepCopy()
+	metav1.SetMetaDataAnnotation(&build.ObjectMeta, v1alpha1.AnnotationRequestedAt, time.Now().Format(time.RFC3339Nano))
+	must(t, cluster.Client.Patch(t.Context(), build, client.MergeFrom(before)))
+}
+
 // succeeded fails the test unless the build's run went well.
 func succeeded(t *testing.T, build *v1alpha1.HLBBuild) {
 	t.Helper()

@@ -92,7 +92,7 @@ func TestMountPoliciesAreKept(t *testing.T) {
 // again requests another run of a build and waits for its end.
 func again(t *testing.T, build *v1alpha1.HLBBuild) {
 	t.Helper()
-	edit(t, build, func(s *v1alpha1.HLBBuildSpec) { s.TimeoutSeconds-- })
+	requestRun(t, build)
 	await(t, build)
 	succeeded(t, build)
 }

@@ -107,7 +107,7 @@ func TestAFreshDaemonImportsTheRegistryCache(t *testing.T) {
 			!meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady), nil
 	}))
 
-	edit(t, build, func(s *v1alpha1.HLBBuildSpec) { s.TimeoutSeconds = 600 }) // a new run of the same program
+	requestRun(t, build)
 	await(t, build)
 	succeeded(t, build)
 	if build.Status.Placement.Daemon == lost {
