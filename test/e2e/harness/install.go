@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // Names of the installation, from config/default.
@@ -125,8 +126,7 @@ func (c *Cluster) WaitBuild(ctx context.Context, build *v1alpha1.HLBBuild, timeo
 			continue
 		}
 		run := seen.Status.Run
-		if seen.Generation >= build.Generation && run != nil && run.Generation == seen.Generation && run.FinishedAt != nil &&
-			run.RequestedAt == seen.Annotations[v1alpha1.AnnotationRequestedAt] {
+		if seen.Generation >= build.Generation && run != nil && run.FinishedAt != nil && !status.NeedsRun(seen) {
 			*build = *seen
 			return nil
 		}
