@@ -8,7 +8,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
@@ -72,8 +71,8 @@ func (o *Observer) plan(
 	}
 	plan := gc.Plan(in)
 	if age := replicasAge(&in, plan, seen.AllMountBytes()); age > 0 {
-		if in.ReplicaLastUsed, err = o.Replicas.LastUses(ctx, ptr.Deref(cache.Spec.Replicas, 1), age); err != nil {
-			o.Log.Error(err, "Listing the other daemons' mounts is incomplete")
+		if in.ReplicaLastUsed, err = o.Replicas.LastUses(ctx, age); err != nil {
+			o.Log.Error(err, "Failed to read the other daemons' mounts")
 		}
 		plan = gc.Plan(in)
 	}

@@ -104,20 +104,15 @@ func (c *Cleaner) isDue(cache *v1alpha1.BuildCache) bool {
 // fleet reads the BuildDaemons of the BuildCache, lowest ordinal first. first reports whether this daemon is the first
 // that starts builds.
 func (c *Cleaner) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
-	ready := false
-	for ordinal := int32(0); ; ordinal++ {
-		d, err := c.Self.ReadMember(ctx, c.Live, ordinal)
-		if err != nil {
-			return nil, false, err
-		}
-		if d == nil {
-			return daemons, first, nil
-		}
-		if !ready && status.StartsBuilds(d) {
-			ready, first = true, d.Name == c.Self.Daemon
-		}
-		daemons = append(daemons, *d)
+	if daemons, err = c.Self.Members(ctx, c.Live, 0); err != nil {
+		return nil, false, err
 	}
+	for i := range daemons {
+		if status.StartsBuilds(&daemons[i]) {
+			return daemons, daemons[i].Name == c.Self.Daemon, nil
+		}
+	}
+	return daemons, false, nil
 }
 
 // clean deletes what is planned in each repository of the BuildCache, and returns what it has deleted even with an

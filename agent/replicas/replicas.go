@@ -38,30 +38,25 @@ func New(me self.Self, reader client.Reader, now func() time.Time) *Replicas {
 }
 
 // LastUses returns, for each mount by id without base state, when a build last used it on any other daemon that starts
-// builds, in a fleet of so many daemons, as of no longer ago than maxAge. On an error the result is partial.
-func (r *Replicas) LastUses(ctx context.Context, fleet int32, maxAge time.Duration) (map[string]time.Time, error) {
+// builds, as of no longer ago than maxAge. On an error the result is empty.
+func (r *Replicas) LastUses(ctx context.Context, maxAge time.Duration) (map[string]time.Time, error) {
 	if r.used != nil && r.now().Sub(r.readAt) < maxAge {
 		return r.used, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	used := map[string]time.Time{}
-	own := int32(0)
-	for ordinal := range fleet {
-		if r.self.Member(ordinal) == r.self.Daemon {
-			own = ordinal
-		}
+	fleet, err := r.self.Members(ctx, r.reader, maxRead)
+	if err != nil {
+		return used, err
 	}
-	for step := range min(fleet-1, maxRead) {
-		bd, err := r.self.ReadMember(ctx, r.reader, (own+1+step)%fleet)
-		if err != nil {
-			return used, err
+	for i := range fleet {
+		bd := &fleet[i]
+		if bd.Name == r.self.Daemon || !status.StartsBuilds(bd) {
+			continue
 		}
-		if bd == nil || !status.StartsBuilds(bd) {
-			continue // without one the fleet is being scaled
-		}
-		for i := range bd.Status.Mounts {
-			m := &bd.Status.Mounts[i]
+		for j := range bd.Status.Mounts {
+			m := &bd.Status.Mounts[j]
 			// A mount without bytes is still being made. One without uses was prefetched, and may be older than the
 			// copy that it was made from.
 			if id := mountpolicy.Unbased(m.ID); m.Bytes > 0 && m.Uses > 0 && m.LastUsed != nil &&

@@ -4,10 +4,11 @@
 package self
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -47,19 +48,16 @@ func (s *Self) BuildDaemon(ctx context.Context, reader client.Reader) (*v1alpha1
 	return bd, nil
 }
 
-// Member returns the name of the BuildDaemon with an ordinal in the agent's fleet.
-func (s *Self) Member(ordinal int32) string { return fmt.Sprintf("%s-%d", s.Cache, ordinal) }
-
-// ReadMember reads the BuildDaemon with an ordinal in the agent's fleet, nil when the fleet has none: agents may read
-// the BuildDaemons of their fleet and no others.
-func (s *Self) ReadMember(ctx context.Context, reader client.Reader, ordinal int32) (*v1alpha1.BuildDaemon, error) {
-	bd := &v1alpha1.BuildDaemon{}
-	err := reader.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: s.Member(ordinal)}, bd)
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return nil, nil
-	}
+// Members reads the BuildDaemons of the agent's fleet, lowest ordinal first, at most limit of them; 0 for all. Ordinals
+// have gaps where daemons were deleted.
+func (s *Self) Members(ctx context.Context, reader client.Reader, limit int64) ([]v1alpha1.BuildDaemon, error) {
+	var list v1alpha1.BuildDaemonList
+	err := reader.List(ctx, &list, client.InNamespace(s.Namespace),
+		client.MatchingLabels{v1alpha1.LabelCache: s.Cache}, client.Limit(limit))
 	if err != nil {
-		return nil, fmt.Errorf("read BuildDaemon %s: %w", s.Member(ordinal), err)
+		return nil, fmt.Errorf("list BuildDaemons: %w", err)
 	}
-	return bd, nil
+	byOrdinal := func(a, b v1alpha1.BuildDaemon) int { return cmp.Compare(a.Spec.Ordinal, b.Spec.Ordinal) }
+	slices.SortFunc(list.Items, byOrdinal)
+	return list.Items, nil
 }

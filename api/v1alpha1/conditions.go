@@ -114,8 +114,6 @@ const (
 	ReasonExported = "Exported"
 	// ReasonNothingToExport surfaces when the build has no step that a registry cache could hold.
 	ReasonNothingToExport = "NothingToExport"
-	// ReasonPrimed surfaces as an event when cache mounts were filled from snapshots before the build.
-	ReasonPrimed = "Primed"
 	// ReasonPrimeFailed surfaces as an event when a cache mount could not be filled in time; the build began without.
 	ReasonPrimeFailed = "PrimeFailed"
 	// ReasonCacheExportFailed surfaces when writing the registry cache failed; the build is not affected.

@@ -18,6 +18,9 @@ const (
 	// AnnotationPodHash on a daemon's pod identifies all of its template but the agent's image: a pod with another
 	// value is replaced.
 	AnnotationPodHash = "build.openllb.dev/pod-hash"
+	// AnnotationAgentImage on a daemon's pod is the image that its agent is to run, as the operator knows it: admission
+	// may have rewritten the container's.
+	AnnotationAgentImage = "build.openllb.dev/agent-image"
 	// AnnotationReplacedAgent on a daemon's pod is the ID of the agent's container whose image was changed in place,
 	// which the kubelet has yet to replace.
 	AnnotationReplacedAgent = "build.openllb.dev/replaced-agent"

@@ -52,10 +52,10 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 				Verbs:         []string{"get", "list", "watch"},
 			},
 			{
-				APIGroups:     []string{group},
-				Resources:     []string{"builddaemons"},
-				ResourceNames: daemons,
-				Verbs:         []string{"get", "list", "watch"},
+				// by no name: lists can't be narrowed by several
+				APIGroups: []string{group},
+				Resources: []string{"builddaemons"},
+				Verbs:     []string{"get", "list", "watch"},
 			},
 			{
 				APIGroups:     []string{group},
@@ -98,7 +98,9 @@ func roleBinding(cache *v1alpha1.BuildCache, name string, role rbacv1.RoleRef) *
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"},
 		ObjectMeta: objectMeta(cache, name),
 		RoleRef:    role,
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: workload.AgentName(cache.Name), Namespace: cache.Namespace}},
+		Subjects: []rbacv1.Subject{{
+			Kind: "ServiceAccount", Name: workload.AgentName(cache.Name), Namespace: cache.Namespace,
+		}},
 	}
 }
 

@@ -16,7 +16,9 @@ func desiredDaemon(cache *v1alpha1.BuildCache, ordinal int32) *v1alpha1.BuildDae
 	return &v1alpha1.BuildDaemon{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "BuildDaemon"},
 		ObjectMeta: objectMeta(cache, workload.DaemonName(cache.Name, ordinal)),
-		Spec:       v1alpha1.BuildDaemonSpec{CacheRef: v1alpha1.LocalObjectReference{Name: cache.Name}, Ordinal: ordinal},
+		Spec: v1alpha1.BuildDaemonSpec{
+			CacheRef: v1alpha1.LocalObjectReference{Name: cache.Name}, Ordinal: ordinal,
+		},
 	}
 }
 

@@ -82,7 +82,8 @@ func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ct
 		return ctrl.Result{}, nil
 	}
 	var daemons v1alpha1.BuildDaemonList
-	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), client.MatchingLabels{v1alpha1.LabelCache: cache.Name}); err != nil {
+	fleet := client.MatchingLabels{v1alpha1.LabelCache: cache.Name}
+	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), fleet); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list BuildDaemons: %w", err)
 	}
 	now := r.Clock.Now()

@@ -18,7 +18,10 @@ import (
 
 // cleaning is a BuildCache whose tags are deleted with it.
 func cleaning(c *v1alpha1.BuildCache) {
-	c.Spec.Registry = &v1alpha1.RegistryCacheSpec{Repository: "registry.example.com/cache", Retention: v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryDelete}}
+	c.Spec.Registry = &v1alpha1.RegistryCacheSpec{
+		Repository: "registry.example.com/cache",
+		Retention:  v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryDelete},
+	}
 }
 
 func TestADeletionWaitsForTheRegistry(t *testing.T) {
@@ -31,13 +34,37 @@ func TestADeletionWaitsForTheRegistry(t *testing.T) {
 		done, ok bool
 		want     string
 	}{
-		"nobody has done it yet":        {[]func(*v1alpha1.BuildDaemon){testbuild.Serving}, time.Minute, false, false, ""},
-		"a daemon has":                  {[]func(*v1alpha1.BuildDaemon){testbuild.Serving, cleaned(metav1.ConditionTrue, v1alpha1.ReasonOrphanedTagsDeleted)}, time.Minute, true, true, "deleted"},
-		"the registry refuses":          {[]func(*v1alpha1.BuildDaemon){testbuild.Serving, cleaned(metav1.ConditionFalse, v1alpha1.ReasonOrphanedTagsRefused)}, time.Minute, true, false, "stay"},
-		"an earlier refusal is no news": {[]func(*v1alpha1.BuildDaemon){testbuild.Serving, cleaned(metav1.ConditionFalse, v1alpha1.ReasonDeletesRefused)}, time.Minute, false, false, ""},
-		"it failed and is tried again":  {[]func(*v1alpha1.BuildDaemon){testbuild.Serving, cleaned(metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed)}, time.Minute, false, false, ""},
-		"it takes too long":             {[]func(*v1alpha1.BuildDaemon){testbuild.Serving}, cleanUpPatience, true, false, "within"},
-		"no daemon is there to do it":   {nil, 0, true, false, "no daemon is ready"},
+		"nobody has done it yet": {
+			[]func(*v1alpha1.BuildDaemon){testbuild.Serving}, time.Minute, false, false, "",
+		},
+		"a daemon has": {
+			[]func(*v1alpha1.BuildDaemon){
+				testbuild.Serving, cleaned(metav1.ConditionTrue, v1alpha1.ReasonOrphanedTagsDeleted),
+			},
+			time.Minute, true, true, "deleted",
+		},
+		"the registry refuses": {
+			[]func(*v1alpha1.BuildDaemon){
+				testbuild.Serving, cleaned(metav1.ConditionFalse, v1alpha1.ReasonOrphanedTagsRefused),
+			},
+			time.Minute, true, false, "stay",
+		},
+		"an earlier refusal is no news": {
+			[]func(*v1alpha1.BuildDaemon){
+				testbuild.Serving, cleaned(metav1.ConditionFalse, v1alpha1.ReasonDeletesRefused),
+			},
+			time.Minute, false, false, "",
+		},
+		"it failed and is tried again": {
+			[]func(*v1alpha1.BuildDaemon){
+				testbuild.Serving, cleaned(metav1.ConditionFalse, v1alpha1.ReasonCleanUpFailed),
+			},
+			time.Minute, false, false, "",
+		},
+		"it takes too long": {
+			[]func(*v1alpha1.BuildDaemon){testbuild.Serving}, cleanUpPatience, true, false, "within",
+		},
+		"no daemon is there to do it": {nil, 0, true, false, "no daemon is ready"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache := testbuild.BuildCache("ns", "c", cleaning)

@@ -188,7 +188,8 @@ func TestNameConflictStalls(t *testing.T) {
 		t.Errorf("the conflict is looked at again after %s, error %v; want within a minute", result.RequeueAfter, err)
 	}
 	read(w, cache)
-	if c := envtestkit.Condition(cache, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonNameConflict {
+	c := envtestkit.Condition(cache, v1alpha1.ConditionStalled)
+	if c == nil || c.Reason != v1alpha1.ReasonNameConflict {
 		t.Errorf("Stalled is %+v", c)
 	}
 	if got := envtestkit.Kstatus(t, cache); got != status.FailedStatus {

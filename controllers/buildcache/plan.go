@@ -33,6 +33,7 @@ type daemon struct {
 // remains are what is left of a BuildDaemon that no longer exists, or of an earlier BuildCache of the same name.
 type remains struct {
 	ordinal int32
+	former  bool // the BuildDaemon of an earlier BuildCache is there, about to be collected
 	pod     *corev1.Pod
 	claim   *corev1.PersistentVolumeClaim
 }

@@ -34,7 +34,9 @@ func anyFleet(t *rapid.T) *snapshot {
 				"cordoned": cordoned, "busy": busy, "outdated": outdated, "updating": updating,
 			}[o])
 		}
-		switch rapid.SampledFrom([]string{"none", "serving", "down", "starting", "ending", "asleep", "left"}).Draw(t, "state") {
+		switch rapid.SampledFrom(
+			[]string{"none", "serving", "down", "starting", "ending", "asleep", "left"},
+		).Draw(t, "state") {
 		case "serving":
 			s.daemons = append(s.daemons, serving(ordinal, change...))
 		case "down":
@@ -135,11 +137,21 @@ func TestARollOutFinishesTheOthers(t *testing.T) {
 		breaks  map[string]string
 		want    int // daemons that come up with the present template
 	}{
-		"one was broken before":         {all(down(0, v1alpha1.ReasonCrashLoop, outdated)), map[string]string{"c-0": v1alpha1.ReasonCrashLoop}, 4},
-		"one finds no node any more":    {all(serving(0, outdated)), map[string]string{"c-0": v1alpha1.ReasonUnschedulable}, 4},
-		"the first one finds none":      {all(serving(0, outdated)), map[string]string{"c-4": v1alpha1.ReasonUnschedulable}, 4},
-		"the last one crashes":          {all(serving(0, outdated)), map[string]string{"c-0": v1alpha1.ReasonCrashLoop}, 4},
-		"the first one crashes: stop":   {all(serving(0, outdated)), map[string]string{"c-4": v1alpha1.ReasonCrashLoop}, 0},
+		"one was broken before": {
+			all(down(0, v1alpha1.ReasonCrashLoop, outdated)), map[string]string{"c-0": v1alpha1.ReasonCrashLoop}, 4,
+		},
+		"one finds no node any more": {
+			all(serving(0, outdated)), map[string]string{"c-0": v1alpha1.ReasonUnschedulable}, 4,
+		},
+		"the first one finds none": {
+			all(serving(0, outdated)), map[string]string{"c-4": v1alpha1.ReasonUnschedulable}, 4,
+		},
+		"the last one crashes": {
+			all(serving(0, outdated)), map[string]string{"c-0": v1alpha1.ReasonCrashLoop}, 4,
+		},
+		"the first one crashes: stop": {
+			all(serving(0, outdated)), map[string]string{"c-4": v1alpha1.ReasonCrashLoop}, 0,
+		},
 		"all go well":                   {all(serving(0, outdated)), nil, 5},
 		"one that was broken is mended": {all(down(0, v1alpha1.ReasonCrashLoop, outdated)), nil, 5},
 	} {

@@ -69,6 +69,9 @@ func (s *snapshot) newOrdinals(n int) []int32 {
 	taken := map[int32]bool{}
 	for _, d := range s.daemons {
 		taken[d.Spec.Ordinal] = true
+		if !d.DeletionTimestamp.IsZero() {
+			n--
+		}
 	}
 	retained := []int32{}
 	for _, r := range s.remains {
@@ -88,10 +91,11 @@ func (s *snapshot) newOrdinals(n int) []int32 {
 	return ordinals
 }
 
-// isLeaving reports whether remains must be gone before their ordinal has a BuildDaemon again: a pod, whose agent
-// would take the new BuildDaemon for its own, or a claim that is not to be used again.
+// isLeaving reports whether remains must be gone before their ordinal has a BuildDaemon again: a BuildDaemon of an
+// earlier BuildCache, a pod, whose agent would take the new BuildDaemon for its own, or a claim that is not to be used
+// again.
 func (s *snapshot) isLeaving(r *remains) bool {
-	return r.pod != nil || !r.claim.DeletionTimestamp.IsZero() || s.hasUsed(r.claim)
+	return r.former || r.pod != nil || !r.claim.DeletionTimestamp.IsZero() || s.hasUsed(r.claim)
 }
 
 // hasUsed reports whether a claim was last used by a daemon of this very BuildCache, rather than by one of an earlier

@@ -81,7 +81,9 @@ func updating(d *daemon) {
 
 func ending(d *daemon) {
 	d.pod.DeletionTimestamp = &old
-	testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)(d.BuildDaemon)
+	testbuild.WithCondition(
+		v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown,
+	)(d.BuildDaemon)
 }
 
 // starting is a daemon whose pod was made a moment ago.
@@ -106,11 +108,15 @@ func worth(seconds int32) func(*daemon) {
 func left(ordinal int32, pod bool, user types.UID) remains {
 	r := remains{ordinal: ordinal}
 	if pod {
-		r.pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("c-%d-0", ordinal), DeletionTimestamp: &old}}
+		r.pod = &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("c-%d-0", ordinal), DeletionTimestamp: &old},
+		}
 	}
 	if user != "" {
 		r.claim = &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprintf("cache-c-%d-0", ordinal), Annotations: map[string]string{v1alpha1.AnnotationCacheUID: string(user)},
+			Name: fmt.Sprintf("cache-c-%d-0", ordinal), Annotations: map[string]string{
+				v1alpha1.AnnotationCacheUID: string(user),
+			},
 		}}
 	}
 	return r
@@ -170,41 +176,74 @@ func TestScaling(t *testing.T) {
 		return s
 	}
 	decideAll(t, map[string]planCase{
-		"a new fleet":                          {fleet(2), "create c-0; create c-1"},
-		"as many as wanted":                    {fleet(2, serving(0), serving(1)), ""},
-		"of equals the highest ordinal goes":   {fleet(2, serving(0), serving(1), serving(2)), "suspend c-2"},
-		"the one worth least goes":             {fleet(2, serving(0, worth(9)), serving(1, worth(2)), serving(2, worth(5))), "suspend c-1"},
-		"an idle one goes before a busy one":   {fleet(1, serving(0, worth(9)), serving(1, busy)), "suspend c-0"},
-		"one that is down goes before that":    {fleet(2, serving(0), down(1, v1alpha1.ReasonUnschedulable, worth(99)), serving(2)), "suspend c-1"},
-		"a cordoned one goes first of all":     {fleet(2, serving(0, cordoned, busy, worth(99)), down(1, v1alpha1.ReasonCrashLoop), serving(2)), "suspend c-0"},
-		"several go":                           {fleet(0, serving(0, worth(1)), serving(1)), "suspend c-1 c-0"},
-		"those that sleep are woken first":     {fleet(2, serving(0), asleep(3)), "wake c-3"},
-		"the one worth most is woken":          {fleet(2, serving(0), asleep(1), asleep(2, worth(5))), "wake c-2"},
-		"one with its volume before others":    {fleet(2, serving(0), asleep(1, volumeless, worth(9)), asleep(2)), "wake c-2"},
-		"one that is not cordoned before that": {fleet(2, serving(0), asleep(1, cordoned, worth(9)), asleep(2, volumeless)), "wake c-2"},
-		"and then new ones are made":           {fleet(4, serving(1), asleep(2)), "wake c-2; create c-0; create c-3"},
-		"sleepers are kept":                    {fleet(1, serving(0), asleep(1)), ""},
-		"or deleted once their pod is gone":    {deleting(fleet(1, serving(0), asleep(1))), "remove c-1"},
-		"and not before":                       {deleting(fleet(1, serving(0), down(1, "", func(d *daemon) { d.Spec.Suspend = true }))), ""},
-		"nor if they are woken":                {deleting(fleet(2, serving(0), asleep(1))), "wake c-1"},
+		"a new fleet":                        {fleet(2), "create c-0; create c-1"},
+		"as many as wanted":                  {fleet(2, serving(0), serving(1)), ""},
+		"of equals the highest ordinal goes": {fleet(2, serving(0), serving(1), serving(2)), "suspend c-2"},
+		"the one worth least goes": {
+			fleet(2, serving(0, worth(9)), serving(1, worth(2)), serving(2, worth(5))), "suspend c-1",
+		},
+		"an idle one goes before a busy one": {fleet(1, serving(0, worth(9)), serving(1, busy)), "suspend c-0"},
+		"one that is down goes before that": {
+			fleet(2, serving(0), down(1, v1alpha1.ReasonUnschedulable, worth(99)), serving(2)), "suspend c-1",
+		},
+		"a cordoned one goes first of all": {
+			fleet(2, serving(0, cordoned, busy, worth(99)), down(1, v1alpha1.ReasonCrashLoop), serving(2)),
+			"suspend c-0",
+		},
+		"several go":                       {fleet(0, serving(0, worth(1)), serving(1)), "suspend c-1 c-0"},
+		"those that sleep are woken first": {fleet(2, serving(0), asleep(3)), "wake c-3"},
+		"the one worth most is woken":      {fleet(2, serving(0), asleep(1), asleep(2, worth(5))), "wake c-2"},
+		"one with its volume before others": {
+			fleet(2, serving(0), asleep(1, volumeless, worth(9)), asleep(2)), "wake c-2",
+		},
+		"one that is not cordoned before that": {
+			fleet(2, serving(0), asleep(1, cordoned, worth(9)), asleep(2, volumeless)), "wake c-2",
+		},
+		"and then new ones are made":        {fleet(4, serving(1), asleep(2)), "wake c-2; create c-0; create c-3"},
+		"sleepers are kept":                 {fleet(1, serving(0), asleep(1)), ""},
+		"or deleted once their pod is gone": {deleting(fleet(1, serving(0), asleep(1))), "remove c-1"},
+		"and not before": {
+			deleting(fleet(1, serving(0), down(1, "", func(d *daemon) { d.Spec.Suspend = true }))), "",
+		},
+		"nor if they are woken": {deleting(fleet(2, serving(0), asleep(1))), "wake c-1"},
 	})
 }
 
 func TestRemains(t *testing.T) {
+	former := remains{ordinal: 0, former: true}
+	deleting := serving(1, func(d *daemon) { d.DeletionTimestamp = &old })
 	with := func(s *snapshot, r ...remains) *snapshot { s.remains = r; return s }
 	going := left(1, false, "before")
 	going.claim.DeletionTimestamp = &old
 	decideAll(t, map[string]planCase{
-		"the claim of a deleted daemon goes, and its name waits": {with(fleet(2, serving(0)), left(1, false, "now")), "drop cache-c-1-0"},
+		"the claim of a deleted daemon goes, and its name waits": {
+			with(fleet(2, serving(0)), left(1, false, "now")), "drop cache-c-1-0",
+		},
 		"so does its pod": {with(fleet(2, serving(0)), left(1, true, "")), "unstick c-1-0"},
-		"a claim that an earlier BuildCache has left is used":      {with(fleet(1), left(3, false, "before")), "create c-3"},
-		"claims that were left before new ordinals":                {with(fleet(3), left(3, false, "before"), left(7, false, "before")), "create c-3; create c-7; create c-0"},
-		"those that are too many stay":                             {with(fleet(1), left(2, false, "before"), left(3, false, "before")), "create c-2"},
-		"one that is being deleted is waited for":                  {with(fleet(1), going), ""},
-		"an agent of an earlier BuildCache is waited for":          {with(fleet(1), left(1, true, "before")), "unstick c-1-0"},
-		"nobody is waited for where a sleeper can take the place":  {with(fleet(1, asleep(0)), left(1, true, "now")), "wake c-0; drop cache-c-1-0; unstick c-1-0"},
-		"the others are made meanwhile":                            {with(fleet(3, serving(0)), left(1, true, "")), "create c-2; unstick c-1-0"},
-		"what is left of a daemon that is not wanted goes as well": {with(fleet(1, serving(0)), left(1, false, "now")), "drop cache-c-1-0"},
+		"a claim that an earlier BuildCache has left is used": {
+			with(fleet(1), left(3, false, "before")), "create c-3",
+		},
+		"claims that were left before new ordinals": {
+			with(fleet(3), left(3, false, "before"), left(7, false, "before")), "create c-3; create c-7; create c-0",
+		},
+		"a BuildDaemon that is being deleted is waited for": {fleet(2, serving(0), deleting), ""},
+		"so is one of an earlier BuildCache":                {with(fleet(2), former), "create c-1"},
+		"those that are too many stay": {
+			with(fleet(1), left(2, false, "before"), left(3, false, "before")), "create c-2",
+		},
+		"one that is being deleted is waited for": {with(fleet(1), going), ""},
+		"an agent of an earlier BuildCache is waited for": {
+			with(fleet(1), left(1, true, "before")), "unstick c-1-0",
+		},
+		"nobody is waited for where a sleeper can take the place": {
+			with(fleet(1, asleep(0)), left(1, true, "now")), "wake c-0; drop cache-c-1-0; unstick c-1-0",
+		},
+		"the others are made meanwhile": {
+			with(fleet(3, serving(0)), left(1, true, "")), "create c-2; unstick c-1-0",
+		},
+		"what is left of a daemon that is not wanted goes as well": {
+			with(fleet(1, serving(0)), left(1, false, "now")), "drop cache-c-1-0",
+		},
 	})
 }
 
@@ -214,47 +253,80 @@ func TestRollOuts(t *testing.T) {
 		return s
 	}
 	decideAll(t, map[string]planCase{
-		"all are as they should be":            {fleet(2, serving(0), serving(1)), ""},
-		"of equals the highest ordinal":        {fleet(2, serving(0, outdated), serving(1, outdated)), "replace c-1"},
-		"the one worth least":                  {fleet(2, serving(0, outdated, worth(1)), serving(1, outdated, worth(2))), "replace c-0"},
-		"an idle one":                          {fleet(2, serving(0, outdated, worth(9)), serving(1, outdated, busy)), "replace c-0"},
-		"a busy one when all are":              {fleet(2, serving(0, outdated, busy), serving(1, outdated, busy, worth(1))), "replace c-0"},
+		"all are as they should be":     {fleet(2, serving(0), serving(1)), ""},
+		"of equals the highest ordinal": {fleet(2, serving(0, outdated), serving(1, outdated)), "replace c-1"},
+		"the one worth least": {
+			fleet(2, serving(0, outdated, worth(1)), serving(1, outdated, worth(2))), "replace c-0",
+		},
+		"an idle one": {
+			fleet(2, serving(0, outdated, worth(9)), serving(1, outdated, busy)), "replace c-0",
+		},
+		"a busy one when all are": {
+			fleet(2, serving(0, outdated, busy), serving(1, outdated, busy, worth(1))), "replace c-0",
+		},
 		"none while another starts":            {fleet(2, serving(0, outdated), serving(1, starting)), ""},
 		"none while another drains":            {fleet(2, serving(0, outdated), serving(1, outdated, ending)), ""},
 		"none while another changes its agent": {fleet(2, serving(0, oldAgent), serving(1, replacedAgent)), ""},
-		"two where the spec lets them":         {upTo("2", fleet(3, serving(0, outdated), serving(1, outdated), serving(2, outdated))), "replace c-2 c-1"},
-		"percentages are rounded up":           {upTo("34%", fleet(3, serving(0, outdated), serving(1, outdated), serving(2, outdated))), "replace c-2 c-1"},
-		"and are at least one":                 {upTo("1%", fleet(1, serving(0, outdated))), "replace c-0"},
-		"one that starts counts":               {upTo("2", fleet(3, serving(0, outdated), serving(1, outdated), serving(2, starting))), "replace c-1"},
+		"two where the spec lets them": {
+			upTo("2", fleet(3, serving(0, outdated), serving(1, outdated), serving(2, outdated))), "replace c-2 c-1",
+		},
+		"percentages are rounded up": {
+			upTo("34%", fleet(3, serving(0, outdated), serving(1, outdated), serving(2, outdated))), "replace c-2 c-1",
+		},
+		"and are at least one": {upTo("1%", fleet(1, serving(0, outdated))), "replace c-0"},
+		"one that starts counts": {
+			upTo("2", fleet(3, serving(0, outdated), serving(1, outdated), serving(2, starting))), "replace c-1",
+		},
 		"those that are down do not wait": {
-			fleet(3, serving(0, outdated), down(1, v1alpha1.ReasonCrashLoop, outdated), down(2, v1alpha1.ReasonImagePullFailed, outdated)),
+			fleet(
+				3, serving(0, outdated), down(1, v1alpha1.ReasonCrashLoop, outdated),
+				down(2, v1alpha1.ReasonImagePullFailed, outdated),
+			),
 			"replace c-1 c-2 c-0",
 		},
-		"an agent is changed in place":                   {fleet(2, serving(0, oldAgent), serving(1, oldAgent)), "patch c-1"},
-		"so is one that is down":                         {fleet(2, serving(0), down(1, v1alpha1.ReasonCrashLoop, oldAgent)), "patch c-1"},
-		"before its StatefulSet knows: none":             {fleet(1, serving(0, outdated, unrendered)), ""},
-		"a daemon that is suspended is left to it":       {fleet(1, serving(0), serving(1, outdated)), "suspend c-1"},
-		"one that has come up again is done":             {fleet(2, serving(0, updating), serving(1, updating, outdated)), "replace c-1; settle c-0"},
-		"one whose agent has not reported is waited for": {fleet(1, serving(0, outdated, func(d *daemon) { d.Status.AgentID = "other/agent" })), ""},
+		"an agent is changed in place": {
+			fleet(2, serving(0, oldAgent), serving(1, oldAgent)), "patch c-1",
+		},
+		"so is one that is down": {
+			fleet(2, serving(0), down(1, v1alpha1.ReasonCrashLoop, oldAgent)), "patch c-1",
+		},
+		"before its StatefulSet knows: none":       {fleet(1, serving(0, outdated, unrendered)), ""},
+		"a daemon that is suspended is left to it": {fleet(1, serving(0), serving(1, outdated)), "suspend c-1"},
+		"one that has come up again is done": {
+			fleet(2, serving(0, updating), serving(1, updating, outdated)), "replace c-1; settle c-0",
+		},
+		"one whose agent has not reported is waited for": {
+			fleet(1, serving(0, outdated, func(d *daemon) { d.Status.AgentID = "other/agent" })), "",
+		},
 	})
 }
 
 // TestADaemonThatCantStartStopsNoOther is about five daemons of which one does not come up with the present template.
 func TestADaemonThatCantStartStopsNoOther(t *testing.T) {
 	others := func(broken daemon, options ...func(*daemon)) *snapshot {
-		return fleet(5, broken, serving(1, options...), serving(2, outdated), serving(3, outdated), serving(4, outdated))
+		return fleet(
+			5, broken, serving(1, options...), serving(2, outdated), serving(3, outdated), serving(4, outdated),
+		)
 	}
 	decideAll(t, map[string]planCase{
-		"for want of a node":                   {others(down(0, v1alpha1.ReasonUnschedulable, updating), outdated), "replace c-4"},
-		"on a node that is dead":               {others(down(0, v1alpha1.ReasonNodeLost, updating), outdated), "replace c-4"},
-		"broken before the roll-out":           {others(down(0, v1alpha1.ReasonCrashLoop), outdated), "replace c-4"},
-		"silent for long, without a reason":    {others(down(0, v1alpha1.ReasonNotStarted), outdated), "replace c-4"},
-		"where others have come up well":       {others(down(0, v1alpha1.ReasonCrashLoop, updating)), "replace c-4"},
-		"but it does where the image is wrong": {others(down(0, v1alpha1.ReasonImagePullFailed, updating), outdated), ""},
+		"for want of a node": {
+			others(down(0, v1alpha1.ReasonUnschedulable, updating), outdated), "replace c-4",
+		},
+		"on a node that is dead": {
+			others(down(0, v1alpha1.ReasonNodeLost, updating), outdated), "replace c-4",
+		},
+		"broken before the roll-out":        {others(down(0, v1alpha1.ReasonCrashLoop), outdated), "replace c-4"},
+		"silent for long, without a reason": {others(down(0, v1alpha1.ReasonNotStarted), outdated), "replace c-4"},
+		"where others have come up well":    {others(down(0, v1alpha1.ReasonCrashLoop, updating)), "replace c-4"},
+		"but it does where the image is wrong": {
+			others(down(0, v1alpha1.ReasonImagePullFailed, updating), outdated), "",
+		},
 		"and as long as it may come up": {others(down(0, v1alpha1.ReasonUnschedulable, func(d *daemon) {
 			d.pod.CreationTimestamp = metav1.NewTime(envtestkit.Epoch.Add(-50 * time.Second))
 		}), outdated), ""},
-		"whatever has broken it, it is mended first": {others(down(0, v1alpha1.ReasonImagePullFailed, updating, outdated), outdated), "replace c-0"},
+		"whatever has broken it, it is mended first": {
+			others(down(0, v1alpha1.ReasonImagePullFailed, updating, outdated), outdated), "replace c-0",
+		},
 	})
 }
 
@@ -282,7 +354,9 @@ func TestWorth(t *testing.T) {
 		"a clock that is ahead":        {-time.Hour, 10, 50, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := testbuild.BuildDaemon("ns", "c", 0, testbuild.WithKey("k", envtestkit.Epoch.Add(-tc.ago), tc.warm, tc.cold))
+			d := testbuild.BuildDaemon(
+				"ns", "c", 0, testbuild.WithKey("k", envtestkit.Epoch.Add(-tc.ago), tc.warm, tc.cold),
+			)
 			if got := worthOf(d, envtestkit.Epoch); got != tc.want {
 				t.Errorf("worth %v, want %v", got, tc.want)
 			}
@@ -299,7 +373,9 @@ func TestANodeIsDeadAfterAWhile(t *testing.T) {
 		return n
 	}
 	on := func(name string, going *metav1.Time) *corev1.Pod {
-		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: going}, Spec: corev1.PodSpec{NodeName: name}}
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: going}, Spec: corev1.PodSpec{NodeName: name},
+		}
 	}
 	for name, tc := range map[string]struct {
 		pod  *corev1.Pod

@@ -24,7 +24,8 @@ const (
 	startPatience = 10 * time.Minute
 	// troublePatience is how long that is once the trouble has a name.
 	troublePatience = time.Minute
-	// deadNodePatience is how long a node may be silent before the pod of a deleted BuildDaemon is no longer waited for.
+	// deadNodePatience is how long a node may be silent before the end of a deleted BuildDaemon's pod is no longer
+	// waited for.
 	deadNodePatience = time.Minute
 )
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/workload"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // lists are the objects of a fleet's daemons, in no order.
@@ -75,6 +76,10 @@ func (s *snapshot) gather(l *lists, template *workload.Template) {
 		rendered[l.sets[i].Name] = template != nil && template.IsRenderedIn(&l.sets[i])
 	}
 	for i := range l.daemons {
+		if write.IsFormer(&l.daemons[i], s.cache) {
+			remainsOf(map[string]string{v1alpha1.LabelDaemon: l.daemons[i].Name}).former = true
+			continue
+		}
 		d := daemon{BuildDaemon: &l.daemons[i], rendered: rendered[l.daemons[i].Name]}
 		if has := left[d.Spec.Ordinal]; has != nil {
 			d.pod, d.claim = has.pod, has.claim

@@ -151,7 +151,8 @@ func (w *world) unschedulable(daemon string) {
 	w.t.Helper()
 	pod := w.pod(daemon)
 	pod.Status = corev1.PodStatus{Conditions: []corev1.PodCondition{{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes",
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+		Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes",
 	}}}
 	w.must(w.c.Status().Update(w.t.Context(), pod))
 	d := w.daemon(daemon)
@@ -172,7 +173,8 @@ func TestScaleDownAndUp(t *testing.T) {
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { *s.Replicas = 1 })
 	w.keep(cache)
 	w.work("c-0")
-	if d := w.daemon("c-0"); !d.Spec.Suspend || envtestkit.Condition(d, "Ready").Reason != v1alpha1.ReasonDaemonServing {
+	d := w.daemon("c-0")
+	if !d.Spec.Suspend || envtestkit.Condition(d, "Ready").Reason != v1alpha1.ReasonDaemonServing {
 		t.Errorf("while its pod finishes builds the daemon is %+v, suspend %v", d.Status.Conditions, d.Spec.Suspend)
 	}
 	cache = w.settle(cache)
@@ -271,7 +273,9 @@ func TestABuildCacheThatIsMadeAnewHasItsVolumes(t *testing.T) {
 	}
 	next := w.settle(w.made(1))
 	if got := w.claim("c-1"); got.UID != claim || got.Annotations[v1alpha1.AnnotationCacheUID] != string(next.UID) {
-		t.Errorf("the claim is %s, was %s, and used by %s", got.UID, claim, got.Annotations[v1alpha1.AnnotationCacheUID])
+		t.Errorf(
+			"the claim is %s, was %s, and used by %s", got.UID, claim, got.Annotations[v1alpha1.AnnotationCacheUID],
+		)
 	}
 	if next.Status.Daemons[0].Name != "c-1" {
 		t.Errorf("the fleet has %+v, want the daemon whose volume was left", next.Status.Daemons)
@@ -293,5 +297,22 @@ func TestWhatOthersSetOnADaemonStays(t *testing.T) {
 	w.settle(cache)
 	if got := w.daemon("c-0").Spec; !got.Unschedulable || len(got.Prefetch) != 1 {
 		t.Errorf("after the BuildDaemon was applied once more its spec is %+v", got)
+	}
+}
+
+// TestABuildCacheWaitsForItsPredecessorsObjects makes a BuildCache anew before those of the former are collected.
+func TestABuildCacheWaitsForItsPredecessorsObjects(t *testing.T) {
+	w := newWorld(t)
+	cache := w.settle(w.made(1))
+	w.must(w.c.Delete(t.Context(), cache))
+	next := w.made(1)
+	if _, err := w.caches.Reconcile(t.Context(), read(w, next)); err == nil {
+		t.Error("the fleet is as it should be though its objects belong to the former")
+	}
+	if c := envtestkit.Condition(read(w, next), v1alpha1.ConditionStalled); c != nil {
+		t.Errorf("Stalled is %+v: the former's objects are about to go", c)
+	}
+	if d := w.daemon("c-0"); metav1.IsControlledBy(d, next) {
+		t.Error("the former's BuildDaemon is taken over")
 	}
 }

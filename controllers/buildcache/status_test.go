@@ -38,18 +38,40 @@ func TestFleetConditions(t *testing.T) {
 		want       kstatus.Status
 		says       string
 	}{
-		"all serve":               {fleet(2, serving(0), serving(1)), nil, v1alpha1.ReasonAllDaemonsReady, kstatus.CurrentStatus, "2 of 2"},
-		"one is cordoned":         {fleet(2, serving(0), serving(1, cordoned)), nil, v1alpha1.ReasonAllDaemonsReady, kstatus.CurrentStatus, ""},
-		"one does not serve":      {fleet(2, serving(0), serving(1, starting)), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, "1 of 2"},
-		"one is yet to be made":   {fleet(2, serving(0)), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, ""},
-		"nothing was made yet":    {fleet(2), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, ""},
-		"none wanted":             {fleet(0, asleep(0)), nil, v1alpha1.ReasonScaledToZero, kstatus.CurrentStatus, ""},
-		"none wanted, a pod left": {with(fleet(0), left(0, true, "")), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, ""},
-		"one is outdated":         {fleet(2, serving(0), serving(1, outdated)), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, "1 of 2 pods"},
-		"one agent is replaced":   {fleet(2, serving(0), serving(1, replacedAgent)), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, ""},
-		"a name is taken":         {fleet(1, serving(0)), taken, v1alpha1.ReasonNameConflict, kstatus.FailedStatus, ""},
-		"the config is wrong":     {fleet(1, serving(0)), &configError{errors.New("x")}, v1alpha1.ReasonInvalidConfig, kstatus.FailedStatus, ""},
-		"the API is the trouble":  {fleet(1, serving(0)), errors.New("timeout"), v1alpha1.ReasonRetryingAfterError, kstatus.InProgressStatus, ""},
+		"all serve": {
+			fleet(2, serving(0), serving(1)), nil, v1alpha1.ReasonAllDaemonsReady, kstatus.CurrentStatus, "2 of 2",
+		},
+		"one is cordoned": {
+			fleet(2, serving(0), serving(1, cordoned)), nil, v1alpha1.ReasonAllDaemonsReady, kstatus.CurrentStatus, "",
+		},
+		"one does not serve": {
+			fleet(2, serving(0), serving(1, starting)), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus,
+			"1 of 2",
+		},
+		"one is yet to be made": {
+			fleet(2, serving(0)), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, "",
+		},
+		"nothing was made yet": {fleet(2), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, ""},
+		"none wanted":          {fleet(0, asleep(0)), nil, v1alpha1.ReasonScaledToZero, kstatus.CurrentStatus, ""},
+		"none wanted, a pod left": {
+			with(fleet(0), left(0, true, "")), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus, "",
+		},
+		"one is outdated": {
+			fleet(2, serving(0), serving(1, outdated)), nil, v1alpha1.ReasonDaemonsNotReady, kstatus.InProgressStatus,
+			"1 of 2 pods",
+		},
+		"one agent is replaced": {
+			fleet(2, serving(0), serving(1, replacedAgent)), nil, v1alpha1.ReasonDaemonsNotReady,
+			kstatus.InProgressStatus, "",
+		},
+		"a name is taken": {fleet(1, serving(0)), taken, v1alpha1.ReasonNameConflict, kstatus.FailedStatus, ""},
+		"the config is wrong": {
+			fleet(1, serving(0)), &configError{errors.New("x")}, v1alpha1.ReasonInvalidConfig, kstatus.FailedStatus, "",
+		},
+		"the API is the trouble": {
+			fleet(1, serving(0)), errors.New("timeout"), v1alpha1.ReasonRetryingAfterError, kstatus.InProgressStatus,
+			"",
+		},
 		"one finds no node": {
 			fleet(2, serving(0), down(1, v1alpha1.ReasonUnschedulable)), nil,
 			v1alpha1.ReasonUnschedulable, kstatus.InProgressStatus, "1 of 2 daemons are ready; c-1: As a test wants it",
@@ -65,7 +87,8 @@ func TestFleetConditions(t *testing.T) {
 			cache.Generation = 5
 			cache.Status = fleetStatus(tc.fleet, status.FailureOf(tc.failure, 99))
 			ready := meta.FindStatusCondition(cache.Status.Conditions, "Ready")
-			if ready == nil || ready.Reason != tc.wantReason || ready.ObservedGeneration != 5 || !strings.Contains(ready.Message, tc.says) {
+			if ready == nil || ready.Reason != tc.wantReason || ready.ObservedGeneration != 5 ||
+				!strings.Contains(ready.Message, tc.says) {
 				t.Errorf("Ready is %+v, want %s, with %q", ready, tc.wantReason, tc.says)
 			}
 			if got := envtestkit.Kstatus(t, cache); got != tc.want {
@@ -81,8 +104,9 @@ func TestFleetStatusSumsUp(t *testing.T) {
 	got := fleetStatus(s, nil)
 	got.Conditions = nil
 	want := v1alpha1.BuildCacheStatus{
-		Replicas: 2, ReadyReplicas: 1, ReadyDisplay: "1/2", Usage: "25% of 20Gi", Isolation: v1alpha1.IsolationUserNamespace,
-		Selector: "build.openllb.dev/cache=c,build.openllb.dev/component=daemon",
+		Replicas: 2, ReadyReplicas: 1, ReadyDisplay: "1/2", Usage: "25% of 20Gi",
+		Isolation: v1alpha1.IsolationUserNamespace,
+		Selector:  "build.openllb.dev/cache=c,build.openllb.dev/component=daemon",
 		Daemons: []v1alpha1.DaemonSummary{
 			{Name: "c-0", Ready: true, Reason: "DaemonServing", Node: "n1", RunningBuilds: 3},
 			{Name: "c-1", Reason: "CrashLoop"},
@@ -119,7 +143,8 @@ func TestAdviceIsAboutTheWantedDaemons(t *testing.T) {
 	s := fleet(1, serving(0, report(5000, 9000)), asleep(1, report(1000, 1000)))
 	s.cache.Spec.Storage.Size = resource.MustParse("10Gi")
 	got := fleetStatus(s, nil).Sizing
-	if got == nil || got.Accesses != 100 || got.Reason != v1alpha1.SizingLargerHoldsMore || got.RecommendedSize.String() != "20Gi" {
+	if got == nil || got.Accesses != 100 || got.Reason != v1alpha1.SizingLargerHoldsMore ||
+		got.RecommendedSize.String() != "20Gi" {
 		t.Errorf("advice is %+v, want 20Gi from the accesses of one daemon", got)
 	}
 }
@@ -137,7 +162,7 @@ func TestAgentsRoleNamesItsDaemons(t *testing.T) {
 			p := decide(tc.fleet)
 			for _, rule := range desiredRole(tc.fleet.cache, reportableDaemons(tc.fleet, &p)).Rules {
 				switch rule.Resources[0] {
-				case "builddaemons", "builddaemons/status", "leases":
+				case "builddaemons/status", "leases":
 					if diff := cmp.Diff(tc.want, rule.ResourceNames); diff != "" {
 						t.Errorf("%s: names differ (-want +got):\n%s", rule.Resources[0], diff)
 					}

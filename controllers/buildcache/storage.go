@@ -61,8 +61,8 @@ func desiredStorage(
 }
 
 // askedSize is the size without a further step of autoExpand. Volumes never shrink, so a size that autoExpand has
-// reached stays, also after it was switched off. A size that no volume can reach can be taken back, by spec.storage.size
-// or autoExpand.maxSize: then what volumes have got counts.
+// reached stays, also after it was switched off. A size that no volume can reach can be taken back by
+// spec.storage.size or autoExpand.maxSize: then the capacity of the volumes counts.
 func askedSize(cache *v1alpha1.BuildCache, claims []corev1.PersistentVolumeClaim) resource.Quantity {
 	size := cache.Spec.Storage.Size.DeepCopy()
 	known := cache.Status.Storage

@@ -52,9 +52,13 @@ func TestTheShareOfMountsMakesTheFleetGrow(t *testing.T) {
 		capacity int64
 		want     string
 	}{
-		"mounts at their share of the threshold":   {44, 20, 100, "88% of its volume's share for cache mounts"}, // 70 of 80 is 87.5 %
-		"mounts a little below it":                 {43, 20, 100, ""},
-		"more that is kept free lowers the bound":  {40, 12, 100, "80% of its volume's share for cache mounts"}, // 70 of 88 is 79.5 %
+		"mounts at their share of the threshold": {
+			44, 20, 100, "88% of its volume's share for cache mounts",
+		}, // 70 of 80 is 87.5 %
+		"mounts a little below it": {43, 20, 100, ""},
+		"more that is kept free lowers the bound": {
+			40, 12, 100, "80% of its volume's share for cache mounts",
+		}, // 70 of 88 is 79.5 %
 		"pinned mounts beyond their share":         {60, 20, 100, "120% of its volume's share for cache mounts"},
 		"a daemon that has not looked at a volume": {60, 20, 0, ""},
 	} {
@@ -95,7 +99,9 @@ func TestFullVolumesMakeTheFleetGrow(t *testing.T) {
 				expanding(tc.max, 80)(cache)
 			}
 			if tc.size != "" {
-				cache.Status.Storage = &v1alpha1.StorageStatus{Size: resource.MustParse(tc.size), ExpandedTime: tc.expanded}
+				cache.Status.Storage = &v1alpha1.StorageStatus{
+					Size: resource.MustParse(tc.size), ExpandedTime: tc.expanded,
+				}
 			}
 			d := testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving)
 			d.Status.CapacityBytes, d.Status.UsedBytes = 10*gib, tc.used*gib

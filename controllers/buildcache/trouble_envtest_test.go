@@ -25,7 +25,9 @@ func (w *world) warn(daemon, reason, message string) {
 			Kind: "StatefulSet", Namespace: w.ns, Name: daemon, APIVersion: "apps/v1", UID: w.set(daemon).UID,
 		},
 		Type: corev1.EventTypeWarning, Reason: reason, Message: message,
-		FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(), Count: 1, Source: corev1.EventSource{Component: "test"},
+		FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(), Count: 1, Source: corev1.EventSource{
+			Component: "test",
+		},
 	})
 }
 
@@ -42,7 +44,8 @@ func TestAPodThatIsRefusedIsExplained(t *testing.T) {
 	}
 	d := w.daemon("c-0")
 	ready := envtestkit.Condition(d, "Ready")
-	if ready == nil || ready.Reason != v1alpha1.ReasonPodSecurityRefused || envtestkit.Kstatus(t, d) != kstatus.FailedStatus {
+	if ready == nil || ready.Reason != v1alpha1.ReasonPodSecurityRefused ||
+		envtestkit.Kstatus(t, d) != kstatus.FailedStatus {
 		t.Errorf("Ready of the daemon is %+v", ready)
 	}
 	w.c.writes = 0
@@ -51,7 +54,8 @@ func TestAPodThatIsRefusedIsExplained(t *testing.T) {
 	}
 	cache = w.keep(cache)
 	ready = envtestkit.Condition(cache, "Ready")
-	if ready.Reason != v1alpha1.ReasonPodSecurityRefused || !strings.Contains(ready.Message, "0 of 2 daemons are ready; c-0:") {
+	if ready.Reason != v1alpha1.ReasonPodSecurityRefused ||
+		!strings.Contains(ready.Message, "0 of 2 daemons are ready; c-0:") {
 		t.Errorf("Ready of the fleet is %+v", ready)
 	}
 	if got := envtestkit.Kstatus(t, cache); got != kstatus.FailedStatus {

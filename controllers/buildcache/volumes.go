@@ -62,7 +62,8 @@ func (r *resize) observe(claim *corev1.PersistentVolumeClaim) {
 	}
 	r.growing++
 	if why := resizeFailure(claim); why != "" {
-		r.failed = fmt.Sprintf("claim %s can't grow to %s: %s; a smaller size can be asked for", claim.Name, wanted.String(), why)
+		r.failed = fmt.Sprintf("claim %s can't grow to %s: %s; a smaller size can be asked for",
+			claim.Name, wanted.String(), why)
 	}
 }
 

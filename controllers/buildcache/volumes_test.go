@@ -137,7 +137,8 @@ func TestAClassThatCantExpandIsTold(t *testing.T) {
 	if got := w.asks("c-0"); got != "10Gi" {
 		t.Errorf("the claim asks for %s", got)
 	}
-	if c := resized(cache); c.Reason != v1alpha1.ReasonExpansionUnsupported || !strings.Contains(c.Message, "allowVolumeExpansion") {
+	c := resized(cache)
+	if c.Reason != v1alpha1.ReasonExpansionUnsupported || !strings.Contains(c.Message, "allowVolumeExpansion") {
 		t.Errorf("condition is %+v", c)
 	}
 	if meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionStalled) {

@@ -81,16 +81,19 @@ func (r *Reconciler) cachesOfClass(ctx context.Context, class client.Object) []r
 	return out
 }
 
+// queue is where the controller takes its work from.
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
 // daemonEvents wakes a fleet by its BuildDaemons: at once where something matters to it, after a while where only usage
 // has changed, which each build does.
 var daemonEvents = handler.Funcs{
-	CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 		addAll(ctx, q, e.Object, 0)
 	},
-	DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 		addAll(ctx, q, e.Object, 0)
 	},
-	UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 		before, after := e.ObjectOld.(*v1alpha1.BuildDaemon), e.ObjectNew.(*v1alpha1.BuildDaemon)
 		switch {
 		case mattersAtOnce(before, after):
@@ -101,12 +104,8 @@ var daemonEvents = handler.Funcs{
 	},
 }
 
-func addAll(
-	ctx context.Context,
-	q workqueue.TypedRateLimitingInterface[reconcile.Request],
-	o client.Object,
-	after time.Duration,
-) {
+// addAll has the fleet of an object looked at after a while.
+func addAll(ctx context.Context, q queue, o client.Object, after time.Duration) {
 	for _, request := range cacheOfLabel(ctx, o) {
 		q.AddAfter(request, after)
 	}
@@ -124,7 +123,8 @@ func mattersAtOnce(before, after *v1alpha1.BuildDaemon) bool {
 		was.NodeName != is.NodeName || was.AgentID != is.AgentID || was.CapacityBytes != is.CapacityBytes
 }
 
-// mattersLater reports whether a BuildDaemon has changed in what its fleet's status shows, or in what makes volumes grow.
+// mattersLater reports whether a BuildDaemon has changed in what its fleet's status shows, or in what makes volumes
+// grow.
 func mattersLater(before, after *v1alpha1.BuildDaemon) bool {
 	was, is := &before.Status, &after.Status
 	return was.RunningBuilds != is.RunningBuilds || was.UsedBytes != is.UsedBytes ||

@@ -66,7 +66,9 @@ func (c *counting) Apply(ctx context.Context, o runtime.ApplyConfiguration, opti
 	return c.WithWatch.Apply(ctx, o, options...)
 }
 
-func (c *counting) Patch(ctx context.Context, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+func (c *counting) Patch(
+	ctx context.Context, o client.Object, patch client.Patch, options ...client.PatchOption,
+) error {
 	c.writes++
 	return c.WithWatch.Patch(ctx, o, patch, options...)
 }
@@ -215,7 +217,9 @@ func (w *world) runSet(set *appsv1.StatefulSet) {
 		w.deletePod(set.Name)
 	case !exists:
 		w.makeClaim(set)
-		pod = &corev1.Pod{ObjectMeta: *set.Spec.Template.ObjectMeta.DeepCopy(), Spec: *set.Spec.Template.Spec.DeepCopy()}
+		pod = &corev1.Pod{
+			ObjectMeta: *set.Spec.Template.ObjectMeta.DeepCopy(), Spec: *set.Spec.Template.Spec.DeepCopy(),
+		}
 		pod.Namespace, pod.Name = w.ns, workload.PodName(set.Name)
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "cache", VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: workload.ClaimName(set.Name)},

@@ -56,7 +56,8 @@ type registryConfig struct {
 	Mirrors []string `toml:"mirrors,omitempty"`
 }
 
-// Config renders buildkitd.toml for a BuildCache. Equal specs give equal bytes. Errors are about spec.buildkit.extraConfig.
+// Config renders buildkitd.toml for a BuildCache. Equal specs give equal bytes. Errors are about
+// spec.buildkit.extraConfig.
 func Config(cache *v1alpha1.BuildCache) (string, error) {
 	spec := &cache.Spec.BuildKit
 	config := daemonConfig{

@@ -110,7 +110,9 @@ func TestSpecReachesTheDaemon(t *testing.T) {
 		}
 		c.Spec.BuildKit.MaxParallelism = 9
 		c.Spec.BuildKit.Registries = []v1alpha1.RegistryHost{
-			{Host: "10.0.0.1:5000", Scheme: "HTTP"}, {Host: "docker.io", Scheme: "HTTPS", Mirrors: []string{"m/docker.io", "n"}},
+			{Host: "10.0.0.1:5000", Scheme: "HTTP"}, {
+				Host: "docker.io", Scheme: "HTTPS", Mirrors: []string{"m/docker.io", "n"},
+			},
 		}
 	}))
 	if diff := cmp.Diff([]string{"network.host", "security.insecure"}, config.Entitlements); diff != "" {

@@ -71,8 +71,8 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 	}
 }
 
-// agentContainer is the agent, but for the name of its daemon. Whatever is added here replaces every pod of every fleet at
-// the operator's next upgrade.
+// agentContainer is the agent, but for the name of its daemon. Whatever is added here replaces every pod of every fleet
+// at the operator's next upgrade.
 func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container {
 	user := int64(agentUser)
 	probe := func(path string) corev1.ProbeHandler {

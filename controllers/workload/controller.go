@@ -105,7 +105,7 @@ func (r *Reconciler) keepSet(
 		found = nil
 	case err != nil:
 		return nil, fmt.Errorf("read StatefulSet: %w", err)
-	case !found.DeletionTimestamp.IsZero(), isLeftover(found, daemon):
+	case !found.DeletionTimestamp.IsZero(), write.IsFormer(found, daemon):
 		return nil, errLeftover
 	case len(found.Spec.VolumeClaimTemplates) == 1:
 		made, err := r.remake(ctx, daemon, found, desired)
@@ -119,12 +119,6 @@ func (r *Reconciler) keepSet(
 		return nil, err
 	}
 	return found, nil
-}
-
-// isLeftover reports whether the StatefulSet belongs to an earlier BuildDaemon of the same name.
-func isLeftover(set *appsv1.StatefulSet, daemon *v1alpha1.BuildDaemon) bool {
-	owner := metav1.GetControllerOf(set)
-	return owner != nil && owner.Kind == "BuildDaemon" && owner.Name == daemon.Name && owner.UID != daemon.UID
 }
 
 // remake deletes a StatefulSet without its pod if its next claim would be of another size than is wanted, and reports

@@ -11,8 +11,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// withExtra merges generated TOML over the BuildCache's own extraConfig: what the operator sets wins, table by table. The
-// tables grpc, which has buildkitd's listeners, and worker.containerd are the operator's altogether. It refuses
+// withExtra merges generated TOML over the BuildCache's own extraConfig: what the operator sets wins, table by table.
+// The tables grpc, which has buildkitd's listeners, and worker.containerd are the operator's altogether. It refuses
 // extraConfig that is not TOML or sets anything about garbage collection, which storage.gc has.
 func withExtra(generated, extra string) (string, error) {
 	if strings.TrimSpace(extra) == "" {

@@ -26,9 +26,13 @@ func TestWithExtra(t *testing.T) {
 			map[string]string{"root": "/own", "worker.oci.enabled": "true", "worker.oci.rootless": "true"}, "",
 		},
 		"a switch of garbage collection is refused": {"[worker.oci]\ngc = false", nil, "sets worker.oci.gc"},
-		"a policy of it too":                        {"[[worker.oci.gcpolicy]]\nkeepBytes = 1", nil, "sets worker.oci.gcpolicy"},
-		"a size of it too":                          {"[worker.containerd]\nmaxUsedSpace = '1GB'", nil, "sets worker.containerd.maxUsedSpace"},
-		"what is no TOML is refused":                {"[", nil, "not TOML"},
+		"a policy of it too": {
+			"[[worker.oci.gcpolicy]]\nkeepBytes = 1", nil, "sets worker.oci.gcpolicy",
+		},
+		"a size of it too": {
+			"[worker.containerd]\nmaxUsedSpace = '1GB'", nil, "sets worker.containerd.maxUsedSpace",
+		},
+		"what is no TOML is refused": {"[", nil, "not TOML"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -45,6 +45,7 @@ func NewTemplate(cache *v1alpha1.BuildCache, images Images) (*Template, error) {
 		return nil, err
 	}
 	pod.Annotations[v1alpha1.AnnotationPodHash] = hash
+	pod.Annotations[v1alpha1.AnnotationAgentImage] = images.Operator
 	return &Template{cache: cache, pod: pod, hash: hash}, nil
 }
 
@@ -72,15 +73,14 @@ const (
 
 // Compare finds how a daemon's pod differs from the template.
 func (t *Template) Compare(pod *corev1.Pod) Difference {
-	if pod.Annotations[v1alpha1.AnnotationPodHash] != t.hash {
+	switch {
+	case pod.Annotations[v1alpha1.AnnotationPodHash] != t.hash:
 		return WholePod
+	case pod.Annotations[v1alpha1.AnnotationAgentImage] != t.AgentImage():
+		return AgentImage
+	default:
+		return UpToDate
 	}
-	for i := range pod.Spec.Containers {
-		if c := &pod.Spec.Containers[i]; c.Name == containerAgent && c.Image != t.AgentImage() {
-			return AgentImage
-		}
-	}
-	return UpToDate
 }
 
 // AgentImage is the image that agents are to run.
@@ -175,7 +175,8 @@ func extend(c corev1.Container, template v1alpha1.PodTemplateOverlay) corev1.Con
 		}
 		c.EnvFrom = overlay.EnvFrom
 		mounts := slices.Clone(overlay.VolumeMounts)
-		slices.SortStableFunc(mounts, func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) })
+		byPath := func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) }
+		slices.SortStableFunc(mounts, byPath)
 		c.VolumeMounts = append(c.VolumeMounts, mounts...)
 	}
 	return c
@@ -213,5 +214,6 @@ func SetAgentImage(pod *corev1.Pod, image string) {
 	if pod.Annotations == nil {
 		pod.Annotations = map[string]string{}
 	}
+	pod.Annotations[v1alpha1.AnnotationAgentImage] = image
 	pod.Annotations[v1alpha1.AnnotationReplacedAgent] = AgentContainerID(pod)
 }

@@ -191,7 +191,9 @@ func TestASuspendedDaemonHasNoPod(t *testing.T) {
 		daemon.Spec.Suspend = suspended
 		set := template.StatefulSet(daemon)
 		if *set.Spec.Replicas != want || set.Name != "c-3" {
-			t.Errorf("suspended %v: StatefulSet %s has %d replicas, want %d", suspended, set.Name, *set.Spec.Replicas, want)
+			t.Errorf(
+				"suspended %v: StatefulSet %s has %d replicas, want %d", suspended, set.Name, *set.Spec.Replicas, want,
+			)
 		}
 		if !slices.Contains(set.Spec.Template.Spec.Containers[0].Args, "--daemon=c-3") {
 			t.Errorf("the agent is not told its daemon: %v", set.Spec.Template.Spec.Containers[0].Args)
@@ -210,7 +212,8 @@ func TestTheSpreadIsOverThePodsOfTheFleet(t *testing.T) {
 			t.Errorf("%s does not select the pods: %v %v", what, s, err)
 		}
 	}
-	if _, of := set.Spec.Template.Spec.TopologySpreadConstraints[0].LabelSelector.MatchLabels[v1alpha1.LabelDaemon]; of {
+	spread := set.Spec.Template.Spec.TopologySpreadConstraints[0].LabelSelector
+	if _, of := spread.MatchLabels[v1alpha1.LabelDaemon]; of {
 		t.Error("the spread is over the one pod of a daemon")
 	}
 }

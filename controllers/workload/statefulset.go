@@ -30,14 +30,20 @@ func (t *Template) StatefulSet(daemon *v1alpha1.BuildDaemon) *appsv1.StatefulSet
 			// The default waits for an unready pod before it replaces it; there is only one.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 			// Older templates are never gone back to.
-			RevisionHistoryLimit: ptr.To[int32](1),
-			Template:             t.Pod(daemon.Name),
-			PersistentVolumeClaimRetentionPolicy: &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
-				WhenScaled:  appsv1.RetainPersistentVolumeClaimRetentionPolicyType, // a suspended daemon keeps its volume
-				WhenDeleted: appsv1.PersistentVolumeClaimRetentionPolicyType(t.cache.Spec.Storage.Retention.WhenDeleted),
-			},
-			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{t.claim(labels)},
+			RevisionHistoryLimit:                 ptr.To[int32](1),
+			Template:                             t.Pod(daemon.Name),
+			PersistentVolumeClaimRetentionPolicy: t.retention(),
+			VolumeClaimTemplates:                 []corev1.PersistentVolumeClaim{t.claim(labels)},
 		},
+	}
+}
+
+// retention keeps the volume of a suspended daemon; what becomes of it with the BuildCache is the spec's.
+func (t *Template) retention() *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy {
+	whenDeleted := t.cache.Spec.Storage.Retention.WhenDeleted
+	return &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
+		WhenScaled:  appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
+		WhenDeleted: appsv1.PersistentVolumeClaimRetentionPolicyType(whenDeleted),
 	}
 }
 
@@ -63,5 +69,5 @@ func (t *Template) claim(labels map[string]string) corev1.PersistentVolumeClaim 
 // IsRenderedIn reports whether the StatefulSet's next pod is of this template, and its controller knows so.
 func (t *Template) IsRenderedIn(set *appsv1.StatefulSet) bool {
 	return set.Status.ObservedGeneration == set.Generation &&
-		t.Compare(&corev1.Pod{ObjectMeta: set.Spec.Template.ObjectMeta, Spec: set.Spec.Template.Spec}) == UpToDate
+		t.Compare(&corev1.Pod{ObjectMeta: set.Spec.Template.ObjectMeta}) == UpToDate
 }

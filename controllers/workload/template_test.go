@@ -105,12 +105,16 @@ func TestPodTemplateShowsItsEffect(t *testing.T) {
 
 func TestContainersAreExtended(t *testing.T) {
 	cache := testbuild.BuildCache("ns", "c", func(c *v1alpha1.BuildCache) {
-		limit := corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("3Gi")}}
+		limit := corev1.ResourceRequirements{
+			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("3Gi")},
+		}
 		c.Spec.PodTemplate = &v1alpha1.PodTemplateOverlay{Spec: v1alpha1.PodSpecOverlay{
 			Containers: []v1alpha1.ContainerOverlay{
 				{
 					Name: "agent", Resources: limit,
-					Env:          []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "p"}, {Name: "POD_UID", Value: "stolen"}},
+					Env: []corev1.EnvVar{
+						{Name: "HTTPS_PROXY", Value: "p"}, {Name: "POD_UID", Value: "stolen"},
+					},
 					VolumeMounts: []corev1.VolumeMount{{Name: "ca", MountPath: "/etc/ca"}},
 				},
 				{Name: "buildkitd", EnvFrom: []corev1.EnvFromSource{{Prefix: "X_"}}},

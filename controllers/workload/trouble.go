@@ -77,7 +77,8 @@ func refusedPod(message string) *status.Trouble {
 	switch {
 	case strings.Contains(cause, "violates PodSecurity"):
 		t.Reason = v1alpha1.ReasonPodSecurityRefused
-		t.Message = "Pod Security refuses the pod; label the namespace pod-security.kubernetes.io/enforce=privileged: " + cause
+		t.Message = "Pod Security refuses the pod; " +
+			"label the namespace pod-security.kubernetes.io/enforce=privileged: " + cause
 	case strings.Contains(cause, "exceeded quota"), strings.Contains(cause, "failed quota"):
 		t.Reason, t.Message = v1alpha1.ReasonQuotaExceeded, "A ResourceQuota refuses the pod: "+cause
 	case isOfLimitRange(cause):
@@ -120,7 +121,9 @@ func failedVolume(f *Facts) *status.Trouble {
 	}
 	for _, reason := range []string{eventFailedMount, eventFailedAttach} {
 		if message := f.Events[reason]; message != "" {
-			return &status.Trouble{Reason: v1alpha1.ReasonVolumePending, Message: "A volume of the pod can't be mounted: " + message}
+			return &status.Trouble{
+				Reason: v1alpha1.ReasonVolumePending, Message: "A volume of the pod can't be mounted: " + message,
+			}
 		}
 	}
 	return nil
@@ -129,7 +132,8 @@ func failedVolume(f *Facts) *status.Trouble {
 // unscheduled reads the scheduler's verdict.
 func unscheduled(f *Facts) *status.Trouble {
 	for _, c := range f.Pod.Status.Conditions {
-		if c.Type != corev1.PodScheduled || c.Status != corev1.ConditionFalse || c.Reason != corev1.PodReasonUnschedulable {
+		if c.Type != corev1.PodScheduled || c.Status != corev1.ConditionFalse ||
+			c.Reason != corev1.PodReasonUnschedulable {
 			continue
 		}
 		t := &status.Trouble{Reason: v1alpha1.ReasonUnschedulable, Message: "No node takes the pod: " + c.Message}
@@ -167,7 +171,7 @@ func lostNode(pod *corev1.Pod) *status.Trouble {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue && ready {
 			return &status.Trouble{Reason: v1alpha1.ReasonNodeLost, Message: fmt.Sprintf(
-				"Node %s of the daemon does not answer; if it is gone for good, delete the BuildDaemon to have it made anew",
+				"Node %s does not answer; if it is gone for good, delete the BuildDaemon to have it made anew",
 				pod.Spec.NodeName)}
 		}
 	}

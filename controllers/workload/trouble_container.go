@@ -64,7 +64,9 @@ func waitingContainer(pod *corev1.Pod, c *corev1.ContainerStatus) *status.Troubl
 func crashLoop(pod *corev1.Pod, c *corev1.ContainerStatus) *status.Trouble {
 	last := c.LastTerminationState.Terminated
 	if last == nil {
-		return &status.Trouble{Reason: v1alpha1.ReasonCrashLoop, Message: fmt.Sprintf("Container %s ends again and again", c.Name)}
+		return &status.Trouble{
+			Reason: v1alpha1.ReasonCrashLoop, Message: fmt.Sprintf("Container %s ends again and again", c.Name),
+		}
 	}
 	if isOfUserNamespaces(last.Message) {
 		return noUserNamespaces(pod, lastLine(last.Message))

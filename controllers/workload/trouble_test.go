@@ -39,7 +39,8 @@ func ended(pod *corev1.Pod, code int32, reason, message string) *corev1.Pod {
 func unscheduledPod(message string) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "c-0-0"}}
 	pod.Status.Conditions = []corev1.PodCondition{{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message,
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+		Reason: corev1.PodReasonUnschedulable, Message: message,
 	}}
 	return pod
 }
@@ -90,17 +91,25 @@ func TestPodsThatAreRefusedAreExplained(t *testing.T) {
 			v1alpha1.ReasonQuotaExceeded, true, "requests.cpu=4",
 		},
 		"a quota on what the pod does not say": {
-			refused("failed quota: q: must specify limits.cpu for: agent"), v1alpha1.ReasonQuotaExceeded, true, "limits.cpu",
+			refused(
+				"failed quota: q: must specify limits.cpu for: agent",
+			), v1alpha1.ReasonQuotaExceeded, true, "limits.cpu",
 		},
 		"a LimitRange": {
 			refused("maximum memory usage per Container is 1Gi, but limit is 4Gi"),
 			v1alpha1.ReasonLimitRangeRefused, true, "1Gi",
 		},
 		"another admission": {
-			refused(`admission webhook "p" denied the request: no`), v1alpha1.ReasonPodRefused, true, "denied the request: no",
+			refused(
+				`admission webhook "p" denied the request: no`,
+			), v1alpha1.ReasonPodRefused, true, "denied the request: no",
 		},
 		"an API server that does not answer": {
-			Facts{Events: map[string]string{"FailedCreate": "create Pod c-0-0 in StatefulSet c-0 failed error: etcd timeout"}},
+			Facts{
+				Events: map[string]string{
+					"FailedCreate": "create Pod c-0-0 in StatefulSet c-0 failed error: etcd timeout",
+				},
+			},
 			v1alpha1.ReasonPodRefused, false, "etcd timeout",
 		},
 		"a service account that is on its way": {
@@ -146,7 +155,11 @@ func TestPodsThatDoNotStartAreExplained(t *testing.T) {
 			v1alpha1.ReasonCrashLoop, false, "out of memory",
 		},
 		"a node without id-mapped mounts": {
-			Facts{Pod: podWith(containerBuildkitd, "RunContainerError", "failed to set MOUNT_ATTR_IDMAP on /x: invalid argument")},
+			Facts{
+				Pod: podWith(
+					containerBuildkitd, "RunContainerError", "failed to set MOUNT_ATTR_IDMAP on /x: invalid argument",
+				),
+			},
 			v1alpha1.ReasonUserNamespacesRefused, true, "n1",
 		},
 		"a runtime without user namespaces": {
@@ -195,7 +208,10 @@ func TestVolumesThatAreMissingAreExplained(t *testing.T) {
 			v1alpha1.ReasonVolumePending, true, "delete the BuildDaemon",
 		},
 		"a scheduler that waits for it": {
-			Facts{Pod: unscheduledPod("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."), Claim: pending},
+			Facts{
+				Pod:   unscheduledPod("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
+				Claim: pending,
+			},
 			v1alpha1.ReasonVolumePending, false, "unbound",
 		},
 		"a volume that is attached elsewhere": {
@@ -228,11 +244,16 @@ func TestEventsAreReadOnlyWhereTheyHelp(t *testing.T) {
 		wantKind string
 		wantName string
 	}{
-		"without a pod":                      {Facts{}, "StatefulSet", "c-0"},
-		"with a pod that runs":               {Facts{Pod: runningPod(corev1.ConditionTrue)}, "", ""},
-		"with a pod that no node takes":      {Facts{Pod: unscheduledPod("x")}, "", ""},
-		"with a pod whose volume is missing": {Facts{Pod: &corev1.Pod{}, Claim: claimWith(corev1.ClaimPending, nil)}, "PersistentVolumeClaim", "cache-c-0-0"},
-		"with a pod that does not start":     {Facts{Pod: podWith(containerAgent, "ContainerCreating", "")}, "Pod", "c-0-0"},
+		"without a pod":                 {Facts{}, "StatefulSet", "c-0"},
+		"with a pod that runs":          {Facts{Pod: runningPod(corev1.ConditionTrue)}, "", ""},
+		"with a pod that no node takes": {Facts{Pod: unscheduledPod("x")}, "", ""},
+		"with a pod whose volume is missing": {
+			Facts{Pod: &corev1.Pod{}, Claim: claimWith(corev1.ClaimPending, nil)}, "PersistentVolumeClaim",
+			"cache-c-0-0",
+		},
+		"with a pod that does not start": {
+			Facts{Pod: podWith(containerAgent, "ContainerCreating", "")}, "Pod", "c-0-0",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if kind, of := tc.facts.Wants("c-0"); kind != tc.wantKind || of != tc.wantName {

@@ -26,7 +26,8 @@ import (
 // workers is how many daemons are looked at at once.
 const workers = 4
 
-// SetupWithManager watches BuildDaemons, their StatefulSets, pods and claims, and the BuildCaches that pods are made of.
+// SetupWithManager watches BuildDaemons, their StatefulSets, pods and claims, and the BuildCaches that have the
+// template.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	byLabel := handler.EnqueueRequestsFromMapFunc(daemonOfLabel)
 	return ctrl.NewControllerManagedBy(mgr).
@@ -35,7 +36,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Owns(&appsv1.StatefulSet{}).
 		Watches(&corev1.Pod{}, byLabel).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
-		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(r.daemonsOf), builder.WithPredicates(cacheChanged)).
+		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(r.daemonsOf),
+			builder.WithPredicates(cacheChanged)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

@@ -49,7 +49,7 @@ func (e *NameConflictError) Fault() (string, status.FailureClass) {
 // set and desired does not mention stay theirs; fields that were desired once and are no longer are removed. Apply
 // reads the object's typed form from the cache, so that there is one informer a kind, and asks past the cache only
 // where the cache has none: it may hold objects by label. It returns a *NameConflictError rather than take over an
-// object that owner does not control.
+// object that owner does not control, and another error while that is an object of owner's predecessor.
 func (w *Writer) Apply(ctx context.Context, owner, desired client.Object) (Outcome, error) {
 	gvk := desired.GetObjectKind().GroupVersionKind()
 	if err := controllerutil.SetControllerReference(owner, desired, w.Client.Scheme()); err != nil {
@@ -62,6 +62,10 @@ func (w *Writer) Apply(ctx context.Context, owner, desired client.Object) (Outco
 	found, err := w.find(ctx, desired)
 	if err != nil {
 		return Unchanged, fmt.Errorf("read %s %s: %w", gvk.Kind, desired.GetName(), err)
+	}
+	if found != nil && IsFormer(found, owner) {
+		return Conflict, fmt.Errorf("%s %s belongs to an earlier %s of the same name and is about to be collected",
+			gvk.Kind, desired.GetName(), kindOf(w.Client, owner))
 	}
 	if found != nil && !metav1.IsControlledBy(found, owner) {
 		return Conflict, &NameConflictError{
@@ -81,6 +85,14 @@ func (w *Writer) Apply(ctx context.Context, owner, desired client.Object) (Outco
 		return Unchanged, fmt.Errorf("apply %s %s: %w", gvk.Kind, desired.GetName(), err)
 	}
 	return Written, nil
+}
+
+// IsFormer reports whether an object is controlled by an owner of the same kind and name that was deleted, so that the
+// garbage collector is about to take it.
+func IsFormer(o, owner client.Object) bool {
+	ref := metav1.GetControllerOf(o)
+	return ref != nil && ref.Name == owner.GetName() && ref.UID != owner.GetUID() &&
+		ref.APIVersion == v1alpha1.GroupVersion.String()
 }
 
 // find reads the object of desired's name: the typed object from the cache or, where the cache has none, its metadata

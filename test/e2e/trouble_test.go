@@ -18,14 +18,15 @@ import (
 // inTrouble waits until a BuildCache's Ready condition has the reason, Stalled or not.
 func inTrouble(t *testing.T, cache *v1alpha1.BuildCache, reason string, stalled bool) {
 	t.Helper()
-	must(t, harness.Eventually(t.Context(), patience, cache.Name+" says "+reason, func(ctx context.Context) (bool, error) {
+	says := func(ctx context.Context) (bool, error) {
 		if err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(cache), cache); err != nil {
 			return false, err
 		}
 		ready := meta.FindStatusCondition(cache.Status.Conditions, v1alpha1.ConditionReady)
 		return ready != nil && ready.Reason == reason &&
 			meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionStalled) == stalled, nil
-	}))
+	}
+	must(t, harness.Eventually(t.Context(), patience, cache.Name+" says "+reason, says))
 }
 
 // TestPodsThatAreRefusedAreExplained makes a fleet where Pod Security lets none of its pods in, and then lets them in.
@@ -61,7 +62,8 @@ func TestAWrongImageIsExplained(t *testing.T) {
 		}
 	})
 	inTrouble(t, cache, v1alpha1.ReasonImagePullFailed, true)
-	kubectl(t, "patch", "bcache/wrong-image", "--type=merge", "-p", `{"spec":{"buildkit":{"image":"`+cluster.Images["buildkit"]+`"}}}`)
+	right := `{"spec":{"buildkit":{"image":"` + cluster.Images["buildkit"] + `"}}}`
+	kubectl(t, "patch", "bcache/wrong-image", "--type=merge", "-p", right)
 	must(t, cluster.WaitCache(t.Context(), cache))
 }
 
@@ -80,11 +82,12 @@ func TestADaemonWithoutANodeStopsNoOther(t *testing.T) {
 		NodeSelector: map[string]string{corev1.LabelHostname: stays.Status.NodeName},
 	}}
 	must(t, cluster.Client.Patch(t.Context(), cache, client.MergeFrom(before)))
-	must(t, harness.Eventually(t.Context(), patience, "the other daemon is rolled out", func(context.Context) (bool, error) {
+	rolledOut := func(context.Context) (bool, error) {
 		now := podUIDs(t, cache.Name)[stays.Name]
 		return now != "" && now != uid &&
 			meta.IsStatusConditionTrue(daemon(t, stays.Name).Status.Conditions, v1alpha1.ConditionReady), nil
-	}))
+	}
+	must(t, harness.Eventually(t.Context(), patience, "the other daemon is rolled out", rolledOut))
 	inTrouble(t, cache, v1alpha1.ReasonUnschedulable, false)
 	kubectl(t, "patch", "bcache/homeless", "--type=merge", "-p", `{"spec":{"podTemplate":null}}`)
 	must(t, cluster.WaitCache(t.Context(), cache))

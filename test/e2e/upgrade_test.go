@@ -18,7 +18,8 @@ import (
 // agentImages counts the running agents of a fleet by the image that they were started with.
 func agentImages(ctx context.Context, cache string) (map[string]int, error) {
 	var pods corev1.PodList
-	err := cluster.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelCache: cache})
+	mine := client.MatchingLabels{v1alpha1.LabelCache: cache}
+	err := cluster.Client.List(ctx, &pods, client.InNamespace(namespace), mine)
 	images := map[string]int{}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
@@ -42,7 +43,8 @@ func daemonStarts(t *testing.T, cache string) map[string]string {
 	for i := range pods.Items {
 		for _, s := range pods.Items[i].Status.InitContainerStatuses {
 			if s.Name == "buildkitd" && s.State.Running != nil {
-				out[pods.Items[i].Name] = fmt.Sprint(pods.Items[i].UID, s.ContainerID, s.RestartCount, s.State.Running.StartedAt)
+				out[pods.Items[i].Name] = fmt.Sprint(
+					pods.Items[i].UID, s.ContainerID, s.RestartCount, s.State.Running.StartedAt)
 			}
 		}
 	}
@@ -67,7 +69,8 @@ func TestAnUpgradeOfTheOperatorRestartsNoBuildkitd(t *testing.T) {
 	patch := fmt.Sprintf(
 		`[{"op":"add","path":"/spec/template/spec/containers/0/args/-","value":"--operator-image=%s"}]`, next)
 	manager := "deployment/" + harness.ManagerName
-	_, err := cluster.Kubectl(t.Context(), "", "-n", harness.SystemNamespace, "patch", manager, "--type=json", "-p", patch)
+	_, err := cluster.Kubectl(
+		t.Context(), "", "-n", harness.SystemNamespace, "patch", manager, "--type=json", "-p", patch)
 	must(t, err)
 	t.Cleanup(func() {
 		_, err := cluster.Kubectl(contextFor(t), "", "-n", harness.SystemNamespace, "rollout", "undo", manager)
@@ -78,10 +81,11 @@ func TestAnUpgradeOfTheOperatorRestartsNoBuildkitd(t *testing.T) {
 		}
 	})
 	must(t, cluster.WaitManager(t.Context()))
-	must(t, harness.Eventually(t.Context(), patience, "both agents are replaced", func(ctx context.Context) (bool, error) {
+	replaced := func(ctx context.Context) (bool, error) {
 		images, err := agentImages(ctx, cache.Name)
 		return images[next] == 2, err
-	}))
+	}
+	must(t, harness.Eventually(t.Context(), patience, "both agents are replaced", replaced))
 	await(t, busy)
 	succeeded(t, busy)
 	if busy.Status.Run.Attempt != 1 {

@@ -260,6 +260,7 @@ func checkAgentRights(t *testing.T, ns string) {
 		"watches no other BuildCache":          {access{Verb: "watch", Group: group, Resource: "buildcaches", Name: "other", Namespace: ns}, false},
 		"changes no BuildCache":                {access{Verb: "patch", Group: group, Resource: "buildcaches", Name: "cache", Namespace: ns}, false},
 		"watches a daemon of the fleet":        {access{Verb: "watch", Group: group, Resource: "builddaemons", Name: "cache-1", Namespace: ns}, true},
+		"lists the daemons of its fleet":       {access{Verb: "list", Group: group, Resource: "builddaemons", Namespace: ns}, true},
 		"reports on a daemon of the fleet":     {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "cache-0", Namespace: ns}, true},
 		"asks its daemon for no mounts":        {access{Verb: "patch", Group: group, Resource: "builddaemons", Name: "cache-0", Namespace: ns}, false},
 		"reports on no daemon of another":      {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "other-0", Namespace: ns}, false},

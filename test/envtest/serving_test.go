@@ -155,6 +155,7 @@ func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	cache.Status.ReadyDisplay, cache.Status.Usage = "2/3", "61% of 30Gi"
 	cache.Status.ReadyReplicas, cache.Status.Storage = 2, &v1alpha1.StorageStatus{Size: resource.MustParse("10Gi")}
 	status.Set(&cache.Status.Conditions, metav1.Condition{Type: "Ready", Status: "False", Reason: "DaemonsNotReady"}, time.Now())
 	testbuild.Serving(daemon)
@@ -173,9 +174,10 @@ func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 		resource, name string
 		want           map[string]string
 	}{
-		"of a fleet": {"buildcaches", "c", map[string]string{"Ready": "False", "Daemons": "2", "Wanted": "3", "Size": "10Gi", "Reason": "DaemonsNotReady"}},
+		"of a fleet": {"buildcaches", "c", map[string]string{
+			"Ready": "False", "Daemons": "2/3", "Size": "10Gi", "Used": "61% of 30Gi", "Reason": "DaemonsNotReady"}},
 		"of a daemon": {"builddaemons", "c-0", map[string]string{
-			"Ready": "True", "Reason": "DaemonServing", "Node": "n1", "Running": "2", "Slots": "4", "Version": "v0.34.2"}},
+			"Cache": "c", "Ready": "True", "Reason": "DaemonServing", "Node": "n1", "Running": "2", "Slots": "4", "Version": "v0.34.2"}},
 		"of a build": {"hlbbuilds", "b", map[string]string{
 			"Ready": "True", "Reason": "Succeeded", "Daemon": "c-0", "Cached": "12/14", "Seconds": "2", "Attempt": "1", "Key": "k"}},
 	}
