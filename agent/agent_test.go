@@ -100,17 +100,10 @@ func TestAFailureIsReportedWithItsReason(t *testing.T) {
 	}}, "pod")
 	bad := w.bind("bad", "bad")
 	slow := w.bind("slow", "slow", testbuild.WithTimeout(1))
-	secret := w.bind("secret", "p", func(b *v1alpha1.HLBBuild) {
-		b.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "a", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "absent", Key: "k"}}}
-	})
 	w.WaitCondition(t, bad, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonSolveFailed)
 	w.WaitCondition(t, slow, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonDeadlineExceeded)
-	w.WaitCondition(t, secret, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
-	if got := envtestkit.Kstatus(t, secret); got != kstatus.FailedStatus {
+	if got := envtestkit.Kstatus(t, bad); got != kstatus.FailedStatus {
 		t.Errorf("kstatus is %s", got)
-	}
-	if !strings.Contains(secret.Status.Failure.Message, `"absent"`) {
-		t.Errorf("the message does not name the Secret: %s", secret.Status.Failure.Message)
 	}
 	var events corev1.EventList
 	envtestkit.Eventually(t, func() error {
@@ -124,6 +117,26 @@ func TestAFailureIsReportedWithItsReason(t *testing.T) {
 		}
 		return errors.New("there is no warning about the failed build")
 	})
+}
+
+func TestABuildWithoutItsSecretIsHandedBack(t *testing.T) {
+	w := newWorld(t)
+	w.start(&fakeBuilder{}, "pod")
+	b := w.bind("secret", "p", func(b *v1alpha1.HLBBuild) {
+		key := v1alpha1.SecretKeyReference{Name: "absent", Key: "k"}
+		b.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "a", SecretKeyRef: key}}
+	})
+	w.WaitCondition(t, b, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
+	if got := envtestkit.Kstatus(t, b); got != kstatus.InProgressStatus {
+		t.Errorf("kstatus is %s", got)
+	}
+	run := b.Status.Run
+	if b.Status.Placement != nil || run.Attempt != 2 || run.UncountedAttempts != 1 || !status.IsHeld(b) {
+		t.Errorf("placement %+v of run %+v", b.Status.Placement, run)
+	}
+	if !strings.Contains(run.Missing.Message, `"absent"`) {
+		t.Errorf("the message does not name the Secret: %s", run.Missing.Message)
+	}
 }
 
 func TestSlotsAreGivenInTheOrderOfPlacement(t *testing.T) {

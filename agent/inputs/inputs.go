@@ -40,9 +40,9 @@ type BasicAuth struct {
 	Username, Password string
 }
 
-// Error is about something that a build names and that is missing or not what it must be.
+// Error is about something that a build names and that does not exist yet: an object, or a key of it.
 type Error struct {
-	// Reason is the build's failure reason: SecretNotFound or SourceFailed.
+	// Reason why the build waits: SecretNotFound or SourceNotFound.
 	Reason  string
 	Message string
 }
@@ -123,7 +123,7 @@ func (g *gatherer) source(ctx context.Context, spec *v1alpha1.HLBBuildSpec, in *
 	program, there := in.Files[in.Filename]
 	if !there {
 		return &Error{
-			v1alpha1.ReasonSourceFailed,
+			v1alpha1.ReasonSourceNotFound,
 			fmt.Sprintf("ConfigMap %q has no key %q, which should hold the program", name, in.Filename),
 		}
 	}
@@ -210,7 +210,7 @@ func (g *gatherer) files(ctx context.Context, name string) (map[string][]byte, e
 		if err := g.client.Get(ctx, types.NamespacedName{Namespace: g.namespace, Name: name}, cm); err != nil {
 			if apierrors.IsNotFound(err) {
 				return nil, &Error{
-					v1alpha1.ReasonSourceFailed,
+					v1alpha1.ReasonSourceNotFound,
 					fmt.Sprintf("There is no ConfigMap %q in namespace %q", name, g.namespace),
 				}
 			}

@@ -111,9 +111,9 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		"a password": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{SecretRef: ref("half")}}},
 			v1alpha1.ReasonSecretNotFound, `"half" has no key "password"`},
 		"a ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}, Source: &v1alpha1.SourceSpec{ConfigMap: ref("gone")}},
-			v1alpha1.ReasonSourceFailed, `no ConfigMap "gone"`},
+			v1alpha1.ReasonSourceNotFound, `no ConfigMap "gone"`},
 		"the program in its ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, Source: &v1alpha1.SourceSpec{ConfigMap: ref("empty")}},
-			v1alpha1.ReasonSourceFailed, `"empty" has no key "build.hlb"`},
+			v1alpha1.ReasonSourceNotFound, `"empty" has no key "build.hlb"`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -43,6 +43,8 @@ type ending struct {
 	silent bool
 	// lost is set when infrastructure ended it, with a reason and a message.
 	lostReason, lostMessage string
+	// missing is set when something that the build names does not exist yet.
+	missing *inputs.Error
 	// failure is set when the build itself failed.
 	failure *v1alpha1.FailureStatus
 }
@@ -52,6 +54,8 @@ func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
 	switch {
 	case e.lostReason != "":
 		status.Lose(b, e.lostReason, e.lostMessage, now)
+	case e.missing != nil:
+		status.HandBack(b, e.missing.Reason, e.missing.Message, now)
 	case e.failure != nil:
 		status.Fail(b, *e.failure, now)
 	default:
@@ -96,7 +100,7 @@ func classifyBuild(err error, volumeFull bool) ending {
 	case errors.As(err, &compile):
 		return ending{failure: compileFailure(compile.Diagnostics)}
 	case errors.As(err, &missing):
-		return failed(missing.Reason, missing)
+		return ending{missing: missing}
 	case errors.As(err, &credential):
 		return failed(v1alpha1.ReasonSourceFailed, credential)
 	case errors.As(err, &entitlement):

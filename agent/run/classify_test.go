@@ -43,7 +43,7 @@ func TestClassify(t *testing.T) {
 		"draining that took too long loses them":                {context.Canceled, errDrained, false, "lost DaemonDraining"},
 		"a build's own time ran out":                            {gone, &deadlineError{time.Second}, false, "DeadlineExceeded"},
 		"a program with errors":                                 {&daemon.CompileError{Diagnostics: diag.List{diag.Errorf("X", at(1), "wrong")}}, nil, false, "CompileFailed"},
-		"a missing Secret":                                      {&inputs.Error{Reason: v1alpha1.ReasonSecretNotFound, Message: "none"}, nil, false, "SecretNotFound"},
+		"a missing Secret":                                      {&inputs.Error{Reason: v1alpha1.ReasonSecretNotFound, Message: "none"}, nil, false, "missing SecretNotFound"},
 		"a Secret with the wrong content":                       {&daemon.CredentialError{What: "no key"}, nil, false, "SourceFailed"},
 		"a repository that can't be read":                       {&daemon.SourceError{What: "git", Err: errors.New("404")}, nil, false, "SourceFailed"},
 		"a repository that the daemon's end kept from it":       {&daemon.SourceError{What: "git", Err: gone}, nil, false, "lost DaemonLost"},
@@ -71,6 +71,8 @@ func TestClassify(t *testing.T) {
 				got = "silent"
 			case e.lostReason != "":
 				got = "lost " + e.lostReason
+			case e.missing != nil:
+				got = "missing " + e.missing.Reason
 			case e.failure != nil:
 				got = e.failure.Reason
 			}

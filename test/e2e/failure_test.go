@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -61,11 +62,12 @@ func TestAMissingImageFailsTheBuild(t *testing.T) {
 	}
 }
 
-func TestAMissingSecretFailsTheBuild(t *testing.T) {
+func TestAMissingSecretIsWaitedForUntilTheDeadline(t *testing.T) {
 	build := newBuild("nosecret", `fs default() { image "IMAGE"; run "true" with secret("token", "/token"); }`)
 	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "gone", Key: "token"}}}
+	build.Spec.ActiveDeadlineSeconds = ptr.To[int32](20)
 	run(t, build)
-	if f := failedWith(t, build, v1alpha1.ReasonSecretNotFound); !strings.Contains(f.Message, "gone") {
+	if f := failedWith(t, build, v1alpha1.ReasonDeadlineExceeded); !strings.Contains(f.Message, "gone") {
 		t.Errorf("the message %q does not name the Secret", f.Message)
 	}
 }

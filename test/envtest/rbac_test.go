@@ -293,6 +293,7 @@ func checkManagerRights(t *testing.T, ns string) {
 		"runs nothing in pods":             {Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns},
 		"binds no other ClusterRole":       {Verb: "bind", Group: "rbac.authorization.k8s.io", Resource: "clusterroles", Name: "cluster-admin"},
 		"grants no more than it has":       {Verb: "escalate", Group: "rbac.authorization.k8s.io", Resource: "roles", Namespace: ns},
+		"deletes no BuildCache":            {Verb: "delete", Group: "build.openllb.dev", Resource: "buildcaches", Name: "c", Namespace: ns},
 		"changes nobody's spec of a build": {Verb: "patch", Group: "build.openllb.dev", Resource: "hlbbuilds", Name: "b", Namespace: ns},
 	} {
 		t.Run(name, func(t *testing.T) {
