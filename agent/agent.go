@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agent runs beside buildkitd in every daemon pod. It takes up the builds that are bound to its daemon, runs
-// them and reports on them and on the daemon.
+// Package agent is the process beside buildkitd in every daemon pod. It wires the parts together, and drains them when
+// the pod is to stop.
 //
-// Its parts: judge decides what to do about a build, attempts are its slots, a worker runs one attempt in each, the
-// reporter writes their status, the inventory that of the BuildDaemon. Package lease keeps the claim under which all
-// of it happens, package daemon talks to buildkitd.
+// Facts flow one way. Package observer watches buildkitd and evicts; package run claims builds and runs them; packages
+// snapshot, prefetch and registrycleanup have a loop each. What they find goes to package board and to the state files
+// of packages usage and snapshot, and package daemonstatus writes the BuildDaemon's status from there. Package lease
+// keeps the claim under which all of it happens, package daemon talks to buildkitd.
 package agent
 
 import (
@@ -14,10 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -25,30 +23,45 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/openllb/hlb-operator/agent/daemonstatus"
 	"github.com/openllb/hlb-operator/agent/lease"
-	"github.com/openllb/hlb-operator/agent/ledger"
+	"github.com/openllb/hlb-operator/agent/observer"
+	"github.com/openllb/hlb-operator/agent/run"
+	"github.com/openllb/hlb-operator/agent/self"
+	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// lastWordsTimeout is how long reports may take after the last build was cancelled because draining took too long.
+// finalReportTimeout is how long reports may take after the last build was cancelled because draining took too long.
 // The pod's grace period has a minute for it.
-const lastWordsTimeout = 30 * time.Second
+const finalReportTimeout = 30 * time.Second
+
+// Builder is the agent's buildkitd. *daemon.Daemon is one; tests have others.
+type Builder interface {
+	run.Builder
+	observer.Daemon
+	snapshot.Copier
+}
 
 // Agent is a process's agent, ready to run.
 type Agent struct {
-	opts   Options
-	mgr    ctrl.Manager
-	worker *worker
-	log    logr.Logger
-	end    context.CancelFunc // of the worker's life
+	opts        Options
+	mgr         ctrl.Manager
+	lease       *lease.Keeper
+	observer    *observer.Observer
+	runner      *run.Runner
+	snapshotter *snapshot.Snapshotter
+	status      *daemonstatus.Writer
+	log         logr.Logger
 }
 
 // New makes an agent that talks to the API server of config and to the daemon behind builder. Errors are *UsageError,
@@ -57,23 +70,9 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(opts.StateDir, 0o750); err != nil {
-		return nil, &VolumeError{fmt.Errorf("make the state directory: %w", err)}
-	}
-	book, lost, err := ledger.Open(filepath.Join(opts.StateDir, "ledger.json"))
+	files, err := openFiles(opts.StateDir, log)
 	if err != nil {
 		return nil, &VolumeError{err}
-	}
-	if lost != nil {
-		log.Info("The ledger was lost, so a new epoch begins", "reason", lost.Error(), "volumeEpoch", book.Epoch())
-	}
-	uses, lost := openSizing(filepath.Join(opts.StateDir, "sizing"))
-	if lost != nil {
-		log.Info("The uses of cache mounts were lost, so advice on sizes begins anew", "reason", lost.Error())
-	}
-	isolation, err := isolationInForce()
-	if err != nil {
-		return nil, err
 	}
 	scheme, err := newScheme()
 	if err != nil {
@@ -88,38 +87,15 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
-	life, end := context.WithCancel(context.Background())
-	me := self{daemon: opts.Daemon, agentID: opts.PodUID + "/" + strings.ToLower(rand.Text()[:10])}
-	keeper := lease.New(
-		direct,
-		client.ObjectKey{Namespace: opts.Namespace, Name: opts.Daemon},
-		me.agentID,
-		opts.Lease,
-		log,
-	)
-	w := &worker{
-		opts: opts, me: me, client: mgr.GetClient(), live: mgr.GetAPIReader(), lease: keeper, ledger: book, builder: builder,
-		events: mgr.GetEventRecorder(
-			"hlb-agent",
-		), log: log, now: time.Now, wakes: make(chan event.GenericEvent, 64), life: life,
-		reports: &reporter{client: mgr.GetClient(), live: mgr.GetAPIReader(), held: keeper.Wait, log: log},
+	me := self.Self{
+		Namespace: opts.Namespace, Cache: opts.Cache, Daemon: opts.Daemon,
+		AgentID: opts.PodUID + "/" + strings.ToLower(rand.Text()[:10]),
 	}
-	w.attempts = newAttempts(w.wake)
-	w.inventory = &inventory{
-		opts: opts, me: me, client: w.client, live: w.live, daemon: builder, ledger: book, sizing: uses, lease: keeper, load: w.attempts.load,
-		isolation: isolation, events: w.events, log: log, now: w.now, kicks: make(chan struct{}, 1),
-	}
-	w.inventory.peers = &peers{reader: w.live, opts: opts, now: w.now}
-	w.mounts = newMounts(w)
-	w.prefetch = newPrefetcher(w)
-	w.inventory.snapshots, w.inventory.prefetch = w.mounts.State, w.prefetch
-	w.hygiene = newHygiene(w)
-	w.inventory.cleaned = w.hygiene.condition
-	a := &Agent{opts: opts, mgr: mgr, worker: w, log: log, end: end}
-	return a, errors.Join(w.setUp(mgr), a.addProbes())
+	keeper := lease.New(direct, me.DaemonName(), me.AgentID, opts.Lease, log)
+	return wire(opts, mgr, me, keeper, files, builder, log)
 }
 
-// newScheme knows the kinds that the agent reads or writes.
+// newScheme has the kinds that the agent reads or writes.
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
@@ -131,7 +107,6 @@ func managerOptions(opts Options, scheme *runtime.Scheme, log logr.Logger) ctrl.
 	named := func(name string) cache.ByObject {
 		return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", name)}
 	}
-	skipNames := true // several agents may live in one process, in tests
 	return ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
@@ -146,21 +121,24 @@ func managerOptions(opts Options, scheme *runtime.Scheme, log logr.Logger) ctrl.
 				&v1alpha1.BuildCache{}:  named(opts.Cache),
 			},
 		},
-		Controller:             ctrlconfig.Controller{SkipNameValidation: &skipNames},
-		Metrics:                metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress: opts.HealthAddr,
+		// several agents may live in one process, in tests
+		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
+		// the drain has ended by then, and what it leaves is cancelled
+		GracefulShutdownTimeout: ptr.To(time.Duration(-1)),
+		Metrics:                 metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:  opts.HealthAddr,
 	}
 }
 
-// addProbes serves /healthz, which says that the process lives, and /readyz, which says that it takes builds.
+// addProbes serves /healthz, which is that the process lives, and /readyz, which is that it takes builds.
 func (a *Agent) addProbes() error {
 	return errors.Join(
 		a.mgr.AddHealthzCheck("process", healthz.Ping),
 		a.mgr.AddReadyzCheck("daemon", func(*http.Request) error {
-			if _, held := a.worker.lease.Session(); !held {
+			if _, held := a.lease.Session(); !held {
 				return errors.New("the agent does not hold its daemon's Lease")
 			}
-			if !a.worker.inventory.isServing() {
+			if !a.observer.IsServing() {
 				return errors.New("buildkitd does not answer")
 			}
 			return nil
@@ -168,26 +146,26 @@ func (a *Agent) addProbes() error {
 	)
 }
 
-// Run works until ctx is done, then waits for running builds as long as Options.DrainTimeout says, and returns nil
+// addLoops has the manager run the loops, from when its cache is filled until it is stopped.
+func (a *Agent) addLoops(loops ...func(context.Context) error) error {
+	var errs []error
+	for _, loop := range loops {
+		errs = append(errs, a.mgr.Add(manager.RunnableFunc(loop)))
+	}
+	return errors.Join(errs...)
+}
+
+// Run works until ctx is done, then waits for running builds as long as Options.DrainTimeout allows, and returns nil
 // once all is reported.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.end()
+	defer a.runner.Close()
 	working, stop := context.WithCancel(context.WithoutCancel(ctx)) // everything outlives ctx, to drain
 	defer stop()
-	managed, leased := make(chan error, 1), make(chan error, 1)
-	leaseCtx, release := context.WithCancel(working)
+	leaseCtx, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
+	managed, leased := make(chan error, 1), make(chan error, 1)
 	go func() { managed <- a.mgr.Start(working) }()
-	go func() { leased <- a.worker.lease.Run(leaseCtx) }()
-	var others sync.WaitGroup
-	w := a.worker
-	for _, run := range []func(context.Context){w.inventory.run, w.mounts.run, w.prefetch.run, w.hygiene.run} {
-		others.Go(func() {
-			if a.mgr.GetCache().WaitForCacheSync(working) {
-				run(working)
-			}
-		})
-	}
+	go func() { leased <- a.lease.Run(leaseCtx) }()
 	select {
 	case <-ctx.Done():
 	case err := <-managed:
@@ -195,29 +173,33 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.drain()
 	stop()
-	others.Wait()
-	return errors.Join(<-managed, <-leased) // the Lease is released last, when nothing of the agent runs any more
+	err := <-managed
+	release() // last, when nothing of the agent runs any more
+	return errors.Join(err, <-leased)
 }
 
-// drain takes nothing up any more and waits for what runs.
+// drain claims no more builds and waits for what runs.
 func (a *Agent) drain() {
-	w := a.worker
-	w.attempts.drain()
-	running, _ := w.attempts.load()
-	a.log.Info("Draining", "runningBuilds", running, "timeout", a.opts.DrainTimeout.String())
+	a.log.Info("Draining", "runningBuilds", a.runner.Drain(), "timeout", a.opts.DrainTimeout.String())
 	waiting, cancel := context.WithTimeout(context.Background(), a.opts.DrainTimeout)
 	defer cancel()
-	w.inventory.write(waiting) // so that the manager places what was not taken up elsewhere at once
+	a.status.Write(waiting) // so that the manager places what was not claimed elsewhere at once
 	// what no build uses, so that a build that takes too long costs only the snapshots of its own mounts
-	w.mounts.drain(waiting)
-	if w.attempts.wait(waiting) {
-		w.mounts.drain(waiting)
+	a.takeSnapshots(waiting)
+	if a.runner.Wait(waiting) {
+		a.takeSnapshots(waiting)
 		return
 	}
-	w.attempts.cancelAll(errDrained)
-	last, cancelLast := context.WithTimeout(context.Background(), lastWordsTimeout)
+	a.runner.CancelAll()
+	last, cancelLast := context.WithTimeout(context.Background(), finalReportTimeout)
 	defer cancelLast()
-	if !w.attempts.wait(last) {
+	if !a.runner.Wait(last) {
 		a.log.Info("Not everything was reported before the end")
 	}
+}
+
+// takeSnapshots makes the snapshots that the shutdown asks for, and reports them.
+func (a *Agent) takeSnapshots(ctx context.Context) {
+	a.snapshotter.Drain(ctx)
+	a.status.Write(ctx)
 }

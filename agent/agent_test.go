@@ -15,15 +15,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -36,7 +36,7 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 	w.start(builder, "pod")
 	b := w.bind("b", "p")
 	w.WaitCondition(t, b, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-	if got := envtestkit.Kstatus(t, b); got != status.CurrentStatus {
+	if got := envtestkit.Kstatus(t, b); got != kstatus.CurrentStatus {
 		t.Errorf("kstatus is %s", got)
 	}
 	ref := cacheref.Ref("r.example.com/cache", w.ns, "key-b")
@@ -67,10 +67,10 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 	run := again.Status.Run
 	for id, refresh := range map[string]bool{"g1-b": false, "g1-c": true} {
 		w.manage(again, func(b *v1alpha1.HLBBuild) {
-			buildstatus.Open(b, v1alpha1.RunStatus{ID: id, Cause: v1alpha1.CauseRequested, Generation: b.Generation, Key: run.Key}, time.Now())
-			buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Refresh: refresh}, time.Now())
+			status.Open(b, v1alpha1.RunStatus{ID: id, Cause: v1alpha1.CauseRequested, Generation: b.Generation, Key: run.Key}, time.Now())
+			status.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Refresh: refresh}, time.Now())
 		})
-		w.eventually(again, "the next run's end", func(b *v1alpha1.HLBBuild) bool { return b.Status.Run.ID == id && buildstatus.IsFinal(b) })
+		w.eventually(again, "the next run's end", func(b *v1alpha1.HLBBuild) bool { return b.Status.Run.ID == id && status.IsFinal(b) })
 		if c := again.Status.Cache; c.Fresh != refresh || len(c.ImportRefs) > 0 != refresh {
 			t.Errorf("with refresh %v the next run used the registry cache as %+v", refresh, c)
 		}
@@ -106,7 +106,7 @@ func TestAFailureIsReportedWithItsReason(t *testing.T) {
 	w.WaitCondition(t, bad, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonSolveFailed)
 	w.WaitCondition(t, slow, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonDeadlineExceeded)
 	w.WaitCondition(t, secret, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
-	if got := envtestkit.Kstatus(t, secret); got != status.FailedStatus {
+	if got := envtestkit.Kstatus(t, secret); got != kstatus.FailedStatus {
 		t.Errorf("kstatus is %s", got)
 	}
 	if !strings.Contains(secret.Status.Failure.Message, `"absent"`) {
@@ -166,8 +166,8 @@ func TestABuildThatIsNoLongerWantedIsCancelled(t *testing.T) {
 		},
 		"given away": func(w *world, b *v1alpha1.HLBBuild) {
 			w.manage(b, func(b *v1alpha1.HLBBuild) {
-				buildstatus.Lose(b, v1alpha1.ReasonDaemonLost, "test", time.Now())
-				buildstatus.Retry(b, time.Now())
+				status.Lose(b, v1alpha1.ReasonDaemonLost, "test", time.Now())
+				status.Retry(b, time.Now())
 			})
 		},
 	} {
@@ -239,7 +239,7 @@ func TestABuildThatOutlastsDrainingIsLost(t *testing.T) {
 func TestAnEarlierAgentsAttemptIsReportedLost(t *testing.T) {
 	w := newWorld(t)
 	b := w.bind("b", "p")
-	w.manage(b, func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, "pod/earlier", time.Now()) })
+	w.manage(b, func(b *v1alpha1.HLBBuild) { status.Start(b, "pod/earlier", time.Now()) })
 	builder := &fakeBuilder{}
 	w.start(builder, "pod")
 	w.eventually(b, "lost", isLost)

@@ -20,7 +20,7 @@ import (
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
@@ -89,7 +89,7 @@ func TestASnapshotIsMadeWhenAnAnnotationAsks(t *testing.T) {
 			h.builds = map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){"program": h.using(w.ns, "go", nil, nil)}
 			w.start(h, "pod", withCopier(t))
 			b := w.bind("b", "program")
-			w.eventually(b, "it is done", buildstatus.IsFinal)
+			w.eventually(b, "it is done", status.IsFinal)
 			if p := b.Status.Prime; len(p) != 1 || p[0].ID != id || p[0].Outcome != v1alpha1.PrimeNoSnapshot {
 				t.Errorf("prime is %+v, want no snapshot of %s", p, id)
 			}
@@ -140,7 +140,7 @@ func TestADrainSnapshotsIdleMountsFirst(t *testing.T) {
 		"idle": h.using(w.ns, "idle", nil, nil), "busy": h.using(w.ns, "busy", begun, ended),
 	}
 	stop := w.start(h, "pod", withCopier(t))
-	w.eventually(w.bind("idle", "idle"), "it is done", buildstatus.IsFinal)
+	w.eventually(w.bind("idle", "idle"), "it is done", status.IsFinal)
 	busy := w.bind("busy", "busy")
 	await(t, begun, "the second build")
 	stopped := make(chan error, 1)
@@ -153,5 +153,5 @@ func TestADrainSnapshotsIdleMountsFirst(t *testing.T) {
 	}
 	w.took(h, w.ns+"/idle", w.ns+"/busy")
 	w.snapshotReported(w.ns + "/busy")
-	w.eventually(busy, "it is done", buildstatus.IsFinal)
+	w.eventually(busy, "it is done", status.IsFinal)
 }

@@ -16,14 +16,14 @@ const (
 	ExitVolume = 3
 )
 
-// UsageError says that an option is wrong.
+// UsageError is about options that are wrong.
 type UsageError struct {
 	Err error
 }
 
 func (e *UsageError) Error() string { return e.Err.Error() }
 
-// VolumeError says that the state directory can't be used.
+// VolumeError is about a state directory that can't be used.
 type VolumeError struct {
 	Err error
 }

@@ -21,8 +21,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
@@ -107,7 +107,7 @@ func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
 	stay := []string{"latest", cacheref.Tag("elsewhere", "key-b"), cacheref.Tag(w.ns, "of another BuildCache")}
 	r.push(append(stay, cacheref.Tag(w.ns, "key-b"))...)
 	w.start(&fakeBuilder{}, "pod-1")
-	w.eventually(w.bind("b", "program"), "the build is complete", buildstatus.IsFinal)
+	w.eventually(w.bind("b", "program"), "the build is complete", status.IsFinal)
 	cache := &v1alpha1.BuildCache{}
 	if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.ns, Name: "cache"}, cache); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
 	tags := []string{cacheref.MountTag(w.ns, "go", time.Now().Add(-48*time.Hour), "cache-0"), cacheref.Tag(w.ns, "key-b")}
 	r.push(tags...)
 	w.start(&fakeBuilder{}, "pod-1")
-	w.eventually(w.bind("b", "program"), "the build is complete", buildstatus.IsFinal)
+	w.eventually(w.bind("b", "program"), "the build is complete", status.IsFinal)
 	w.cleaned(v1alpha1.ReasonDeletesRefused)
 	cache := &v1alpha1.BuildCache{}
 	if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.ns, Name: "cache"}, cache); err != nil {

@@ -28,7 +28,7 @@ type Options struct {
 	Node string
 	// BuildKitAddr is where buildkitd listens, unix:///run/buildkit/buildkitd.sock in a pod.
 	BuildKitAddr string
-	// StateDir is a directory on the daemon's volume, for the ledger and the logs.
+	// StateDir is a directory on the daemon's volume, for state files and logs.
 	StateDir string
 	// CopierPath is where the program that copies cache mounts lies; it is run in build steps, not by the agent.
 	CopierPath string
@@ -38,7 +38,7 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Lease is how the daemon's Lease is kept.
 	Lease lease.Timing
-	// ObserveEvery is the time between looks at the daemon when nothing happens.
+	// ObserveEvery is the time between observations of the daemon when nothing happens.
 	ObserveEvery time.Duration
 }
 
@@ -61,72 +61,43 @@ func DefaultOptions() Options {
 
 // AddFlags makes each option a flag.
 func (o *Options) AddFlags(flags *flag.FlagSet) {
-	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "the namespace to work in")
-	flags.StringVar(&o.Cache, "cache", o.Cache, "the name of the BuildCache")
-	flags.StringVar(
-		&o.Daemon,
-		"daemon",
-		o.Daemon,
-		"the name of the BuildDaemon, which is also that of its Lease and of the pod",
-	)
-	flags.StringVar(&o.PodUID, "pod-uid", o.PodUID, "the UID of the pod")
-	flags.StringVar(&o.Node, "node", o.Node, "the name of the node")
-	flags.StringVar(&o.BuildKitAddr, "buildkit-addr", o.BuildKitAddr, "the address of buildkitd")
-	flags.StringVar(
-		&o.StateDir,
-		"state-dir",
-		o.StateDir,
-		"a directory on the daemon's volume for the ledger and the logs",
-	)
-	flags.StringVar(
-		&o.CopierPath,
-		"copier-path",
-		o.CopierPath,
-		"where the program lies that copies cache mounts in build steps",
-	)
-	flags.StringVar(
-		&o.HealthAddr,
-		"health-addr",
-		o.HealthAddr,
-		"where to serve /healthz and /readyz; empty for nowhere",
-	)
-	flags.DurationVar(
-		&o.DrainTimeout,
-		"drain-timeout",
-		o.DrainTimeout,
-		"how long to wait for running builds when told to stop",
-	)
-	flags.DurationVar(
-		&o.Lease.RenewEvery,
-		"lease-renew-every",
-		o.Lease.RenewEvery,
-		"the time between renewals of the Lease",
-	)
-	flags.DurationVar(
-		&o.Lease.FenceAfter,
-		"lease-fence-after",
-		o.Lease.FenceAfter,
-		"how old the last renewal may be before all builds are cancelled",
-	)
-	flags.DurationVar(
-		&o.Lease.Duration,
-		"lease-duration",
-		o.Lease.Duration,
-		"the duration of the Lease, in whole seconds",
-	)
-	flags.DurationVar(
-		&o.ObserveEvery,
-		"observe-every",
-		o.ObserveEvery,
-		"the time between looks at the daemon when nothing happens",
-	)
+	for _, f := range []struct {
+		value       *string
+		name, usage string
+	}{
+		{&o.Namespace, "namespace", "the namespace to work in"},
+		{&o.Cache, "cache", "the name of the BuildCache"},
+		{&o.Daemon, "daemon", "the name of the BuildDaemon, which is also that of its Lease and of the pod"},
+		{&o.PodUID, "pod-uid", "the UID of the pod"},
+		{&o.Node, "node", "the name of the node"},
+		{&o.BuildKitAddr, "buildkit-addr", "the address of buildkitd"},
+		{&o.StateDir, "state-dir", "a directory on the daemon's volume for state files and logs"},
+		{&o.CopierPath, "copier-path", "the path of the program that copies cache mounts in build steps"},
+		{&o.HealthAddr, "health-addr", "where to serve /healthz and /readyz; empty for nowhere"},
+	} {
+		flags.StringVar(f.value, f.name, *f.value, f.usage)
+	}
+	for _, f := range []struct {
+		value       *time.Duration
+		name, usage string
+	}{
+		{&o.DrainTimeout, "drain-timeout", "how long to wait for running builds when told to stop"},
+		{&o.Lease.RenewEvery, "lease-renew-every", "the time between renewals of the Lease"},
+		{&o.Lease.FenceAfter, "lease-fence-after",
+			"how old the last renewal may be before all builds are cancelled"},
+		{&o.Lease.Duration, "lease-duration", "the duration of the Lease, in whole seconds"},
+		{&o.ObserveEvery, "observe-every", "the time between observations of the daemon when nothing happens"},
+	} {
+		flags.DurationVar(f.value, f.name, *f.value, f.usage)
+	}
 }
 
 // Validate returns a *UsageError that names everything that is wrong, nil if nothing is.
 func (o *Options) Validate() error {
 	var errs []error
 	for flag, value := range map[string]string{
-		"namespace": o.Namespace, "cache": o.Cache, "daemon": o.Daemon, "pod-uid": o.PodUID, "buildkit-addr": o.BuildKitAddr,
+		"namespace": o.Namespace, "cache": o.Cache, "daemon": o.Daemon, "pod-uid": o.PodUID,
+		"buildkit-addr": o.BuildKitAddr,
 	} {
 		if value == "" {
 			errs = append(errs, fmt.Errorf("--%s is missing", flag))

@@ -28,8 +28,8 @@ import (
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/mountcopy"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
 	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
@@ -167,7 +167,7 @@ func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
 	w.tells("nothing is told of a request that was taken back", isDone(0))
 
 	b := w.bind("b", "uses")
-	w.eventually(b, "it is done", buildstatus.IsFinal)
+	w.eventually(b, "it is done", status.IsFinal)
 	if len(b.Status.Prime) > 0 || len(b.Status.Mounts) != 1 || !b.Status.Mounts[0].Hit || d.primed.Load() != 1 {
 		t.Errorf("the build primed %+v and found %+v; %d copies were made", b.Status.Prime, b.Status.Mounts, d.primed.Load())
 	}

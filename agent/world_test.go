@@ -19,7 +19,7 @@ import (
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -145,8 +145,8 @@ func (w *world) bind(name, program string, options ...func(*v1alpha1.HLBBuild)) 
 	b := testbuild.HLBBuild(w.ns, name, append(options, testbuild.WithProgram(program))...)
 	w.create(b)
 	w.manage(b, func(b *v1alpha1.HLBBuild) {
-		buildstatus.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: b.Generation, Key: "key-" + name}, time.Now())
-		buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Reason: "test"}, time.Now())
+		status.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: b.Generation, Key: "key-" + name}, time.Now())
+		status.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Reason: "test"}, time.Now())
 	})
 	return b
 }
@@ -196,4 +196,4 @@ func await(t *testing.T, ch <-chan struct{}, what string) {
 	}
 }
 
-func isLost(b *v1alpha1.HLBBuild) bool { return buildstatus.IsLost(b) }
+func isLost(b *v1alpha1.HLBBuild) bool { return status.IsLost(b) }

@@ -15,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// builtBefore is a ledger of two keys, of which one was built in 1000 s cold and 100 s warm with the mount "old", and
-// one in as many and warm with "new".
+// builtBefore is a usage record of two keys, of which one was built in 1000 s cold and 100 s warm with the mount "old",
+// and one in as many and warm with "new".
 const builtBefore = `{"epoch": "e", "keys": {
 	"k-old": {"lastUsed": "2026-01-01T00:00:00Z", "coldSeconds": 1000, "warmSeconds": 100, "mounts": ["NS/old"]},
 	"k-new": {"lastUsed": "2026-01-01T00:00:00Z", "coldSeconds": 1000, "warmSeconds": WARM, "mounts": ["NS/new"]}}}`
@@ -46,7 +46,7 @@ func TestTheMountThatIsWorthLeastGoes(t *testing.T) {
 			}
 			w.start(h, "pod-a", func(o *agent.Options) {
 				o.ObserveEvery = 100 * time.Millisecond
-				for file, text := range map[string]string{"ledger.json": builtBefore, "snapshots.json": c.snapshots} {
+				for file, text := range map[string]string{"usage.json": builtBefore, "snapshots.json": c.snapshots} {
 					text = strings.NewReplacer("NS", w.ns, "WARM", c.warm).Replace(text)
 					if err := os.WriteFile(filepath.Join(o.StateDir, file), []byte(text), 0o600); err != nil {
 						t.Fatal(err)
@@ -56,6 +56,11 @@ func TestTheMountThatIsWorthLeastGoes(t *testing.T) {
 			if got := w.pruned(); !slices.Equal(got, []string{w.ns + "/" + c.want}) {
 				t.Errorf("pruned %v, want %s", got, c.want)
 			}
+			left := map[string]string{"old": "new", "new": "old"}[c.want]
+			w.tells("the other one is evicted next", func(s *v1alpha1.BuildDaemonStatus) bool {
+				next := s.GC.NextEviction
+				return next != nil && next.ID == w.ns+"/"+left && next.Bytes == 3<<30 && next.LostSeconds > 0
+			})
 		})
 	}
 }

@@ -7,11 +7,10 @@ import (
 	"fmt"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,16 +19,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
-// BuildDaemonReconciler gives each BuildDaemon its Lease and says on it when the agent has gone silent.
+// BuildDaemonReconciler gives each BuildDaemon its Lease and reports on it when the agent falls silent.
 type BuildDaemonReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
+	// Live reads past the cache; nil means that Client has none.
+	Live client.Reader
 
 	leases *leaseWatch
+}
+
+func (r *BuildDaemonReconciler) writer() *write.Writer {
+	return &write.Writer{Client: r.Client, Live: r.Live, Events: r.Events}
 }
 
 // SetupWithManager watches BuildDaemons, and their Leases for a change of holder; silence is found by timer.
@@ -48,12 +54,7 @@ var holderChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return holder(before) != holder(after)
 }}
 
-func holder(lease *coordinationv1.Lease) string {
-	if lease.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *lease.Spec.HolderIdentity
-}
+func holder(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.HolderIdentity, "") }
 
 // Reconcile keeps the Lease in being and looks whether it is still renewed.
 func (r *BuildDaemonReconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon) (ctrl.Result, error) {
@@ -66,43 +67,33 @@ func (r *BuildDaemonReconciler) Reconcile(ctx context.Context, daemon *v1alpha1.
 		if client.IgnoreNotFound(err) != nil {
 			return ctrl.Result{}, fmt.Errorf("read Lease: %w", err)
 		}
-		return ctrl.Result{}, applyOwned(ctx, r.Client, daemon, desiredLease(daemon)) // its creation wakes us again
+		_, err := r.writer().Apply(ctx, daemon, desiredLease(daemon)) // its creation wakes us again
+		return ctrl.Result{}, err
 	}
-	state, left := r.leases.look(lease, wasReported(daemon), r.Clock.Now())
+	state, left := r.leases.look(lease, status.HasReported(daemon), r.Clock.Now())
 	if state == alive {
 		return ctrl.Result{RequeueAfter: left}, nil
 	}
-	return ctrl.Result{}, r.giveUp(ctx, daemon, state)
-}
-
-// wasReported says whether an agent has ever reported on the daemon.
-func wasReported(d *v1alpha1.BuildDaemon) bool {
-	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
-	return ready != nil && ready.Reason != v1alpha1.ReasonNotStarted
-}
-
-// giveUp says on the BuildDaemon that nobody answers for it; its builds are given away because of it.
-func (r *BuildDaemonReconciler) giveUp(ctx context.Context, daemon *v1alpha1.BuildDaemon, state liveness) error {
-	reason, message := v1alpha1.ReasonLeaseExpired, "The daemon's agent has not renewed its Lease in time"
-	switch state {
-	case neverSeen:
-		reason, message = v1alpha1.ReasonNotStarted, "The daemon's agent has not reported yet"
-	case released:
-		message = "The daemon's agent has ended and released its Lease"
-	}
-	ready := meta.FindStatusCondition(daemon.Status.Conditions, v1alpha1.ConditionReady)
-	if ready != nil && (ready.Reason == reason || ready.Reason == v1alpha1.ReasonScaledDown) {
-		return nil
-	}
 	before := daemon.DeepCopy()
-	buildstatus.Set(&daemon.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionUnknown, Reason: reason, Message: message, ObservedGeneration: daemon.Generation,
-	}, r.Clock.Now())
-	if err := r.Client.Status().Patch(ctx, daemon, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("report a silent daemon: %w", err)
+	status.FallSilent(daemon, silenceOf[state], r.Clock.Now())
+	if _, err := r.writer().PatchStatus(ctx, before, daemon, write.Retry); err != nil {
+		return ctrl.Result{}, fmt.Errorf("report a silent daemon: %w", err)
 	}
-	if state == expired {
-		r.Events.Eventf(daemon, nil, corev1.EventTypeWarning, reason, "WatchLease", "%s", message)
+	return ctrl.Result{}, nil
+}
+
+// silenceOf is how a Lease that is not alive shows in the status.
+var silenceOf = map[liveness]status.Silence{
+	neverSeen: status.NotStarted, released: status.AgentStopped, expired: status.LeaseExpired,
+}
+
+// desiredLease is the Lease that a daemon's agent renews. Its spec is the agent's.
+func desiredLease(daemon *v1alpha1.BuildDaemon) *coordinationv1.Lease {
+	return &coordinationv1.Lease{
+		TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: daemon.Name, Namespace: daemon.Namespace,
+			Labels: map[string]string{v1alpha1.LabelCache: daemon.Spec.CacheRef.Name},
+		},
 	}
-	return nil
 }

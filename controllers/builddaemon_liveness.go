@@ -63,7 +63,7 @@ func (w *leaseWatch) look(lease *coordinationv1.Lease, reported bool, now time.T
 	switch {
 	case blank && !known:
 		last = sighting{at: now, duration: unknownDuration}
-	case !blank && (!known || last.holder != *lease.Spec.HolderIdentity || !last.renewed.Equal(lease.Spec.RenewTime.Time)):
+	case !blank && (!known || last.holder != holder(lease) || !last.renewed.Equal(lease.Spec.RenewTime.Time)):
 		last = sighting{holder: *lease.Spec.HolderIdentity, renewed: lease.Spec.RenewTime.Time, at: now}
 		if seconds := lease.Spec.LeaseDurationSeconds; seconds != nil {
 			last.duration = time.Duration(*seconds) * time.Second

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -19,17 +18,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/internal/buildrun"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
 )
 
 // Index fields of HLBBuilds in the manager's cache.
 const (
 	indexDaemon = "status.placement.daemon"
-	indexCache  = "spec.cacheRef.name"
+	indexCache  = placement.IndexCache
 )
 
-// HLBBuildReconciler opens runs and decides what becomes of attempts. Placing them is the PlacementReconciler's,
-// running them the agents'.
+// writers is how many HLBBuilds are reconciled at once: the API server takes some milliseconds for each write, most of
+// it waiting for its disk.
+const writers = 8
+
+// HLBBuildReconciler decides what becomes of attempts, keeps the time limits of builds, and opens runs by schedule, of
+// suspended builds and while a build's BuildCache is missing. Other runs are opened with their first decision by the
+// placement loop of the BuildCache, and run by agents.
 type HLBBuildReconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -51,8 +58,14 @@ func (r *HLBBuildReconciler) SetupWithManager(mgr ctrl.Manager) error {
 func (r *HLBBuildReconciler) buildsBy(index string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		var builds v1alpha1.HLBBuildList
-		if err := r.Client.List(ctx, &builds, client.InNamespace(o.GetNamespace()), client.MatchingFields{index: o.GetName()},
-			client.UnsafeDisableDeepCopy); err != nil {
+		err := r.Client.List(
+			ctx,
+			&builds,
+			client.InNamespace(o.GetNamespace()),
+			client.MatchingFields{index: o.GetName()},
+			client.UnsafeDisableDeepCopy,
+		)
+		if err != nil {
 			return nil // the list comes from memory; it fails only while the manager stops
 		}
 		requests := make([]reconcile.Request, len(builds.Items))
@@ -76,41 +89,66 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	again := ctrl.Result{RequeueAfter: next}
-	if equality.Semantic.DeepEqual(before.Status, build.Status) {
-		return again, nil
-	}
-	if err := r.Client.Status().Patch(ctx, build, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return ctrl.Result{}, nil // somebody was faster; their change wakes us again
-		}
+	writer := &write.Writer{Client: r.Client, Events: r.Events}
+	outcome, err := writer.PatchStatus(ctx, before, build, write.Yield)
+	switch {
+	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("write status: %w", err)
+	case outcome == write.Conflict || outcome == write.Gone:
+		return ctrl.Result{}, nil // somebody was faster; their change wakes us again
 	}
-	tellBuild(r.Events, before, build)
-	tellSchedule(r.Events, before, build)
-	return again, nil
+	if at, ok := status.Expiry(build); ok && !r.Clock.Now().Before(at) {
+		return ctrl.Result{}, r.expire(ctx, build)
+	}
+	return ctrl.Result{RequeueAfter: next}, nil
 }
 
-// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue. It
+// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue, an end. It
 // returns how long until there is something to do by the clock alone, 0 for never.
 func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
-	if buildstatus.NeedsRun(build) {
-		buildstatus.Open(build, newRun(build), now)
+	if status.NeedsRun(build) {
+		served, err := r.isServed(ctx, build)
+		if err != nil || served {
+			return 0, err
+		}
+		status.Open(build, buildrun.New(build), now)
 	}
-	next := keepSchedule(build, now)
-	if buildstatus.IsBound(build) {
+	if status.Observe(build) && (status.IsWaiting(build) || status.IsHeld(build)) {
+		build.Status.Run.Key = buildrun.Key(build) // its caches are chosen when it is placed
+	}
+	keepSuspension(build, now)
+	if status.IsBound(build) {
 		if err := r.checkBound(ctx, build); err != nil {
 			return 0, err
 		}
 	}
-	if buildstatus.IsLost(build) {
+	if status.IsLost(build) {
 		r.afterLoss(build)
 	}
-	if buildstatus.IsWaiting(build) {
+	next := soonest(keepDeadline(build, now), keepSchedule(build, now), status.CheckAgain(build, now))
+	if status.IsWaiting(build) {
 		return next, r.checkCache(ctx, build)
 	}
+	if at, ok := status.Expiry(build); ok {
+		next = soonest(next, max(at.Sub(now), 1))
+	}
 	return next, nil
+}
+
+// isServed reports whether a placement loop opens the build's runs: that of its BuildCache, unless that is going or the
+// build is suspended.
+func (r *HLBBuildReconciler) isServed(ctx context.Context, build *v1alpha1.HLBBuild) (bool, error) {
+	if build.Spec.Suspend {
+		return false, nil
+	}
+	cache := &v1alpha1.BuildCache{}
+	key := types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}
+	err := r.Client.Get(ctx, key, cache, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil && cache.DeletionTimestamp.IsZero(), err
 }
 
 // checkBound looks whether the daemon of a bound attempt still answers for it.
@@ -128,12 +166,12 @@ func (r *HLBBuildReconciler) checkBound(ctx context.Context, build *v1alpha1.HLB
 	case err != nil:
 		return fmt.Errorf("read BuildDaemon: %w", err)
 	}
-	decision, why := judgeBound(build.Status.Run, build.Status.Placement, daemon)
-	switch decision {
-	case takeBack:
-		buildstatus.Wait(build, v1alpha1.ReasonPending, why, r.Clock.Now())
-	case giveUp:
-		buildstatus.Lose(build, v1alpha1.ReasonDaemonLost, why, r.Clock.Now())
+	next, why := decideBound(build.Status.Run, build.Status.Placement, daemon)
+	switch next {
+	case withdraw:
+		status.Wait(build, v1alpha1.ReasonPending, why, r.Clock.Now())
+	case lose:
+		status.Lose(build, v1alpha1.ReasonDaemonLost, why, r.Clock.Now())
 	}
 	return nil
 }
@@ -142,11 +180,11 @@ func (r *HLBBuildReconciler) checkBound(ctx context.Context, build *v1alpha1.HLB
 func (r *HLBBuildReconciler) afterLoss(build *v1alpha1.HLBBuild) {
 	now := r.Clock.Now()
 	if retryAllowed(build) {
-		buildstatus.Retry(build, now)
+		status.Retry(build, now)
 		return
 	}
 	lost := build.Status.Run.Lost
-	buildstatus.Fail(build, v1alpha1.FailureStatus{
+	status.Fail(build, v1alpha1.FailureStatus{
 		Reason: lost.Reason,
 		Message: fmt.Sprintf(
 			"Attempt %d, the last of spec.retryLimit, was lost on %s: %s",
@@ -168,7 +206,7 @@ func (r *HLBBuildReconciler) checkCache(ctx context.Context, build *v1alpha1.HLB
 	if !apierrors.IsNotFound(err) {
 		return err
 	}
-	buildstatus.Wait(
+	status.Wait(
 		build,
 		v1alpha1.ReasonCacheNotFound,
 		fmt.Sprintf(

@@ -10,17 +10,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 // expectState checks Ready's reason and how kstatus reads the build.
-func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want status.Status) {
+func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want kstatus.Status) {
 	t.Helper()
 	ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Reason != reason {
@@ -36,11 +36,11 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	cache := w.fleet(1, 1)
 	b := testbuild.HLBBuild(w.ns, "b")
 	w.create(b)
-	if got := envtestkit.Kstatus(t, b); got != status.InProgressStatus {
+	if got := envtestkit.Kstatus(t, b); got != kstatus.InProgressStatus {
 		t.Errorf("an unseen build's kstatus is %s", got)
 	}
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 	if run := b.Status.Run; run.ID != "g1" || run.Attempt != 1 || run.Cause != v1alpha1.CauseSpecChanged || run.Key != "build:b" {
 		t.Errorf("the first run is %+v", run)
 	}
@@ -50,15 +50,15 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	}
 	w.place(cache)
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonAwaitingAgent, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 	w.takeUp(b)
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonSolving, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonSolving, kstatus.InProgressStatus)
 	w.clock.Step(1500 * time.Millisecond)
-	w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+	w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 	version = b.ResourceVersion
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonSucceeded, status.CurrentStatus)
+	expectState(t, b, v1alpha1.ReasonSucceeded, kstatus.CurrentStatus)
 	if b.ResourceVersion != version || b.Status.Run.DurationSeconds != 2 {
 		t.Errorf("after the end: version %s → %s, %d s", version, b.ResourceVersion, b.Status.Run.DurationSeconds)
 	}
@@ -67,14 +67,14 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	}
 }
 
-func TestEachGenerationAndRequestIsARun(t *testing.T) {
+func TestEachSpecAndRequestIsARun(t *testing.T) {
 	w := newWorld(t)
 	cache := w.fleet(1, 4)
 	b := w.open("b")
 	finish := func() {
 		w.place(cache)
 		w.takeUp(b)
-		w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+		w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 		w.step(b)
 	}
 	finish()
@@ -82,18 +82,19 @@ func TestEachGenerationAndRequestIsARun(t *testing.T) {
 		testbuild.WithRequest(value)(b)
 		w.must(w.c.Update(t.Context(), b))
 		b = w.step(b)
-		expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+		expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 	}
 	request("2026-01-01T00:00:00Z")
 	if b.Status.Run.Cause != v1alpha1.CauseRequested || b.Status.Run.Generation != 1 {
 		t.Errorf("the requested run is %+v", b.Status.Run)
 	}
 	finish()
-	b.Spec.CacheKey = "other"
+	b.Spec.CacheKey, b.Spec.HLB.Targets = "other", []string{"other"}
 	w.must(w.c.Update(t.Context(), b))
 	b = w.step(b)
-	if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Run.Generation != 2 || b.Status.Run.Key != "other" || b.Status.ObservedGeneration != 2 {
-		t.Errorf("the run of the second generation is %+v", b.Status.Run)
+	run := b.Status.Run
+	if run.Cause != v1alpha1.CauseSpecChanged || run.Generation != 2 || run.Key != "other" || b.Status.ObservedGeneration != 2 {
+		t.Errorf("the run of the second generation is %+v", run)
 	}
 	var ends []string
 	for _, r := range b.Status.History {
@@ -108,7 +109,7 @@ func TestLongRequestIsOneRun(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b", testbuild.WithRequest(strings.Repeat("ö", 100)))
 	first := b.Status.Run.ID
-	if b = w.step(b); buildstatus.NeedsRun(b) || b.Status.Run.ID != first || len(b.Status.History) > 0 {
+	if b = w.step(b); status.NeedsRun(b) || b.Status.Run.ID != first || len(b.Status.History) > 0 {
 		t.Errorf("a long annotation opens runs again and again: %+v", b.Status)
 	}
 	testbuild.WithRequest(strings.Repeat("ö", 100) + "x")(b)
@@ -118,33 +119,10 @@ func TestLongRequestIsOneRun(t *testing.T) {
 	}
 }
 
-func TestEditInFlightCancels(t *testing.T) {
-	w := newWorld(t)
-	cache := w.fleet(1, 4)
-	b := w.open("b")
-	w.place(cache)
-	w.takeUp(b)
-	w.step(b)
-	w.events.Take()
-	b.Spec.HLB.Targets = []string{"other"}
-	w.must(w.c.Update(t.Context(), b))
-	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
-	if h := b.Status.History; len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled || h[0].Daemon != "cache-0" {
-		t.Errorf("history is %+v", h)
-	}
-	if b.Status.Placement != nil || b.Status.Run.StartedAt != nil || b.Status.Run.Attempt != 1 {
-		t.Errorf("the new run inherits from the old one: %+v %+v", b.Status.Placement, b.Status.Run)
-	}
-	if diff := cmp.Diff([]string{v1alpha1.ReasonCancelled, v1alpha1.ReasonPending}, w.events.Reasons()); diff != "" {
-		t.Errorf("events differ (-want +got):\n%s", diff)
-	}
-}
-
 func TestBuildWaitsForItsCache(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b")
-	expectState(t, b, v1alpha1.ReasonCacheNotFound, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonCacheNotFound, kstatus.InProgressStatus)
 	if e := w.events.Take(); len(e) != 1 || e[0].Type != "Warning" || !strings.Contains(e[0].Note, `no BuildCache "cache"`) {
 		t.Errorf("events are %+v", e)
 	}
@@ -154,7 +132,7 @@ func TestBuildWaitsForItsCache(t *testing.T) {
 	}
 	cache := w.fleet(1, 1)
 	w.place(cache)
-	expectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, status.InProgressStatus)
+	expectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 }
 
 func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
@@ -171,7 +149,7 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 		b = w.step(b)
 	}
 	lose()
-	expectState(t, b, v1alpha1.ReasonRetrying, status.InProgressStatus)
+	expectState(t, b, v1alpha1.ReasonRetrying, kstatus.InProgressStatus)
 	if run := b.Status.Run; run.Attempt != 2 || run.StartedBy != "" || run.Lost.Daemon != first || run.Lost.Reason != v1alpha1.ReasonDaemonLost {
 		t.Errorf("after the loss the run is %+v", run)
 	}
@@ -181,7 +159,7 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 		t.Errorf("the second attempt went to the lost daemon %s", first)
 	}
 	lose()
-	expectState(t, b, v1alpha1.ReasonDaemonLost, status.FailedStatus)
+	expectState(t, b, v1alpha1.ReasonDaemonLost, kstatus.FailedStatus)
 	if f := b.Status.Failure; f == nil || !strings.Contains(f.Message, "Attempt 2, the last of spec.retryLimit") {
 		t.Errorf("failure is %+v", f)
 	}
@@ -213,7 +191,7 @@ func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
 			first := read(w, b).Status.Placement.Daemon
 			stop(w, int32(first[len(first)-1]-'0'))
 			b = w.step(b)
-			expectState(t, b, v1alpha1.ReasonPending, status.InProgressStatus)
+			expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 			w.place(cache) // by the same loop that placed it before: what it assumed then must not hold it
 			b = read(w, b)
 			if b.Status.Placement == nil || b.Status.Placement.Daemon == first || b.Status.Run.Attempt != 1 || b.Status.Run.Lost != nil {
@@ -230,7 +208,7 @@ func TestTakenBuildOfADrainingDaemonStays(t *testing.T) {
 	w.place(cache)
 	w.takeUp(b)
 	w.setDaemon(0, testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
-	expectState(t, w.step(b), v1alpha1.ReasonSolving, status.InProgressStatus)
+	expectState(t, w.step(b), v1alpha1.ReasonSolving, kstatus.InProgressStatus)
 }
 
 func TestDeletedBuildIsLeftAlone(t *testing.T) {

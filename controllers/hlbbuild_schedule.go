@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/cronschedule"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // keepSchedule opens a run when the build's schedule asks for one, notes when it comes next, and returns how long
@@ -29,14 +28,16 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 	if b.Status.Schedule == nil {
 		b.Status.Schedule = &v1alpha1.ScheduleStatus{}
 	}
-	status := b.Status.Schedule
-	status.NextTime = nil
+	kept := b.Status.Schedule
+	kept.NextTime = nil
 	schedule, err := cronschedule.Parse(spec.Cron, spec.TimeZone)
 	if err != nil {
+		kept.Expression, kept.Since = "", nil
 		setScheduleAccepted(b, metav1.ConditionFalse, v1alpha1.ReasonInvalidSchedule, "spec.schedule."+err.Error(), now)
 		return 0
 	}
 	if b.Spec.Suspend {
+		kept.Expression, kept.Since = "", nil
 		setScheduleAccepted(
 			b,
 			metav1.ConditionTrue,
@@ -46,20 +47,20 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		)
 		return 0
 	}
-	since := b.Status.Run.QueuedAt.Time
-	if status.LastTime != nil && status.LastTime.After(since) {
-		since = status.LastTime.Time
+	if expression := spec.TimeZone + " " + spec.Cron; kept.Expression != expression {
+		at := metav1.NewTime(now)
+		kept.Expression, kept.Since = expression, &at
 	}
-	if due, ok := schedule.Latest(since, now); ok &&
-		(spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || buildstatus.IsFinal(b)) {
+	if due, ok := schedule.Latest(keptSince(b), now); ok &&
+		(spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || status.IsFinal(b)) {
 		at := metav1.NewTime(due)
 		if !isTooLate(spec, due, now) {
-			buildstatus.Open(b, scheduledRun(b, due), now)
+			status.Open(b, buildrun.Scheduled(b, due), now)
 		}
-		status.LastTime = &at
+		kept.LastTime = &at
 	}
 	next := metav1.NewTime(schedule.Next(now))
-	status.NextTime = &next
+	kept.NextTime = &next
 	setScheduleAccepted(
 		b,
 		metav1.ConditionTrue,
@@ -70,31 +71,26 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 	return next.Sub(now)
 }
 
+// keptSince is when times of the schedule begin to open runs: an edit of the schedule opens none for times before it,
+// and neither does the end of a suspension.
+func keptSince(b *v1alpha1.HLBBuild) time.Time {
+	kept, since := b.Status.Schedule, b.Status.Run.QueuedAt.Time
+	for _, t := range []*metav1.Time{kept.Since, kept.LastTime} {
+		if t != nil && t.After(since) {
+			since = t.Time
+		}
+	}
+	return since
+}
+
 func isTooLate(spec *v1alpha1.ScheduleSpec, due, now time.Time) bool {
 	return spec.StartingDeadlineSeconds != nil &&
 		now.Sub(due) > time.Duration(*spec.StartingDeadlineSeconds)*time.Second
 }
 
-func setScheduleAccepted(b *v1alpha1.HLBBuild, status metav1.ConditionStatus, reason, message string, now time.Time) {
-	buildstatus.Set(&b.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionScheduleAccepted, Status: status, Reason: reason, Message: message, ObservedGeneration: b.Status.ObservedGeneration,
+func setScheduleAccepted(b *v1alpha1.HLBBuild, value metav1.ConditionStatus, reason, message string, now time.Time) {
+	status.Set(&b.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionScheduleAccepted, Status: value, Reason: reason, Message: message,
+		ObservedGeneration: b.Status.ObservedGeneration,
 	}, now)
-}
-
-// tellSchedule sends the event of a schedule that can't be kept.
-func tellSchedule(recorder events.EventRecorder, before, after *v1alpha1.HLBBuild) {
-	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionScheduleAccepted)
-	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionScheduleAccepted)
-	if is == nil || is.Status != metav1.ConditionFalse || was != nil && was.Message == is.Message {
-		return
-	}
-	recorder.Eventf(
-		after,
-		nil,
-		corev1.EventTypeWarning,
-		is.Reason,
-		"KeepSchedule",
-		"%s",
-		buildstatus.Clip(is.Message, noteLimit),
-	)
 }

@@ -11,7 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // hourly makes a build run each hour, on the hour.
@@ -27,7 +27,7 @@ func hourly(change ...func(*v1alpha1.ScheduleSpec)) func(*v1alpha1.HLBBuild) {
 // end has the run of a build end well, and the manager look at it.
 func (w *world) end(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Succeed(b, w.clock.Now()) })
+	w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
 	return w.step(b)
 }
 
@@ -135,5 +135,47 @@ func TestAScheduleThatCantBeKeptSaysSo(t *testing.T) {
 	b = w.step(b)
 	if b.Status.Schedule != nil || meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionScheduleAccepted) != nil {
 		t.Errorf("without a schedule the status still tells of one: %+v", b.Status)
+	}
+}
+
+func TestAScheduleOpensNoRunForTimesBeforeIt(t *testing.T) {
+	cases := map[string]func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild{
+		"it was added": func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
+			w.untilHour(2)
+			return w.edit(b, func(s *v1alpha1.HLBBuildSpec) {
+				hourly()(b)
+				s.Schedule = b.Spec.Schedule
+			})
+		},
+		"it was changed": func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
+			b = w.edit(b, func(s *v1alpha1.HLBBuildSpec) {
+				hourly()(b)
+				s.Schedule = b.Spec.Schedule
+				s.Schedule.Cron = "30 0 1 1 *"
+			})
+			w.untilHour(2)
+			return w.edit(b, func(s *v1alpha1.HLBBuildSpec) { s.Schedule.Cron = "0 * * * *" })
+		},
+		"it was resumed": func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
+			b = w.edit(b, func(s *v1alpha1.HLBBuildSpec) {
+				hourly()(b)
+				s.Schedule, s.Suspend = b.Spec.Schedule, true
+			})
+			w.untilHour(2)
+			return w.edit(b, suspend(false))
+		},
+	}
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			b := change(w, w.end(w.open("b")))
+			if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Schedule.NextTime == nil {
+				t.Fatalf("run %+v, schedule %+v", b.Status.Run, b.Status.Schedule)
+			}
+			w.untilHour(1)
+			if b = w.step(b); b.Status.Run.Cause != v1alpha1.CauseScheduled {
+				t.Errorf("the next hour opened no run: %+v", b.Status.Schedule)
+			}
+		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -74,27 +73,27 @@ func TestBoundAttemptsAreJudgedByTheirDaemon(t *testing.T) {
 	}
 	ready := testbuild.WithReady
 	cases := map[string]struct {
-		daemon             *v1alpha1.BuildDaemon
-		wantTaken, wantNot verdict
+		daemon               *v1alpha1.BuildDaemon
+		wantStarted, wantNot action
 	}{
 		"a serving daemon keeps its builds":     {daemon(), keep, keep},
-		"a daemon that is gone":                 {nil, giveUp, takeBack},
-		"a daemon whose Lease ran out":          {daemon(ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)), giveUp, takeBack},
-		"a daemon that was scaled away":         {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown)), giveUp, takeBack},
-		"a daemon that can't reach buildkitd":   {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)), keep, takeBack},
-		"a daemon that never reported":          {testbuild.BuildDaemon("ns", "c", 0), keep, takeBack},
-		"a draining daemon finishes its builds": {daemon(testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)), keep, takeBack},
+		"a daemon that is gone":                 {nil, lose, withdraw},
+		"a daemon whose Lease ran out":          {daemon(ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)), lose, withdraw},
+		"a daemon that was scaled away":         {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown)), lose, withdraw},
+		"a daemon that can't reach buildkitd":   {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)), keep, withdraw},
+		"a daemon that never reported":          {testbuild.BuildDaemon("ns", "c", 0), keep, withdraw},
+		"a draining daemon finishes its builds": {daemon(testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)), keep, withdraw},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			placement := &v1alpha1.PlacementStatus{Daemon: "c-0"}
-			taken, why := judgeBound(&v1alpha1.RunStatus{StartedBy: "agent"}, placement, tc.daemon)
-			untaken, _ := judgeBound(&v1alpha1.RunStatus{}, placement, tc.daemon)
-			if taken != tc.wantTaken || untaken != tc.wantNot {
-				t.Errorf("taken up: %d, not: %d; want %d and %d", taken, untaken, tc.wantTaken, tc.wantNot)
+			started, why := decideBound(&v1alpha1.RunStatus{StartedBy: "agent"}, placement, tc.daemon)
+			pending, _ := decideBound(&v1alpha1.RunStatus{}, placement, tc.daemon)
+			if started != tc.wantStarted || pending != tc.wantNot {
+				t.Errorf("started: %d, not: %d; want %d and %d", started, pending, tc.wantStarted, tc.wantNot)
 			}
-			if (taken != keep) != (why != "") {
-				t.Errorf("verdict %d with reason %q", taken, why)
+			if (started != keep) != (why != "") {
+				t.Errorf("action %d with reason %q", started, why)
 			}
 		})
 	}
@@ -104,65 +103,24 @@ func TestRetriesAreCounted(t *testing.T) {
 	cases := map[string]struct {
 		limit   *int32
 		attempt int32
+		free    int32
 		want    bool
 	}{
-		"none given means none":           {nil, 1, false},
-		"none":                            {ptr.To[int32](0), 1, false},
-		"one after the first attempt":     {ptr.To[int32](1), 1, true},
-		"not another after the second":    {ptr.To[int32](1), 2, false},
-		"the third of three more is left": {ptr.To[int32](3), 3, true},
+		"none given means none":                {nil, 1, 0, false},
+		"none":                                 {ptr.To[int32](0), 1, 0, false},
+		"one after the first attempt":          {ptr.To[int32](1), 1, 0, true},
+		"not another after the second":         {ptr.To[int32](1), 2, 0, false},
+		"the third of three more is left":      {ptr.To[int32](3), 3, 0, true},
+		"waiting for a Secret uses up none":    {ptr.To[int32](1), 8, 7, true},
+		"and the attempts after that count on": {ptr.To[int32](1), 9, 7, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			b := testbuild.HLBBuild("ns", "b")
-			b.Spec.RetryLimit, b.Status.Run = tc.limit, &v1alpha1.RunStatus{Attempt: tc.attempt}
+			b.Spec.RetryLimit, b.Status.Run = tc.limit, &v1alpha1.RunStatus{Attempt: tc.attempt, UncountedAttempts: tc.free}
 			if got := retryAllowed(b); got != tc.want {
 				t.Errorf("allowed is %v, want %v", got, tc.want)
 			}
 		})
-	}
-}
-
-func TestRunsAreNamed(t *testing.T) {
-	old := &v1alpha1.RunStatus{ID: "g1", Generation: 1}
-	cases := map[string]struct {
-		annotation string
-		old        *v1alpha1.RunStatus
-		history    []v1alpha1.RunRecord
-		wantID     string
-		wantCause  v1alpha1.RunCause
-	}{
-		"the first of an object":               {"", nil, nil, "g2", v1alpha1.CauseSpecChanged},
-		"a new generation":                     {"", old, nil, "g2", v1alpha1.CauseSpecChanged},
-		"a request":                            {"now", &v1alpha1.RunStatus{ID: "g2", Generation: 2}, nil, "g2-ed5eb9a3", v1alpha1.CauseRequested},
-		"an object that comes with a request":  {"now", nil, nil, "g2-ed5eb9a3", v1alpha1.CauseSpecChanged},
-		"a request taken back":                 {"", &v1alpha1.RunStatus{ID: "g2-ed5eb9a3", Generation: 2}, []v1alpha1.RunRecord{{ID: "g2"}}, "g2-2", v1alpha1.CauseRequested},
-		"a request whose value was used twice": {"now", &v1alpha1.RunStatus{ID: "g2-ed5eb9a3-2", Generation: 2}, []v1alpha1.RunRecord{{ID: "g2"}, {ID: "g2-ed5eb9a3"}}, "g2-ed5eb9a3-3", v1alpha1.CauseRequested},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			b := testbuild.HLBBuild("ns", "b", testbuild.WithRequest(tc.annotation), testbuild.WithCacheKey("k"))
-			b.Generation, b.Status.Run, b.Status.History = 2, tc.old, tc.history
-			want := v1alpha1.RunStatus{ID: tc.wantID, Cause: tc.wantCause, Generation: 2, RequestedAt: tc.annotation, Key: "k"}
-			if diff := cmp.Diff(want, newRun(b)); diff != "" {
-				t.Errorf("run differs (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestInlineProgramsGoByTheirMounts(t *testing.T) {
-	key := func(name, program string) string {
-		return newRun(testbuild.HLBBuild("ns", name, testbuild.WithProgram(program))).Key
-	}
-	const mounts = "fs default() { image \"x\"; run \"r\" with option { cacheMount \"/root/.cache/go-build\"; }; }\n"
-	if a, b := key("a", mounts), key("b", mounts+"# edited\n"); a != b {
-		t.Errorf("two programs of the same mounts have the keys %s and %s", a, b)
-	}
-	if a, b := key("a", testbuild.Program), key("b", testbuild.Program); a == b {
-		t.Errorf("two programs without mounts share the key %s", a)
-	}
-	if got := key("a", "no program"); got != "build:a" {
-		t.Errorf("a wrong program has the key %s", got)
 	}
 }

@@ -11,16 +11,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/internal/buildrun"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
 func TestMain(m *testing.M) { os.Exit(envtestkit.Main(m)) }
-
-// testImages are what the pods of tests would run.
-var testImages = Images{Operator: "operator:test", BuildKit: "buildkit:test"}
 
 // world is a namespace with the manager's reconcilers, called step by step.
 type world struct {
@@ -30,10 +29,9 @@ type world struct {
 	clock  *envtestkit.Clock
 	events *envtestkit.Recorder
 
-	caches    *BuildCacheReconciler
 	daemons   *BuildDaemonReconciler
 	builds    *HLBBuildReconciler
-	placement *PlacementReconciler
+	placement *placement.Reconciler
 }
 
 func newWorld(t *testing.T) *world {
@@ -47,10 +45,9 @@ func newWorld(t *testing.T) *world {
 // restart replaces the reconcilers by new ones that remember nothing, as a restart of the manager does. They reach
 // the API through c.
 func (w *world) restart(c client.Client) {
-	w.caches = &BuildCacheReconciler{Client: c, Events: w.events, Clock: w.clock, Images: testImages, InputsRole: "hlb-operator-agent-inputs"}
 	w.daemons = &BuildDaemonReconciler{Client: c, Events: w.events, Clock: w.clock, leases: newLeaseWatch()}
 	w.builds = &HLBBuildReconciler{Client: c, Events: w.events, Clock: w.clock}
-	w.placement = &PlacementReconciler{Client: c, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}
+	w.placement = &placement.Reconciler{Client: c, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}
 }
 
 // must fails the test on any of the errors.
@@ -108,10 +105,16 @@ func (w *world) open(name string, options ...func(*v1alpha1.HLBBuild)) *v1alpha1
 	return w.step(b)
 }
 
-// step reconciles one build and returns it as it then is.
+// step reconciles one build and returns it as it then is. A run that it needs is opened before, as the loop of its
+// BuildCache does if there is one.
 func (w *world) step(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	_, err := w.builds.Reconcile(w.t.Context(), read(w, b))
+	served, err := w.builds.isServed(w.t.Context(), read(w, b))
+	w.must(err)
+	if served && status.NeedsRun(b) {
+		w.report(b, func(b *v1alpha1.HLBBuild) { status.Open(b, buildrun.New(b), w.clock.Now()) })
+	}
+	_, err = w.builds.Reconcile(w.t.Context(), read(w, b))
 	w.must(err)
 	return read(w, b)
 }
@@ -136,7 +139,7 @@ func (w *world) report(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) *v
 // takeUp has an agent start the build.
 func (w *world) takeUp(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	return w.report(b, func(b *v1alpha1.HLBBuild) { buildstatus.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now()) })
+	return w.report(b, func(b *v1alpha1.HLBBuild) { status.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now()) })
 }
 
 // daemonsOf counts the builds bound to each daemon.
@@ -146,7 +149,7 @@ func (w *world) daemonsOf(ctx context.Context) map[string]int {
 	w.must(w.c.List(ctx, &builds, client.InNamespace(w.ns)))
 	count := map[string]int{}
 	for i := range builds.Items {
-		if buildstatus.IsBound(&builds.Items[i]) {
+		if status.IsBound(&builds.Items[i]) {
 			count[builds.Items[i].Status.Placement.Daemon]++
 		}
 	}

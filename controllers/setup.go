@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers holds the manager's reconcilers: BuildCache (the fleet), BuildDaemon (liveness), HLBBuild (runs
-// and attempts) and placement (the scheduling loop). Agents run the builds; nothing here talks to a daemon.
+// Package controllers holds the manager's reconcilers: BuildCache (the fleet), workload (what a BuildDaemon runs as),
+// BuildDaemon (liveness), HLBBuild (runs and attempts) and placement (the scheduling loop). Agents run the builds;
+// nothing here talks to a daemon.
 package controllers
 
 import (
@@ -13,7 +14,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/controllers/buildcache"
+	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/controllers/workload"
+	"github.com/openllb/hlb-operator/fleet/record"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -22,13 +27,16 @@ import (
 //
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches;hlbbuilds,verbs=get;list;watch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches,verbs=patch
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=hlbbuilds,verbs=delete
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/status;hlbbuilds/status;builddaemons/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/finalizers;builddaemons/finalizers,verbs=update
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=builddaemons,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups="",resources=events,verbs=list
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get;list;watch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;update;patch;delete
@@ -37,13 +45,15 @@ import (
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Install is what the controllers need to know of the installation; every field is set.
+// Install is what the controllers need to know of the installation; every field but Recorder is set.
 type Install struct {
-	Images Images
+	Images workload.Images
 	// InputsRole is the name of the ClusterRole that lets agents read what builds name.
 	InputsRole string
 	// Explain keeps the rounds of placement for whoever serves them.
-	Explain *Explanations
+	Explain *placement.Explanations
+	// Recorder records what placement observes and decides; nil for nothing.
+	Recorder *record.Recorder
 }
 
 // Setup adds every controller of the manager, and the indexes they share.
@@ -51,23 +61,29 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	if err := addIndexes(ctx, mgr); err != nil {
 		return err
 	}
-	c, recorder, now := mgr.GetClient(), mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
+	c, live := mgr.GetClient(), mgr.GetAPIReader()
+	recorder, now := mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
 	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
-		"BuildCache": &BuildCacheReconciler{
+		"BuildCache": &buildcache.Reconciler{
 			Client:     c,
 			Events:     recorder,
 			Clock:      now,
 			Images:     install.Images,
 			InputsRole: install.InputsRole,
+			Live:       live,
 		},
-		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now},
+		"workload": &workload.Reconciler{
+			Client: c, Live: live, Events: recorder, Clock: now, Images: install.Images,
+		},
+		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now, Live: live},
 		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
-		"placement": &PlacementReconciler{
-			Client:  c,
-			Events:  recorder,
-			Clock:   now,
-			Params:  scheduler.DefaultParams(),
-			Explain: install.Explain,
+		"placement": &placement.Reconciler{
+			Client:   c,
+			Events:   recorder,
+			Clock:    now,
+			Params:   scheduler.DefaultParams(),
+			Explain:  install.Explain,
+			Recorder: install.Recorder,
 		},
 	}
 	for name, controller := range controllers {
@@ -83,7 +99,7 @@ func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]client.IndexerFunc{
 		indexCache: func(o client.Object) []string { return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name} },
 		indexDaemon: func(o client.Object) []string {
-			if b := o.(*v1alpha1.HLBBuild); buildstatus.IsBound(b) {
+			if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
 				return []string{b.Status.Placement.Daemon}
 			}
 			return nil // what has ended on a daemon has nothing to do with what becomes of the daemon

@@ -8,9 +8,13 @@ import (
 )
 
 // benchView is a fleet of n four-slot daemons, every third full, with 2,000 keys that have one to three copies each.
-func benchView(tb testing.TB, n int) (*View, []Request) {
+// The daemons have volumes of the given sizes in turn.
+func benchView(tb testing.TB, n int, volumeBytes ...int64) (*View, []Request) {
 	daemons := fleet(n, 4)
 	for i := range daemons {
+		if len(volumeBytes) > 0 {
+			daemons[i].VolumeBytes = volumeBytes[i%len(volumeBytes)]
+		}
 		if i%3 == 0 {
 			daemons[i].Running = 4
 			for j := range 4 {

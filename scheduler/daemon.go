@@ -40,8 +40,8 @@ type Daemon struct {
 	// ID is DaemonOf(pool, ordinal) and Name what users call it. Both are unique in a View.
 	ID   DaemonID `json:"id,string"`
 	Name string   `json:"name"`
-	// Weight is the daemon's share of homes in thousandths of an ordinary daemon's; NewView takes 0 for 1000. Elastic
-	// ordinals get a small weight, so that scaling them away loses few homes.
+	// Weight is the daemon's share of homes in thousandths of an ordinary daemon's. For 0, NewView takes 1000 times a
+	// power of two by VolumeBytes, relative to the fleet's median.
 	Weight uint32 `json:"weight,omitempty"`
 	Phase  Phase  `json:"phase"`
 	// Platforms it can build for, for example "linux/amd64"; empty means any.
@@ -64,7 +64,7 @@ type Daemon struct {
 	VolumeBytes int64 `json:"volumeBytes,omitempty"`
 	FreeBytes   int64 `json:"freeBytes,omitempty"`
 	// EvictSecondsPerGB is what evicting one GB (1e9 bytes) of its copies is expected to cost later builds. See
-	// View.EvictionPrice.
+	// EvictionPrice.
 	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
 	// PullBytesPerSecond is its measured rate of restoring caches; 0 means Params.PullBytesPerSecond.
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond,omitempty"`

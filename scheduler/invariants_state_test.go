@@ -275,13 +275,17 @@ func TestCandidatesChangeNothing(t *testing.T) {
 
 // TestPlaceAllocatesNothing is invariant 20.
 func TestPlaceAllocatesNothing(t *testing.T) {
-	v, requests := benchView(t, 100)
-	p := DefaultParams()
-	i := 0
-	if n := testing.AllocsPerRun(1000, func() {
-		_, _ = Place(v, &requests[i%len(requests)], &p)
-		i++
-	}); n != 0 {
-		t.Errorf("%.1f allocations a placement, want 0", n)
+	for name, volumes := range map[string][]int64{"equal volumes": {100e9}, "two sizes": {100e9, 200e9}} {
+		t.Run(name, func(t *testing.T) {
+			v, requests := benchView(t, 100, volumes...)
+			p := DefaultParams()
+			i := 0
+			if n := testing.AllocsPerRun(1000, func() {
+				_, _ = Place(v, &requests[i%len(requests)], &p)
+				i++
+			}); n != 0 {
+				t.Errorf("%.1f allocations a placement, want 0", n)
+			}
+		})
 	}
 }

@@ -2,7 +2,11 @@
 
 package scheduler
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/openllb/hlb-operator/internal/eviction"
+)
 
 // Params are the parameters of placement. DefaultParams states the origin of each default.
 type Params struct {
@@ -65,10 +69,10 @@ func DefaultParams() Params {
 
 		HorizonSeconds: 2 * 3600, UnknownBuilds: 2, Crowding: 1.4, KeepShare: 0.25,
 
-		PrimeFixedSeconds:  5,   // pulling a manifest and mounting, small snapshots
-		PullBytesPerSecond: 2e8, // 200 MB/s: zstd extraction on one core, until a daemon is measured
-		PrimedFactor:       1.1, // an imported cache lacks a little of a local one
-		PullSecondsPerGB:   2,   // two fifths of the pull time: a tenth fewer bytes at hardly any cost
+		PrimeFixedSeconds:  eviction.PrimeFixedSeconds,
+		PullBytesPerSecond: eviction.PrimeBytesPerSecond, // until a daemon is measured
+		PrimedFactor:       1.1,                          // an imported cache lacks a little of a local one
+		PullSecondsPerGB:   2,                            // two fifths of the pull time: saves a tenth of the bytes
 
 		// measured (make bench-cache): a snapshot after 1% of the files changed has 2.7% of the bytes
 		RefreshSpread: 2.7,

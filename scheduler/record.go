@@ -91,12 +91,19 @@ func (s *ShareState) save(from *Shares, queue string) {
 	}
 }
 
-// ReadRecord reads what Write wrote. It refuses records that could not have been made.
+// maxRecordBytes bounds a record's text: 10,000 daemons with as many requests take a quarter of it.
+const maxRecordBytes = 64 << 20
+
+// ReadRecord reads what Write wrote. It refuses records that could not have been made, and texts of more than 64 MiB.
 func ReadRecord(in io.Reader) (*Record, error) {
 	var r Record
-	dec := json.NewDecoder(in)
+	bounded := io.LimitedReader{R: in, N: maxRecordBytes}
+	dec := json.NewDecoder(&bounded)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {
+		if bounded.N <= 0 {
+			err = fmt.Errorf("more than %d bytes: %w", maxRecordBytes, err)
+		}
 		return nil, fmt.Errorf("read record: %w", err)
 	}
 	if err := r.Params.Validate(); err != nil {

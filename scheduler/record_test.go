@@ -55,3 +55,19 @@ func TestReadRecordRefuses(t *testing.T) {
 		})
 	}
 }
+
+// endless is a text without end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+func TestReadRecordIsBounded(t *testing.T) {
+	if _, err := ReadRecord(endless{}); err == nil || !strings.Contains(err.Error(), "more than 67108864 bytes") {
+		t.Errorf("error is %v, want one about the size", err)
+	}
+}

@@ -25,6 +25,7 @@ import (
 //	copy app builds-0 behind=3                         builds-0 holds a copy of key app that has missed 3 builds
 //	busy builds-0 until=90                             builds-0 runs something else
 //	replicas app 2                                     the key is worth two copies
+//	queue a weight=3                                   its share; 1 if not given
 //	build b1 key=app warm=20 cold=100 queue=a priority=1 snapshot=2 platform=linux/amd64 failed=builds-1 sharing=Locked
 //	end b1                                             it ends well ("fail b1": it does not)
 //	want b1 runs builds-0 WarmDaemon warm
@@ -40,6 +41,7 @@ type scenario struct {
 	running map[string]Decision
 	keys    map[string][]KeyUse
 	shares  *Shares
+	weights map[string]float64 // of queues
 }
 
 func TestScenarios(t *testing.T) {
@@ -53,7 +55,10 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &scenario{t: t, ledger: NewLedger(), arrived: map[string]float64{}, running: map[string]Decision{}, keys: map[string][]KeyUse{}, shares: NewShares()}
+			s := &scenario{
+				t: t, ledger: NewLedger(), shares: NewShares(), weights: map[string]float64{},
+				arrived: map[string]float64{}, running: map[string]Decision{}, keys: map[string][]KeyUse{},
+			}
 			line := 0
 			for _, step := range strings.Split(string(text), "\n---\n") {
 				var wants []string
@@ -137,6 +142,9 @@ func (s *scenario) fact(line int, f []string) {
 		d.Busy = append(d.Busy, Busy{EndsAtSeconds: until, ExpectedSeconds: until - s.now})
 	case "replicas":
 		s.ledger.WantReplicas(KeyOf("ns", f[1]), int32(s.number(line, f[2])))
+	case "queue":
+		s.weights[f[1]] = s.number(line, o["weight"])
+		s.shares.SetWeights(s.weights)
 	case "build":
 		s.build(line, f[1], o)
 	case "end", "fail":

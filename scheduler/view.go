@@ -25,19 +25,21 @@ type View struct {
 	// Queued is how many builds wait for a daemon. It is part of the load; Cycle sets it.
 	Queued int
 
-	ranking ranking
-	ids     []DaemonID // of Daemons, in one slice for searching; see index
-	starts  []int32
-	shift   uint
-	assumed assumptions
-	slots   int64   // of ready daemons
-	perSlot float64 // 1/slots
-	busy    int64   // running and reserved on them
-	open    int64   // builds that could start now
+	ranking   ranking
+	weighting volumeWeighting
+	ids       []DaemonID // of Daemons, in one slice for searching; see index
+	starts    []int32
+	shift     uint
+	assumed   assumptions
+	slots     int64   // of ready daemons
+	perSlot   float64 // 1/slots
+	busy      int64   // running and reserved on them
+	open      int64   // builds that could start now
 }
 
-// NewView returns a view of a sorted copy of daemons with a ledger; a nil ledger is empty. It returns an error for two
-// daemons with one identity or name, and for negative slots or builds.
+// NewView returns a view of a sorted copy of daemons with a ledger; a nil ledger is empty. Daemons without a weight get
+// one by their volume; see WeightsChanged. It returns an error for two daemons with one identity or name, and for
+// negative slots or builds.
 func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error) {
 	if ledger == nil {
 		ledger = NewLedger()
@@ -55,9 +57,6 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 	names := make(map[string]bool, len(daemons))
 	for i := range v.Daemons {
 		d := &v.Daemons[i]
-		if d.Weight == 0 {
-			d.Weight = unitWeight
-		}
 		if i > 0 && v.Daemons[i-1].ID == d.ID || names[d.Name] {
 			return nil, fmt.Errorf("daemon %q is in the fleet twice, by name or identity", d.Name)
 		}
@@ -73,6 +72,7 @@ func NewView(daemons []Daemon, ledger *Ledger, nowSeconds float64) (*View, error
 		names[d.Name] = true
 		v.ids = append(v.ids, d.ID)
 	}
+	v.weigh()
 	v.index()
 	v.ranking = newRanking(v.Daemons)
 	v.Recount()

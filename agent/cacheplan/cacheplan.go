@@ -12,7 +12,7 @@ import (
 
 // Plan is what one attempt does about the registry cache.
 type Plan struct {
-	// Fresh says that the daemon holds nothing for the key, or nothing new enough.
+	// Fresh: the daemon holds nothing for the key, or nothing new enough.
 	Fresh bool
 	// Imports are the references offered to the solve, best first.
 	Imports []string
@@ -20,7 +20,7 @@ type Plan struct {
 	Export string
 }
 
-// IsFresh says whether a daemon holds nothing for a key. It does when it has built the key since its volume was last
+// IsFresh reports whether a daemon holds nothing for a key. It does when it has built the key since its volume was last
 // reset (known) and still holds every cache mount that the key's last build had: one that was evicted makes the
 // daemon fresh. held is all that the daemon holds, by id.
 func IsFresh(known bool, mounts []string, held map[string]int64) bool {
@@ -31,7 +31,7 @@ func IsFresh(known bool, mounts []string, held map[string]int64) bool {
 }
 
 // Decide plans for a cache key of a namespace. registry is nil when the BuildCache has no registry cache; fresh is
-// what IsFresh says, or the placement.
+// what IsFresh reports, or the placement.
 func Decide(registry *v1alpha1.RegistryCacheSpec, fresh bool, key, namespace string) Plan {
 	plan := Plan{Fresh: fresh}
 	if registry == nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/eviction"
 	"github.com/openllb/hlb-operator/internal/heap"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
@@ -78,19 +79,44 @@ type Victim struct {
 //  2. mounts, then layers over their budget,
 //  3. sources, layers, then mounts until enough bytes, then inodes are free.
 //
-// Redundant mounts are pruned before all others: a mount is redundant if another daemon has a copy with a later use, so
-// the latest copy of a fleet never is. Within redundant and within unique mounts, the order is that of package
-// eviction. Layers are pruned by class, then least recently used first. Ties: id. Pinned mounts and records in use
-// stay.
-func Plan(in Input) []Victim {
+// The order of mounts is that of eviction.Order, but least recently used first under their own policies. Layers are
+// pruned by class, then least recently used first. Ties: id. Pinned mounts and records in use stay.
+func Plan(in Input) []Victim { return plan(in).victims }
+
+// NextEviction returns the mount that is evicted next for want of room once the plan for in is carried out; nil if no
+// mount may be evicted. An id that is too long for the API is not reported. Lost seconds are rounded up, so that only
+// unknown ones are 0.
+func NextEviction(in Input) *v1alpha1.NextEviction {
+	p := plan(in)
+	at := p.nextMount()
+	if at < 0 {
+		return nil
+	}
+	r := p.mounts[at]
+	id := mountpolicy.Unbased(r.Mount)
+	if len(id) > maxIDLength {
+		return nil
+	}
+	return &v1alpha1.NextEviction{
+		ID:          id,
+		Bytes:       r.Bytes,
+		LostSeconds: int32(min(math.Ceil(in.LostSeconds[id]), math.MaxInt32)),
+		Redundant:   p.isRedundant(r),
+	}
+}
+
+// maxIDLength is the API's limit of a mount's id in a BuildDaemon's status.
+const maxIDLength = 512
+
+func plan(in Input) *planner {
 	p := newPlanner(in)
 	p.ownPolicies()
-	p.redundantFirst()
+	p.sortMounts()
 	p.fitMounts(in.Budget.MountsBytes)
 	p.fitLayers(in.Budget.LayersBytes)
 	p.freeSpace(v1alpha1.PruneLowSpace, in.Budget.FreeBytes-in.Volume.FreeBytes)
 	p.freeSpace(v1alpha1.PruneLowInodes, bytesOfInodes(in.Volume, in.Budget.FreeInodes-in.Volume.FreeInodes))
-	return p.victims
+	return p
 }
 
 // ChoosesMounts reports whether a plan prunes mounts to make room, so that their order matters.
@@ -112,7 +138,7 @@ func bytesOfInodes(v Volume, inodes int64) int64 {
 // planner chooses victims one by one.
 type planner struct {
 	in                      Input
-	mounts                  []Record           // prunable mounts, in eviction order
+	mounts                  []Record           // prunable mounts: least recently used first, then see sortMounts
 	layers                  *heap.Heap[Record] // prunable layers
 	blocked                 map[string]int     // number of children left, by id
 	byID                    map[string]Record
@@ -140,42 +166,42 @@ func newPlanner(in Input) *planner {
 	for _, r := range in.Records {
 		p.enqueueLayer(r)
 	}
-	p.sortMounts()
+	slices.SortFunc(p.mounts, func(a, b Record) int {
+		return cmp.Or(p.lastUsed(a).Compare(p.lastUsed(b)), cmp.Compare(a.ID, b.ID))
+	})
 	return p
 }
 
-// sortMounts puts those first that go first. The order of records plays no part, not even in how the mean is rounded.
+// sortMounts puts the mounts into the order of eviction.
 func (p *planner) sortMounts() {
-	slices.SortFunc(p.mounts, func(a, b Record) int {
-		return cmp.Or(p.lastUsed(a).Compare(p.lastUsed(b)), cmp.Compare(a.Mount, b.Mount), cmp.Compare(a.ID, b.ID))
-	})
-	scores := p.scores()
-	slices.SortStableFunc(p.mounts, func(a, b Record) int { return cmp.Compare(scores[b.ID], scores[a.ID]) })
+	copies := make([]eviction.Copy[string], len(p.mounts))
+	for i, r := range p.mounts {
+		copies[i] = p.copyOf(r)
+	}
+	eviction.Order(copies, unixSeconds(p.in.Now))
+	for i := range copies {
+		p.mounts[i] = p.byID[copies[i].ID]
+	}
 }
 
-// scores are what mounts go by, the highest first, by record. A mount's worth is the seconds that are lost for each
-// byte that is gained by pruning it.
-func (p *planner) scores() map[string]float64 {
-	worth, lost, bytes := map[string]float64{}, 0.0, 0.0
-	for _, r := range p.mounts {
-		if l := p.in.LostSeconds[mountpolicy.Unbased(r.Mount)]; l > 0 && r.Bytes > 0 {
-			worth[r.ID] = l / float64(r.Bytes)
-			lost, bytes = lost+l, bytes+float64(r.Bytes)
-		}
+// copyOf describes a mount for eviction. Several mounts have one id if they began with different base states.
+func (p *planner) copyOf(r Record) eviction.Copy[string] {
+	id := mountpolicy.Unbased(r.Mount)
+	return eviction.Copy[string]{
+		ID:                   r.ID,
+		Bytes:                r.Bytes,
+		UsedAtSeconds:        unixSeconds(p.lastUsed(r)),
+		ReplicaUsedAtSeconds: unixSeconds(p.in.ReplicaLastUsed[id]),
+		LostSeconds:          p.in.LostSeconds[id],
 	}
-	mean := 1.0
-	if bytes > 0 {
-		mean = lost / bytes
+}
+
+// unixSeconds returns t on the clock of eviction.Copy; 0 for the zero time.
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
 	}
-	out := make(map[string]float64, len(p.mounts))
-	for _, r := range p.mounts {
-		w, known := worth[r.ID]
-		if !known {
-			w = mean
-		}
-		out[r.ID] = max(p.in.Now.Sub(p.lastUsed(r)).Seconds(), 1) / math.Sqrt(w)
-	}
-	return out
+	return float64(t.UnixNano()) / 1e9
 }
 
 // enqueueLayer adds a record to layers if it is a prunable layer without children.
@@ -204,21 +230,8 @@ func (p *planner) lastUsed(r Record) time.Time {
 
 // isRedundant reports whether another daemon has a copy of a mount with a later use.
 func (p *planner) isRedundant(r Record) bool {
-	at, held := p.in.ReplicaLastUsed[mountpolicy.Unbased(r.Mount)]
-	return held && at.After(p.lastUsed(r))
-}
-
-// redundantFirst moves redundant mounts before unique ones.
-func (p *planner) redundantFirst() {
-	var others []Record
-	p.mounts = slices.DeleteFunc(p.mounts, func(r Record) bool {
-		if p.isRedundant(r) {
-			return false
-		}
-		others = append(others, r)
-		return true
-	})
-	p.mounts = append(p.mounts, others...)
+	c := p.copyOf(r)
+	return c.IsRedundant()
 }
 
 // prune makes a record a victim, and its parents prunable.
@@ -283,9 +296,14 @@ func (p *planner) freeSpace(reason v1alpha1.PruneReason, bytes int64) {
 	}
 }
 
-// pruneMount prunes the first mount with bytes, and reports whether there was one.
+// nextMount returns the index of the mount that is evicted next: the first with bytes; -1 if there is none.
+func (p *planner) nextMount() int {
+	return slices.IndexFunc(p.mounts, func(r Record) bool { return r.Bytes > 0 })
+}
+
+// pruneMount prunes the next mount, and reports whether there was one.
 func (p *planner) pruneMount(reason v1alpha1.PruneReason) bool {
-	at := slices.IndexFunc(p.mounts, func(r Record) bool { return r.Bytes > 0 })
+	at := p.nextMount()
 	if at < 0 {
 		return false
 	}

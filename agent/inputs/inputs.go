@@ -40,7 +40,7 @@ type BasicAuth struct {
 	Username, Password string
 }
 
-// Error says that something a build names is missing or is not what it must be.
+// Error is about something that a build names and that is missing or not what it must be.
 type Error struct {
 	// Reason is the build's failure reason: SecretNotFound or SourceFailed.
 	Reason  string
@@ -65,7 +65,10 @@ func Gather(
 		configMaps: map[string]*corev1.ConfigMap{},
 	}
 	in := &Inputs{Filename: buildkey.Program(spec.HLB), Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{}}
-	for _, read := range []func(context.Context, *v1alpha1.HLBBuildSpec, *Inputs) error{g.source, g.buildSecrets, g.sshKeys, g.registries} {
+	reads := []func(context.Context, *v1alpha1.HLBBuildSpec, *Inputs) error{
+		g.source, g.buildSecrets, g.sshKeys, g.registries,
+	}
+	for _, read := range reads {
 		if err := read(ctx, spec, in); err != nil {
 			return nil, err
 		}

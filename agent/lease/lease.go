@@ -39,7 +39,7 @@ type Timing struct {
 	Duration time.Duration
 }
 
-// Validate says what is wrong with the timing, nil if nothing.
+// Validate returns what is wrong with the timing, nil if nothing.
 func (t Timing) Validate() error {
 	switch {
 	case t.RenewEvery <= 0 || t.RenewEvery >= t.FenceAfter:
@@ -159,9 +159,9 @@ func (k *Keeper) renew(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// mayTake says why the Lease can't be taken over from its holder now. A holder of the same pod is an earlier process
-// of this container, which is dead. One of another pod may live on, cut off from the cluster; it is given the Lease's
-// whole duration to fence itself.
+// mayTake returns an error while the Lease can't be taken over from its holder. A holder of the same pod is an earlier
+// process of this container, which is dead. One of another pod may live on, cut off from the cluster; it is given the
+// Lease's whole duration to fence itself.
 func (k *Keeper) mayTake(lease *coordinationv1.Lease, now time.Time) error {
 	holder := value(lease.Spec.HolderIdentity)
 	if holder == "" || podOf(holder) == podOf(k.holder) {

@@ -70,7 +70,7 @@ type entry struct {
 	Size     int64 `json:"size,omitempty"`
 	// Sum is the SHA-256 of a file's bytes, in hexadecimal.
 	Sum string `json:"sum,omitempty"`
-	// Link is what a symbolic link says, or the first path of a hard link's file.
+	// Link is the target of a symbolic link, or the first path of a hard link's file.
 	Link string `json:"link,omitempty"`
 	// Device is the number of a device.
 	Device uint64            `json:"device,omitempty"`

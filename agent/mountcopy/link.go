@@ -95,7 +95,7 @@ func (l *link) expect(m message) ([]byte, error) {
 		return nil, err
 	}
 	if got != m {
-		return nil, fmt.Errorf("the other end says %q where %q comes", got, m)
+		return nil, fmt.Errorf("the other end sent %q instead of %q", got, m)
 	}
 	return l.payload(n)
 }
@@ -138,7 +138,7 @@ func (r *streamReader) Read(p []byte) (int, error) {
 		case m == end:
 			r.over = true
 		case m != data:
-			return 0, fmt.Errorf("the other end says %q inside of a stream", m)
+			return 0, fmt.Errorf("the other end sent %q inside of a stream", m)
 		}
 		r.left = n
 	}

@@ -67,17 +67,7 @@ func inOrder[T any](
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
-	all.Go(func() {
-		defer close(tasks)
-		for i := range n {
-			select {
-			case ahead <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-			tasks <- i
-		}
-	})
+	all.Go(func() { feed(ctx, n, tasks, ahead) })
 	for range workers {
 		all.Go(func() {
 			buf := make([]byte, 1<<18)
@@ -106,6 +96,19 @@ func inOrder[T any](
 		}
 	}
 	return nil
+}
+
+// feed sends the numbers up to n, each once there is room for its answer, and closes tasks.
+func feed(ctx context.Context, n int, tasks chan<- int, ahead chan<- struct{}) {
+	defer close(tasks)
+	for i := range n {
+		select {
+		case ahead <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		tasks <- i
+	}
 }
 
 // writers write small files, several at a time.

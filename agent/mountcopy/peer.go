@@ -37,7 +37,7 @@ func Accept(conn net.Conn, token string) (*Peer, error) {
 }
 
 // Snapshot sends the base's index layer, nil for none, and calls push with each new layer, the lowest first. The
-// result says which those were.
+// result names those.
 func (p *Peer) Snapshot(base io.Reader, push func(layer io.Reader) error) (res Result, err error) {
 	if base == nil {
 		base = bytes.NewReader(nil)
@@ -151,7 +151,7 @@ func (p *Peer) nextOrResult(want message, res *Result) (n int, more bool, err er
 	case m == want:
 		return n, true, nil
 	case m != result:
-		return 0, false, fmt.Errorf("the step says %q where %q or a result comes", m, want)
+		return 0, false, fmt.Errorf("the step sent %q instead of %q or a result", m, want)
 	}
 	text, err := p.l.payload(n)
 	if err != nil {

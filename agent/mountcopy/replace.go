@@ -10,7 +10,7 @@ import (
 )
 
 // reuse finds the new tree's files that the mount holds already, for linkReused. Only files that are the same in all
-// respects count, so that nothing about the old tree changes. same says that the whole tree is.
+// respects count, so that nothing about the old tree changes. same reports whether the whole tree is.
 func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error) {
 	have, _, err := scan(ctx, mount)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// Outcome says what a copy came to.
+// Outcome is how a copy ended.
 type Outcome string
 
 // The outcomes.
@@ -167,7 +167,7 @@ func (s *snapshot) reuseSums(stamps []stamp, before map[string]stamp) {
 	}
 }
 
-// isSame says whether the mount holds what the base does. Sums that can't be compared are worked out only where
+// isSame reports whether the mount holds what the base does. Sums that can't be compared are worked out only where
 // everything else is equal.
 func (s *snapshot) isSame(ctx context.Context, before index) (bool, error) {
 	butSums := func(a, b entry) bool {
@@ -196,7 +196,7 @@ func equal(a, b entry) bool {
 		a.Modified == b.Modified && a.Size == b.Size && a.Sum == b.Sum && a.Link == b.Link && a.Device == b.Device
 }
 
-// inImage says whether an entry has a name in the image itself. The others are in the index only.
+// inImage reports whether an entry has a name in the image itself. The others are in the index only.
 func (e *entry) inImage() bool { return e.Kind == dir || e.Kind == file || e.Kind == symlink }
 
 // write writes the layer with the files, and all sums into the index. Without one, the diff id is empty.

@@ -34,7 +34,7 @@ type Step struct {
 	Token string
 }
 
-// Run does what the mode says and talks about it over the connection to the agent. It ends when the agent goes away.
+// Run copies as the mode demands and reports over the connection to the agent. It ends when the agent goes away.
 // The agent has heard of an error.
 func (s *Step) Run(ctx context.Context, conn net.Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -124,7 +124,7 @@ func askForLayers(l *link) Layers {
 		case m == ready:
 			return nil, io.EOF
 		case m != data:
-			return nil, fmt.Errorf("the agent says %q where a layer comes", m)
+			return nil, fmt.Errorf("the agent sent %q instead of a layer", m)
 		}
 		last = &streamReader{l: l, left: n}
 		return last, nil

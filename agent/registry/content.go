@@ -80,7 +80,7 @@ type rawManifest []byte
 // RawManifest implements remote.Taggable.
 func (m rawManifest) RawManifest() ([]byte, error) { return m, nil }
 
-// MediaType says which kind of manifest it is.
+// MediaType is the kind of manifest.
 func (m rawManifest) MediaType() (types.MediaType, error) {
 	return ocispecs.MediaTypeImageManifest, nil
 }

@@ -26,8 +26,13 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// ErrNoDeletes says that the registry deletes nothing, or nothing for these credentials.
+// ErrNoDeletes: the registry deletes nothing, or nothing for these credentials.
 var ErrNoDeletes = errors.New("the registry refuses to delete tags")
+
+// refusals are the statuses with which registries refuse to delete.
+var refusals = []int{
+	http.StatusMethodNotAllowed, http.StatusForbidden, http.StatusUnauthorized, http.StatusBadRequest,
+}
 
 // Repository is one repository with the credentials for it. It is safe for concurrent use.
 type Repository struct {
@@ -37,7 +42,7 @@ type Repository struct {
 }
 
 // Open prepares access to a repository such as registry.example.com/team/cache. dockerConfig is a docker
-// configuration with credentials, nil for none; hosts says which registries speak plain http.
+// configuration with credentials, nil for none; hosts lists the registries that speak plain http.
 func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost) (*Repository, error) {
 	host, _, _ := strings.Cut(repository, "/")
 	var opts []name.Option
@@ -69,7 +74,7 @@ func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost)
 	return r, err
 }
 
-// IsPlain says whether hosts has a registry, with its port if any, speak plain http.
+// IsPlain reports whether hosts has a registry, with its port if any, speak plain http.
 func IsPlain(host string, hosts []v1alpha1.RegistryHost) bool {
 	return slices.ContainsFunc(
 		hosts,
@@ -148,8 +153,7 @@ func (r *Repository) Delete(ctx context.Context, tag string) error {
 	switch {
 	case err == nil, isMissing(err):
 		return nil
-	case errors.As(err, &refused) && (refused.StatusCode == http.StatusMethodNotAllowed || refused.StatusCode == http.StatusForbidden ||
-		refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusBadRequest):
+	case errors.As(err, &refused) && slices.Contains(refusals, refused.StatusCode):
 		return fmt.Errorf("%w: %w", ErrNoDeletes, err)
 	}
 	return err

@@ -2,7 +2,7 @@
 
 // Package retention decides which tags of a registry cache go: build cache and snapshots of mounts that nobody has
 // used for long, or whose BuildCache is deleted. What goes is a pure function of what was found; a file on the
-// daemon's volume remembers since when tags are as they are.
+// daemon's volume records when tags were first seen.
 package retention
 
 import (
@@ -21,36 +21,47 @@ type Tag struct {
 	Since time.Time
 }
 
-// World is what a plan goes by.
-type World struct {
+// Input is what a plan is made from.
+type Input struct {
 	// Namespace of the BuildCache. Only tags that the operator makes for it are ever planned.
 	Namespace string
 	Tags      []Tag
 	// Used is when builds last used a key or a mount, by Subject.
 	Used map[string]time.Time
+	// UnlistedKeysUsed and UnlistedMountsUsed bound when keys and mounts were last used that a BuildDaemon knows but
+	// had no room to list; zero where all are listed.
+	UnlistedKeysUsed, UnlistedMountsUsed time.Time
 	// Others are the subjects that builds of other BuildCaches use. They are never planned when a BuildCache is
 	// deleted.
 	Others map[string]bool
 	Now    time.Time
 }
 
-// Expired lists the tags that are older than maxAge and whose key or mount no build has used for as long, sorted.
-func Expired(w World, maxAge time.Duration) []string {
+// Expired lists the tags that are older than maxAge and whose key or mount no build has used for as long, sorted. A tag
+// stays where its key or mount may have been used, but was not listed.
+func Expired(w Input, maxAge time.Duration) []string {
 	return w.pick(func(t Tag, subject string) bool {
-		return w.Now.Sub(t.Since) > maxAge && w.Now.Sub(w.Used[subject]) > maxAge
+		used, unlisted := w.Used[subject], w.UnlistedKeysUsed
+		if _, isMount := cacheref.MountTagTime(t.Name); isMount {
+			unlisted = w.UnlistedMountsUsed
+		}
+		if unlisted.After(used) {
+			used = unlisted
+		}
+		return w.Now.Sub(t.Since) > maxAge && w.Now.Sub(used) > maxAge
 	})
 }
 
 // Orphaned lists the tags of keys and mounts that builds of the BuildCache are known to have used and builds of no
 // other one are, sorted: what goes when the BuildCache is deleted.
-func Orphaned(w World) []string {
+func Orphaned(w Input) []string {
 	return w.pick(func(_ Tag, subject string) bool {
 		_, known := w.Used[subject]
 		return known && !w.Others[subject]
 	})
 }
 
-func (w World) pick(goes func(t Tag, subject string) bool) []string {
+func (w Input) pick(goes func(t Tag, subject string) bool) []string {
 	var out []string
 	for _, t := range w.Tags {
 		if subject, own := cacheref.Subject(w.Namespace, t.Name); own && goes(t, subject) {
@@ -64,9 +75,10 @@ func (w World) pick(goes func(t Tag, subject string) bool) []string {
 // Gather takes from the BuildDaemons of a BuildCache and the builds of its namespace when keys and mounts were last
 // used, now by builds that have not ended. For the builds of other BuildCaches it notes the subjects in Others as
 // well.
-func (w *World) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
+func (w *Input) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
 	w.Used, w.Others = map[string]time.Time{}, map[string]bool{}
 	for i := range daemons {
+		w.boundUnlisted(&daemons[i].Status)
 		for _, k := range daemons[i].Status.Keys {
 			w.use(cacheref.Tag(w.Namespace, k.Key), k.LastUsed.Time)
 		}
@@ -90,14 +102,41 @@ func (w *World) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1
 	}
 }
 
-func (w *World) use(subject string, at time.Time) {
+// emptyFolderBytes is what a cache mount without content takes at most; such mounts are not listed.
+const emptyFolderBytes = 4096
+
+// boundUnlisted bounds the last use of what a BuildDaemon does not list. Keys are listed latest first, so an unlisted
+// one was not used after the last of them; mounts are not, so nothing is known of an unlisted one.
+func (w *Input) boundUnlisted(s *v1alpha1.BuildDaemonStatus) {
+	if n := len(s.Keys); n > 0 && n < int(s.KeysTotal) && s.Keys[n-1].LastUsed.After(w.UnlistedKeysUsed) {
+		w.UnlistedKeysUsed = s.Keys[n-1].LastUsed.Time
+	} else if n == 0 && s.KeysTotal > 0 {
+		w.UnlistedKeysUsed = w.Now
+	}
+	unlisted := int64(s.MountsTotal) - int64(len(s.Mounts))
+	if unlisted <= 0 {
+		return
+	}
+	if s.GC != nil {
+		bytes := s.GC.MountsBytes
+		for i := range s.Mounts {
+			bytes -= s.Mounts[i].Bytes
+		}
+		if bytes <= unlisted*emptyFolderBytes {
+			return
+		}
+	}
+	w.UnlistedMountsUsed = w.Now
+}
+
+func (w *Input) use(subject string, at time.Time) {
 	if last, known := w.Used[subject]; !known || at.After(last) {
 		w.Used[subject] = at
 	}
 }
 
 // subjects of a build's current run.
-func (w *World) subjects(b *v1alpha1.HLBBuild) []string {
+func (w *Input) subjects(b *v1alpha1.HLBBuild) []string {
 	if b.Status.Run == nil || b.Status.Run.Key == "" {
 		return nil
 	}

@@ -42,7 +42,7 @@ func TestExpired(t *testing.T) {
 			if tc.want {
 				want = []string{tc.tag.Name}
 			}
-			got := Expired(World{Namespace: "ns", Tags: []Tag{tc.tag}, Used: tc.used, Now: noon}, 7*day)
+			got := Expired(Input{Namespace: "ns", Tags: []Tag{tc.tag}, Used: tc.used, Now: noon}, 7*day)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
 			}
@@ -67,7 +67,7 @@ func TestOrphanedTagsAreTheOnesOfTheDeletedBuildCacheAlone(t *testing.T) {
 		Keys:   []v1alpha1.KeyUse{{Key: "app", LastUsed: metav1.NewTime(noon)}},
 		Mounts: []v1alpha1.MountUse{{ID: "ns/go"}, {ID: "elsewhere/npm"}},
 	}}}
-	w := World{Namespace: "ns", Now: noon}
+	w := Input{Namespace: "ns", Now: noon}
 	w.Gather("mine", daemons, []v1alpha1.HLBBuild{build("mine", "shared", "npm", true), build("other", "shared", "go", true), {}})
 	app, npm := cacheref.Tag("ns", "app"), cacheref.MountTag("ns", "npm", noon, "mine-0")
 	for _, tag := range []string{app, npm, cacheref.Tag("ns", "shared"), cacheref.MountTag("ns", "go", noon, "other-0"), cacheref.Tag("ns", "unknown"), "latest"} {
@@ -79,7 +79,7 @@ func TestOrphanedTagsAreTheOnesOfTheDeletedBuildCacheAlone(t *testing.T) {
 }
 
 func TestLastUses(t *testing.T) {
-	w := World{Namespace: "ns", Now: noon}
+	w := Input{Namespace: "ns", Now: noon}
 	w.Gather("c", []v1alpha1.BuildDaemon{
 		{Status: v1alpha1.BuildDaemonStatus{Keys: []v1alpha1.KeyUse{{Key: "ended", LastUsed: metav1.NewTime(noon.Add(-time.Hour))}}}},
 		{Status: v1alpha1.BuildDaemonStatus{Keys: []v1alpha1.KeyUse{{Key: "ended", LastUsed: metav1.NewTime(noon.Add(-9 * day))}}}},
@@ -105,7 +105,7 @@ func TestForeignTagsAreNeverPlanned(t *testing.T) {
 			rapid.Map(rapid.String(), func(id string) string { return cacheref.MountTag(other, id, noon, "d") }),
 		).Draw(t, "foreign")
 		own := cacheref.Tag("ns", rapid.String().Draw(t, "key"))
-		w := World{Namespace: "ns", Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}}, Used: map[string]time.Time{foreign: {}, own: {}}}
+		w := Input{Namespace: "ns", Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}}, Used: map[string]time.Time{foreign: {}, own: {}}}
 		for _, plan := range [][]string{Expired(w, time.Second), Orphaned(w)} {
 			if !slices.Contains(plan, own) {
 				t.Errorf("the plan %v lacks %s", plan, own)
@@ -118,4 +118,44 @@ func TestForeignTagsAreNeverPlanned(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTagsOfWhatIsNotListedStay(t *testing.T) {
+	app, mount := cacheref.Tag("ns", "app"), cacheref.MountTag("ns", "go", noon.Add(-99*day), "c-0")
+	used := func(days int) v1alpha1.KeyUse {
+		return v1alpha1.KeyUse{Key: "other", LastUsed: metav1.NewTime(noon.Add(-time.Duration(days) * day))}
+	}
+	held := []v1alpha1.MountUse{{ID: "ns/other", Bytes: 1 << 20}}
+	cases := map[string]struct {
+		status v1alpha1.BuildDaemonStatus
+		want   []string
+	}{
+		"all keys and mounts are listed": {v1alpha1.BuildDaemonStatus{
+			Keys: []v1alpha1.KeyUse{used(1)}, KeysTotal: 1, Mounts: held, MountsTotal: 1,
+		}, []string{app, mount}},
+		"an unlisted key may have been used as late as the last one listed": {v1alpha1.BuildDaemonStatus{
+			Keys: []v1alpha1.KeyUse{used(1), used(6)}, KeysTotal: 3,
+		}, []string{mount}},
+		"an unlisted key was not used after the last one listed": {v1alpha1.BuildDaemonStatus{
+			Keys: []v1alpha1.KeyUse{used(1), used(8)}, KeysTotal: 3,
+		}, []string{app, mount}},
+		"no key is listed": {v1alpha1.BuildDaemonStatus{KeysTotal: 1}, []string{mount}},
+		"an unlisted mount with content": {v1alpha1.BuildDaemonStatus{
+			Mounts: held, MountsTotal: 2, GC: &v1alpha1.GCStatus{MountsBytes: 3 << 20},
+		}, []string{app}},
+		"an unlisted mount without content": {v1alpha1.BuildDaemonStatus{
+			Mounts: held, MountsTotal: 2, GC: &v1alpha1.GCStatus{MountsBytes: 1<<20 + 4096},
+		}, []string{app, mount}},
+		"an unlisted mount of unknown size": {v1alpha1.BuildDaemonStatus{Mounts: held, MountsTotal: 2}, []string{app}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Namespace: "ns", Tags: []Tag{{app, noon.Add(-99 * day)}, {mount, noon.Add(-99 * day)}}, Now: noon}
+			in.Gather("cache", []v1alpha1.BuildDaemon{{Status: tc.status}}, nil)
+			want := slices.Sorted(slices.Values(tc.want))
+			if diff := cmp.Diff(want, Expired(in, 7*day)); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+		})
+	}
 }

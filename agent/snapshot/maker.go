@@ -39,7 +39,7 @@ type Maker struct {
 	DockerConfig func(ctx context.Context, cache *v1alpha1.BuildCache) ([]byte, error)
 	// LastUsed is when a build last had the mount, zero for never.
 	LastUsed func(id string) time.Time
-	// Position is where the ledger stands about a mount, for the snapshot's annotations.
+	// Position is where the usage record stands about a mount, for the snapshot's annotations.
 	Position func(id string) string
 	Now      func() time.Time
 
@@ -108,7 +108,7 @@ func platform() string { return "linux/" + runtime.GOARCH }
 
 func byDigest(repository, digest string) string { return repository + "@" + digest }
 
-// errDisturbed says that a build began to use a mount while it was copied.
+// errDisturbed: a build began to use a mount while it was copied.
 var errDisturbed = errors.New("a build began to use the mount while it was copied")
 
 // Take makes a snapshot of a mount now and notes what came of it. Entries of mounts that no build has used are not
@@ -135,7 +135,8 @@ func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string)
 	}
 	err = m.State.note(id, func(e *Entry) {
 		e.Outcome, e.Message, e.Tried, e.Took = changed.Outcome, changed.Message, changed.Tried, changed.Took
-		e.Deferred, e.Overdue, e.Disturbed, e.Failures = changed.Deferred, changed.Overdue, changed.Disturbed, changed.Failures
+		e.Deferred, e.Overdue, e.Disturbed = changed.Deferred, changed.Overdue, changed.Disturbed
+		e.Failures = changed.Failures
 		e.Ref, e.Digest, e.Bytes, e.SnapshotUse = changed.Ref, changed.Digest, changed.Bytes, changed.SnapshotUse
 		e.Requested = e.Requested && outcome == v1alpha1.SnapshotDeferred
 	})
@@ -181,16 +182,7 @@ func (m *Maker) take(
 	if err != nil {
 		return v1alpha1.SnapshotFailed, fmt.Errorf("look for earlier snapshots: %w", err)
 	}
-	c.Patience = patience
-	c.Image, c.Whole = man, needsWhole(daemon.ContentLayers(man))
-	c.Tag = cacheref.MountTag(m.Namespace, written, m.Now(), m.Daemon)
-	c.Annotations = map[string]string{
-		annotationMount: written, annotationNamespace: m.Namespace, annotationDaemon: m.Daemon, annotationPlatform: platform(),
-		annotationLedger: m.Position(id),
-	}
-	if p.Snapshot.MaxSize != nil {
-		c.MaxBytes = p.Snapshot.MaxSize.Value()
-	}
+	m.prepare(c, p, id, written, man)
 	if e.Sharing != "locked" { // builds wait for a locked mount, so none can disturb it
 		c.Check = func() error {
 			if quiet, now := m.State.quiet(id); !quiet || now != begun {
@@ -210,11 +202,8 @@ func (m *Maker) take(
 	case mountcopy.Empty:
 		return v1alpha1.SnapshotEmpty, nil
 	case mountcopy.TooLarge:
-		return v1alpha1.SnapshotTooLarge, fmt.Errorf(
-			"the mount holds %d bytes, and maxSize is %d",
-			res.Bytes,
-			c.MaxBytes,
-		)
+		return v1alpha1.SnapshotTooLarge,
+			fmt.Errorf("the mount holds %d bytes, and maxSize is %d", res.Bytes, c.MaxBytes)
 	case mountcopy.Unchanged:
 		digest = man.Digest
 	}
@@ -223,6 +212,20 @@ func (m *Maker) take(
 		return v1alpha1.SnapshotUnchanged, nil
 	}
 	return v1alpha1.SnapshotPushed, m.cleanUp(ctx, c.Repository, tags, int(p.Snapshot.Keep)-1)
+}
+
+// prepare fills in a copy that adds to the newest snapshot, or is whole where that is due.
+func (m *Maker) prepare(c *daemon.MountCopy, p *v1alpha1.MountPolicy, id, written string, newest registry.Manifest) {
+	c.Patience = patience
+	c.Image, c.Whole = newest, needsWhole(daemon.ContentLayers(newest))
+	c.Tag = cacheref.MountTag(m.Namespace, written, m.Now(), m.Daemon)
+	c.Annotations = map[string]string{
+		annotationMount: written, annotationNamespace: m.Namespace, annotationDaemon: m.Daemon,
+		annotationPlatform: platform(), annotationUsage: m.Position(id),
+	}
+	if p.Snapshot.MaxSize != nil {
+		c.MaxBytes = p.Snapshot.MaxSize.Value()
+	}
 }
 
 // cleanUp deletes all but the first keep of a mount's older tags, which come newest first.

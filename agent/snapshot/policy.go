@@ -41,10 +41,10 @@ const (
 	annotationNamespace = "dev.openllb.build.mount.namespace"
 	annotationDaemon    = "dev.openllb.build.mount.daemon"
 	annotationPlatform  = "dev.openllb.build.mount.platform"
-	annotationLedger    = "dev.openllb.build.mount.ledger"
+	annotationUsage     = "dev.openllb.build.mount.usage"
 )
 
-// needsWhole says whether the next snapshot copies everything again instead of adding a layer: when it would be one
+// needsWhole reports whether the next snapshot copies everything again instead of adding a layer: when it would be one
 // of more than ten, or when the layers on top weigh more than the bottom one. layers are the bytes of the newest
 // snapshot's, the bottom one first.
 func needsWhole(layers []int64) bool {
@@ -59,7 +59,7 @@ func needsWhole(layers []int64) bool {
 }
 
 // nextRun is when a schedule comes next after a moment, with the daemon's share of the spread; false when there is no
-// schedule. The error says what is wrong with it.
+// schedule. The error is what is wrong with it.
 func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (time.Time, bool, error) {
 	if spec.Schedule == nil {
 		return time.Time{}, false, nil
@@ -75,8 +75,8 @@ func nextRun(spec *v1alpha1.MountSnapshotSpec, after time.Time, seed string) (ti
 	return next.Add(jitter), !next.IsZero(), nil
 }
 
-// isDue says whether a mount's snapshot is to be tried now. quiet says that no build uses the mount and the last one
-// that did succeeded.
+// isDue reports whether a mount's snapshot is to be tried now. quiet reports whether no build uses the mount and the
+// last one // that did succeeded.
 func isDue(spec *v1alpha1.MountSnapshotSpec, e Entry, quiet bool, now time.Time, seed string) (bool, error) {
 	var pause time.Duration
 	switch {

@@ -12,7 +12,7 @@ import (
 // Prefetch fills a mount that the daemon does not hold before a build needs it, from its newest snapshot, as Begin
 // would. A build that begins meanwhile waits for it, for no longer than it would take to prime the mount itself. The
 // status is nil when the mount is in use or being primed; then nothing is done. Until a copy has ended well, or a
-// build has had the mount, IsUnfilled says so, also to the next agent. The error is about that note, without which
+// build has had the mount, IsUnfilled reports it, also to the next agent. The error is about that note, without which
 // nothing is copied.
 func (m *Maker) Prefetch(
 	ctx context.Context,
@@ -25,7 +25,7 @@ func (m *Maker) Prefetch(
 		return &v1alpha1.PrimeStatus{
 			ID:      mount.ID,
 			Outcome: v1alpha1.PrimeFailed,
-			Message: "no policy of the BuildCache says that the mount is primed",
+			Message: "no policy of the BuildCache primes the mount",
 		}, nil
 	}
 	m.mu.Lock()
@@ -47,14 +47,14 @@ func (m *Maker) Prefetch(
 	return status, m.State.setFilled(mount.ID)
 }
 
-// inUse says whether a build uses a mount now.
+// inUse reports whether a build uses a mount now.
 func (s *State) inUse(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.running[id] > 0
 }
 
-// IsUnfilled says whether a copy into the mount was begun ahead of builds that has not ended well, and no build has
+// IsUnfilled reports whether a copy into the mount was begun ahead of builds that has not ended well, and no build has
 // had the mount since.
 func (s *State) IsUnfilled(id string) bool {
 	s.mu.Lock()

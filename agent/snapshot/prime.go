@@ -41,7 +41,7 @@ func (m *Maker) Begin(
 			continue
 		}
 		if other, underWay := m.priming[mount.ID]; underWay {
-			work = append(work, func() *v1alpha1.PrimeStatus { return wait(ctx, other, one.limit) })
+			work = append(work, func() *v1alpha1.PrimeStatus { return await(ctx, other, one.limit) })
 			continue
 		}
 		_, has := held[mount.ID]
@@ -68,8 +68,8 @@ func (m *Maker) Begin(
 	return out, err
 }
 
-// primingOf is how a mount is primed that the daemon does not hold, nil when no policy says so or there is nowhere to
-// look for a snapshot.
+// primingOf is how a mount is primed that the daemon does not hold, nil when no policy demands it or there is nowhere
+// to look for a snapshot.
 func (m *Maker) primingOf(cache *v1alpha1.BuildCache, mount daemon.Mount) *priming {
 	written, own := mountpolicy.Written(m.Namespace, mount.ID)
 	p := mountpolicy.For(cache.Spec.Mounts, written)
@@ -101,8 +101,8 @@ func Sharing(mounts []daemon.Mount) map[string]string {
 	return out
 }
 
-// wait waits for a priming that is under way and has nothing of its own to say.
-func wait(ctx context.Context, other <-chan struct{}, limit time.Duration) *v1alpha1.PrimeStatus {
+// await waits for a priming that is under way, which the other build reports.
+func await(ctx context.Context, other <-chan struct{}, limit time.Duration) *v1alpha1.PrimeStatus {
 	select {
 	case <-other:
 	case <-ctx.Done():
@@ -182,7 +182,7 @@ func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *priming
 	return nil
 }
 
-// isNewer says whether a snapshot, empty for none, is another daemon's and newer than what the mount holds here.
+// isNewer reports whether a snapshot, empty for none, is another daemon's and newer than what the mount holds here.
 func (m *Maker) isNewer(id, tag string, man registry.Manifest) bool {
 	at, ok := cacheref.MountTagTime(tag)
 	return ok && man.Annotations[annotationDaemon] != m.Daemon && at.After(m.LastUsed(id))

@@ -3,17 +3,19 @@
 package snapshot
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/statefile"
 )
+
+// fileLimit bounds the file of a State, in bytes; a mount takes some 500.
+const fileLimit = 64 << 20
 
 // Entry is what is remembered of one mount.
 type Entry struct {
@@ -29,7 +31,7 @@ type Entry struct {
 	Tried time.Time `json:"tried,omitzero"`
 	// Requested: a snapshot was asked for and not yet made.
 	Requested bool `json:"requested,omitempty"`
-	// Deferred is since when every try was put off, Overdue that this was told; zero after one that was not.
+	// Deferred is since when every try was put off, Overdue that this was reported; zero after one that was not.
 	Deferred time.Time `json:"deferred,omitzero"`
 	Overdue  bool      `json:"overdue,omitempty"`
 	// Disturbed: the last try was put off because a build began to use the mount while it was copied.
@@ -47,9 +49,11 @@ type Entry struct {
 	SnapshotUse int64  `json:"snapshotUse,omitempty"`
 }
 
-// State remembers over restarts. It belongs to a volume epoch, like the ledger. It is safe for concurrent use.
+// State is what is remembered of mounts over restarts. It belongs to a volume epoch, like the usage record. It is safe
+// for concurrent use.
 type State struct {
-	path string
+	file *statefile.File
+	lost error
 
 	mu      sync.Mutex
 	content content
@@ -66,23 +70,42 @@ type content struct {
 	Unfilled map[string]bool `json:"unfilled,omitempty"`
 }
 
-// OpenState reads the state at path. One that can't be read is begun anew: all that is lost is a snapshot that would
-// not have been needed.
+// OpenState reads the state at path. A state that can't be read is begun anew, which costs a snapshot that would not
+// have been needed; see Lost.
 func OpenState(path, epoch string) *State {
-	s := &State{path: path, running: map[string]int{}, begun: map[string]int64{}}
-	data, err := os.ReadFile(path)
-	if err != nil || json.Unmarshal(data, &s.content) != nil {
+	s := &State{file: statefile.New(path, fileLimit), running: map[string]int{}, begun: map[string]int64{}}
+	if err := s.file.LoadJSON(&s.content); err != nil {
 		s.content = content{}
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.lost = err
+		}
 	}
 	s.keepTo(epoch)
 	return s
 }
+
+// Lost returns why the state was begun anew although there was a file, nil when it was not.
+func (s *State) Lost() error { return s.lost }
 
 // keepTo forgets the mounts of another epoch. s.mu is held, or nobody else has s.
 func (s *State) keepTo(epoch string) {
 	if s.content.Epoch != epoch || s.content.Mounts == nil {
 		s.content = content{Epoch: epoch, Mounts: map[string]Entry{}, Request: s.content.Request}
 	}
+}
+
+// Entries returns what is known of each mount, by id. The map is the caller's.
+func (s *State) Entries() map[string]Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.content.Mounts)
+}
+
+// Unfilled returns the mounts that IsUnfilled reports. The map is the caller's.
+func (s *State) Unfilled() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.content.Unfilled)
 }
 
 // Entry returns what is known of a mount, false for nothing.
@@ -93,8 +116,8 @@ func (s *State) Entry(id string) (Entry, bool) {
 	return e, known
 }
 
-// Begin notes that a build is about to use mounts, each with its mode of sharing, and returns those that other builds
-// use now. End must follow. On an error the note holds in memory only.
+// Begin records that a build is about to use mounts, each with its mode of sharing, and returns those that other builds
+// use now. End must follow. On an error the record holds in memory only.
 func (s *State) Begin(epoch string, sharing map[string]string, now time.Time) (busy map[string]bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +138,7 @@ func (s *State) Begin(epoch string, sharing map[string]string, now time.Time) (b
 	return busy, s.save()
 }
 
-// End notes how the build ended. A mount is clean again once the last build that used it has succeeded.
+// End records how the build ended. A mount is clean again once the last build that used it has succeeded.
 func (s *State) End(sharing map[string]string, succeeded bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +154,7 @@ func (s *State) End(sharing map[string]string, succeeded bool) error {
 	return s.save()
 }
 
-// quiet says whether no build uses a mount and the last one that did succeeded, and how many have begun to so far.
+// quiet reports whether no build uses a mount and the last one that did succeeded, and how many have begun to so far.
 func (s *State) quiet(id string) (ok bool, begun int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +167,7 @@ var (
 	errDirty = errors.New("the last build that used the mount did not succeed")
 )
 
-// whyNotQuiet says why a mount is not quiet, nil when it is by now.
+// whyNotQuiet returns why a mount is not quiet, nil when it is by now.
 func (s *State) whyNotQuiet(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,8 +223,8 @@ func (s *State) ids() []string {
 	return out
 }
 
-// Keep forgets mounts that the daemon no longer holds, as look says, unless builds use them or have begun to since it
-// was called.
+// Keep forgets mounts that the daemon no longer holds, as look returns them, unless builds use them or have begun to
+// since it was called.
 func (s *State) Keep(look func() map[string]int64) error {
 	before := s.idle()
 	held := look()
@@ -233,22 +256,5 @@ func (s *State) idle() map[string]int64 {
 	return out
 }
 
-// save replaces the file whole. s.mu is held.
-func (s *State) save() error {
-	data, err := json.Marshal(&s.content)
-	if err != nil {
-		return fmt.Errorf("write the state of snapshots: %w", err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(s.path), ".snapshots-*")
-	if err != nil {
-		return fmt.Errorf("write the state of snapshots: %w", err)
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), s.path)
-	}
-	if err != nil {
-		return fmt.Errorf("write the state of snapshots: %w", errors.Join(err, os.Remove(f.Name())))
-	}
-	return nil
-}
+// save writes the file. s.mu is held.
+func (s *State) save() error { return s.file.SaveJSON(&s.content) }

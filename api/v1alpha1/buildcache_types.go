@@ -73,7 +73,6 @@ type PrefetchSpec struct {
 // StorageSpec describes the volume claim of each daemon.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName can't be changed: existing claims keep their class. Make a new BuildCache and move builds to it by cacheRef"
-// +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",message="size can't shrink: volumes only grow. Make a new BuildCache of the wanted size and move builds to it by cacheRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.autoExpand) || quantity(self.autoExpand.maxSize).compareTo(quantity(self.size)) >= 0",message="autoExpand.maxSize must be at least size"
 // +kubebuilder:validation:XValidation:rule="!has(self.autoExpand) || !has(self.gc) || self.autoExpand.thresholdPercent + self.gc.freePercent < 100",message="autoExpand.thresholdPercent and gc.freePercent must be less than 100 together: otherwise garbage collection makes room before the threshold is reached"
 type StorageSpec struct {
@@ -317,8 +316,9 @@ type BuildCacheStatus struct {
 // +kubebuilder:printcolumn:name="Used",type=string,JSONPath=`.status.usage`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 50",message="metadata.name must be at most 50 characters: daemons are named after it with their ordinal"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 48",message="metadata.name must be at most 48 characters: daemons are named after it with their ordinal, and Kubernetes labels their pods with that name and a hash"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS label that begins with a letter: it names a Service-like workload"
+// +kubebuilder:validation:XValidation:rule="quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || has(self.status) && has(self.status.storage) && has(self.status.storage.capacitySize) && quantity(self.spec.storage.size).compareTo(quantity(self.status.storage.capacitySize)) >= 0",message="storage.size can't be less than what volumes have: volumes only grow. A size that they have not reached can be taken back. Make a new BuildCache of the wanted size and move builds to it by cacheRef"
 type BuildCache struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -112,9 +112,10 @@ type MountUse struct {
 	Snapshot *MountSnapshotStatus `json:"snapshot,omitempty"`
 }
 
-// BuildDaemonStatus is written by the daemon's agent; the manager sets Ready to Unknown when the Lease runs out.
+// BuildDaemonStatus is written by the daemon's agent. While there is none, the manager writes its Ready, Reconciling and
+// Stalled conditions.
 type BuildDaemonStatus struct {
-	// observedGeneration is the generation that the agent has seen; −1 before it first reported.
+	// observedGeneration is the generation that the conditions are about; −1 before anything was reported.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions: Ready, Draining, DiskPressure, GCPolicyInForce, RegistryCleaned.
@@ -191,18 +192,23 @@ type BuildDaemonStatus struct {
 	// sizing is the curve of hit ratios by the volume's size; unset before a build has used a cache mount.
 	// +optional
 	Sizing *DaemonSizing `json:"sizing,omitempty"`
-	// keys whose builds the daemon has done, latest first, at most 256.
+	// keys whose builds the daemon has done, latest first, at most 256 and as many as fit into a status of 32 KiB.
 	// +optional
-	// +listType=map
-	// +listMapKey=key
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	Keys []KeyUse `json:"keys,omitempty"`
-	// mounts that the daemon holds, largest first, at most 256.
+	// keysTotal is the number of keys that the daemon knows, listed or not.
 	// +optional
-	// +listType=map
-	// +listMapKey=id
+	KeysTotal int32 `json:"keysTotal"`
+	// mounts with content that the daemon holds, those first that save builds the most time, at most 256 and as many
+	// as fit into a status of 32 KiB.
+	// +optional
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	Mounts []MountUse `json:"mounts,omitempty"`
+	// mountsTotal is the number of mounts that the daemon holds, listed or not, empty or not.
+	// +optional
+	MountsTotal int32 `json:"mountsTotal"`
 	// prefetch says what came of the requests in spec.prefetch that the daemon is done with.
 	// +optional
 	// +listType=map

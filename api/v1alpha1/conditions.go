@@ -3,7 +3,7 @@
 package v1alpha1
 
 // Condition types. Ready is always present; Reconciling and Stalled are present only while True, and never both
-// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run, the other three are
+// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run; the other three are
 // derived from them.
 const (
 	ConditionReady       = "Ready"
@@ -73,8 +73,11 @@ const (
 	ReasonExportFailed = "ExportFailed"
 	// ReasonDeadlineExceeded surfaces when spec.timeoutSeconds or spec.activeDeadlineSeconds ran out.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonSecretNotFound surfaces when a Secret that the build names, or its key, is missing.
+	// ReasonSecretNotFound surfaces when a Secret that the build names, or its key, is missing; the build waits for it.
 	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSourceNotFound surfaces when the ConfigMap of the build's source, or its key with the program, is missing;
+	// the build waits for it.
+	ReasonSourceNotFound = "SourceNotFound"
 	// ReasonNotPermitted surfaces when the build asks for something its BuildCache does not grant.
 	ReasonNotPermitted = "NotPermitted"
 	// ReasonDaemonLost surfaces when the daemon of an attempt vanished; the build is retried.
@@ -83,7 +86,7 @@ const (
 	ReasonDiskFull = "DiskFull"
 	// ReasonDaemonDraining surfaces when a daemon began to shut down before it took up a build bound to it.
 	ReasonDaemonDraining = "DaemonDraining"
-	// ReasonCancelled surfaces when a newer run replaced one in flight.
+	// ReasonCancelled surfaces when a newer run replaced one in flight, or spec.suspend cancelled it.
 	ReasonCancelled = "Cancelled"
 
 	// ReasonVolumesAsWanted surfaces when every volume has the wanted size.
@@ -111,8 +114,6 @@ const (
 	ReasonExported = "Exported"
 	// ReasonNothingToExport surfaces when the build has no step that a registry cache could hold.
 	ReasonNothingToExport = "NothingToExport"
-	// ReasonPrimed surfaces as an event when cache mounts were filled from snapshots before the build.
-	ReasonPrimed = "Primed"
 	// ReasonPrimeFailed surfaces as an event when a cache mount could not be filled in time; the build began without.
 	ReasonPrimeFailed = "PrimeFailed"
 	// ReasonCacheExportFailed surfaces when writing the registry cache failed; the build is not affected.
@@ -160,6 +161,9 @@ const (
 	ReasonScaledToZero = "ScaledToZero"
 	// ReasonNameConflict surfaces when an object of a needed name exists and belongs to somebody else.
 	ReasonNameConflict = "NameConflict"
+	// ReasonApplyRefused surfaces when the API server keeps refusing an object that the spec asks for: a quota, an
+	// admission policy, or a value that the object can't have.
+	ReasonApplyRefused = "ApplyRefused"
 	// ReasonInvalidConfig surfaces when the daemon configuration can't be generated from the spec.
 	ReasonInvalidConfig = "InvalidConfig"
 
@@ -169,6 +173,8 @@ const (
 	ReasonDaemonUnreachable = "DaemonUnreachable"
 	// ReasonLeaseExpired surfaces when the agent has not renewed its Lease in time.
 	ReasonLeaseExpired = "LeaseExpired"
+	// ReasonAgentStopped surfaces when the agent has ended in order and released its Lease.
+	ReasonAgentStopped = "AgentStopped"
 	// ReasonNotStarted surfaces on a BuildDaemon whose agent has never reported.
 	ReasonNotStarted = "NotStarted"
 	// ReasonScaledDown surfaces on a BuildDaemon whose pod was scaled away; its volume waits for it to come back.
@@ -193,4 +199,31 @@ const (
 	ReasonShuttingDown = "ShuttingDown"
 	// ReasonInService surfaces on Draining when the daemon takes builds.
 	ReasonInService = "InService"
+)
+
+// Reasons of a BuildDaemon's Ready condition for which its pod does not come up. The BuildCache's Ready condition has
+// that of its first daemon in trouble. Where waiting does not help, both are Stalled.
+const (
+	// ReasonPodSecurityRefused surfaces when the namespace's Pod Security level refuses the pod.
+	ReasonPodSecurityRefused = "PodSecurityRefused"
+	// ReasonQuotaExceeded surfaces when a ResourceQuota refuses the pod.
+	ReasonQuotaExceeded = "QuotaExceeded"
+	// ReasonLimitRangeRefused surfaces when a LimitRange refuses the pod.
+	ReasonLimitRangeRefused = "LimitRangeRefused"
+	// ReasonPodRefused surfaces when the API server refuses the pod otherwise, as admission webhooks do.
+	ReasonPodRefused = "PodRefused"
+	// ReasonUnschedulable surfaces when no node takes the pod; the message is the scheduler's.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonVolumePending surfaces when the claim gets no volume, or the volume can't be mounted.
+	ReasonVolumePending = "VolumePending"
+	// ReasonImagePullFailed surfaces when an image of the pod can't be pulled.
+	ReasonImagePullFailed = "ImagePullFailed"
+	// ReasonContainerFailed surfaces when the node can't start a container of the pod.
+	ReasonContainerFailed = "ContainerFailed"
+	// ReasonCrashLoop surfaces when a container of the pod ends again and again.
+	ReasonCrashLoop = "CrashLoop"
+	// ReasonUserNamespacesRefused surfaces when the node has no user namespaces for the pod.
+	ReasonUserNamespacesRefused = "UserNamespacesRefused"
+	// ReasonNodeLost surfaces when the node of the pod does not answer.
+	ReasonNodeLost = "NodeLost"
 )

@@ -22,6 +22,9 @@ const (
 
 // RunStatus is the current run. The manager opens it and counts attempts; the agent fills in times of its attempt.
 type RunStatus struct {
+	// number of the run: how many runs the object has had, this one included. The manager writes it.
+	// +optional
+	Number int32 `json:"number,omitempty"`
 	// id of the run, unique for the object: every report of an agent carries it.
 	// +required
 	// +kubebuilder:validation:MaxLength=128
@@ -29,17 +32,22 @@ type RunStatus struct {
 	// attempt counts from 1; a report of an older attempt is void.
 	// +required
 	Attempt int32 `json:"attempt"`
+	// uncountedAttempts is how many attempts don't count towards spec.retryLimit, because something that the build
+	// names was missing.
+	// +optional
+	UncountedAttempts int32 `json:"uncountedAttempts,omitempty"`
 	// cause of the run.
 	// +required
 	Cause RunCause `json:"cause"`
-	// generation of the spec that the run builds.
+	// generation of the spec when the run was opened. A later one whose specHash is the same is still this run's.
 	// +required
 	Generation int64 `json:"generation"`
-	// specHash is over all of the spec that the result depends on; another one asks for another run.
+	// specHash is over what the result depends on in the spec: the BuildCache's name, source, program, targets,
+	// arguments, platforms, outputs, and names of Secrets. Another hash asks for another run.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SpecHash string `json:"specHash,omitempty"`
-	// requestedAt is the value of the annotation when the run was opened.
+	// requestedAt is the latest value of the annotation that a run was opened for, or its digest if it is long.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	RequestedAt string `json:"requestedAt,omitempty"`
@@ -47,9 +55,15 @@ type RunStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Key string `json:"key,omitempty"`
-	// queuedAt is when the run was opened.
+	// queuedAt is when the run was opened, or when spec.suspend last let go of it.
 	// +required
 	QueuedAt metav1.MicroTime `json:"queuedAt"`
+	// suspendedAt is since when spec.suspend holds the run; unset while it does not.
+	// +optional
+	SuspendedAt *metav1.MicroTime `json:"suspendedAt,omitempty"`
+	// missing is what the build names and the attempt before did not find; unset if it found everything.
+	// +optional
+	Missing *MissingInput `json:"missing,omitempty"`
 	// placedAt is when the current attempt was bound to a daemon.
 	// +optional
 	PlacedAt *metav1.MicroTime `json:"placedAt,omitempty"`
@@ -89,6 +103,24 @@ type LostAttempt struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+}
+
+// MissingInput is something that a build names and that does not exist yet.
+type MissingInput struct {
+	// reason: SecretNotFound or SourceNotFound.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// message for people.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+	// checks is how many times in a row something was missing.
+	// +required
+	Checks int32 `json:"checks"`
+	// nextCheckAt is when the build is queued again, to be looked at by an agent; unset once it is.
+	// +optional
+	NextCheckAt *metav1.MicroTime `json:"nextCheckAt,omitempty"`
 }
 
 // PlacementStatus is the scheduler's decision. The manager writes it; clearing it takes the build away from its daemon.

@@ -6,9 +6,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// HLBBuildSpec describes what to build and against which cache. A change of what the result depends on (source, program,
-// targets, arguments, platforms, outputs, names of Secrets) is a new run; it cancels one in flight. A change of anything
-// else, such as priority, limits or suspend, starts and cancels none.
+// HLBBuildSpec describes what to build and against which cache. A change of what the result depends on (cacheRef,
+// source, program, targets, arguments, platforms, outputs, names of Secrets) is a new run; it cancels one in flight. A
+// change of anything else, such as priority, limits or schedule, starts and cancels none, and holds for the run in
+// flight too.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.hlb)",message="set hlb: the program as inline text, or its path in spec.source"
 // +kubebuilder:validation:XValidation:rule="!has(self.hlb) || has(self.hlb.inline) || has(self.source)",message="a program that is not inline is a file of spec.source: set source.git or source.configMap, or hlb.inline"
@@ -38,7 +39,8 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:items:Pattern=`^linux/[a-z0-9]+(/v[0-9]+)?$`
 	Platforms []string `json:"platforms,omitempty"`
 
-	// cacheKey overrides the derived cache key. Builds of one key go to the same daemon.
+	// cacheKey overrides the derived cache key. Builds of one key go to the same daemon. A change holds for a run that
+	// waits, and for later ones.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -72,7 +74,8 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	RegistrySecretRefs []LocalObjectReference `json:"registrySecretRefs,omitempty"`
 
-	// suspend holds the build: no run starts, and one in flight is cancelled. It waits anew once suspend is false.
+	// suspend holds the build: no run starts, and one in flight is cancelled. It waits anew once suspend is false. Times
+	// of the schedule that come meanwhile are skipped.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
@@ -83,8 +86,8 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:Maximum=86400
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
 
-	// activeDeadlineSeconds is how long a run may take from queueing to its end, attempts and waiting included. Unset:
-	// no limit.
+	// activeDeadlineSeconds is how long a run may take from queueing to its end, attempts and waiting included, as for
+	// a Secret that does not exist yet. It starts anew when suspend ends. Unset: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2592000
@@ -104,7 +107,8 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:Maximum=20
 	HistoryLimit *int32 `json:"historyLimit,omitempty"`
 
-	// retryLimit is how many more attempts a run gets when infrastructure fails. A program that fails is not retried.
+	// retryLimit is how many more attempts a run gets when infrastructure fails. A program that fails is not retried,
+	// and waiting for a missing Secret or ConfigMap uses up none.
 	// +optional
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Minimum=0
@@ -189,8 +193,8 @@ type SourceSpec struct {
 	// +optional
 	Git *GitSource `json:"git,omitempty"`
 
-	// configMap names a ConfigMap of the build's namespace; its keys are the files. A change of its content is a new
-	// run.
+	// configMap names a ConfigMap of the build's namespace; its keys are the files. It is read when a run starts; a
+	// change of its content alone opens no run.
 	// +optional
 	ConfigMap *LocalObjectReference `json:"configMap,omitempty"`
 }

@@ -56,6 +56,13 @@ type ScheduleSpec struct {
 
 // ScheduleStatus is where a schedule stands.
 type ScheduleStatus struct {
+	// expression is the time zone and cron expression that is kept; unset while it is suspended or invalid.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Expression string `json:"expression,omitempty"`
+	// since is from when on the expression is kept: times before it open no run.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
 	// lastTime is the latest time of the schedule that a run was opened for, or that was too late to.
 	// +optional
 	LastTime *metav1.Time `json:"lastTime,omitempty"`

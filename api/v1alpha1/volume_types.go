@@ -34,6 +34,9 @@ type StorageStatus struct {
 	// size that each volume is to have: spec.storage.size, or more where autoExpand has grown it.
 	// +required
 	Size resource.Quantity `json:"size"`
+	// capacitySize of the fleet's largest volume; unset while there is none. spec.storage.size can be lowered to it.
+	// +optional
+	CapacitySize *resource.Quantity `json:"capacitySize,omitempty"`
 	// expandedTime is when autoExpand last grew the size.
 	// +optional
 	ExpandedTime *metav1.Time `json:"expandedTime,omitempty"`

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -25,6 +24,9 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
+	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/controllers/workload"
+	"github.com/openllb/hlb-operator/fleet/record"
 )
 
 // options are the manager's flags.
@@ -37,6 +39,8 @@ type options struct {
 	leaderElect   bool
 	podNamespace  string
 	podName       string
+	recordDir     string
+	recordLimit   int64
 	zap           zap.Options
 }
 
@@ -70,6 +74,13 @@ func parseOptions() options {
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one of several managers act.")
 	flag.StringVar(&o.podNamespace, "pod-namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the manager's own pod.")
 	flag.StringVar(&o.podName, "pod-name", os.Getenv("POD_NAME"), "Name of the manager's own pod.")
+	flag.StringVar(
+		&o.recordDir,
+		"record-dir",
+		"",
+		"Directory for a recording of what placement observes and decides, for cmd/replay. Empty: none.",
+	)
+	flag.Int64Var(&o.recordLimit, "record-limit-bytes", 256<<20, "Size of the recording; the oldest files go first.")
 	o.zap.BindFlags(flag.CommandLine)
 	flag.Parse()
 	return o
@@ -91,18 +102,17 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("register types: %w", err)
 		}
 	}
-	explain := &controllers.Explanations{}
+	explain := &placement.Explanations{}
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme: scheme,
-		// Who wrote which field takes as much memory as a build itself, and nothing here asks.
-		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:  controllers.CacheOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddr,
 			SecureServing:  true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization, // of the handlers below too
 			ExtraHandlers: map[string]http.Handler{
-				controllers.ExplainPath:       explain,
-				controllers.ExplainPath + "/": explain,
+				placement.ExplainPath:       explain,
+				placement.ExplainPath + "/": explain,
 			},
 			// HTTP/2 had denial-of-service holes
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
@@ -123,9 +133,17 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	install := controllers.Install{
-		Images:     controllers.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
+		Images:     workload.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
 		InputsRole: o.inputsRole,
 		Explain:    explain,
+	}
+	if o.recordDir != "" {
+		if install.Recorder, err = record.Open(o.recordDir, o.recordLimit); err != nil {
+			return err
+		}
+		if err := mgr.Add(install.Recorder); err != nil {
+			return fmt.Errorf("add the recording: %w", err)
+		}
 	}
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		return err

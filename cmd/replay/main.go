@@ -1,34 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command replay decides a saved scheduling round again and prints each decision. It ends with status 1 if the
-// answers differ from the saved ones.
+// Command replay decides again what the manager recorded, and prints each decision: a directory that the manager wrote
+// with --record-dir, or one round that its debug endpoint served. It ends with status 1 if anything comes out
+// differently.
 package main
 
 import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/openllb/hlb-operator/fleet"
+	"github.com/openllb/hlb-operator/fleet/record"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: replay FILE, a record as the manager's debug endpoint serves it")
+		fmt.Fprintln(os.Stderr, "usage: replay DIRECTORY|FILE, a recording or a round of the debug endpoint")
 		os.Exit(2)
 	}
-	in, err := os.Open(os.Args[1])
-	if err == nil {
-		err = replay(in, os.Stdout)
-	}
-	if err != nil {
+	if err := run(os.Args[1], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "replay:", err)
 		os.Exit(1)
 	}
 }
 
-// replay prints the decisions for the record in in, marking those that differ.
-func replay(in io.Reader, out io.Writer) error {
+// run replays what lies at path.
+func run(path string, out io.Writer) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return replayDir(path, out)
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // it was only read
+	return replayRound(in, out)
+}
+
+// replayDir prints the decisions of a recording, and what came out differently.
+func replayDir(dir string, out io.Writer) error {
+	p := record.Player{Replayed: func(of types.NamespacedName, obs *fleet.Observation, w *fleet.Writes) {
+		at := obs.Now.UTC().Format(time.RFC3339Nano)
+		for i := range w.Builds {
+			fmt.Fprintf(out, "%s %s %s %s\n", at, of, w.Builds[i].Build.Name, &w.Builds[i].Decision)
+		}
+		for i := range w.Prefetch {
+			for _, q := range w.Prefetch[i].Added {
+				fmt.Fprintf(out, "%s %s %s prefetches %s\n", at, of, w.Prefetch[i].Daemon.Name, q.ID)
+			}
+		}
+	}}
+	if err := p.Play(dir); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%d cycles replayed, %d before the first keyframe skipped\n", p.Cycles, p.Skipped)
+	for _, d := range p.Differences {
+		fmt.Fprintln(out, d)
+	}
+	if n := len(p.Differences); n > 0 {
+		return fmt.Errorf("%d differences", n)
+	}
+	return nil
+}
+
+// replayRound prints the decisions of the round in in, marking those that differ.
+func replayRound(in io.Reader, out io.Writer) error {
 	r, err := scheduler.ReadRecord(in)
 	if err != nil {
 		return err

@@ -130,8 +130,7 @@ func times(size resource.Quantity, percent int32) resource.Quantity {
 // VolumeSize is the size that each volume of the fleet is to have: the spec's, or more where autoExpand has grown it.
 // The manager sizes claims by it, agents bound their garbage collection by it.
 func VolumeSize(cache *v1alpha1.BuildCache) resource.Quantity {
-	if s := cache.Status.Storage; s != nil && s.Size.Cmp(cache.Spec.Storage.Size) > 0 &&
-		cache.Spec.Storage.AutoExpand != nil {
+	if s := cache.Status.Storage; s != nil && s.Size.Cmp(cache.Spec.Storage.Size) > 0 {
 		return s.Size
 	}
 	return cache.Spec.Storage.Size

@@ -94,21 +94,16 @@ func TestPointsShowTheirSize(t *testing.T) {
 
 func TestVolumeSize(t *testing.T) {
 	for name, tc := range map[string]struct {
-		grown  string // status.storage.size, empty for none
-		expand bool
-		want   string
+		grown string // status.storage.size, empty for none
+		want  string
 	}{
-		"that of the spec":                           {"", true, "10Gi"},
-		"what autoExpand has grown":                  {"13Gi", true, "13Gi"},
-		"the spec's once it has overtaken":           {"8Gi", true, "10Gi"},
-		"the spec's once autoExpand is switched off": {"13Gi", false, "10Gi"},
+		"that of the spec":                 {"", "10Gi"},
+		"what autoExpand has grown":        {"13Gi", "13Gi"},
+		"the spec's once it has overtaken": {"8Gi", "10Gi"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache := &v1alpha1.BuildCache{}
 			cache.Spec.Storage.Size = resource.MustParse("10Gi")
-			if tc.expand {
-				cache.Spec.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse("20Gi")}
-			}
 			if tc.grown != "" {
 				cache.Status.Storage = &v1alpha1.StorageStatus{Size: resource.MustParse(tc.grown)}
 			}

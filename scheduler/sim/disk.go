@@ -5,6 +5,7 @@ package sim
 import (
 	"slices"
 
+	"github.com/openllb/hlb-operator/internal/eviction"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -25,6 +26,37 @@ type contentCopy struct {
 	endsAt  float64
 	bytes   int64
 	usedAt  float64
+	lengths []programLengths // as its daemon's agent has measured them
+}
+
+// programLengths are the lengths of a program's latest builds on one daemon, in seconds; 0: none yet.
+type programLengths struct {
+	program    int
+	cold, warm float64
+	keys       int // of the program
+}
+
+// measure records the length of a build of a program that used the copy.
+func (x *contentCopy) measure(program, keys int, cold bool, seconds float64) {
+	at := slices.IndexFunc(x.lengths, func(l programLengths) bool { return l.program == program })
+	if at < 0 {
+		at = len(x.lengths)
+		x.lengths = append(x.lengths, programLengths{program: program, keys: keys})
+	}
+	if cold {
+		x.lengths[at].cold = seconds
+	} else {
+		x.lengths[at].warm = seconds
+	}
+}
+
+// savedSeconds returns what the copy saves, as its daemon's agent knows it: the most over programs; 0: unknown.
+func (x *contentCopy) savedSeconds() float64 {
+	saved := 0.0
+	for _, l := range x.lengths {
+		saved = max(saved, eviction.SavedSeconds(l.cold, l.warm, l.keys))
+	}
+	return saved
 }
 
 // copyOn returns the copy on a daemon, or nil. The pointer is valid until copies change.
@@ -78,12 +110,16 @@ func (sim *Simulation) content(key scheduler.KeyID) *content {
 	return c
 }
 
-// store adds a new copy of key on a daemon, after evicting unused copies to make room.
+// store adds a new copy of key on a daemon, after evicting unused copies to make room. If all that is left is in use,
+// the volume overflows, so that the build does not fail.
 func (sim *Simulation) store(key scheduler.KeyID, at int, bytes int64) *contentCopy {
 	v := &sim.volumes[at]
-	for v.used+bytes > sim.Workload.DiskBytes {
-		if !sim.evictNext(at) {
-			break // everything is in use: the volume overflows, so that the build does not fail
+	if v.used+bytes > sim.Workload.DiskBytes {
+		for _, next := range sim.evictionOrder(at) {
+			sim.evict(at, next.ID)
+			if v.used+bytes <= sim.Workload.DiskBytes {
+				break
+			}
 		}
 	}
 	v.used += bytes
@@ -94,54 +130,67 @@ func (sim *Simulation) store(key scheduler.KeyID, at int, bytes int64) *contentC
 	return &c.copies[len(c.copies)-1]
 }
 
-// evictNext drops an idle copy of a daemon, and says whether there was one: the one least recently used. Where the
-// policy's agents know of each other's copies and of what they save, spare ones go before all others, and of equals
-// the one with the highest scheduler.EvictionScore.
-func (sim *Simulation) evictNext(at int) bool {
-	agents, informed := sim.policy.(interface {
-		lostSeconds(sim *Simulation, key scheduler.KeyID, bytes int64) float64
-	})
-	next, spare, most := -1, false, 0.0
-	for i, key := range sim.volumes[at].keys {
-		c := sim.contents[key].copyOn(at)
-		if c.users > 0 {
+// evictsByWorth is implemented by policies whose agents evict by worth and know of each other's copies, as the
+// project's do. Under other policies daemons evict the least recently used copy.
+type evictsByWorth interface{ evictsByWorth() }
+
+// evictionOrder returns the copies of a daemon that no build uses, in the order in which its agent evicts them.
+func (sim *Simulation) evictionOrder(at int) []eviction.Copy[scheduler.KeyID] {
+	_, byWorth := sim.policy.(evictsByWorth)
+	var copies []eviction.Copy[scheduler.KeyID]
+	for _, key := range sim.volumes[at].keys {
+		x := sim.contents[key].copyOn(at)
+		if x.users > 0 {
 			continue
 		}
-		s, score := false, sim.Now-c.usedAt
-		if informed {
-			s, score = sim.isRedundant(
-				key,
-				c,
-			), scheduler.EvictionScore(
-				score,
-				max(agents.lostSeconds(sim, key, c.bytes), 1e-3)/float64(c.bytes),
-			)
+		c := eviction.Copy[scheduler.KeyID]{ID: key, Bytes: x.bytes, UsedAtSeconds: x.usedAt}
+		if byWorth {
+			c.ReplicaUsedAtSeconds = sim.replicaUsedAt(key, at)
+			c.LostSeconds = sim.lostSeconds(x)
 		}
-		if next < 0 || s && !spare || s == spare && score > most {
-			next, spare, most = i, s, score
-		}
+		copies = append(copies, c)
 	}
-	if next < 0 {
-		return false
-	}
-	sim.evict(at, next)
-	return true
+	eviction.Order(copies, sim.Now)
+	return copies
 }
 
-// isSpare reports whether a daemon that takes builds has a copy that was used later than x, as agent/gc has it.
-func (sim *Simulation) isRedundant(key scheduler.KeyID, x *contentCopy) bool {
-	return slices.ContainsFunc(sim.contents[key].copies, func(o contentCopy) bool {
-		return o.at != x.at && !o.making && o.usedAt > x.usedAt && sim.View.Daemons[o.at].Phase == scheduler.Ready
-	})
+// replicaUsedAt returns the latest last use of the copies of a key on other daemons that take builds; 0: there is none.
+func (sim *Simulation) replicaUsedAt(key scheduler.KeyID, at int) float64 {
+	latest := 0.0
+	for _, o := range sim.contents[key].copies {
+		if o.at != at && !o.making && sim.View.Daemons[o.at].Phase == scheduler.Ready {
+			latest = max(latest, o.usedAt)
+		}
+	}
+	return latest
 }
 
-// evict removes the copy of the i-th key of a volume.
-func (sim *Simulation) evict(at, i int) {
+// lostSeconds returns what the next build loses without a copy, as its daemon's agent knows it; 0: unknown.
+func (sim *Simulation) lostSeconds(x *contentCopy) float64 {
+	if sim.Workload.Priming {
+		return eviction.LostSeconds(x.savedSeconds(), x.bytes)
+	}
+	return eviction.LostSeconds(x.savedSeconds(), 0)
+}
+
+// nextEviction returns what a daemon's agent publishes about the copy that it evicts next, or false if none may be.
+func (sim *Simulation) nextEviction(at int) (scheduler.KeyID, scheduler.NextEviction, bool) {
+	order := sim.evictionOrder(at)
+	if len(order) == 0 {
+		return 0, scheduler.NextEviction{}, false
+	}
+	c := &order[0]
+	next := scheduler.NextEviction{Bytes: c.Bytes, LostSeconds: c.LostSeconds, Redundant: c.IsRedundant()}
+	return c.ID, next, true
+}
+
+// evict removes a daemon's copy of a key.
+func (sim *Simulation) evict(at int, key scheduler.KeyID) {
 	v := &sim.volumes[at]
-	key := v.keys[i]
 	c := sim.contents[key]
 	v.used -= c.copyOn(at).bytes
 	c.copies = slices.DeleteFunc(c.copies, func(x contentCopy) bool { return x.at == at })
+	i := slices.Index(v.keys, key)
 	v.keys = slices.Delete(v.keys, i, i+1)
 	sim.View.Daemons[at].FreeBytes = sim.Workload.DiskBytes - v.used
 	sim.policy.Evicted(sim, key, at)
@@ -149,7 +198,9 @@ func (sim *Simulation) evict(at, i int) {
 
 // wipe empties a volume. Builds that run there continue and leave no copy.
 func (sim *Simulation) wipe(at int) {
-	for len(sim.volumes[at].keys) > 0 {
-		sim.evict(at, len(sim.volumes[at].keys)-1)
+	keys := sim.volumes[at].keys
+	for len(keys) > 0 {
+		sim.evict(at, keys[len(keys)-1])
+		keys = sim.volumes[at].keys
 	}
 }

@@ -171,29 +171,20 @@ func (o *Ours) sweep(sim *Simulation) {
 	}
 }
 
-// evictionPrice values the copy that would go next on a daemon.
+// evictionPrice values the next eviction that a daemon's agent publishes.
 func (o *Ours) evictionPrice(sim *Simulation, at int) float64 {
 	if scheduler.Roomy(sim.View.Daemons[at].FreeBytes, sim.Workload.DiskBytes) {
 		return 0
 	}
-	held := make([]scheduler.Held, 0, len(sim.volumes[at].keys))
-	for _, key := range sim.volumes[at].keys {
-		held = append(held, scheduler.Held{Key: key, LostSeconds: o.lostSeconds(sim, key, sim.contents[key].copyOn(at).bytes)})
+	key, next, found := sim.nextEviction(at)
+	if !found {
+		return 0
 	}
-	victim := sim.View.NextVictim(at, held)
-	return sim.View.EvictionPrice(victim, o.hot.PerSecond(victim.Key, sim.Now))
+	return scheduler.EvictionPrice(next, o.hot.PerSecond(key, sim.Now), len(sim.View.Ledger.Copies(key)))
 }
 
-// lostSeconds is what the next build of a key loses without a copy of so many bytes. That the world asks for it marks
-// how the project's agents evict: copies that another daemon has and used later go first, and of the others those
-// that are worth least.
-func (o *Ours) lostSeconds(sim *Simulation, key scheduler.KeyID, bytes int64) float64 {
-	warm, cold := o.estimates.Expect(key, nil, &o.Params)
-	if !sim.Workload.Priming {
-		bytes = 0
-	}
-	return o.Params.LostSeconds(cold-warm, bytes)
-}
+// evictsByWorth marks the policy as one whose agents do; see the interface.
+func (o *Ours) evictsByWorth() {}
 
 // Started updates the ledger and the shares.
 func (o *Ours) Started(sim *Simulation, r *run) {

@@ -274,14 +274,15 @@ func TestWhoEvictsWhat(t *testing.T) {
 				bytes int64
 			}{{1, 0, 1e9}, {2, 0, c.bytes}, {2, 1, c.bytes}} {
 				sim.Now = 100 * float64(i)
-				sim.store(x.key, x.on, x.bytes).making = false
+				stored := sim.store(x.key, x.on, x.bytes)
+				stored.making = false
+				stored.measure(0, 1, true, 100)
+				stored.measure(0, 1, false, 40)
 			}
 			if c.down {
 				sim.View.Daemons[1].Phase = scheduler.Draining
 			}
-			if !sim.evictNext(0) {
-				t.Fatal("nothing went")
-			}
+			sim.evict(0, sim.evictionOrder(0)[0].ID)
 			if diff := cmp.Diff([]scheduler.KeyID{c.want}, sim.volumes[0].keys); diff != "" {
 				t.Errorf("keys left (-want +got):\n%s", diff)
 			}

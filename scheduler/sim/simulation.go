@@ -354,6 +354,7 @@ func (sim *Simulation) end(r *run) {
 			x.making = false
 			x.version = max(x.version, version)
 			x.usedAt = sim.Now
+			x.measure(b.Program, len(p.Keys), r.mode != scheduler.Warm || r.joined, sim.Now-r.startSeconds)
 			if x.users == 0 {
 				x.endsAt = 0
 			}

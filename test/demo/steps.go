@@ -11,10 +11,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
@@ -170,21 +172,19 @@ func (d *demo) runImage(ctx context.Context) error {
 	return nil
 }
 
-// fresh takes the key's daemon away with its volume and builds the first source again, elsewhere.
+// fresh deletes the key's daemon with its volume and builds the first source again, on a daemon that is fresh for it.
 func (d *demo) fresh(ctx context.Context) error {
-	meta := metav1.ObjectMeta{Name: d.report.Daemon, Namespace: namespace}
-	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
-		Name: "cache-" + d.report.Daemon, Namespace: namespace,
-	}}
-	for _, o := range []client.Object{claim, &corev1.Pod{ObjectMeta: meta}} {
-		if err := d.cluster.Client.Delete(ctx, o); err != nil {
-			return err
-		}
+	gone := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Name: d.report.Daemon, Namespace: namespace}}
+	if err := d.cluster.Client.Delete(ctx, gone); err != nil {
+		return err
 	}
 	err := harness.Eventually(ctx, time.Minute, "the daemon takes no builds", func(ctx context.Context) (bool, error) {
-		daemon := &v1alpha1.BuildDaemon{ObjectMeta: meta}
-		err := d.cluster.Client.Get(ctx, client.ObjectKeyFromObject(daemon), daemon)
-		return err == nil && !taken(daemon), err
+		daemon := &v1alpha1.BuildDaemon{}
+		err := d.cluster.Client.Get(ctx, client.ObjectKeyFromObject(gone), daemon)
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		return err == nil && !status.TakesBuilds(daemon), err
 	})
 	if err != nil {
 		return err
@@ -200,9 +200,4 @@ func (d *demo) fresh(ctx context.Context) error {
 		return fmt.Errorf("the build landed on %s, which was not fresh", d.report.FreshDaemon)
 	}
 	return nil
-}
-
-func taken(daemon *v1alpha1.BuildDaemon) bool {
-	return meta.IsStatusConditionTrue(daemon.Status.Conditions, v1alpha1.ConditionReady) &&
-		!meta.IsStatusConditionTrue(daemon.Status.Conditions, v1alpha1.ConditionDraining)
 }

@@ -31,7 +31,7 @@ func running(t *testing.T, build *v1alpha1.HLBBuild) {
 
 // stepRuns reports whether the step of the named slow build runs on the daemon.
 func stepRuns(t *testing.T, daemon, name string) (bool, error) {
-	out, err := cluster.Kubectl(t.Context(), "", "-n", namespace, "exec", daemon, "-c", "buildkitd", "--", "ps", "-o", "args")
+	out, err := cluster.Kubectl(t.Context(), "", "-n", namespace, "exec", harness.Pod(daemon), "-c", "buildkitd", "--", "ps", "-o", "args")
 	return strings.Contains(out, "echo "+name), err
 }
 
@@ -86,7 +86,7 @@ func TestALostDaemonCostsOneAttempt(t *testing.T) {
 	build := slow("victim", "10")
 	running(t, build)
 	first := build.Status.Placement.Daemon
-	kubectl(t, "delete", "pod", first, "--grace-period=0", "--force")
+	kubectl(t, "delete", "pod", harness.Pod(first), "--grace-period=0", "--force")
 	await(t, build)
 	succeeded(t, build)
 	if build.Status.Run.Attempt != 2 {
@@ -98,11 +98,12 @@ func TestALostDaemonCostsOneAttempt(t *testing.T) {
 	must(t, cluster.WaitCache(t.Context(), fleet))
 }
 
-// TestScalingDownAndUp takes two daemons away and brings them back: a build that runs on one of them is waited for,
-// and a daemon that comes back is as warm as it went.
+// TestScalingDownAndUp takes two daemons away, of which one was cordoned, and brings them back: a build that runs on
+// one of them is waited for, and a daemon that comes back is as warm as it went.
 func TestScalingDownAndUp(t *testing.T) {
 	build := onOrdinal(t, "fleet-2")
 	epoch := daemon(t, "fleet-2").Status.VolumeEpoch
+	cordon(t, "fleet-2")
 	kubectl(t, "scale", "bcache/fleet", "--replicas=1")
 	await(t, build)
 	succeeded(t, build)
@@ -118,6 +119,7 @@ func TestScalingDownAndUp(t *testing.T) {
 	}
 	kubectl(t, "scale", "bcache/fleet", "--replicas=3")
 	must(t, cluster.WaitCache(t.Context(), reread(t)))
+	uncordon(t, "fleet-2")
 	back := daemon(t, "fleet-2")
 	if back.Status.VolumeEpoch != epoch || epoch == "" {
 		t.Errorf("the volume epoch is %q, was %q", back.Status.VolumeEpoch, epoch)
@@ -169,7 +171,7 @@ func TestARollOutWaitsForBuilds(t *testing.T) {
 		t.Errorf("the build took %d attempts: the roll-out did not wait for it", build.Status.Run.Attempt)
 	}
 	must(t, cluster.WaitCache(t.Context(), fleet))
-	config := kubectl(t, "exec", build.Status.Placement.Daemon, "-c", "buildkitd", "--", "cat", "/etc/buildkit/buildkitd.toml")
+	config := kubectl(t, "exec", harness.Pod(build.Status.Placement.Daemon), "-c", "buildkitd", "--", "cat", "/etc/buildkit/buildkitd.toml")
 	if !strings.Contains(config, "max-parallelism = 8") {
 		t.Errorf("the daemon's configuration is still\n%s", config)
 	}

@@ -21,7 +21,7 @@ import (
 // evict asks for the eviction of a daemon's pod, as kubectl drain does.
 func evict(t *testing.T, name string) error {
 	t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: harness.Pod(name)}}
 	return cluster.Client.SubResource("eviction").Create(t.Context(), pod, &policyv1.Eviction{})
 }
 
@@ -31,7 +31,7 @@ func evictable(t *testing.T, cache *v1alpha1.BuildCache) {
 	t.Helper()
 	must(t, harness.Eventually(t.Context(), patience, "a daemon of "+cache.Name+" may be evicted", func(ctx context.Context) (bool, error) {
 		var budget policyv1.PodDisruptionBudget
-		err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(cache), &budget)
+		err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: cache.Name + "-daemons"}, &budget)
 		return budget.Status.DisruptionsAllowed > 0, err
 	}))
 }

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/test/e2e/harness"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
@@ -46,7 +47,7 @@ func TestAFailingStepIsToldWithItsOutput(t *testing.T) {
 	if build.Status.Run.Attempt != 1 {
 		t.Errorf("a failing program was tried %d times", build.Status.Run.Attempt)
 	}
-	log := kubectl(t, "exec", build.Status.Placement.Daemon, "-c", "buildkitd", "--", "cat", logPath(build))
+	log := kubectl(t, "exec", harness.Pod(build.Status.Placement.Daemon), "-c", "buildkitd", "--", "cat", logPath(build))
 	if !strings.Contains(log, "to stderr") {
 		t.Errorf("the log file has %q", log)
 	}

@@ -94,8 +94,7 @@ func TestAKilledNodeComesBackWarm(t *testing.T) {
 }
 
 // TestANodeLostForGoodCostsNoMount kills a node and does what an administrator does who has no hope for it: the
-// daemon's pod and claim are deleted. The daemon begins anew on another node, and the first build of its key brings
-// the mount back.
+// BuildDaemon is deleted. It is made anew on another node, and the first build of its key brings the mount back.
 func TestANodeLostForGoodCostsNoMount(t *testing.T) {
 	cache := snapshotted("buried", 3)
 	makeFleet(t, cache)
@@ -115,11 +114,38 @@ func TestANodeLostForGoodCostsNoMount(t *testing.T) {
 		}
 	})
 	silent(t, victim)
-	kubectl(t, "delete", "pvc", "cache-"+victim, "--wait=false")
-	kubectl(t, "delete", "pod", victim, "--grace-period=0", "--force")
-	must(t, harness.Eventually(t.Context(), patience, "the daemon has begun anew", func(context.Context) (bool, error) {
-		s := daemon(t, victim).Status
-		return s.VolumeEpoch != epoch && s.NodeName != node && meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionReady), nil
-	}))
+	madeAnew(t, victim)
+	if s := daemon(t, victim).Status; s.VolumeEpoch == epoch || s.NodeName == node {
+		t.Errorf("the daemon has epoch %s on %s, had %s on %s", s.VolumeEpoch, s.NodeName, epoch, node)
+	}
 	primed(t, built(t, cache, "bury-check", key, checking(held), victim), held)
+}
+
+// madeAnew deletes a BuildDaemon and waits until another one of its name takes builds.
+func madeAnew(t *testing.T, name string) {
+	t.Helper()
+	uid := daemon(t, name).UID
+	kubectl(t, "delete", "bd/"+name, "--wait=false")
+	must(t, harness.Eventually(t.Context(), patience, name+" is made anew", func(ctx context.Context) (bool, error) {
+		d := &v1alpha1.BuildDaemon{}
+		err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d)
+		return d.UID != uid && meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady), client.IgnoreNotFound(err)
+	}))
+}
+
+// TestADaemonCanBeMadeAnew deletes a BuildDaemon that is well: its volume goes with it, and no other daemon's does.
+func TestADaemonCanBeMadeAnew(t *testing.T) {
+	cache := newFleet("renewed", 2)
+	makeFleet(t, cache)
+	was, other := daemon(t, "renewed-1").Status.VolumeEpoch, podUIDs(t, "renewed")["renewed-0"]
+	cordon(t, "renewed-1")
+	madeAnew(t, "renewed-1")
+	if now := daemon(t, "renewed-1"); now.Status.VolumeEpoch == was || now.Spec.Unschedulable {
+		t.Errorf("the daemon that was made anew has epoch %s, cordoned %v; the former had %s",
+			now.Status.VolumeEpoch, now.Spec.Unschedulable, was)
+	}
+	if podUIDs(t, "renewed")["renewed-0"] != other {
+		t.Error("the other daemon was replaced as well")
+	}
+	must(t, cluster.WaitCache(t.Context(), cache))
 }

@@ -79,7 +79,7 @@ func TestMountPoliciesAreKept(t *testing.T) {
 		t.Errorf("the key of the pinned mount finds %+v, want a warm daemon", c)
 	}
 
-	kubectl(t, "exec", "policed-0", "-c", "buildkitd", "--", "buildctl", "prune", "--all")
+	kubectl(t, "exec", harness.Pod("policed-0"), "-c", "buildkitd", "--", "buildctl", "prune", "--all")
 	settled(t, "the reset cache is a new epoch", func(s *v1alpha1.BuildDaemonStatus) bool {
 		return s.VolumeEpoch != d.Status.VolumeEpoch && len(s.Keys) == 0
 	})

@@ -12,10 +12,22 @@ import (
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
-// scaledAwayAndBack scales a fleet of two daemons to one, waits with left until the second one has gone, and scales
-// it back to two.
+// cordon has a daemon take no more builds, and be the first to go when its fleet is scaled down.
+func cordon(t *testing.T, name string) {
+	t.Helper()
+	kubectl(t, "patch", "bd/"+name, "--type=merge", "-p", `{"spec":{"unschedulable":true}}`)
+}
+
+func uncordon(t *testing.T, name string) {
+	t.Helper()
+	kubectl(t, "patch", "bd/"+name, "--type=merge", "-p", `{"spec":{"unschedulable":false}}`)
+}
+
+// scaledAwayAndBack scales a fleet of two daemons to one, so that the named one goes, waits for that with left, and
+// scales it back to two.
 func scaledAwayAndBack(t *testing.T, cache *v1alpha1.BuildCache, name string, left func()) {
 	t.Helper()
+	cordon(t, name)
 	kubectl(t, "scale", "bcache/"+cache.Name, "--replicas=1")
 	left()
 	must(t, cluster.WaitCache(t.Context(), cache))
@@ -23,6 +35,7 @@ func scaledAwayAndBack(t *testing.T, cache *v1alpha1.BuildCache, name string, le
 	must(t, harness.Eventually(t.Context(), patience, name+" is back", func(ctx context.Context) (bool, error) {
 		return cluster.WaitCache(ctx, cache) == nil && cache.Status.ReadyReplicas == 2, nil
 	}))
+	uncordon(t, name)
 }
 
 // TestADaemonThatIsScaledAwayComesBackWarm keeps the volumes: the daemon's mounts are snapshotted, and it needs

@@ -123,8 +123,8 @@ func warm(t *testing.T, b *v1alpha1.HLBBuild) {
 func explain(t *testing.T, name string) {
 	t.Helper()
 	if t.Failed() {
-		t.Log(kubectl(t, "get", "bd/"+name, "-o", "jsonpath={.status.mounts}{.status.gc}"), kubectl(t, "logs", name, "-c", "agent"),
-			kubectl(t, "exec", name, "-c", "buildkitd", "--", "buildctl", "du", "--verbose"))
+		t.Log(kubectl(t, "get", "bd/"+name, "-o", "jsonpath={.status.mounts}{.status.gc}"), kubectl(t, "logs", harness.Pod(name), "-c", "agent"),
+			kubectl(t, "exec", harness.Pod(name), "-c", "buildkitd", "--", "buildctl", "du", "--verbose"))
 	}
 }
 
@@ -167,6 +167,7 @@ func TestMountsOutliveTheirDaemonAndVolume(t *testing.T) {
 	contents[0].last = 200000
 	built(t, snap, "fill-second", key, filling(contents[0]), "snap-1")
 
+	cordon(t, "snap-1")
 	kubectl(t, "scale", "bcache/snap", "--replicas=1")
 	gone(t, "snap-1")
 	b = built(t, snap, "check", key, checking(contents...), "snap-0")
@@ -194,7 +195,8 @@ func gone(t *testing.T, name string) {
 	must(t, harness.Eventually(t.Context(), patience, name+" is gone with its volume", func(ctx context.Context) (bool, error) {
 		out, err := cluster.Kubectl(ctx, "", "-n", namespace, "get", "pods,pvc,bd", "-o", "name")
 		for _, line := range strings.Fields(out) {
-			if _, object, _ := strings.Cut(line, "/"); object == name || object == "cache-"+name {
+			switch _, object, _ := strings.Cut(line, "/"); object {
+			case name, harness.Pod(name), harness.Claim(name):
 				return false, err
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/test/e2e/harness"
 	"github.com/openllb/hlb-operator/test/kit/gittest"
 )
 
@@ -105,10 +106,10 @@ func TestASecretIsMountedAndNotShown(t *testing.T) {
 	where := build.Status.Placement.Daemon
 	for what, text := range map[string]string{
 		"the object":         kubectl(t, "get", "hb/secret", "-o", "yaml"),
-		"the agent's output": kubectl(t, "logs", where, "-c", "agent"),
+		"the agent's output": kubectl(t, "logs", harness.Pod(where), "-c", "agent"),
 		"the events":         kubectl(t, "get", "events", "-o", "yaml"),
-		"the log file":       kubectl(t, "exec", where, "-c", "buildkitd", "--", "cat", logPath(build)),
-		"the argument lists": kubectl(t, "exec", where, "-c", "buildkitd", "--", "ps", "-o", "args"),
+		"the log file":       kubectl(t, "exec", harness.Pod(where), "-c", "buildkitd", "--", "cat", logPath(build)),
+		"the argument lists": kubectl(t, "exec", harness.Pod(where), "-c", "buildkitd", "--", "ps", "-o", "args"),
 	} {
 		if strings.Contains(text, value) {
 			t.Errorf("the secret stands in %s", what)

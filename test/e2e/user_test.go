@@ -53,11 +53,11 @@ func TestDaemonsHaveNoListenerAndNoToken(t *testing.T) {
 		t.Errorf("isolation in force is %q", d.Status.Isolation)
 	}
 	// 8081 (1F91) is the agent's probe; nothing else may listen. 0A is the state LISTEN.
-	listening := kubectl(t, "exec", "fleet-0", "-c", "buildkitd", "--", "sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 | grep ' 0A ' | grep -v ':1F91 ' || true")
+	listening := kubectl(t, "exec", harness.Pod("fleet-0"), "-c", "buildkitd", "--", "sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 | grep ' 0A ' | grep -v ':1F91 ' || true")
 	if strings.TrimSpace(listening) != "" {
 		t.Errorf("the pod listens:\n%s", listening)
 	}
-	token := kubectl(t, "exec", "fleet-0", "-c", "buildkitd", "--", "sh", "-c", "ls /var/run/secrets/kubernetes.io 2>&1 || true")
+	token := kubectl(t, "exec", harness.Pod("fleet-0"), "-c", "buildkitd", "--", "sh", "-c", "ls /var/run/secrets/kubernetes.io 2>&1 || true")
 	if strings.Contains(token, "serviceaccount") {
 		t.Errorf("buildkitd's container has a token: %s", token)
 	}

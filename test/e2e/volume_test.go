@@ -15,14 +15,14 @@ import (
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
-// podUIDs are the UIDs of a fleet's pods by name.
+// podUIDs are the UIDs of a fleet's pods by the daemon's name.
 func podUIDs(t *testing.T, cache string) map[string]string {
 	t.Helper()
 	var pods corev1.PodList
 	must(t, cluster.Client.List(t.Context(), &pods, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelCache: cache}))
 	out := map[string]string{}
 	for i := range pods.Items {
-		out[pods.Items[i].Name] = string(pods.Items[i].UID)
+		out[pods.Items[i].Labels[v1alpha1.LabelDaemon]] = string(pods.Items[i].UID)
 	}
 	return out
 }
@@ -63,7 +63,7 @@ func TestVolumesGrowWithoutARestart(t *testing.T) {
 	kubectl(t, "scale", "bcache/grows", "--replicas=2")
 	must(t, cluster.WaitCache(t.Context(), grows))
 	claim := &corev1.PersistentVolumeClaim{}
-	must(t, cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "cache-grows-1"}, claim))
+	must(t, cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: harness.Claim("grows-1")}, claim))
 	if got := claim.Spec.Resources.Requests[corev1.ResourceStorage]; got.Cmp(resource.MustParse("3Gi")) != 0 {
 		t.Errorf("a new daemon's volume is of %s, want 3Gi", got.String())
 	}

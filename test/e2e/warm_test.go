@@ -59,7 +59,7 @@ func TestAnEditIsBuiltWarmOnTheSameDaemon(t *testing.T) {
 			t.Errorf("the %s build's mounts are %+v, want one hit", word, m)
 		}
 	}
-	// The daemon is measured after the report, so the bytes come a moment later.
+	// The daemon was measured after the earlier builds.
 	eventually(t, build, "the mount's bytes are reported", func(b *v1alpha1.HLBBuild) bool {
 		return len(b.Status.Mounts) == 1 && b.Status.Mounts[0].Bytes > 0
 	})
@@ -99,8 +99,8 @@ func TestAFreshDaemonImportsTheRegistryCache(t *testing.T) {
 	succeeded(t, build)
 	exported(t, build)
 	lost := build.Status.Placement.Daemon
-	kubectl(t, "delete", "pvc", "cache-"+lost, "--wait=false")
-	kubectl(t, "delete", "pod", lost, "--wait=false")
+	kubectl(t, "delete", "pvc", harness.Claim(lost), "--wait=false")
+	kubectl(t, "delete", "pod", harness.Pod(lost), "--wait=false")
 	must(t, harness.Eventually(t.Context(), patience, lost+" takes no builds", func(context.Context) (bool, error) {
 		d := daemon(t, lost)
 		return meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDraining) ||

@@ -61,8 +61,8 @@ func TestBuildCacheIsValidated(t *testing.T) {
 
 		"a budget for prefetching is accepted": {prefetching("20Gi"), ""},
 		"one byte an hour is accepted":         {prefetching("1"), ""},
-		"a budget of nothing is refused":       {prefetching("0"), "bytesPerHour must be more than 0"},
-		"a budget below nothing is refused":    {prefetching("-1Gi"), "bytesPerHour must be more than 0"},
+		"a budget of nothing is refused":       {prefetching("0"), "bandwidthPerHour must be more than 0"},
+		"a budget below nothing is refused":    {prefetching("-1Gi"), "bandwidthPerHour must be more than 0"},
 
 		"privileged daemons are accepted":     {func(s *cacheSpec) { s.BuildKit.Isolation = v1alpha1.IsolationPrivileged }, ""},
 		"an unknown isolation is refused":     {func(s *cacheSpec) { s.BuildKit.Isolation = "None" }, `"UserNamespace", "Privileged"`},
@@ -93,8 +93,8 @@ func TestBuildCacheIsValidated(t *testing.T) {
 			s.Registry.ImportPolicy = "Always"
 		}, `"OnFreshDaemon", "Never"`},
 		"a wait of an hour a GB is accepted": {waitingPerGB(3600), ""},
-		"a longer one is refused":            {waitingPerGB(3601), "waitSecondsPerGB"},
-		"one of less than nothing is too":    {waitingPerGB(-1), "waitSecondsPerGB"},
+		"a longer one is refused":            {waitingPerGB(3601), "waitSecondsPerGiB"},
+		"one of less than nothing is too":    {waitingPerGB(-1), "waitSecondsPerGiB"},
 		"an unknown export policy is refused": {func(s *cacheSpec) {
 			registry("h/r")(s)
 			s.Registry.ExportPolicy = "Sometimes"
@@ -124,8 +124,8 @@ func registryHosts(hosts ...v1alpha1.RegistryHost) func(*cacheSpec) {
 func TestBuildCacheNames(t *testing.T) {
 	ns := envtestkit.Get(t).Namespace(t)
 	cases := map[string]struct{ name, want string }{
-		"50 characters leave room for ordinals":    {"a" + strings.Repeat("b", 49), ""},
-		"51 characters don't":                      {"a" + strings.Repeat("b", 50), "metadata.name must be at most 50 characters"},
+		"48 characters leave room for ordinals":    {"a" + strings.Repeat("b", 47), ""},
+		"49 characters don't":                      {"a" + strings.Repeat("b", 48), "metadata.name must be at most 48 characters"},
 		"a name that begins with a digit":          {"1c", "metadata.name must be a DNS label that begins with a letter"},
 		"a name with a dot":                        {"a.b", "metadata.name must be a DNS label that begins with a letter"},
 		"a name with digits and dashes in it":      {"c-1-x", ""},
@@ -149,7 +149,7 @@ func TestBuildCacheStorageIsKept(t *testing.T) {
 		want          string
 	}{
 		"the size can grow":       {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, ""},
-		"the size can't shrink":   {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "size can't shrink"},
+		"the size can't shrink":   {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "storage.size can't be less than what volumes have"},
 		"it may expand by itself": {nil, expand("10Gi"), ""},
 		"nor beyond what garbage collection leaves": {nil, func(s *cacheSpec) {
 			expand("20Gi")(s)

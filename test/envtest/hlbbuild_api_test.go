@@ -90,9 +90,9 @@ func TestHLBBuildIsValidated(t *testing.T) {
 		"a path with dots in it is accepted": {git("https://h/r", "a/..b/c"), ""},
 
 		"outputs of listed targets are accepted": {outputs([]string{"a", "b"}, "a", "b", "a"), ""},
-		"an output of another target is refused": {outputs([]string{"a"}, "a", "b"), "every outputs[].target must be listed in targets"},
+		"an output of another target is refused": {outputs([]string{"a"}, "a", "b"), "every outputs[].target must be listed in hlb.targets"},
 		"an output of the default target":        {outputs([]string{"default"}, ""), ""},
-		"an output of the default, unlisted":     {outputs([]string{"a"}, ""), "every outputs[].target must be listed in targets"},
+		"an output of the default, unlisted":     {outputs([]string{"a"}, ""), "every outputs[].target must be listed in hlb.targets"},
 		"the same image twice is refused": {func(s *buildSpec) {
 			s.Outputs = []v1alpha1.OutputSpec{{Name: "a", Image: "h/r"}, {Name: "b", Image: "h/r"}}
 		}, "must differ"},

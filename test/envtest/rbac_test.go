@@ -26,6 +26,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
+	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -89,13 +90,17 @@ func startManager(t *testing.T) *refusals {
 	ctrl.SetLogger(logger) // informers log there
 	mgr, err := ctrl.NewManager(cluster.ConfigAs(managerUser), ctrl.Options{
 		Scheme: cluster.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Logger: logger,
+		Cache:          controllers.CacheOptions(),
 		LeaderElection: true, LeaderElectionID: "hlb-operator.build.openllb.dev", LeaderElectionNamespace: systemNamespace, LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	install := controllers.Install{Images: controllers.Images{Operator: "operator:test", BuildKit: "buildkit:test"}, InputsRole: "hlb-operator-agent-inputs"}
+	install := controllers.Install{
+		Images:     workload.Images{Operator: "operator:test", BuildKit: "buildkit:test"},
+		InputsRole: "hlb-operator-agent-inputs",
+	}
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		t.Fatal(err)
 	}
@@ -172,11 +177,11 @@ func TestRightsSuffice(t *testing.T) {
 			return err
 		}
 		for i := range events.Items {
-			if e := &events.Items[i]; e.Reason == v1alpha1.ReasonDaemonChosen && e.Regarding.Name == "b" {
+			if e := &events.Items[i]; e.Reason == v1alpha1.ReasonDaemonsNotReady && e.Regarding.Name == "cache" {
 				return nil
 			}
 		}
-		return fmt.Errorf("no event of the placement among %d", len(events.Items))
+		return fmt.Errorf("no event of the fleet among %d", len(events.Items))
 	})
 	t.Run("agents", func(t *testing.T) { checkAgentRights(t, ns) })
 	t.Run("the manager", func(t *testing.T) { checkManagerRights(t, ns) })
@@ -255,6 +260,7 @@ func checkAgentRights(t *testing.T, ns string) {
 		"watches no other BuildCache":          {access{Verb: "watch", Group: group, Resource: "buildcaches", Name: "other", Namespace: ns}, false},
 		"changes no BuildCache":                {access{Verb: "patch", Group: group, Resource: "buildcaches", Name: "cache", Namespace: ns}, false},
 		"watches a daemon of the fleet":        {access{Verb: "watch", Group: group, Resource: "builddaemons", Name: "cache-1", Namespace: ns}, true},
+		"lists the daemons of its fleet":       {access{Verb: "list", Group: group, Resource: "builddaemons", Namespace: ns}, true},
 		"reports on a daemon of the fleet":     {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "cache-0", Namespace: ns}, true},
 		"asks its daemon for no mounts":        {access{Verb: "patch", Group: group, Resource: "builddaemons", Name: "cache-0", Namespace: ns}, false},
 		"reports on no daemon of another":      {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "other-0", Namespace: ns}, false},

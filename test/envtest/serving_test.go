@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/buildstatus"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
@@ -60,12 +60,12 @@ func place(t *testing.T, c client.Client, b *v1alpha1.HLBBuild, daemon string) {
 	t.Helper()
 	now := time.Now()
 	if b.Status.Run == nil {
-		buildstatus.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: b.Generation}, now)
+		status.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: b.Generation}, now)
 	}
 	if daemon == "" {
-		buildstatus.Wait(b, v1alpha1.ReasonPending, "taken back", now)
+		status.Wait(b, v1alpha1.ReasonPending, "taken back", now)
 	} else {
-		buildstatus.Place(b, v1alpha1.PlacementStatus{Daemon: daemon}, now)
+		status.Place(b, v1alpha1.PlacementStatus{Daemon: daemon}, now)
 	}
 	if err := c.Status().Update(t.Context(), b); err != nil {
 		t.Fatal(err)
@@ -155,15 +155,16 @@ func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	cache.Status.ReadyDisplay, cache.Status.Usage = "2/3", "61% of 30Gi"
 	cache.Status.ReadyReplicas, cache.Status.Storage = 2, &v1alpha1.StorageStatus{Size: resource.MustParse("10Gi")}
-	buildstatus.Set(&cache.Status.Conditions, metav1.Condition{Type: "Ready", Status: "False", Reason: "DaemonsNotReady"}, time.Now())
+	status.Set(&cache.Status.Conditions, metav1.Condition{Type: "Ready", Status: "False", Reason: "DaemonsNotReady"}, time.Now())
 	testbuild.Serving(daemon)
 	daemon.Status.NodeName, daemon.Status.RunningBuilds, daemon.Status.Version = "n1", 2, "v0.34.2"
 	place(t, cluster.Client, build, "c-0")
-	buildstatus.Start(build, "agent", envtestkit.Epoch)
+	status.Start(build, "agent", envtestkit.Epoch)
 	build.Status.Run.Key = "k"
 	build.Status.Steps = &v1alpha1.StepsStatus{Total: 14, Cached: 12, Display: "12/14"}
-	buildstatus.Succeed(build, envtestkit.Epoch.Add(2*time.Second))
+	status.Succeed(build, envtestkit.Epoch.Add(2*time.Second))
 	for _, o := range []client.Object{cache, daemon, build} {
 		if err := cluster.Client.Status().Update(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -173,9 +174,10 @@ func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 		resource, name string
 		want           map[string]string
 	}{
-		"of a fleet": {"buildcaches", "c", map[string]string{"Ready": "False", "Daemons": "2", "Wanted": "3", "Size": "10Gi", "Reason": "DaemonsNotReady"}},
+		"of a fleet": {"buildcaches", "c", map[string]string{
+			"Ready": "False", "Daemons": "2/3", "Size": "10Gi", "Used": "61% of 30Gi", "Reason": "DaemonsNotReady"}},
 		"of a daemon": {"builddaemons", "c-0", map[string]string{
-			"Ready": "True", "Reason": "DaemonServing", "Node": "n1", "Running": "2", "Slots": "4", "Version": "v0.34.2"}},
+			"Cache": "c", "Ready": "True", "Reason": "DaemonServing", "Node": "n1", "Running": "2", "Slots": "4", "Version": "v0.34.2"}},
 		"of a build": {"hlbbuilds", "b", map[string]string{
 			"Ready": "True", "Reason": "Succeeded", "Daemon": "c-0", "Cached": "12/14", "Seconds": "2", "Attempt": "1", "Key": "k"}},
 	}

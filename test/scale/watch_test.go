@@ -4,13 +4,18 @@ package scale
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -22,21 +27,27 @@ type watch struct {
 	mu   sync.Mutex
 	seen map[string]*followed
 	done int
+	// writes of statuses of builds, by what they did.
+	writes map[string]int
 }
 
 // followed is what was seen of one build.
 type followed struct {
-	created, placed time.Time // placed is the manager's own note
-	took            float64   // seconds from when the agent took it up
-	ready, ended    bool
-	attempt         int32
-	warm            bool
+	applied      time.Time // just before the request that created it
+	placed       time.Time // as the manager noted it
+	observed     time.Time // when its placement was seen
+	status       v1alpha1.HLBBuildStatus
+	took         float64 // seconds from when the agent took it up
+	ready, ended bool
+	attempt      int32
+	warm         bool
 }
 
 func (f *fleet) watchBuilds() *watch {
 	f.t.Helper()
-	w := &watch{f: f, seen: map[string]*followed{}}
-	informers, err := cache.New(f.Config, cache.Options{Scheme: f.Scheme, DefaultNamespaces: map[string]cache.Config{f.ns: {}}})
+	w := &watch{f: f, seen: map[string]*followed{}, writes: map[string]int{}}
+	own := map[string]cache.Config{f.ns: {}}
+	informers, err := cache.New(f.config, cache.Options{Scheme: f.Scheme, DefaultNamespaces: own})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -59,16 +70,23 @@ func (f *fleet) watchBuilds() *watch {
 	return w
 }
 
+// applied notes that a build is about to be created.
+func (w *watch) applied(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen[name] = &followed{applied: time.Now()}
+}
+
 func (w *watch) see(b *v1alpha1.HLBBuild) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.seen[b.Name]
-	if s == nil {
-		s = &followed{created: time.Now()}
-		w.seen[b.Name] = s
+	if did := transition(&s.status, &b.Status); did != "" {
+		w.writes[did]++
 	}
+	s.status = b.Status
 	if run := b.Status.Run; run != nil && run.PlacedAt != nil && s.placed.IsZero() {
-		s.placed = run.PlacedAt.Time
+		s.placed, s.observed = run.PlacedAt.Time, time.Now()
 		s.warm = b.Status.Placement != nil && b.Status.Placement.Warm
 	}
 	if run := b.Status.Run; run != nil && run.FinishedAt != nil && !s.ended {
@@ -106,13 +124,50 @@ func (w *watch) awaitDone(n int, within time.Duration) {
 	w.f.t.Fatalf("%d of %d builds have ended within %v\n%s", w.done, n, within, w.f.manager.tail())
 }
 
+// transition names what a write of a build's status did; empty when no run changed.
+func transition(before, after *v1alpha1.HLBBuildStatus) string {
+	was, is := before.Run, after.Run
+	if was == nil || is != nil && was.ID != is.ID {
+		was = &v1alpha1.RunStatus{}
+	}
+	switch {
+	case equality.Semantic.DeepEqual(before, after), before.Run == nil && is == nil:
+		return "" // at most the defaults of a new object
+	case is == nil:
+		return "other"
+	case was.FinishedAt == nil && is.FinishedAt != nil:
+		return "ended"
+	case is.Lost != nil && (was.Lost == nil || was.Lost.Attempt != is.Lost.Attempt):
+		return "lost"
+	case was.StartedAt == nil && is.StartedAt != nil:
+		return "claimed"
+	case was.PlacedAt == nil && is.PlacedAt != nil && was.ID == "":
+		return "opened and placed"
+	case was.PlacedAt == nil && is.PlacedAt != nil:
+		return "placed"
+	case was.ID == "":
+		return "opened"
+	case is.PlacedAt == nil:
+		return "waiting"
+	default:
+		return "other"
+	}
+}
+
+// transitions are the writes so far by what they did.
+func (w *watch) transitions() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.writes)
+}
+
 // placements are the rate of placement of the builds whose names begin so, and the median and the 99th percentile of
-// the seconds from when a watcher first saw them to when the manager placed them.
+// the milliseconds from just before their creation to when the test saw them placed.
 func (w *watch) placements(prefix string) (perSecond, p50, p99 float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var first, last time.Time
-	var took []float64
+	var took []time.Duration
 	for name, s := range w.seen {
 		if !strings.HasPrefix(name, prefix) {
 			continue
@@ -123,10 +178,11 @@ func (w *watch) placements(prefix string) (perSecond, p50, p99 float64) {
 		if s.placed.After(last) {
 			last = s.placed
 		}
-		took = append(took, max(s.placed.Sub(s.created).Seconds(), 0))
+		took = append(took, s.observed.Sub(s.applied))
 	}
 	slices.Sort(took)
-	return float64(len(took)-1) / last.Sub(first).Seconds(), took[len(took)/2], took[len(took)*99/100]
+	at := func(percent int) float64 { return 1000 * took[len(took)*percent/100].Seconds() }
+	return float64(len(took)-1) / last.Sub(first).Seconds(), at(50), at(99)
 }
 
 // warmShare is the part of the builds that the manager expected to find their key on their daemon.
@@ -169,4 +225,47 @@ func (w *watch) failed() []string {
 		}
 	}
 	return out
+}
+
+func TestWritesOfAStatusAreNamedByWhatTheyDo(t *testing.T) {
+	now := ptr.To(metav1.NewMicroTime(time.Unix(1_700_000_000, 0)))
+	status := func(change func(*v1alpha1.RunStatus)) v1alpha1.HLBBuildStatus {
+		run := &v1alpha1.RunStatus{ID: "g1", Attempt: 1}
+		change(run)
+		return v1alpha1.HLBBuildStatus{Run: run}
+	}
+	created := v1alpha1.HLBBuildStatus{ObservedGeneration: -1}
+	opened := status(func(*v1alpha1.RunStatus) {})
+	waiting := status(func(*v1alpha1.RunStatus) {})
+	waiting.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionScheduled, Status: metav1.ConditionFalse}}
+	placed := status(func(r *v1alpha1.RunStatus) { r.PlacedAt = now })
+	claimed := status(func(r *v1alpha1.RunStatus) { r.PlacedAt, r.StartedAt = now, now })
+	ended := status(func(r *v1alpha1.RunStatus) { r.PlacedAt, r.StartedAt, r.FinishedAt = now, now, now })
+	lost := status(func(r *v1alpha1.RunStatus) {
+		r.PlacedAt, r.StartedAt, r.Lost = now, now, &v1alpha1.LostAttempt{Attempt: 1}
+	})
+	again := status(func(r *v1alpha1.RunStatus) { r.ID = "g2" })
+	cases := map[string]struct {
+		before, after v1alpha1.HLBBuildStatus
+		want          string
+	}{
+		"nothing changed":                    {opened, opened, ""},
+		"the build is created":               {v1alpha1.HLBBuildStatus{}, created, ""},
+		"the first run is opened":            {v1alpha1.HLBBuildStatus{}, opened, "opened"},
+		"the next run is opened":             {ended, again, "opened"},
+		"a run is opened and placed at once": {v1alpha1.HLBBuildStatus{}, placed, "opened and placed"},
+		"a run that waits says why":          {opened, waiting, "waiting"},
+		"a run that waited is placed":        {waiting, placed, "placed"},
+		"an agent takes it up":               {placed, claimed, "claimed"},
+		"it ends":                            {claimed, ended, "ended"},
+		"its attempt is lost":                {claimed, lost, "lost"},
+		"the status is cleared":              {ended, v1alpha1.HLBBuildStatus{}, "other"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := transition(&tc.before, &tc.after); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
 }

@@ -45,6 +45,16 @@ func TestWallsHold(t *testing.T) {
 		},
 		"the simulator reads no API either": {m + "/scheduler/sim", "k8s.io/client-go/rest", "replayed"},
 		"placement knows no controllers":    {m + "/scheduler", m + "/controllers", "replayed"},
+		"placement shares no more than arithmetic": {
+			m + "/scheduler", m + "/internal/mountpolicy", "arithmetic",
+		},
+		"eviction is arithmetic": {m + "/internal/eviction", m + "/api/v1alpha1", "share this arithmetic"},
+		"beliefs read no API": {
+			m + "/fleet", "sigs.k8s.io/controller-runtime/pkg/client", "can be replayed",
+		},
+		"beliefs import nothing else": {m + "/fleet", "github.com/google/go-cmp/cmp", "what was observed"},
+		"recordings read no API":      {m + "/fleet/record", "k8s.io/client-go/rest", "can be replayed"},
+		"beliefs know no compiler":    {m + "/fleet", m + "/internal/buildkey", "what was observed"},
 		"the compiler knows no Kubernetes": {
 			m + "/hlb/check", "k8s.io/apimachinery/pkg/types", "without Kubernetes",
 		},
@@ -55,9 +65,12 @@ func TestWallsHold(t *testing.T) {
 		"the manager compiles nothing itself":    {m + "/controllers", m + "/hlb/analyze", "internal/buildkey"},
 		"the agent decides nothing":              {m + "/agent", m + "/scheduler", "what was decided"},
 		"the agent knows no manager":             {m + "/agent/daemon", m + "/controllers", "what was decided"},
-		"shared things know none who share them": {m + "/internal/buildstatus", m + "/agent", "knows neither"},
+		"shared things know none who share them": {m + "/internal/status", m + "/agent", "knows neither"},
+		"conditions are derived without a client": {
+			m + "/internal/status", "k8s.io/client-go/rest", "without a client",
+		},
 		"only keys need the compiler": {
-			m + "/internal/buildstatus", m + "/hlb/analyze", "only cache keys",
+			m + "/internal/status", m + "/hlb/analyze", "only cache keys",
 		},
 		"programs that are shipped hold no testing code": {m + "/cmd/manager", "testing", "shipped"},
 		"programs that are shipped hold no simulator":    {m + "/cmd/manager", m + "/scheduler/sim/report", "shipped"},
@@ -86,8 +99,30 @@ func TestWallsHaveDoors(t *testing.T) {
 			Deps: []string{m + "/hlb/analyze", m + "/scheduler"},
 		},
 		{
+			ImportPath: m + "/fleet", Imports: []string{m + "/scheduler", "k8s.io/apimachinery/pkg/types"},
+			Deps: []string{m + "/scheduler", "k8s.io/apimachinery/pkg/types"},
+		},
+		{ImportPath: m + "/fleet/record", Imports: []string{m + "/fleet", "os"}, Deps: []string{m + "/fleet", "os"}},
+		{
+			ImportPath: m + "/internal/buildrun", Imports: []string{m + "/internal/buildkey"},
+			Deps: []string{m + "/hlb/analyze"},
+		},
+		{
 			ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"},
 			Deps: []string{m + "/hlb", "k8s.io/client-go/rest"},
+		},
+		{ImportPath: m + "/internal/eviction", Imports: []string{"math"}, Deps: []string{"math", "unsafe"}},
+		{
+			ImportPath: m + "/scheduler", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/internal/eviction"},
+		},
+		{
+			ImportPath: m + "/scheduler/sim", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/scheduler"},
+		},
+		{
+			ImportPath: m + "/agent/gc", Imports: []string{m + "/internal/eviction"},
+			Deps: []string{m + "/internal/eviction"},
 		},
 		{
 			ImportPath: m + "/apiserver", Imports: []string{"k8s.io/client-go/rest"},

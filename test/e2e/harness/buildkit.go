@@ -16,9 +16,16 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 )
 
-// BuildKit is a plain client of the daemon in a pod. Daemons have no network listener, so it goes through an exec of
-// buildctl, which hands the socket's bytes through.
-func (c *Cluster) BuildKit(ctx context.Context, namespace, pod string) (*bkclient.Client, error) {
+// Pod names the pod of a BuildDaemon, as its StatefulSet does.
+func Pod(daemon string) string { return daemon + "-0" }
+
+// Claim names the volume claim of a BuildDaemon.
+func Claim(daemon string) string { return "cache-" + Pod(daemon) }
+
+// BuildKit is a plain client of a BuildDaemon's buildkitd. Daemons have no network listener, so it goes through an exec
+// of buildctl, which hands the socket's bytes through.
+func (c *Cluster) BuildKit(ctx context.Context, namespace, daemon string) (*bkclient.Client, error) {
+	pod := Pod(daemon)
 	clientset, err := kubernetes.NewForConfig(c.Config)
 	if err != nil {
 		return nil, err

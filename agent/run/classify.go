@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/solve"
+	"github.com/openllb/hlb-operator/internal/status"
+)
+
+// Causes with which the agent itself ends an attempt.
+var (
+	errSuperseded = errors.New("the attempt is no longer wanted")
+	errDrained    = errors.New("the daemon shut down before the build was done")
+)
+
+// deadlineError is the cause when a build's own time ran out.
+type deadlineError struct {
+	limit time.Duration
+}
+
+func (e *deadlineError) Error() string { return fmt.Sprintf("The build took longer than %s", e.limit) }
+
+// apiError: the API server could not be asked for what a build names. Another attempt may succeed.
+type apiError struct {
+	err error
+}
+
+func (e *apiError) Error() string { return "can't read what the build names: " + e.err.Error() }
+
+// ending is how an attempt ended. The zero value is success; silent is set when it must not be reported.
+type ending struct {
+	silent bool
+	// lost is set when infrastructure ended it, with a reason and a message.
+	lostReason, lostMessage string
+	// failure is set when the build itself failed.
+	failure *v1alpha1.FailureStatus
+}
+
+// apply puts an ending that is not silent into the build's status.
+func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
+	switch {
+	case e.lostReason != "":
+		status.Lose(b, e.lostReason, e.lostMessage, now)
+	case e.failure != nil:
+		status.Fail(b, *e.failure, now)
+	default:
+		status.Succeed(b, now)
+	}
+}
+
+// classify returns how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
+// ended) and whether the volume is full.
+func classify(err, cause error, volumeFull bool) ending {
+	var deadline *deadlineError
+	switch {
+	case err == nil:
+		return ending{}
+	case errors.Is(cause, errSuperseded):
+		return ending{silent: true}
+	case errors.Is(cause, errDrained):
+		return lost(v1alpha1.ReasonDaemonDraining, cause)
+	case errors.Is(cause, lease.ErrFenced):
+		return lost(v1alpha1.ReasonDaemonLost, cause)
+	case errors.As(cause, &deadline):
+		return failed(v1alpha1.ReasonDeadlineExceeded, deadline)
+	case cause != nil && errors.Is(err, context.Canceled):
+		return lost(v1alpha1.ReasonDaemonLost, cause)
+	}
+	return classifyBuild(err, volumeFull)
+}
+
+// classifyBuild is classify for an attempt that nobody cancelled.
+func classifyBuild(err error, volumeFull bool) ending {
+	var step *solve.StepError
+	var compile *daemon.CompileError
+	var source *daemon.SourceError
+	var credential *daemon.CredentialError
+	var push *daemon.PushError
+	var missing *inputs.Error
+	var entitlement *solve.EntitlementError
+	var api *apiError
+	switch {
+	case errors.As(err, &api):
+		return lost(v1alpha1.ReasonDaemonLost, api)
+	case errors.As(err, &compile):
+		return ending{failure: compileFailure(compile.Diagnostics)}
+	case errors.As(err, &missing):
+		return failed(missing.Reason, missing)
+	case errors.As(err, &credential):
+		return failed(v1alpha1.ReasonSourceFailed, credential)
+	case errors.As(err, &entitlement):
+		return failed(v1alpha1.ReasonNotPermitted, entitlement)
+	case isDiskFull(err, volumeFull):
+		return lost(v1alpha1.ReasonDiskFull, errors.New("the daemon's volume is full"))
+	case daemon.IsLost(err):
+		return lost(v1alpha1.ReasonDaemonLost, err)
+	case errors.As(err, &step):
+		return ending{failure: stepFailure(step)}
+	case errors.As(err, &source):
+		return failed(v1alpha1.ReasonSourceFailed, source)
+	case errors.As(err, &push):
+		return failed(v1alpha1.ReasonExportFailed, push)
+	default:
+		return failed(v1alpha1.ReasonSolveFailed, err)
+	}
+}
+
+func lost(reason string, err error) ending {
+	return ending{lostReason: reason, lostMessage: err.Error()}
+}
+
+func failed(reason string, err error) ending {
+	return ending{failure: &v1alpha1.FailureStatus{Reason: reason, Message: err.Error()}}
+}
+
+const diskFullText = "no space left on device"
+
+// isDiskFull tells a full volume of the daemon from a step that filled a small file system of its own: a step's words
+// count only when the volume is indeed full.
+func isDiskFull(err error, volumeFull bool) bool {
+	var step *solve.StepError
+	if errors.As(err, &step) && step.ExitCode >= 0 {
+		return volumeFull && strings.Contains(strings.ToLower(step.LogTail), diskFullText)
+	}
+	return strings.Contains(err.Error(), diskFullText)
+}
+
+func compileFailure(found diag.List) *v1alpha1.FailureStatus {
+	f := &v1alpha1.FailureStatus{Reason: v1alpha1.ReasonCompileFailed}
+	for _, d := range found {
+		if d.Severity != diag.Error {
+			continue
+		}
+		if f.Message == "" {
+			f.Message = d.Message
+			f.Source = position(d.Primary)
+		}
+		if len(f.Diagnostics) == 16 { // the API's limit
+			break
+		}
+		out := v1alpha1.DiagnosticStatus{
+			Code:    string(d.Code),
+			Message: status.Clip(d.Message, 1024),
+			Hint:    status.Clip(d.Hint, 1024),
+		}
+		if at := position(d.Primary); at != nil {
+			out.SourcePosition = *at
+		}
+		f.Diagnostics = append(f.Diagnostics, out)
+	}
+	return f
+}
+
+func stepFailure(step *solve.StepError) *v1alpha1.FailureStatus {
+	f := &v1alpha1.FailureStatus{
+		Reason:  v1alpha1.ReasonSolveFailed,
+		Step:    step.Name,
+		Source:  position(step.Span),
+		LogTail: step.LogTail,
+	}
+	if step.ExitCode >= 0 {
+		code := int32(step.ExitCode)
+		f.ExitCode = &code
+		f.Message = fmt.Sprintf("Step %s ended with exit code %d", step.Name, code)
+	} else {
+		f.Message = fmt.Sprintf("Step %s failed: %v", step.Name, step.Err)
+	}
+	return f
+}
+
+// position is where a span starts, nil for one that points nowhere.
+func position(span diag.Span) *v1alpha1.SourcePosition {
+	if !span.IsValid() {
+		return nil
+	}
+	return &v1alpha1.SourcePosition{
+		File:   status.Clip(span.File, 1024),
+		Line:   int32(span.Start.Line),
+		Column: int32(span.Start.Column),
+	}
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package run claims the builds that are bound to the daemon, runs them in its slots and reports their ends.
+//
+// decide is what to do about a build, slots are what runs and what waits, an attempt is run in each, and the reporter
+// writes the builds' status.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/openllb/hlb-operator/agent/board"
+	"github.com/openllb/hlb-operator/agent/daemon"
+	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/agent/self"
+	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/usage"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
+)
+
+// notReadyPause is how long a build waits before it is reconciled again while the agent can't take builds: a lost
+// Lease or daemon comes back at no event that a build would be requeued by.
+const notReadyPause = time.Second
+
+// orphanTimeout bounds the report about another agent's attempt.
+const orphanTimeout = 10 * time.Second
+
+// Builder is the agent's buildkitd. *daemon.Daemon is one; tests have others.
+type Builder interface {
+	// Build compiles a program, builds its targets and pushes its images. The outcome is never nil.
+	Build(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error)
+	// ExportCache writes the registry cache of a job that Build has just done, to job.Plan.Export.
+	ExportCache(ctx context.Context, job *daemon.Job, out *daemon.Outcome) error
+}
+
+// Daemon is what a Runner must know of the agent's daemon.
+type Daemon interface {
+	// IsServing reports whether the daemon answers, HasObserved whether its cache was listed.
+	IsServing() bool
+	HasObserved() bool
+	// Observe lists the daemon's cache.
+	Observe(ctx context.Context)
+	// Held returns the bytes of each cache mount that the daemon holds.
+	Held() map[string]int64
+	// IsVolumeFull reports whether the volume has no room for a step.
+	IsVolumeFull() bool
+}
+
+// Config is what a Runner works with.
+type Config struct {
+	Self self.Self
+	// StateDir is a directory on the daemon's volume, for the logs.
+	StateDir string
+	Client   client.Client // reads from the cache
+	Live     client.Reader // reads from the API server
+	Lease    *lease.Keeper
+	Builder  Builder
+	Daemon   Daemon
+	Maker    *snapshot.Maker
+	Usage    *usage.Journal
+	Sizing   *usage.Sizing
+	Board    *board.Board
+	Events   events.EventRecorder
+	Log      logr.Logger
+	Now      func() time.Time
+}
+
+// Runner claims and runs builds.
+type Runner struct {
+	Config
+	reports  *reporter
+	slots    *slots
+	requeues chan event.GenericEvent
+	// life ends when the agent has drained: nothing is reported after it.
+	life context.Context
+	end  context.CancelFunc
+}
+
+// New returns a Runner that reconciles nothing yet; see SetUp.
+func New(c Config) *Runner {
+	life, end := context.WithCancel(context.Background())
+	requeues := make(chan event.GenericEvent, 64)
+	requeue := func(name types.NamespacedName) {
+		b := &v1alpha1.HLBBuild{}
+		b.Namespace, b.Name = name.Namespace, name.Name
+		select {
+		case requeues <- event.GenericEvent{Object: b}:
+		case <-life.Done():
+		}
+	}
+	return &Runner{
+		Config: c, slots: newSlots(requeue, c.Board), requeues: requeues, life: life, end: end,
+		reports: &reporter{
+			writer: &write.Writer{Client: c.Client, Live: c.Live, Events: c.Events}, held: c.Lease.Wait, log: c.Log,
+		},
+	}
+}
+
+// SetUp watches the builds bound to the daemon, the BuildCache for its policy, and the BuildDaemon for what others
+// write on it.
+func (r *Runner) SetUp(mgr ctrl.Manager) error {
+	toBuild := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(o)}}
+	})
+	toQueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		r.Board.RequestSync()
+		var out []reconcile.Request
+		for _, name := range r.slots.waiting() {
+			out = append(out, reconcile.Request{NamespacedName: name})
+		}
+		return out
+	})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("agent-"+r.Self.Daemon).
+		For(&v1alpha1.HLBBuild{}).
+		Watches(&v1alpha1.BuildCache{}, toQueue).
+		Watches(&v1alpha1.BuildDaemon{}, toQueue).
+		WatchesRawSource(source.Channel(r.requeues, toBuild)).
+		Complete(r)
+}
+
+// Reconcile does about one build what decide returns. It never waits for a build. It takes names, because a build that
+// is gone is to be released.
+func (r *Runner) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	name := req.NamespacedName
+	b := &v1alpha1.HLBBuild{}
+	if err := r.Client.Get(ctx, name, b); err != nil {
+		if apierrors.IsNotFound(err) { // deleted, or no longer bound to this daemon
+			r.slots.release(name, true)
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{}, fmt.Errorf("read HLBBuild: %w", err)
+	}
+	switch decide(b, &r.Self, r.slots.known(name)) {
+	case actionClaim:
+		return r.start(ctx, b, false)
+	case actionResume:
+		return r.start(ctx, b, true)
+	case actionReportOrphaned:
+		return reconcile.Result{}, r.reportOrphaned(ctx, b)
+	case actionRelease:
+		r.slots.release(name, false)
+	}
+	return reconcile.Result{}, nil
+}
+
+// start starts an attempt if there is a slot. claimed reports whether this agent has claimed it before.
+func (r *Runner) start(ctx context.Context, b *v1alpha1.HLBBuild, claimed bool) (reconcile.Result, error) {
+	session, held := r.Lease.Session()
+	if !held || !r.Daemon.IsServing() {
+		return reconcile.Result{RequeueAfter: notReadyPause}, nil
+	}
+	cache, err := r.Self.BuildCache(ctx, r.Client)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	placed := b.CreationTimestamp.Time
+	if at := b.Status.Run.PlacedAt; at != nil {
+		placed = at.Time
+	}
+	total := max(int(cache.Spec.BuildKit.MaxConcurrentBuilds), 1)
+	taken := r.slots.take(session, client.ObjectKeyFromObject(b), attemptOf(b), placed, total)
+	if taken == nil {
+		return reconcile.Result{}, nil
+	}
+	go r.run(taken, b, cache, claimed)
+	return reconcile.Result{}, nil
+}
+
+// reportOrphaned reports an attempt that an earlier agent of this daemon was on when it died. Holding the Lease proves
+// that the agent is no more.
+func (r *Runner) reportOrphaned(ctx context.Context, b *v1alpha1.HLBBuild) error {
+	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
+	defer cancel()
+	id, other := attemptOf(b), b.Status.Run.StartedBy
+	message := "The daemon's agent ended while it was on the build"
+	_, err := r.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
+		return decide(b, &r.Self, nil) == actionReportOrphaned && attemptOf(b) == id && b.Status.Run.StartedBy == other
+	}, func(b *v1alpha1.HLBBuild) {
+		status.Lose(b, v1alpha1.ReasonDaemonLost, message, r.Now())
+	})
+	if errors.Is(err, errNotMine) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("Reported an attempt of an earlier agent as lost",
+		"HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
+	return nil
+}
+
+// Drain claims no more builds and returns how many run.
+func (r *Runner) Drain() (running int) {
+	r.slots.drain()
+	running, _ = r.slots.load()
+	return running
+}
+
+// IsDraining reports whether Drain was called.
+func (r *Runner) IsDraining() bool {
+	_, draining := r.slots.load()
+	return draining
+}
+
+// Wait returns true when nothing runs and all is reported, false when ctx was done first.
+func (r *Runner) Wait(ctx context.Context) bool { return r.slots.wait(ctx) }
+
+// CancelAll ends all builds as lost to the drain.
+func (r *Runner) CancelAll() { r.slots.cancelAll(errDrained) }
+
+// Close ends what is left of reports.
+func (r *Runner) Close() { r.end() }

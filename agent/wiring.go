@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/openllb/hlb-operator/agent/board"
+	"github.com/openllb/hlb-operator/agent/daemonstatus"
+	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/agent/observer"
+	"github.com/openllb/hlb-operator/agent/prefetch"
+	"github.com/openllb/hlb-operator/agent/registrycleanup"
+	"github.com/openllb/hlb-operator/agent/replicas"
+	"github.com/openllb/hlb-operator/agent/retention"
+	"github.com/openllb/hlb-operator/agent/run"
+	"github.com/openllb/hlb-operator/agent/self"
+	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/usage"
+	"github.com/openllb/hlb-operator/agent/volume"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// files are the agent's state files on the volume.
+type files struct {
+	usage     *usage.Journal
+	sizing    *usage.Sizing
+	snapshots *snapshot.State
+	firstSeen *retention.FirstSeen
+}
+
+// openFiles opens the state files in a directory, which it makes if need be. A file that can't be read is begun anew
+// and logged; the error is that of writing.
+func openFiles(dir string, log logr.Logger) (*files, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	out := &files{}
+	journal, lostUsage, err := usage.Open(filepath.Join(dir, "usage.json"), log)
+	if err != nil {
+		return nil, err
+	}
+	var lostSizing, lostTags error
+	out.usage = journal
+	out.sizing, lostSizing = usage.OpenSizing(filepath.Join(dir, "sizing"), log)
+	out.snapshots = snapshot.OpenState(filepath.Join(dir, "snapshots.json"), journal.Epoch())
+	out.firstSeen, lostTags = retention.OpenFirstSeen(filepath.Join(dir, "retention.json"))
+	for _, lost := range []error{lostUsage, lostSizing, out.snapshots.Lost(), lostTags} {
+		if lost != nil {
+			log.Error(lost, "A state file was lost and is begun anew", "volumeEpoch", journal.Epoch())
+		}
+	}
+	return out, nil
+}
+
+// wire makes the parts of an agent, each from those before it.
+func wire(
+	opts Options, mgr ctrl.Manager, me self.Self, keeper *lease.Keeper, f *files, builder Builder, log logr.Logger,
+) (*Agent, error) {
+	isolation, err := volume.Isolation()
+	if err != nil {
+		return nil, err
+	}
+	facts, events, now := board.New(), mgr.GetEventRecorder("hlb-agent"), time.Now
+	cached, live := mgr.GetClient(), mgr.GetAPIReader()
+	hasLease := func() bool {
+		_, held := keeper.Session()
+		return held
+	}
+	watcher := observer.New(observer.Config{
+		Self: me, StateDir: opts.StateDir, Every: opts.ObserveEvery, Client: cached, Daemon: builder, Usage: f.usage,
+		Snapshots: f.snapshots, Replicas: replicas.New(me, live, now), Board: facts, Events: events, Log: log, Now: now,
+	})
+	maker := newMaker(opts, me, f, mgr, builder, now)
+	runner := run.New(run.Config{
+		Self: me, StateDir: opts.StateDir, Client: cached, Live: live, Lease: keeper, Builder: builder, Daemon: watcher,
+		Maker: maker, Usage: f.usage, Sizing: f.sizing, Board: facts, Events: events, Log: log, Now: now,
+	})
+	prefetcher := &prefetch.Prefetcher{
+		Self: me, Client: cached, Daemon: watcher, Maker: maker, Usage: f.usage, Board: facts, HasLease: hasLease,
+		IsDraining: runner.IsDraining, Events: events, Log: log, Now: now,
+	}
+	snapshotter := &snapshot.Snapshotter{
+		Maker: maker, Self: me, Client: cached, Daemon: watcher, HasLease: hasLease, RequestSync: facts.RequestSync,
+		Events: events, Log: log,
+	}
+	cleaner := &registrycleanup.Cleaner{
+		Self: me, Client: cached, Live: live, HasLease: hasLease, FirstSeen: f.firstSeen, Board: facts, Events: events,
+		Log: log, Now: now,
+	}
+	status := &daemonstatus.Writer{
+		Self: me, Node: opts.Node, Isolation: isolation, Client: cached, Live: live, HasLease: hasLease, Board: facts,
+		Usage: f.usage, Sizing: f.sizing, Snapshots: f.snapshots, Events: events, Log: log, Now: now,
+	}
+	a := &Agent{
+		opts: opts, mgr: mgr, lease: keeper, observer: watcher, runner: runner, snapshotter: snapshotter,
+		status: status, log: log,
+	}
+	return a, errors.Join(runner.SetUp(mgr), prefetcher.SetUp(mgr), a.addProbes(),
+		a.addLoops(watcher.Run, snapshotter.Run, cleaner.Run, status.Run))
+}
+
+// newMaker makes the maker of snapshots.
+func newMaker(
+	opts Options, me self.Self, f *files, mgr ctrl.Manager, builder Builder, now func() time.Time,
+) *snapshot.Maker {
+	live := mgr.GetAPIReader()
+	return &snapshot.Maker{
+		Namespace: me.Namespace, Daemon: me.Daemon, Copier: builder, State: f.snapshots, ProgramPath: opts.CopierPath,
+		Now: now,
+		DockerConfig: func(ctx context.Context, cache *v1alpha1.BuildCache) ([]byte, error) {
+			return inputs.DockerConfig(ctx, live, me.Namespace, cache.Spec.Registry)
+		},
+		LastUsed: func(id string) time.Time {
+			m, _ := f.usage.Mount(id)
+			return m.LastUsed
+		},
+		Position: func(id string) string {
+			m, _ := f.usage.Mount(id)
+			return fmt.Sprintf("%s/%d", f.usage.Epoch(), m.Uses)
+		},
+	}
+}

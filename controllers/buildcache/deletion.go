@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package buildcache
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/write"
+)
+
+const (
+	// finalizerRegistry keeps a BuildCache, and so its daemons, until they have deleted its tags from the registry.
+	finalizerRegistry = "build.openllb.dev/registry"
+	// cleanUpPatience is how long a deletion waits for that.
+	cleanUpPatience = 5 * time.Minute
+)
+
+// cleansRegistry says whether tags are to be deleted with the BuildCache.
+func cleansRegistry(cache *v1alpha1.BuildCache) bool {
+	return cache.Spec.Registry != nil && cache.Spec.Registry.Retention.OnDelete == v1alpha1.RegistryDelete
+}
+
+// keepFinalizer puts the finalizer on while the spec asks for it.
+func (r *Reconciler) keepFinalizer(ctx context.Context, cache *v1alpha1.BuildCache) error {
+	before := cache.DeepCopy()
+	if cleansRegistry(cache) {
+		controllerutil.AddFinalizer(cache, finalizerRegistry)
+	} else {
+		controllerutil.RemoveFinalizer(cache, finalizerRegistry)
+	}
+	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
+		return fmt.Errorf("write finalizer: %w", err)
+	}
+	return nil
+}
+
+// cleanUpVerdict says whether a BuildCache that is being deleted may go, and what to tell of its tags. Its daemons do
+// the work, since only they may read the registry's Secret.
+func cleanUpVerdict(
+	cache *v1alpha1.BuildCache,
+	daemons []v1alpha1.BuildDaemon,
+	now time.Time,
+) (done, ok bool, message string) {
+	if !cleansRegistry(cache) {
+		return true, true, "The registry is left as it is"
+	}
+	ready := false
+	for i := range daemons {
+		conditions := daemons[i].Status.Conditions
+		ready = ready || status.StartsBuilds(&daemons[i])
+		c := meta.FindStatusCondition(conditions, v1alpha1.ConditionRegistryCleaned)
+		switch {
+		case c == nil: // as with all other reasons, it is not about the deletion
+		case c.Reason == v1alpha1.ReasonOrphanedTagsDeleted:
+			return true, true, "Tags that nobody else uses were deleted from the registry"
+		case c.Reason == v1alpha1.ReasonOrphanedTagsRefused:
+			return true, false, "Tags stay in the registry: " + c.Message
+		}
+	}
+	switch {
+	case !ready:
+		return true, false, "Tags stay in the registry: no daemon is ready to delete them"
+	case now.Sub(cache.DeletionTimestamp.Time) >= cleanUpPatience:
+		return true, false, fmt.Sprintf("Tags stay in the registry: they were not deleted within %v", cleanUpPatience)
+	}
+	return false, false, ""
+}
+
+// finish lets a BuildCache go when its tags are gone from the registry, or will not go. Everything else is owned, so
+// garbage collection does the rest.
+func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(cache, finalizerRegistry) {
+		return ctrl.Result{}, nil
+	}
+	var daemons v1alpha1.BuildDaemonList
+	fleet := client.MatchingLabels{v1alpha1.LabelCache: cache.Name}
+	if err := r.Client.List(ctx, &daemons, client.InNamespace(cache.Namespace), fleet); err != nil {
+		return ctrl.Result{}, fmt.Errorf("list BuildDaemons: %w", err)
+	}
+	now := r.Clock.Now()
+	done, ok, message := cleanUpVerdict(cache, daemons.Items, now)
+	if !done {
+		return ctrl.Result{RequeueAfter: max(cleanUpPatience-now.Sub(cache.DeletionTimestamp.Time), time.Second)}, nil
+	}
+	before := cache.DeepCopy()
+	controllerutil.RemoveFinalizer(cache, finalizerRegistry)
+	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
+		return ctrl.Result{}, fmt.Errorf("remove finalizer: %w", err)
+	}
+	write.Send(r.Events, write.RegistryCleaned(cache, ok, message))
+	return ctrl.Result{}, nil
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"time"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/scheduler"
+)
+
+// A round of more builds than largeRound takes tens of milliseconds when every build is looked at, and megabytes to
+// explain.
+const (
+	largeRound         = 1000
+	largeRoundInterval = time.Second
+)
+
+// Builds that keep waiting hear why, but that must not keep the API server from placements: when thousands wait and a
+// daemon comes or goes, the reason of all of them changes.
+const (
+	waitUpdatesPerSecond = 50
+	waitUpdatesBurst     = 200
+	// minReasonInterval and minCountInterval are how long a status keeps a reason before it gets another one, or
+	// another count of refusals.
+	minReasonInterval = 10 * time.Second
+	minCountInterval  = time.Minute
+)
+
+// decide decides the queue. Of a large queue it decides only what can start now, but once in a while looks at every
+// build, so that those that wait hear why, and that the round can be explained.
+func (s *State) decide(w *Writes) {
+	s.updateQueue()
+	requests := s.queue.requests
+	w.Queued = len(requests)
+	if w.Queued == 0 {
+		return
+	}
+	params := s.Params()
+	if w.Queued > largeRound && s.now.Sub(s.lookedAt) < largeRoundInterval {
+		for _, d := range scheduler.DecideStarts(s.view, requests, &params) {
+			w.Builds = append(w.Builds, BuildWrite{Build: s.queue.byUID[d.UID].object, Decision: d})
+		}
+		return
+	}
+	s.lookedAt = s.now
+	decisions := scheduler.Cycle(s.view, requests, &params)
+	w.Builds = s.selectWrites(decisions)
+	if s.Explain && len(w.Builds) > 0 {
+		w.Round = &Round{Record: scheduler.NewRecord(s.view, requests, &params, decisions)}
+		for i := range s.queue.builds {
+			w.Round.Names = append(w.Round.Names, s.queue.builds[i].build.object.Name)
+		}
+	}
+}
+
+// selectWrites selects the decisions to write: every placement, then status updates of waiting builds up to the rate
+// limit, builds without any first.
+func (s *State) selectWrites(decisions []scheduler.Decision) []BuildWrite {
+	var out []BuildWrite
+	for i := range decisions {
+		if decisions[i].Action == scheduler.Run {
+			out = append(out, BuildWrite{Build: s.queue.builds[i].build.object, Decision: decisions[i]})
+		}
+	}
+	s.waitUpdates.refill(waitUpdatesPerSecond, time.Second, waitUpdatesBurst, s.now)
+	for _, again := range []bool{false, true} {
+		for i := range decisions {
+			k, d := s.queue.builds[i].build, &decisions[i]
+			since := s.now.Sub(k.UpdatedAt)
+			if d.Action == scheduler.Run || again == k.UpdatedAt.IsZero() || since < minReasonInterval {
+				continue
+			}
+			sameReason, needed := needsUpdate(k.object, d, since >= minCountInterval)
+			if !needed {
+				if sameReason && k.UpdatedAt.IsZero() {
+					k.UpdatedAt = s.now // by the manager before this one
+				}
+				continue
+			}
+			if !s.waitUpdates.take() {
+				return out
+			}
+			k.UpdatedAt = s.now
+			out = append(out, BuildWrite{Build: k.object, Decision: *d})
+		}
+	}
+	return out
+}
+
+// needsUpdate reports whether the status of a build that keeps waiting is out of date: it has another reason, or for
+// want of a daemon another count of refusals, where counts matter. The seconds that a wait is expected to take change
+// all the time and don't count.
+func needsUpdate(build *v1alpha1.HLBBuild, d *scheduler.Decision, counts bool) (sameReason, needed bool) {
+	for i := range build.Status.Conditions {
+		if c := &build.Status.Conditions[i]; c.Type == v1alpha1.ConditionScheduled {
+			same := c.Reason == waitReason(d)
+			return same, !same || counts && d.Action == scheduler.NoFit && c.Message != d.String()
+		}
+	}
+	return false, true
+}

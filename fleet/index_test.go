@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+)
+
+func TestSnapshotCountsSlots(t *testing.T) {
+	assumed, done := opened("assumed", "k"), placed("done", "k", "c-0", true)
+	lost := placed("lost", "k", "c-0", true)
+	status.Succeed(&done, envtestkit.Epoch)
+	status.Lose(&lost, v1alpha1.ReasonDaemonLost, "x", envtestkit.Epoch)
+	f := observe(t,
+		placed("runs", "k", "c-0", true), placed("bound", "k", "c-0", false), assumed, done, lost, opened("waits", "k"),
+	)
+	f.cycle()
+	f.state.Written(Written{Placed: []Placed{{Build: nameOf(&assumed), Daemon: "c-1"}}})
+	_, queue, waiting := f.view()
+	for name, want := range map[string][3]int32{"c-0": {4, 1, 1}, "c-1": {4, 0, 1}} {
+		d := f.daemon(name)
+		if got := [3]int32{d.Slots, d.Running, d.Reserved}; got != want {
+			t.Errorf("%s has slots, running, reserved %v, want %v", name, got, want)
+		}
+		if int32(len(d.Busy)) != d.Running+d.Reserved {
+			t.Errorf("%s has %d busy slots", name, len(d.Busy))
+		}
+	}
+	if diff := cmp.Diff([]string{"waits"}, waiting); diff != "" || len(queue) != 1 || queue[0].UID != "waits" || queue[0].AgeSeconds != 10 {
+		t.Errorf("queue is %+v (-want +got):\n%s", queue, diff)
+	}
+}
+
+func TestSnapshotTranslatesConditions(t *testing.T) {
+	condition, ready := testbuild.WithCondition, testbuild.WithReady
+	draining := condition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)
+	full := condition(v1alpha1.ConditionDiskPressure, metav1.ConditionTrue, v1alpha1.ReasonVolumeNearlyFull)
+	cases := map[string]struct {
+		suspend bool
+		change  func(*v1alpha1.BuildDaemon)
+		want    scheduler.Phase
+	}{
+		"a serving one":                     {false, testbuild.Serving, scheduler.Ready},
+		"one that never reported":           {false, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady},
+		"one whose Lease ran out":           {false, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady},
+		"one that drains":                   {false, draining, scheduler.Draining},
+		"a full one":                        {false, full, scheduler.Cordoned},
+		"one that is full and away":         {false, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady},
+		"one scaled away and asleep":        {true, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant},
+		"one scaled away, its pod there":    {true, testbuild.Serving, scheduler.Draining},
+		"one that comes back":               {false, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady},
+		"one whose object is being deleted": {false, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} }, scheduler.Gone},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			f := observe(t)
+			suspended := func(d *v1alpha1.BuildDaemon) { d.Spec.Suspend = tc.suspend }
+			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change, suspended)}
+			if got := f.daemon("c-0").Phase; got != tc.want {
+				t.Errorf("phase is %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
+	daemons := twoDaemons()
+	used := envtestkit.Epoch.Add(-time.Hour)
+	testbuild.WithKey("reported", used, 3, 40)(&daemons[0])
+	f := observe(t, placed("b", "made", "c-1", true))
+	f.daemons = daemons
+	view, _, _ := f.view()
+	if got := view.Ledger.Copies(f.keyID("reported")); len(got) != 1 || got[0].Daemon != f.daemonID(0) ||
+		got[0].State != scheduler.Confirmed || got[0].UsedAtSeconds != seconds(used) || got[0].Epoch != scheduler.EpochOf("epoch-c-0") {
+		t.Errorf("of the reported key: %+v", got)
+	}
+	if got := view.Ledger.Copies(f.keyID("made")); len(got) != 1 || got[0].Daemon != f.daemonID(1) || got[0].State == scheduler.Confirmed {
+		t.Errorf("of the key that is being made: %+v", got)
+	}
+	if got := view.Ledger.Copies(f.keyID("unknown")); len(got) != 0 {
+		t.Errorf("of a key that nobody has: %+v", got)
+	}
+}
+
+func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
+	daemons := twoDaemons()
+	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
+	b := placed("b", "k", "c-1", true)
+	status.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
+	status.Retry(&b, envtestkit.Epoch)
+	b.Spec.Priority, b.Spec.Queue, b.Spec.Platforms = 5, "team", []string{"linux/arm64/v8"}
+	earlier := placed("earlier", "k", "c-0", true)
+	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}
+	status.Succeed(&earlier, envtestkit.Epoch)
+	f := observe(t, earlier, b)
+	f.daemons = daemons
+	_, queue, _ := f.view()
+	want := []scheduler.Request{{
+		UID: "b", Queue: "team", Priority: 5, Platform: "linux/arm64", AgeSeconds: 10,
+		Keys:        []scheduler.KeyUse{{ID: f.keyID("k"), Gain: 1}, {ID: f.mountID("ns/m"), Gain: 0.25, Bytes: 7}, {ID: f.mountID("ns/n"), Gain: 0.25}},
+		WarmSeconds: 3, ColdSeconds: 40, FailedOn: []scheduler.DaemonID{f.daemonID(1)},
+	}}
+	if diff := cmp.Diff(want, queue, cmpopts.EquateApprox(0.01, 0)); diff != "" {
+		t.Errorf("queue differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestBuildsGoWhereTheirPlatformIs(t *testing.T) {
+	cases := map[string]struct {
+		platform string
+		daemons  [2][]string
+		want     string
+	}{
+		"a build without one goes anywhere":                 {"", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "Run"},
+		"one for a platform goes there":                     {"linux/arm64", [2][]string{{"linux/amd64"}, {"linux/amd64", "linux/arm64/v8"}}, "c-1"},
+		"one that nobody builds for waits":                  {"linux/riscv64", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "0/2 daemons fit: 2 WrongPlatform"},
+		"one that a daemon may build for that has not said": {"linux/riscv64", [2][]string{{"linux/amd64"}, nil}, "c-1"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := opened("b", "k")
+			b.Spec.Platforms = []string{tc.platform}
+			f := observe(t, b)
+			for i := range f.daemons {
+				f.daemons[i].Status.Platforms = tc.daemons[i]
+			}
+			view, queue, _ := f.view()
+			d := scheduler.Cycle(view, queue, &f.state.params)[0]
+			got := d.String()
+			if d.Action == scheduler.Run {
+				got = d.Action.String() + " " + d.Chosen.Name
+			}
+			if !strings.Contains(got, tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestNamespacesShareNoCaches(t *testing.T) {
+	a, b := identityOf(testbuild.BuildCache("a", "c")), identityOf(testbuild.BuildCache("b", "c"))
+	if a.key("k") == b.key("k") {
+		t.Error("a key is the same in two namespaces")
+	}
+	if a.daemon(testbuild.BuildDaemon("a", "c", 0)) == b.daemon(testbuild.BuildDaemon("b", "c", 0)) {
+		t.Error("daemons of two namespaces are the same")
+	}
+}
+
+func TestOnlyNewsIsWritten(t *testing.T) {
+	noFit := scheduler.Decision{Action: scheduler.NoFit}
+	wait := scheduler.Decision{Action: scheduler.Wait}
+	told := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
+		b := opened("b", "k")
+		status.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
+		return &b
+	}
+	later := wait
+	later.Chosen.Cost.WaitSeconds = 5
+	busy := scheduler.Decision{Action: scheduler.NoFit, Daemons: 1}
+	fresh := opened("b", "k")
+	cases := map[string]struct {
+		build    *v1alpha1.HLBBuild
+		decision scheduler.Decision
+		told     time.Duration // ago, never if 0
+		want     bool
+	}{
+		"the first answer":                          {&fresh, noFit, 0, true},
+		"the first of this manager, as before":      {told(&noFit), noFit, 0, false},
+		"no daemon, as before":                      {told(&noFit), noFit, time.Hour, false},
+		"waiting, as before":                        {told(&wait), wait, time.Hour, false},
+		"waiting for some seconds more":             {told(&wait), later, time.Hour, false},
+		"waiting after there was none":              {told(&noFit), wait, minReasonInterval, true},
+		"waiting when none was told a moment ago":   {told(&noFit), wait, minReasonInterval - 1, false},
+		"no daemon for another count of causes":     {told(&noFit), busy, minCountInterval, true},
+		"another count of causes soon after":        {told(&noFit), busy, minCountInterval - 1, false},
+		"another count, told by an earlier manager": {told(&noFit), busy, 0, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := waiting(*tc.build)
+			if tc.told > 0 {
+				s.builds[nameOf(tc.build)].UpdatedAt = s.now.Add(-tc.told)
+			}
+			todo := s.selectWrites([]scheduler.Decision{tc.decision})
+			if got := len(todo) == 1; got != tc.want {
+				t.Errorf("worth a write is %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestManyBuildsThatWaitAreUpdatedInTurn(t *testing.T) {
+	builds := make([]v1alpha1.HLBBuild, 10*waitUpdatesBurst)
+	for i := range builds {
+		builds[i] = opened(fmt.Sprint(i), "k")
+	}
+	s := waiting(builds...)
+	decisions := make([]scheduler.Decision, len(builds))
+	decisions[len(decisions)-1].Action = scheduler.Run
+	todo := s.selectWrites(decisions)
+	if len(todo) != waitUpdatesBurst+1 || !todo[0].IsPlacement() {
+		t.Errorf("%d writes, the first to %s, want a placement and %d updates",
+			len(todo), todo[0].Decision.Action, waitUpdatesBurst)
+	}
+	last := len(builds) - 1
+	for range (last - waitUpdatesBurst + waitUpdatesPerSecond - 1) / waitUpdatesPerSecond { // none is updated twice
+		s.now = s.now.Add(time.Second)
+		s.selectWrites(decisions)
+	}
+	for i, p := range s.queue.builds[:last] {
+		if p.build.UpdatedAt.IsZero() {
+			t.Fatalf("build %d was never updated", i)
+		}
+	}
+}
+
+// waiting is a State whose queue has these builds, ten seconds after Epoch.
+func waiting(builds ...v1alpha1.HLBBuild) *State {
+	s := New(scheduler.DefaultParams())
+	s.now, s.queue = envtestkit.Epoch.Add(10*time.Second), newQueue()
+	for i := range builds {
+		k := &buildState{UID: builds[i].UID, object: &builds[i]}
+		s.builds[nameOf(&builds[i])] = k
+		s.queue.add(k)
+	}
+	s.queue.settle(func(*pendingBuild) scheduler.Request { return scheduler.Request{} })
+	return s
+}
+
+// TestALargerVolumeWeighsMore grows the volume of one of two daemons of 10 GB.
+func TestALargerVolumeWeighsMore(t *testing.T) {
+	f := observe(t)
+	weight := func(bytes int64) uint32 {
+		t.Helper()
+		f.daemons[1].Status.CapacityBytes = bytes
+		f.daemons[1].ResourceVersion = fmt.Sprint(bytes)
+		view, _, _ := f.view()
+		at, _ := view.Position(f.daemonID(1))
+		return view.Daemons[at].Weight
+	}
+	f.daemons[0].Status.CapacityBytes = 10e9
+	for _, step := range []struct {
+		bytes int64
+		want  uint32
+	}{{10e9, 1000}, {12e9, 1000}, {20e9, 2000}, {11e9, 1000}} {
+		if got := weight(step.bytes); got != step.want {
+			t.Errorf("a volume of %d bytes weighs %d, want %d", step.bytes, got, step.want)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+)
+
+// FleetFacts is what a BuildCache's standing conditions are derived from.
+type FleetFacts struct {
+	// Wanted counts the daemons that the spec asks for, Running the BuildDaemons that are to run, Ready those of them
+	// that are ready, and Updated those whose pods run what the spec says. Pods counts all pods of the fleet.
+	Wanted, Running, Ready, Updated, Pods int32
+	// Troubles are those of the daemons that do not come up, by ordinal.
+	Troubles []DaemonTrouble
+	// Failure is what the last pass failed with; nil for none.
+	Failure *Failure
+}
+
+// ReportFleet sets the standing conditions of a BuildCache.
+func ReportFleet(s *v1alpha1.BuildCacheStatus, facts FleetFacts, now time.Time) {
+	facts.summary().apply(&s.Conditions, s.ObservedGeneration, now)
+}
+
+func (f *FleetFacts) summary() Summary {
+	rolledOut := f.Running == f.Wanted && f.Updated == f.Wanted && f.Pods == f.Wanted
+	switch {
+	case f.Failure != nil:
+		return f.Failure.Summary()
+	case f.Wanted == 0 && rolledOut:
+		return Summary{
+			State:   Ready,
+			Reason:  v1alpha1.ReasonScaledToZero,
+			Message: "No daemon is wanted; volumes are kept as storage.retention says",
+		}
+	case f.Ready == f.Wanted && rolledOut:
+		return Summary{
+			State:   Ready,
+			Reason:  v1alpha1.ReasonAllDaemonsReady,
+			Message: fmt.Sprintf("%d of %d daemons are ready", f.Ready, f.Wanted),
+		}
+	case len(f.Troubles) > 0:
+		return f.trouble()
+	default:
+		return Summary{
+			Reason: v1alpha1.ReasonDaemonsNotReady,
+			Message: fmt.Sprintf("%d of %d daemons are ready; %d of %d pods are up to date",
+				f.Ready, f.Wanted, min(f.Updated, f.Wanted), f.Wanted),
+		}
+	}
+}
+
+// trouble is the summary of a fleet of which some daemons do not come up: it has the reason of the first one that only
+// a user can help, or else of the first.
+func (f *FleetFacts) trouble() Summary {
+	worst := f.Troubles[0]
+	for _, t := range f.Troubles {
+		if t.UserOnly && !worst.UserOnly {
+			worst = t
+		}
+	}
+	s := Summary{Reason: worst.Reason, Message: fmt.Sprintf("%d of %d daemons are ready; %s: %s",
+		f.Ready, f.Wanted, worst.Daemon, worst.Message)}
+	if worst.UserOnly {
+		s.State = Stalled
+	}
+	if others := len(f.Troubles) - 1; others > 0 {
+		s.Message = fmt.Sprintf("%d of %d daemons are ready; %s, and %d more in trouble: %s",
+			f.Ready, f.Wanted, worst.Daemon, others, worst.Message)
+	}
+	return s
+}
