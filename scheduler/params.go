@@ -84,7 +84,7 @@ func DefaultParams() Params {
 		OverdueFactor: 2, OverdueSeconds: 120, StayLoad: 0.85,
 
 		PriorColdSeconds: 183, // exp(5.21), the median of recorded builds
-		PriorColdRatio:   4,   // middle of the published 2x to 40x, on the careful side
+		PriorColdRatio:   eviction.PriorColdRatio,
 		UnknownSeconds:   177, // median of recorded builds
 		// more than lengths vary by: waiting for a slot that stays taken costs more than a copy
 		OverdueShare: 0.4,

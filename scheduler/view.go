@@ -26,7 +26,6 @@ type View struct {
 	Queued int
 
 	ranking   ranking
-	weighting volumeWeighting
 	ids       []DaemonID // of Daemons, in one slice for searching; see index
 	starts    []int32
 	shift     uint
@@ -35,6 +34,7 @@ type View struct {
 	perSlot   float64 // 1/slots
 	busy      int64   // running and reserved on them
 	open      int64   // builds that could start now
+	weighting volumeWeighting
 }
 
 // NewView returns a view of a sorted copy of daemons with a ledger; a nil ledger is empty. Daemons without a weight get

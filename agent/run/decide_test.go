@@ -56,7 +56,14 @@ func TestDecide(t *testing.T) {
 		}, now, actionRelease, false},
 		"a build of another daemon is released": {func(b *v1alpha1.HLBBuild) { b.Status.Placement.Daemon = "cache-1" }, now, actionRelease, false},
 		"a build taken back is released":        {func(b *v1alpha1.HLBBuild) { status.Wait(b, "Pending", "", start) }, now, actionRelease, false},
-		"an edited build is released":           {func(b *v1alpha1.HLBBuild) { startedBy("pod/a")(b); b.Generation = 2 }, now, actionRelease, true},
+		"a build whose program was edited is released": {func(b *v1alpha1.HLBBuild) {
+			startedBy("pod/a")(b)
+			b.Generation, b.Spec.HLB.Targets = 2, []string{"other"}
+		}, now, actionRelease, true},
+		"a build whose priority was edited goes on": {func(b *v1alpha1.HLBBuild) {
+			startedBy("pod/a")(b)
+			b.Generation, b.Spec.Priority = 2, 7
+		}, now, actionContinue, true},
 		"a build whose run was requested anew is released": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
 			testbuild.WithRequest("later")(b)

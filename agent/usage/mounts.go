@@ -155,8 +155,8 @@ func (j *Journal) LastUses() map[string]time.Time {
 }
 
 // SavedSeconds returns how much time each mount saves its builds, by id: the key's latest cold build less its latest
-// warm one, shared equally by the key's mounts; of several keys the largest. Mounts of keys that were not built both
-// ways are missing. The map is the caller's.
+// warm one, shared equally by the key's mounts; of several keys the largest. See eviction.SavedSeconds for keys that
+// were built one way only. The map is the caller's.
 func (j *Journal) SavedSeconds() map[string]float64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -152,8 +152,8 @@ func TestWhatMountsSave(t *testing.T) {
 		{"two mounts share", 100, 10, []string{"a", "b"}},
 		{"of several keys the most counts", 60, 20, []string{"a"}},
 		{"a cold build that ended early", 50, 80, []string{"early"}},
-		{"never built warm", 100, 0, []string{"unknown"}},
-		{"never built cold", 0, 10, []string{"unknown"}},
+		{"never built warm", 100, 0, []string{"cold"}},
+		{"never built cold", 0, 10, []string{"warm"}},
 	} {
 		if b.cold > 0 {
 			record(t, l, usage.Build{Key: b.key, Fresh: true, Seconds: b.cold, Mounts: b.mounts}, start)
@@ -162,7 +162,8 @@ func TestWhatMountsSave(t *testing.T) {
 			record(t, l, usage.Build{Key: b.key, Seconds: b.warm, Mounts: b.mounts}, start)
 		}
 	}
-	if diff := cmp.Diff(map[string]float64{"a": 45, "b": 45, "early": 5}, l.SavedSeconds()); diff != "" {
+	want := map[string]float64{"a": 45, "b": 45, "early": 5, "cold": 75, "warm": 30}
+	if diff := cmp.Diff(want, l.SavedSeconds()); diff != "" {
 		t.Errorf("seconds saved (-want +got):\n%s", diff)
 	}
 }

@@ -17,15 +17,26 @@ const (
 	PrimeBytesPerSecond = 2e8
 )
 
+// PriorColdRatio is the length of a cold build over that of a warm one until both are measured: the middle of the
+// published 2 to 40, on the careful side.
+const PriorColdRatio = 4
+
 // leastSaved is the smallest part of a cold build that its mounts save. A cold build that was shorter than a warm one
 // did less work.
 const leastSaved = 0.1
 
 // SavedSeconds returns what each of a key's mounts saves: the difference between a cold and a warm build, at least a
-// tenth of the cold one, in equal parts. It is 0, unknown, without either length or without mounts.
+// tenth of the cold one, in equal parts. A length of 0 is unknown and follows from the other by PriorColdRatio. The
+// result is 0, unknown, without lengths or mounts.
 func SavedSeconds(coldSeconds, warmSeconds float64, mounts int) float64 {
-	if coldSeconds <= 0 || warmSeconds <= 0 || mounts <= 0 {
+	if mounts <= 0 {
 		return 0
+	}
+	if coldSeconds <= 0 {
+		coldSeconds = PriorColdRatio * warmSeconds
+	}
+	if warmSeconds <= 0 {
+		warmSeconds = coldSeconds / PriorColdRatio
 	}
 	return max(coldSeconds-warmSeconds, leastSaved*coldSeconds) / float64(mounts)
 }

@@ -111,13 +111,14 @@ func TestSavedSeconds(t *testing.T) {
 		mounts     int
 		want       float64
 	}{
-		"the difference":               {cold: 100, warm: 40, mounts: 1, want: 60},
-		"in equal parts":               {cold: 100, warm: 40, mounts: 3, want: 20},
-		"at least a tenth of cold":     {cold: 100, warm: 99, mounts: 1, want: 10},
-		"also if warm took longer":     {cold: 100, warm: 200, mounts: 2, want: 5},
-		"unknown without a cold build": {warm: 40, mounts: 1},
-		"unknown without a warm build": {cold: 100, mounts: 1},
-		"unknown without mounts":       {cold: 100, warm: 40},
+		"the difference":                                {cold: 100, warm: 40, mounts: 1, want: 60},
+		"in equal parts":                                {cold: 100, warm: 40, mounts: 3, want: 20},
+		"at least a tenth of cold":                      {cold: 100, warm: 99, mounts: 1, want: 10},
+		"also if warm took longer":                      {cold: 100, warm: 200, mounts: 2, want: 5},
+		"a warm build alone is a quarter of a cold one": {warm: 40, mounts: 2, want: 60},
+		"a cold build alone is four times a warm one":   {cold: 100, mounts: 1, want: 75},
+		"unknown without builds":                        {mounts: 1},
+		"unknown without mounts":                        {cold: 100, warm: 40},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

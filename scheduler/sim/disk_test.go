@@ -23,8 +23,8 @@ func TestNextEviction(t *testing.T) {
 	}{
 		"without a measured build the loss is unknown": {
 			func(*Simulation, *contentCopy, *contentCopy) {}, 1, lost(0)},
-		"nor is it known with a cold build alone": {
-			func(_ *Simulation, one, _ *contentCopy) { one.measure(0, 1, true, 50) }, 1, lost(0)},
+		"after a cold build alone a warm one is expected to take a quarter": {
+			func(_ *Simulation, one, _ *contentCopy) { one.measure(0, 1, true, 40) }, 1, lost(30)},
 		"the difference of the latest builds is lost": {
 			func(_ *Simulation, one, _ *contentCopy) {
 				one.measure(0, 1, true, 999)
