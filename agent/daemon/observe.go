@@ -142,8 +142,9 @@ func appendBytes(parts []string, name string, bytes int64) []string {
 	return append(parts, fmt.Sprintf("%s=%d", name, bytes))
 }
 
-// mountDescription is how BuildKit describes the record of a cache mount; the id is the only place that names it.
-var mountDescription = regexp.MustCompile(`^cached mount .* with id ("(?:[^"\\]|\\.)*")$`)
+// mountDescription is how BuildKit describes the record of a cache mount; the id is the only place that names it. The
+// command before it may have lines of its own.
+var mountDescription = regexp.MustCompile(`(?s)^cached mount .* with id ("(?:[^"\\]|\\.)*")$`)
 
 // mountID returns the id of the cache mount that a record is, false for other records. Mounts with a base state have
 // the base's reference after their id, which is not taken off.
@@ -159,7 +160,7 @@ func mountID(r *client.UsageInfo) (string, bool) {
 	return id, err == nil
 }
 
-// standsFor says whether a record may stand for a cache mount that BuildKit measures for somebody else, such as its
+// standsFor reports whether a record may stand for a cache mount that BuildKit measures for somebody else, such as its
 // own garbage collection: it does so on an immutable record with the mount's description, and lists that in place of
 // the mount for as long. The descriptions of all other records begin in other ways.
 func standsFor(r *client.UsageInfo) bool {

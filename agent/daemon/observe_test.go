@@ -20,6 +20,7 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 	}{
 		"a cache mount":                             {client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c", true, false, false},
 		"a command that quotes":                     {client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`, true, false, false},
+		"a command of several lines":                {client.UsageRecordTypeCacheMount, "cached mount /c from exec /bin/sh -c a\nb with id \"ns/c\"", "ns/c", true, false, false},
 		"another kind of record":                    {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, false, false},
 		"what stands for one that is measured":      {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "ns/c", true, true, false},
 		"what can be written is a mount of its own": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, true, true},
