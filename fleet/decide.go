@@ -27,6 +27,15 @@ const (
 	minCountInterval  = time.Minute
 )
 
+// A long queue moves while builds of it are placed. Most of its builds are placed before anybody reads why they wait,
+// so a build hears that only after a while, and few do at a time. Opening a run and placing it is then one write.
+const (
+	shortQueue             = 16
+	movingInterval         = 5 * time.Second // since the latest placement
+	movingWait             = 30 * time.Second
+	movingUpdatesPerSecond = 5
+)
+
 // decide decides the queue. Of a large queue it decides only what can start now, but once in a while looks at every
 // build, so that those that wait hear why, and that the round can be explained.
 func (s *State) decide(w *Writes) {
@@ -40,6 +49,7 @@ func (s *State) decide(w *Writes) {
 	if w.Queued > largeRound && s.now.Sub(s.lookedAt) < largeRoundInterval {
 		for _, d := range scheduler.DecideStarts(s.view, requests, &params) {
 			w.Builds = append(w.Builds, BuildWrite{Build: s.queue.byUID[d.UID].object, Decision: d})
+			s.placedAt = s.now
 		}
 		return
 	}
@@ -61,14 +71,23 @@ func (s *State) selectWrites(decisions []scheduler.Decision) []BuildWrite {
 	for i := range decisions {
 		if decisions[i].Action == scheduler.Run {
 			out = append(out, BuildWrite{Build: s.queue.builds[i].build.object, Decision: decisions[i]})
+			s.placedAt = s.now
 		}
 	}
-	s.waitUpdates.refill(waitUpdatesPerSecond, time.Second, waitUpdatesBurst, s.now)
+	moving := len(decisions)-len(out) > shortQueue && s.now.Sub(s.placedAt) < movingInterval
+	rate := float64(waitUpdatesPerSecond)
+	if moving {
+		rate = movingUpdatesPerSecond
+	}
+	s.waitUpdates.refill(rate, time.Second, waitUpdatesBurst, s.now)
 	for _, again := range []bool{false, true} {
 		for i := range decisions {
 			k, d := s.queue.builds[i].build, &decisions[i]
 			since := s.now.Sub(k.UpdatedAt)
 			if d.Action == scheduler.Run || again == k.UpdatedAt.IsZero() || since < minReasonInterval {
+				continue
+			}
+			if moving && s.now.Sub(k.object.Status.Run.QueuedAt.Time) < movingWait {
 				continue
 			}
 			sameReason, needed := needsUpdate(k.object, d, since >= minCountInterval)

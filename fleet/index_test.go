@@ -236,21 +236,51 @@ func TestManyBuildsThatWaitAreUpdatedInTurn(t *testing.T) {
 	}
 	s := waiting(builds...)
 	decisions := make([]scheduler.Decision, len(builds))
-	decisions[len(decisions)-1].Action = scheduler.Run
-	todo := s.selectWrites(decisions)
-	if len(todo) != waitUpdatesBurst+1 || !todo[0].IsPlacement() {
-		t.Errorf("%d writes, the first to %s, want a placement and %d updates",
-			len(todo), todo[0].Decision.Action, waitUpdatesBurst)
+	if todo := s.selectWrites(decisions); len(todo) != waitUpdatesBurst {
+		t.Errorf("%d writes, want %d updates", len(todo), waitUpdatesBurst)
 	}
-	last := len(builds) - 1
-	for range (last - waitUpdatesBurst + waitUpdatesPerSecond - 1) / waitUpdatesPerSecond { // none is updated twice
+	// none is updated twice
+	for range (len(builds) - waitUpdatesBurst + waitUpdatesPerSecond - 1) / waitUpdatesPerSecond {
 		s.now = s.now.Add(time.Second)
 		s.selectWrites(decisions)
 	}
-	for i, p := range s.queue.builds[:last] {
+	for i, p := range s.queue.builds {
 		if p.build.UpdatedAt.IsZero() {
 			t.Fatalf("build %d was never updated", i)
 		}
+	}
+}
+
+func TestBuildsOfAQueueThatMovesAreUpdatedLater(t *testing.T) {
+	cases := map[string]struct {
+		waiting   int // beside the one that is placed
+		waited    time.Duration
+		sincePlan time.Duration // since the placement
+		want      int
+	}{
+		"a short queue is told at once":  {shortQueue, time.Second, 0, shortQueue},
+		"a long one that moves is not":   {shortQueue + 1, time.Second, 0, 0},
+		"one that has just moved is not": {shortQueue + 1, time.Second, movingInterval - 1, 0},
+		"one that moves no more is": {
+			shortQueue + 1, time.Second, movingInterval, shortQueue + 1,
+		},
+		"builds that have waited for long are, in a burst": {2 * waitUpdatesBurst, movingWait, 0, waitUpdatesBurst},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			builds := make([]v1alpha1.HLBBuild, tc.waiting)
+			for i := range builds {
+				builds[i] = opened(fmt.Sprint(i), "k")
+			}
+			s := waiting(builds...)
+			for i := range builds {
+				builds[i].Status.Run.QueuedAt.Time = s.now.Add(-tc.waited)
+			}
+			s.placedAt = s.now.Add(-tc.sincePlan)
+			if got := len(s.selectWrites(make([]scheduler.Decision, tc.waiting))); got != tc.want {
+				t.Errorf("%d updates, want %d", got, tc.want)
+			}
+		})
 	}
 }
 

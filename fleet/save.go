@@ -21,6 +21,7 @@ type saved struct {
 	Bootstrapped bool                          `json:"bootstrapped,omitempty"`
 	SweptAt      time.Time                     `json:"sweptAt,omitzero"`
 	LookedAt     time.Time                     `json:"lookedAt,omitzero"`
+	PlacedAt     time.Time                     `json:"placedAt,omitzero"`
 	Estimates    *scheduler.Estimates          `json:"estimates"`
 	Hot          *scheduler.HotKeys            `json:"hot"`
 	Shares       *scheduler.Shares             `json:"shares"`
@@ -47,6 +48,7 @@ func (s *State) Save() ([]byte, error) {
 		Bootstrapped: s.bootstrapped,
 		SweptAt:      s.sweptAt,
 		LookedAt:     s.lookedAt,
+		PlacedAt:     s.placedAt,
 		Estimates:    s.estimates,
 		Hot:          s.hot,
 		Shares:       s.shares,
@@ -90,7 +92,8 @@ func Restore(text []byte) (*State, error) {
 	if err := in.validate(); err != nil {
 		return nil, fmt.Errorf("restore what was learned: %w", err)
 	}
-	s.params, s.bootstrapped, s.sweptAt, s.lookedAt = in.Params, in.Bootstrapped, in.SweptAt, in.LookedAt
+	s.params, s.bootstrapped, s.sweptAt = in.Params, in.Bootstrapped, in.SweptAt
+	s.lookedAt, s.placedAt = in.LookedAt, in.PlacedAt
 	s.pull, s.waitUpdates, s.prefetch = in.Pull, in.WaitUpdates, in.Prefetch
 	for _, b := range in.Builds {
 		s.builds[b.Name] = b.State

@@ -33,6 +33,7 @@ type learned struct {
 	bootstrapped bool
 	sweptAt      time.Time
 	lookedAt     time.Time // when every waiting build was last looked at
+	placedAt     time.Time // when a build was last placed
 	estimates    *scheduler.Estimates
 	hot          *scheduler.HotKeys
 	shares       *scheduler.Shares

@@ -94,7 +94,7 @@ func usageText(used, capacity int64) string {
 	}
 	// in whole GiB, or MiB for small volumes
 	unit, suffix := int64(1)<<30, "Gi"
-	if capacity < 10*unit {
+	if capacity < 4*unit {
 		unit, suffix = 1<<20, "Mi"
 	}
 	return fmt.Sprintf("%d%% of %d%s", used*100/capacity, (capacity+unit/2)/unit, suffix)
