@@ -55,7 +55,8 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 			t.Errorf("%s is not True: %+v", kind, b.Status.Conditions)
 		}
 	}
-	if !strings.HasPrefix(b.Status.Run.StartedBy, "pod/") || b.Status.Log == nil || b.Status.Log.File != w.ns+"-b-g1-1.log" || b.Status.Log.Daemon != b.Status.Placement.Daemon {
+	if !strings.HasPrefix(b.Status.Run.StartedBy, "pod/") || b.Status.Log == nil || b.Status.Log.File != w.ns+
+		"-b-g1-1.log" || b.Status.Log.Daemon != b.Status.Placement.Daemon {
 		t.Errorf("started by %s, log in %+v", b.Status.Run.StartedBy, b.Status.Log)
 	}
 
@@ -67,10 +68,14 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 	run := again.Status.Run
 	for id, refresh := range map[string]bool{"g1-b": false, "g1-c": true} {
 		w.manage(again, func(b *v1alpha1.HLBBuild) {
-			status.Open(b, v1alpha1.RunStatus{ID: id, Cause: v1alpha1.CauseRequested, Generation: b.Generation, Key: run.Key}, time.Now())
+			status.Open(b,
+				v1alpha1.RunStatus{ID: id, Cause: v1alpha1.CauseRequested, Generation: b.Generation, Key: run.Key},
+				time.Now())
 			status.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Refresh: refresh}, time.Now())
 		})
-		w.eventually(again, "the next run's end", func(b *v1alpha1.HLBBuild) bool { return b.Status.Run.ID == id && status.IsFinal(b) })
+		w.eventually(again, "the next run's end", func(b *v1alpha1.HLBBuild) bool {
+			return b.Status.Run.ID == id && status.IsFinal(b)
+		})
 		if c := again.Status.Cache; c.Fresh != refresh || len(c.ImportRefs) > 0 != refresh {
 			t.Errorf("with refresh %v the next run used the registry cache as %+v", refresh, c)
 		}
@@ -83,7 +88,8 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 			return err
 		}
 		s := bd.Status
-		if len(s.Keys) != 2 || s.Slots != 4 || s.NodeName != "node-a" || s.VolumeEpoch == "" || s.CapacityBytes == 0 || len(s.Mounts) != 1 || s.Mounts[0].LastUsed == nil || len(s.Platforms) != 32 {
+		if len(s.Keys) != 2 || s.Slots != 4 || s.NodeName != "node-a" || s.VolumeEpoch == "" || s.CapacityBytes == 0 ||
+			len(s.Mounts) != 1 || s.Mounts[0].LastUsed == nil || len(s.Platforms) != 32 {
 			return fmt.Errorf("the daemon's status is %+v", s)
 		}
 		return nil
@@ -111,7 +117,8 @@ func TestAFailureIsReportedWithItsReason(t *testing.T) {
 			return err
 		}
 		for _, e := range events.Items {
-			if e.InvolvedObject.Name == "bad" && e.Type == corev1.EventTypeWarning && e.Reason == v1alpha1.ReasonSolveFailed {
+			if e.InvolvedObject.Name == "bad" && e.Type == corev1.EventTypeWarning &&
+				e.Reason == v1alpha1.ReasonSolveFailed {
 				return nil
 			}
 		}
@@ -236,7 +243,9 @@ func TestDrainingWaitsForBuilds(t *testing.T) {
 func TestABuildThatOutlastsDrainingIsLost(t *testing.T) {
 	w := newWorld(t)
 	begun := make(chan struct{})
-	stop := w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){"p": until(begun)}}, "pod",
+	stop := w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
+		"p": until(begun),
+	}}, "pod",
 		func(o *agent.Options) { o.DrainTimeout = 0 })
 	b := w.bind("b", "p")
 	await(t, begun, "the build")
@@ -256,7 +265,8 @@ func TestAnEarlierAgentsAttemptIsReportedLost(t *testing.T) {
 	builder := &fakeBuilder{}
 	w.start(builder, "pod")
 	w.eventually(b, "lost", isLost)
-	if lost := b.Status.Run.Lost; lost.Attempt != 1 || lost.Daemon != "cache-0" || lost.Reason != v1alpha1.ReasonDaemonLost {
+	if lost := b.Status.Run.Lost; lost.Attempt != 1 || lost.Daemon != "cache-0" ||
+		lost.Reason != v1alpha1.ReasonDaemonLost {
 		t.Errorf("lost: %+v", lost)
 	}
 	if len(builder.began()) > 0 {
@@ -273,7 +283,8 @@ func TestAnAgentThatLosesItsLeaseFencesItself(t *testing.T) {
 			return until(begun)(ctx, job)
 		},
 	}}, "pod", func(o *agent.Options) {
-		o.Lease = lease.Timing{RenewEvery: 200 * time.Millisecond, FenceAfter: 1500 * time.Millisecond, Duration: 2 * time.Second}
+		o.Lease = lease.Timing{RenewEvery: 200 * time.Millisecond, FenceAfter: 1500 * time.Millisecond,
+			Duration: 2 * time.Second}
 	})
 	b := w.bind("b", "p")
 	await(t, begun, "the build")
@@ -298,7 +309,8 @@ func TestAnEndIsReportedEvenIfItsDetailsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
 		"p": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
-			return &daemon.Outcome{Total: 1, Outputs: []v1alpha1.OutputStatus{{Image: "r", Digest: strings.Repeat("d", 200)}}}, nil
+			return &daemon.Outcome{Total: 1,
+				Outputs: []v1alpha1.OutputStatus{{Image: "r", Digest: strings.Repeat("d", 200)}}}, nil
 		},
 	}}, "pod")
 	b := w.bind("b", "p")

@@ -46,6 +46,7 @@ func TestTheObjectOfAFullDaemonIsSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(data) > 32<<10 || len(bd.Status.Keys) < 60 || len(bd.Status.Mounts) < 30 || len(bd.ManagedFields) == 0 {
-		t.Errorf("the object has %d bytes, %d keys and %d mounts", len(data), len(bd.Status.Keys), len(bd.Status.Mounts))
+		t.Errorf("the object has %d bytes, %d keys and %d mounts", len(data), len(bd.Status.Keys),
+			len(bd.Status.Mounts))
 	}
 }

@@ -19,7 +19,8 @@ import (
 // first has room. The volume is a folder of this machine's disk, which bounds a size that is larger still.
 func TestBudgetsFollowTheVolume(t *testing.T) {
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
-		c.Spec.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse("1Pi"), ThresholdPercent: 70, StepPercent: 25}
+		c.Spec.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse("1Pi"), ThresholdPercent: 70,
+			StepPercent: 25}
 	})
 	h := &holder{}
 	h.put(w.ns, "a", 4<<30)
@@ -32,7 +33,8 @@ func TestBudgetsFollowTheVolume(t *testing.T) {
 				return err
 			}
 			want, gc := capacity(), bd.Status.GC
-			if gc == nil || gc.CapacityBytes != want || gc.MountsBudgetBytes != want/100*50 || gc.LayersBudgetBytes != want/100*30 || gc.FreeBytes != want/100*20 {
+			if gc == nil || gc.CapacityBytes != want || gc.MountsBudgetBytes != want/100*50 ||
+				gc.LayersBudgetBytes != want/100*30 || gc.FreeBytes != want/100*20 {
 				return fmt.Errorf("budgets are %+v, want those of %d bytes", gc, want)
 			}
 			return nil
@@ -58,7 +60,8 @@ func TestBudgetsFollowTheVolume(t *testing.T) {
 			return err
 		}
 		if len(bd.Status.Mounts) != 2 || bd.Status.GC.LastPrune != nil {
-			return fmt.Errorf("mounts are %+v, last prune %+v; want both there", bd.Status.Mounts, bd.Status.GC.LastPrune)
+			return fmt.Errorf("mounts are %+v, last prune %+v; want both there", bd.Status.Mounts,
+				bd.Status.GC.LastPrune)
 		}
 		return nil
 	})

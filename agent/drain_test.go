@@ -37,7 +37,8 @@ func withSnapshots(t *testing.T) func(*v1alpha1.BuildCache) {
 
 // using is a build that uses a mount of the daemon, which holds it from then on, and that ends when ended is closed;
 // nil ends it at once.
-func (h *holder) using(ns, id string, begun, ended chan struct{}) func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
+func (h *holder) using(ns, id string, begun, ended chan struct{}) func(context.Context,
+	*daemon.Job) (*daemon.Outcome, error) {
 	return func(ctx context.Context, job *daemon.Job) (*daemon.Outcome, error) {
 		used := []daemon.Mount{{ID: ns + "/" + id, Target: "/c", Sharing: "shared"}}
 		job.Prepare(ctx, used)
@@ -82,11 +83,13 @@ func (w *world) took(h *holder, want ...string) {
 }
 
 func TestASnapshotIsMadeWhenAnAnnotationAsks(t *testing.T) {
-	for name, asked := range map[string]client.Object{"on the BuildCache": &v1alpha1.BuildCache{}, "on the BuildDaemon": &v1alpha1.BuildDaemon{}} {
+	for name, asked := range map[string]client.Object{"on the BuildCache": &v1alpha1.BuildCache{},
+		"on the BuildDaemon": &v1alpha1.BuildDaemon{}} {
 		t.Run(name, func(t *testing.T) {
 			w, h := newWorld(t, withSnapshots(t)), &holder{}
 			id := w.ns + "/go"
-			h.builds = map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){"program": h.using(w.ns, "go", nil, nil)}
+			h.builds = map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){"program": h.using(w.ns,
+				"go", nil, nil)}
 			w.start(h, "pod", withCopier(t))
 			b := w.bind("b", "program")
 			w.eventually(b, "it is done", status.IsFinal)
@@ -123,7 +126,8 @@ func (w *world) snapshotReported(id string) {
 			return err
 		}
 		for _, m := range bd.Status.Mounts {
-			if s := m.Snapshot; m.ID == id && s != nil && s.Outcome == v1alpha1.SnapshotPushed && s.Digest == "sha256:tree" && s.Bytes == 7 {
+			if s := m.Snapshot; m.ID == id && s != nil && s.Outcome == v1alpha1.SnapshotPushed &&
+				s.Digest == "sha256:tree" && s.Bytes == 7 {
 				return nil
 			}
 		}

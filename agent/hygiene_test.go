@@ -94,7 +94,8 @@ func TestTagsOutOfUseAreDeletedFromTheRegistry(t *testing.T) {
 	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600)}))
 	long := time.Now().Add(-48 * time.Hour)
 	gone := cacheref.MountTag(w.ns, "go", long, "cache-0")
-	stay := []string{"latest", cacheref.MountTag("elsewhere", "go", long, "cache-0"), cacheref.Tag(w.ns, "app"), cacheref.MountTag(w.ns, "go", time.Now(), "cache-0")}
+	stay := []string{"latest", cacheref.MountTag("elsewhere", "go", long, "cache-0"), cacheref.Tag(w.ns, "app"),
+		cacheref.MountTag(w.ns, "go", time.Now(), "cache-0")}
 	r.push(append(stay, gone)...)
 	w.start(&fakeBuilder{}, "pod-1")
 	r.eventually(stay...)
@@ -141,8 +142,11 @@ func refusing(t *testing.T) *repo {
 
 func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
 	r := refusing(t)
-	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600), OnDelete: v1alpha1.RegistryDelete}))
-	tags := []string{cacheref.MountTag(w.ns, "go", time.Now().Add(-48*time.Hour), "cache-0"), cacheref.Tag(w.ns, "key-b")}
+	w := newWorld(t,
+		withRetention(r.in.Name(),
+			v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600), OnDelete: v1alpha1.RegistryDelete}))
+	tags := []string{cacheref.MountTag(w.ns, "go", time.Now().Add(-48*time.Hour), "cache-0"),
+		cacheref.Tag(w.ns, "key-b")}
 	r.push(tags...)
 	w.start(&fakeBuilder{}, "pod-1")
 	w.eventually(w.bind("b", "program"), "the build is complete", status.IsFinal)
@@ -159,7 +163,8 @@ func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
 }
 
 func TestARegistryThatIsAwayIsReported(t *testing.T) {
-	w := newWorld(t, withRetention("localhost:1/team/cache", v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600)}))
+	w := newWorld(t,
+		withRetention("localhost:1/team/cache", v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600)}))
 	w.start(&fakeBuilder{}, "pod-1")
 	w.cleaned(v1alpha1.ReasonCleanUpFailed)
 }

@@ -106,7 +106,9 @@ func TestAFullVolumeIsCordonedUntilPruningHelps(t *testing.T) {
 					return err
 				}
 				s := bd.Status
-				if s.GC == nil || s.GC.LastPrune == nil || s.GC.LastPrune.Reasons[0] != tc.prune || s.GC.CapacityBytes != 40<<20 || s.CapacityInodes != 1000 || s.UsedInodes != 1000 && s.UsedInodes != 0 {
+				if s.GC == nil || s.GC.LastPrune == nil || s.GC.LastPrune.Reasons[0] != tc.prune ||
+					s.GC.CapacityBytes != 40<<20 || s.CapacityInodes != 1000 || s.UsedInodes != 1000 &&
+					s.UsedInodes != 0 {
 					return fmt.Errorf("garbage collection: %+v; %d of %d inodes", s.GC, s.UsedInodes, s.CapacityInodes)
 				}
 				return nil

@@ -36,7 +36,8 @@ func (h *holder) Observe(context.Context) (*daemon.Observation, error) {
 	if h.pingErr != nil {
 		return nil, h.pingErr
 	}
-	o := &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Records: 1 + len(h.cache), Cache: h.cache, MountBytes: map[string]int64{}}
+	o := &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Records: 1 + len(h.cache), Cache: h.cache,
+		MountBytes: map[string]int64{}}
 	for _, r := range h.cache {
 		o.Bytes += r.Bytes
 		if r.Mount != "" {
@@ -70,12 +71,16 @@ func (h *holder) put(ns, id string, bytes int64) {
 // pruned waits until the daemon tells of mounts that it has pruned, and returns them.
 func (w *world) pruned() []string {
 	w.t.Helper()
-	return w.tells("mounts were pruned", func(s *v1alpha1.BuildDaemonStatus) bool { return s.GC != nil && s.GC.LastPrune != nil }).Status.GC.LastPrune.Mounts
+	return w.tells("mounts were pruned", func(s *v1alpha1.BuildDaemonStatus) bool {
+		return s.GC != nil && s.GC.LastPrune != nil
+	}).Status.GC.LastPrune.Mounts
 }
 
 func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
-		c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "big", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("10Mi"))}}, {ID: "pinned", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}
+		c.Spec.Mounts = []v1alpha1.MountPolicy{{
+			ID: "big", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("10Mi"))},
+		}, {ID: "pinned", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}
 	})
 	h := &holder{}
 	uses := func(id string, bytes int64) func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
@@ -108,11 +113,13 @@ func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
 		return nil
 	})
 	pruned := bd.Status.GC.LastPrune
-	if diff := cmp.Diff([]string{w.ns + "/big"}, pruned.Mounts); diff != "" || pruned.Bytes != 11<<20 || !slices.Equal(pruned.Reasons, []v1alpha1.PruneReason{v1alpha1.PruneTooLarge}) {
+	if diff := cmp.Diff([]string{w.ns + "/big"}, pruned.Mounts); diff != "" || pruned.Bytes != 11<<20 ||
+		!slices.Equal(pruned.Reasons, []v1alpha1.PruneReason{v1alpha1.PruneTooLarge}) {
 		t.Errorf("last prune: %+v, mounts (-want +got):\n%s", pruned, diff)
 	}
 	m := bd.Status.Mounts[0]
-	if m.ID != w.ns+"/pinned" || m.Bytes != 900<<20 || m.LastUsed == nil || m.FirstUsed == nil || m.Uses != 1 || !slices.Equal(m.Users, []string{"key-keeps"}) || m.Policy != "pinned" {
+	if m.ID != w.ns+"/pinned" || m.Bytes != 900<<20 || m.LastUsed == nil || m.FirstUsed == nil || m.Uses != 1 ||
+		!slices.Equal(m.Users, []string{"key-keeps"}) || m.Policy != "pinned" {
 		t.Errorf("the mount that is left: %+v", m)
 	}
 	if gc := bd.Status.GC; gc.CapacityBytes != 10<<30 || gc.MountsBudgetBytes < 5<<30-100 || gc.MountsBytes != 900<<20 {
@@ -138,7 +145,8 @@ func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
 				reasons[e.Reason] = e.Note
 			}
 		}
-		if reasons[v1alpha1.ReasonPruned] != fmt.Sprintf("TooLarge: pruned cache mount %s/big of 11 MiB", w.ns) || reasons[v1alpha1.ReasonGCPolicyDiffers] == "" {
+		if reasons[v1alpha1.ReasonPruned] != fmt.Sprintf("TooLarge: pruned cache mount %s/big of 11 MiB", w.ns) ||
+			reasons[v1alpha1.ReasonGCPolicyDiffers] == "" {
 			return errors.New("the daemon's events are " + fmt.Sprint(reasons))
 		}
 		return nil

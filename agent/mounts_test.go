@@ -14,7 +14,8 @@ func (f *fakeBuilder) Snapshot(_ context.Context, c *daemon.MountCopy) (mountcop
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.snapshots = append(f.snapshots, c.ID)
-	return mountcopy.Result{Outcome: mountcopy.Copied, Digest: "sha256:tree", Bytes: 7, Files: 1, Written: 7}, "sha256:image", nil
+	return mountcopy.Result{Outcome: mountcopy.Copied, Digest: "sha256:tree", Bytes: 7, Files: 1, Written: 7},
+		"sha256:image", nil
 }
 
 // Prime pretends that a mount was filled.

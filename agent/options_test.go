@@ -18,11 +18,13 @@ func TestOptionsAreChecked(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"a missing name":                 {func(o *Options) { o.Daemon = "" }, "--daemon is missing"},
-		"a relative state directory":     {func(o *Options) { o.StateDir = "state" }, "--state-dir"},
-		"an address without a port":      {func(o *Options) { o.HealthAddr = "localhost" }, "--health-addr"},
-		"fencing after the Lease's end":  {func(o *Options) { o.Lease.FenceAfter = o.Lease.Duration }, "fence itself"},
-		"renewing less than fencing":     {func(o *Options) { o.Lease.RenewEvery = o.Lease.FenceAfter }, "renewed more often"},
+		"a missing name":                {func(o *Options) { o.Daemon = "" }, "--daemon is missing"},
+		"a relative state directory":    {func(o *Options) { o.StateDir = "state" }, "--state-dir"},
+		"an address without a port":     {func(o *Options) { o.HealthAddr = "localhost" }, "--health-addr"},
+		"fencing after the Lease's end": {func(o *Options) { o.Lease.FenceAfter = o.Lease.Duration }, "fence itself"},
+		"renewing less than fencing": {
+			func(o *Options) { o.Lease.RenewEvery = o.Lease.FenceAfter }, "renewed more often",
+		},
 		"a Lease of part of a second":    {func(o *Options) { o.Lease.Duration += 1 }, "whole seconds"},
 		"a pod that could name an agent": {func(o *Options) { o.PodUID = "a/b" }, "--pod-uid"},
 	}

@@ -45,7 +45,8 @@ func TestSpareMountsGoFirst(t *testing.T) {
 			h := &holder{}
 			for i, id := range []string{"oldest", "middle", "newest"} {
 				used := time.Now().Add(time.Duration(i-9) * time.Hour)
-				h.cache = append(h.cache, gc.Record{ID: "r-" + id, Mount: w.ns + "/" + id, Bytes: 2 << 30, LastUsed: used})
+				h.cache = append(h.cache,
+					gc.Record{ID: "r-" + id, Mount: w.ns + "/" + id, Bytes: 2 << 30, LastUsed: used})
 			}
 			w.start(h, "pod-a", func(o *agent.Options) { o.ObserveEvery = 100 * time.Millisecond })
 			if got := w.pruned(); !slices.Equal(got, []string{w.ns + "/" + c.want}) {

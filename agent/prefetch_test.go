@@ -59,7 +59,8 @@ func newPrimer(t *testing.T, snapshots ...string) (*world, *primer) {
 		pushSnapshot(t, repository, w.ns, id)
 	}
 	d := &primer{ns: w.ns}
-	d.builds = map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){"uses": d.using(w.ns, "m", nil, nil)}
+	d.builds = map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){"uses": d.using(w.ns, "m", nil,
+		nil)}
 	w.start(d, "pod", withCopier(t), func(o *agent.Options) { o.ObserveEvery = 200 * time.Millisecond })
 	return w, d
 }
@@ -68,13 +69,15 @@ func newPrimer(t *testing.T, snapshots ...string) (*world, *primer) {
 func pushSnapshot(t *testing.T, repository, namespace, id string) {
 	t.Helper()
 	image, err := mutate.Append(empty.Image, mutate.Addendum{
-		Layer: static.NewLayer([]byte("index"), types.OCILayerZStd), Annotations: map[string]string{"dev.openllb.build.mount.layer": "index"},
+		Layer:       static.NewLayer([]byte("index"), types.OCILayerZStd),
+		Annotations: map[string]string{"dev.openllb.build.mount.layer": "index"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	image = mutate.Annotations(mutate.MediaType(image, types.OCIManifestSchema1), map[string]string{
-		"dev.openllb.build.mount.id": id, "dev.openllb.build.mount.namespace": namespace, "dev.openllb.build.mount.daemon": "cache-9",
+		"dev.openllb.build.mount.id": id, "dev.openllb.build.mount.namespace": namespace,
+		"dev.openllb.build.mount.daemon":   "cache-9",
 		"dev.openllb.build.mount.platform": "linux/" + runtime.GOARCH,
 	}).(v1.Image)
 	tag, err := name.NewTag(repository + ":" + cacheref.MountTag(namespace, id, time.Now(), "cache-9"))
@@ -90,7 +93,8 @@ func pushSnapshot(t *testing.T, repository, namespace, id string) {
 func (w *world) ask(requests ...v1alpha1.PrefetchRequest) {
 	w.t.Helper()
 	for i := range requests {
-		requests[i].Sharing, requests[i].RequestedAt = v1alpha1.MountShared, metav1.NewTime(time.Now().Truncate(time.Second))
+		requests[i].Sharing, requests[i].RequestedAt = v1alpha1.MountShared, metav1.NewTime(time.Now().
+			Truncate(time.Second))
 	}
 	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}
 	envtestkit.Eventually(w.t, func() error {
@@ -156,10 +160,12 @@ func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
 	w.ask(v1alpha1.PrefetchRequest{ID: w.ns + "/m", Bytes: 7})
 	bd := w.tells("the mount is brought in", isDone(1))
 	s := bd.Status
-	if got := s.Prefetch[0]; got.ID != w.ns+"/m" || got.Outcome != v1alpha1.PrimePrimed || got.Bytes != 7 || got.Ref == "" || !got.RequestedAt.Equal(&bd.Spec.Prefetch[0].RequestedAt) {
+	if got := s.Prefetch[0]; got.ID != w.ns+"/m" || got.Outcome != v1alpha1.PrimePrimed || got.Bytes != 7 ||
+		got.Ref == "" || !got.RequestedAt.Equal(&bd.Spec.Prefetch[0].RequestedAt) {
 		t.Errorf("the request came to %+v", got)
 	}
-	if len(s.Mounts) != 1 || s.Mounts[0].ID != w.ns+"/m" || s.Mounts[0].LastUsed == nil || s.Mounts[0].FirstUsed != nil || s.Mounts[0].Uses != 0 {
+	if len(s.Mounts) != 1 || s.Mounts[0].ID != w.ns+"/m" || s.Mounts[0].LastUsed == nil ||
+		s.Mounts[0].FirstUsed != nil || s.Mounts[0].Uses != 0 {
 		t.Errorf("with the end of the request the status has the mounts %+v", s.Mounts)
 	}
 	w.event(v1alpha1.ReasonPrefetched, "Brought in "+w.ns+"/m with 0 MiB")
@@ -169,7 +175,8 @@ func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
 	b := w.bind("b", "uses")
 	w.eventually(b, "it is done", status.IsFinal)
 	if len(b.Status.Prime) > 0 || len(b.Status.Mounts) != 1 || !b.Status.Mounts[0].Hit || d.primed.Load() != 1 {
-		t.Errorf("the build primed %+v and found %+v; %d copies were made", b.Status.Prime, b.Status.Mounts, d.primed.Load())
+		t.Errorf("the build primed %+v and found %+v; %d copies were made", b.Status.Prime, b.Status.Mounts,
+			d.primed.Load())
 	}
 }
 
@@ -198,7 +205,8 @@ func TestWhatRequestsComeTo(t *testing.T) {
 	w.ask(requests...)
 	told := w.tells("the agent is done with all of them", isDone(len(requests)-1)).Status.Prefetch
 	for i, tc := range cases {
-		if got := told[i]; got.ID != w.ns+"/"+tc.id || got.Outcome != tc.outcome || !strings.Contains(got.Message, tc.message) {
+		if got := told[i]; got.ID != w.ns+"/"+tc.id || got.Outcome != tc.outcome ||
+			!strings.Contains(got.Message, tc.message) {
 			t.Errorf("the request for %s came to %+v, want %s %q", tc.id, got, tc.outcome, tc.message)
 		}
 	}
@@ -220,7 +228,9 @@ func TestADaemonThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	bd := &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}}
 	w.WaitCondition(t, bd, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)
 	w.ask(v1alpha1.PrefetchRequest{ID: w.ns + "/m", Bytes: 7})
-	w.tells("the agent has seen the request", func(s *v1alpha1.BuildDaemonStatus) bool { return s.ObservedGeneration > 1 })
+	w.tells("the agent has seen the request", func(s *v1alpha1.BuildDaemonStatus) bool {
+		return s.ObservedGeneration > 1
+	})
 	if d.primed.Load() != 0 {
 		t.Error("a mount was copied to a daemon that does not answer")
 	}

@@ -48,7 +48,8 @@ func (f *fakeBuilder) Build(ctx context.Context, job *daemon.Job) (*daemon.Outco
 	if do != nil {
 		return do(ctx, job)
 	}
-	return &daemon.Outcome{Total: 3, Cached: 2, Mounts: []daemon.Mount{{ID: "ns/m", Target: "/m", Sharing: "shared"}}}, nil
+	return &daemon.Outcome{Total: 3, Cached: 2, Mounts: []daemon.Mount{{ID: "ns/m", Target: "/m", Sharing: "shared"}}},
+		nil
 }
 
 func (f *fakeBuilder) ExportCache(_ context.Context, job *daemon.Job, _ *daemon.Outcome) error {
@@ -67,7 +68,8 @@ func (f *fakeBuilder) Ping(context.Context) error {
 func (f *fakeBuilder) Observe(context.Context) (*daemon.Observation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Platforms: make([]string, 40), Records: 1 + f.records, MountBytes: map[string]int64{"ns/m": 7}}, f.pingErr
+	return &daemon.Observation{Version: "v0.34.2", Platform: "linux/amd64", Platforms: make([]string, 40), Records: 1 +
+		f.records, MountBytes: map[string]int64{"ns/m": 7}}, f.pingErr
 }
 
 func (f *fakeBuilder) Prune(_ context.Context, ids []string) (map[string]int64, error) {
@@ -145,7 +147,9 @@ func (w *world) bind(name, program string, options ...func(*v1alpha1.HLBBuild)) 
 	b := testbuild.HLBBuild(w.ns, name, append(options, testbuild.WithProgram(program))...)
 	w.create(b)
 	w.manage(b, func(b *v1alpha1.HLBBuild) {
-		status.Open(b, v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: b.Generation, Key: "key-" + name}, time.Now())
+		status.Open(b,
+			v1alpha1.RunStatus{ID: "g1", Cause: v1alpha1.CauseSpecChanged, Generation: b.Generation, Key: "key-" +
+				name}, time.Now())
 		status.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0", Reason: "test"}, time.Now())
 	})
 	return b
@@ -160,7 +164,8 @@ func (w *world) manage(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) {
 		}
 		before := b.DeepCopy()
 		change(b)
-		return w.Client.Status().Patch(w.t.Context(), b, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		return w.Client.Status().
+			Patch(w.t.Context(), b, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	})
 }
 

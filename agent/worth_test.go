@@ -42,7 +42,9 @@ func TestTheMountThatIsWorthLeastGoes(t *testing.T) {
 			})
 			h := &holder{}
 			for id, hours := range map[string]int{"old": 9, "new": 6} {
-				h.cache = append(h.cache, gc.Record{ID: "r-" + id, Mount: w.ns + "/" + id, Bytes: 3 << 30, LastUsed: time.Now().Add(-time.Duration(hours) * time.Hour)})
+				h.cache = append(h.cache,
+					gc.Record{ID: "r-" + id, Mount: w.ns + "/" + id, Bytes: 3 << 30,
+						LastUsed: time.Now().Add(-time.Duration(hours) * time.Hour)})
 			}
 			w.start(h, "pod-a", func(o *agent.Options) {
 				o.ObserveEvery = 100 * time.Millisecond

@@ -44,9 +44,11 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 
 	var once sync.Once
 	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+			options ...client.SubResourcePatchOption) error {
 			err := c.SubResource(sub).Patch(ctx, o, p, options...)
-			if b := o.(*v1alpha1.HLBBuild); err == nil && b.Status.Placement != nil && b.Status.Placement.Daemon == gone {
+			if b := o.(*v1alpha1.HLBBuild); err == nil && b.Status.Placement != nil &&
+				b.Status.Placement.Daemon == gone {
 				once.Do(func() {
 					err = c.Delete(ctx, testbuild.BuildDaemon(w.ns, "cache", ordinalIn(gone)))
 				})
@@ -56,7 +58,8 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 	})
 	w.place(cache)
 	w.placement.Client = w.c
-	if err := w.c.Get(t.Context(), types.NamespacedName{Namespace: w.ns, Name: gone}, &v1alpha1.BuildDaemon{}); !apierrors.IsNotFound(err) {
+	if err := w.c.Get(t.Context(), types.NamespacedName{Namespace: w.ns, Name: gone},
+		&v1alpha1.BuildDaemon{}); !apierrors.IsNotFound(err) {
 		t.Fatalf("no build of the round went to %s, so it was not deleted in mid-round: %v", gone, err)
 	}
 
@@ -81,7 +84,8 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 		if ended[b.Name] != 1 || run.FinishedAt == nil || run.ID != runs[b.Name] {
 			t.Errorf("%s ended %d times; its run is %+v", b.Name, ended[b.Name], run)
 		}
-		if attempts := map[bool]int32{true: 2, false: 1}[b == begun]; run.Attempt != attempts || (run.Lost != nil) != (b == begun) {
+		if attempts := map[bool]int32{true: 2, false: 1}[b == begun]; run.Attempt != attempts ||
+			(run.Lost != nil) != (b == begun) {
 			t.Errorf("%s had %d attempts, want %d; lost: %+v", b.Name, run.Attempt, attempts, run.Lost)
 		}
 	}
@@ -99,7 +103,9 @@ func keyAt(t *testing.T, cache *v1alpha1.BuildCache, daemon string, n int) strin
 	var daemons []scheduler.Daemon
 	for i := range *cache.Spec.Replicas {
 		d := testbuild.BuildDaemon(cache.Namespace, cache.Name, i)
-		daemons = append(daemons, scheduler.Daemon{ID: scheduler.DaemonOf(cache.Namespace+"/"+cache.Name, int(i)), Name: d.Name, Phase: scheduler.Ready, Slots: 1})
+		daemons = append(daemons,
+			scheduler.Daemon{ID: scheduler.DaemonOf(cache.Namespace+"/"+cache.Name, int(i)), Name: d.Name,
+				Phase: scheduler.Ready, Slots: 1})
 	}
 	view, err := scheduler.NewView(daemons, nil, 0)
 	if err != nil {

@@ -103,8 +103,8 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 	return ctrl.Result{RequeueAfter: next}, nil
 }
 
-// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue, an end. It
-// returns how long until there is something to do by the clock alone, 0 for never.
+// advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue, an end.
+// It returns how long until there is something to do by the clock alone, 0 for never.
 func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if status.NeedsRun(build) {

@@ -41,7 +41,8 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	}
 	b = w.step(b)
 	expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
-	if run := b.Status.Run; run.ID != "g1" || run.Attempt != 1 || run.Cause != v1alpha1.CauseSpecChanged || run.Key != "build:b" {
+	if run := b.Status.Run; run.ID != "g1" || run.Attempt != 1 || run.Cause != v1alpha1.CauseSpecChanged ||
+		run.Key != "build:b" {
 		t.Errorf("the first run is %+v", run)
 	}
 	version := b.ResourceVersion
@@ -93,7 +94,8 @@ func TestEachSpecAndRequestIsARun(t *testing.T) {
 	w.must(w.c.Update(t.Context(), b))
 	b = w.step(b)
 	run := b.Status.Run
-	if run.Cause != v1alpha1.CauseSpecChanged || run.Generation != 2 || run.Key != "other" || b.Status.ObservedGeneration != 2 {
+	if run.Cause != v1alpha1.CauseSpecChanged || run.Generation != 2 || run.Key != "other" ||
+		b.Status.ObservedGeneration != 2 {
 		t.Errorf("the run of the second generation is %+v", run)
 	}
 	var ends []string
@@ -123,7 +125,8 @@ func TestBuildWaitsForItsCache(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b")
 	expectState(t, b, v1alpha1.ReasonCacheNotFound, kstatus.InProgressStatus)
-	if e := w.events.Take(); len(e) != 1 || e[0].Type != "Warning" || !strings.Contains(e[0].Note, `no BuildCache "cache"`) {
+	if e := w.events.Take(); len(e) != 1 || e[0].Type != "Warning" ||
+		!strings.Contains(e[0].Note, `no BuildCache "cache"`) {
 		t.Errorf("events are %+v", e)
 	}
 	version := b.ResourceVersion
@@ -143,14 +146,16 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 	w.takeUp(b)
 	first := b.Status.Placement.Daemon
 	lose := func() {
-		d := read(w, &v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: b.Status.Placement.Daemon}})
+		d := read(w,
+			&v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: b.Status.Placement.Daemon}})
 		testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)(d)
 		w.must(w.c.Status().Update(t.Context(), d))
 		b = w.step(b)
 	}
 	lose()
 	expectState(t, b, v1alpha1.ReasonRetrying, kstatus.InProgressStatus)
-	if run := b.Status.Run; run.Attempt != 2 || run.StartedBy != "" || run.Lost.Daemon != first || run.Lost.Reason != v1alpha1.ReasonDaemonLost {
+	if run := b.Status.Run; run.Attempt != 2 || run.StartedBy != "" || run.Lost.Daemon != first ||
+		run.Lost.Reason != v1alpha1.ReasonDaemonLost {
 		t.Errorf("after the loss the run is %+v", run)
 	}
 	w.place(cache)
@@ -173,7 +178,8 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
 	cases := map[string]func(w *world, daemon int32){
 		"from a draining daemon": func(w *world, daemon int32) {
-			w.setDaemon(daemon, testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
+			w.setDaemon(daemon,
+				testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
 		},
 		"from a silent daemon": func(w *world, daemon int32) {
 			w.setDaemon(daemon, testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired))
@@ -194,8 +200,10 @@ func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
 			expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 			w.place(cache) // by the same loop that placed it before: what it assumed then must not hold it
 			b = read(w, b)
-			if b.Status.Placement == nil || b.Status.Placement.Daemon == first || b.Status.Run.Attempt != 1 || b.Status.Run.Lost != nil {
-				t.Errorf("placement %+v of run %+v, want the other daemon and the first attempt", b.Status.Placement, b.Status.Run)
+			if b.Status.Placement == nil || b.Status.Placement.Daemon == first || b.Status.Run.Attempt != 1 ||
+				b.Status.Run.Lost != nil {
+				t.Errorf("placement %+v of run %+v, want the other daemon and the first attempt", b.Status.Placement,
+					b.Status.Run)
 			}
 		})
 	}
@@ -207,7 +215,8 @@ func TestTakenBuildOfADrainingDaemonStays(t *testing.T) {
 	b := w.open("b")
 	w.place(cache)
 	w.takeUp(b)
-	w.setDaemon(0, testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
+	w.setDaemon(0,
+		testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
 	expectState(t, w.step(b), v1alpha1.ReasonSolving, kstatus.InProgressStatus)
 }
 

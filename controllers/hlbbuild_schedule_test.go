@@ -17,7 +17,9 @@ import (
 // hourly makes a build run each hour, on the hour.
 func hourly(change ...func(*v1alpha1.ScheduleSpec)) func(*v1alpha1.HLBBuild) {
 	return func(b *v1alpha1.HLBBuild) {
-		b.Spec.Schedule = &v1alpha1.ScheduleSpec{CronSchedule: v1alpha1.CronSchedule{Cron: "0 * * * *", TimeZone: "UTC"}, ConcurrencyPolicy: v1alpha1.ConcurrencyForbid}
+		b.Spec.Schedule = &v1alpha1.ScheduleSpec{CronSchedule: v1alpha1.CronSchedule{
+			Cron: "0 * * * *", TimeZone: "UTC",
+		}, ConcurrencyPolicy: v1alpha1.ConcurrencyForbid}
 		for _, c := range change {
 			c(b.Spec.Schedule)
 		}
@@ -40,25 +42,29 @@ func (w *world) untilHour(n int) {
 func TestAScheduleOpensRuns(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b", hourly())
-	if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Schedule.NextTime == nil || b.Status.Schedule.LastTime != nil {
+	if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Schedule.NextTime == nil ||
+		b.Status.Schedule.LastTime != nil {
 		t.Fatalf("at first: run %+v, schedule %+v", b.Status.Run, b.Status.Schedule)
 	}
 	b = w.end(b)
 	first := b.Status.Run.ID
 	result, err := w.builds.Reconcile(t.Context(), read(w, b))
 	w.must(err)
-	if until := b.Status.Schedule.NextTime.Sub(w.clock.Now()); result.RequeueAfter <= 0 || result.RequeueAfter > time.Hour || result.RequeueAfter < until-time.Second {
+	if until := b.Status.Schedule.NextTime.Sub(w.clock.Now()); result.RequeueAfter <= 0 ||
+		result.RequeueAfter > time.Hour || result.RequeueAfter < until-time.Second {
 		t.Errorf("looks again in %v, and the next run is in %v", result.RequeueAfter, until)
 	}
 	w.untilHour(1)
 	b = w.step(b)
-	if run := b.Status.Run; run.Cause != v1alpha1.CauseScheduled || run.ID == first || !strings.HasPrefix(run.ID, "s") || run.Generation != b.Generation {
+	if run := b.Status.Run; run.Cause != v1alpha1.CauseScheduled || run.ID == first ||
+		!strings.HasPrefix(run.ID, "s") || run.Generation != b.Generation {
 		t.Errorf("after an hour the run is %+v", run)
 	}
 	if h := b.Status.History; len(h) != 1 || h[0].ID != first {
 		t.Errorf("history is %+v", h)
 	}
-	if last, next := b.Status.Schedule.LastTime, b.Status.Schedule.NextTime; last == nil || !next.Equal(ptr.To(last.Rfc3339Copy())) && next.Sub(last.Time) != time.Hour {
+	if last, next := b.Status.Schedule.LastTime, b.Status.Schedule.NextTime; last == nil ||
+		!next.Equal(ptr.To(last.Rfc3339Copy())) && next.Sub(last.Time) != time.Hour {
 		t.Errorf("schedule is %+v", b.Status.Schedule)
 	}
 	again := w.step(b).Status.Run.ID
@@ -99,14 +105,17 @@ func TestATimeThatIsTooLateIsSkipped(t *testing.T) {
 
 func TestTheRunInFlightIsWaitedForOrReplaced(t *testing.T) {
 	w := newWorld(t)
-	forbid, replace := w.open("forbid", hourly()), w.open("replace", hourly(func(s *v1alpha1.ScheduleSpec) { s.ConcurrencyPolicy = v1alpha1.ConcurrencyReplace }))
+	forbid, replace := w.open("forbid", hourly()), w.open("replace",
+		hourly(func(s *v1alpha1.ScheduleSpec) { s.ConcurrencyPolicy = v1alpha1.ConcurrencyReplace }))
 	w.untilHour(1)
 	forbid, replace = w.step(forbid), w.step(replace)
 	if forbid.Status.Run.Cause != v1alpha1.CauseSpecChanged {
 		t.Error("a run in flight was replaced although that is forbidden")
 	}
-	if replace.Status.Run.Cause != v1alpha1.CauseScheduled || replace.Status.History[0].Reason != v1alpha1.ReasonCancelled {
-		t.Errorf("run %+v, history %+v, want the scheduled run instead of the cancelled one", replace.Status.Run, replace.Status.History)
+	if replace.Status.Run.Cause != v1alpha1.CauseScheduled ||
+		replace.Status.History[0].Reason != v1alpha1.ReasonCancelled {
+		t.Errorf("run %+v, history %+v, want the scheduled run instead of the cancelled one", replace.Status.Run,
+			replace.Status.History)
 	}
 	if forbid = w.end(forbid); forbid.Status.Run.Cause != v1alpha1.CauseScheduled {
 		t.Error("the time that came during the run was forgotten")
@@ -126,14 +135,16 @@ func TestAScheduleThatCantBeKeptSaysSo(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b", hourly(func(s *v1alpha1.ScheduleSpec) { s.TimeZone = "Mars/Olympus" }))
 	c := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionScheduleAccepted)
-	if c == nil || c.Reason != v1alpha1.ReasonInvalidSchedule || !strings.Contains(c.Message, "Mars/Olympus") || b.Status.Run == nil {
+	if c == nil || c.Reason != v1alpha1.ReasonInvalidSchedule || !strings.Contains(c.Message, "Mars/Olympus") ||
+		b.Status.Run == nil {
 		t.Fatalf("condition is %+v", c)
 	}
 	w.clock.Step(time.Minute)
 	b.Spec.Schedule = nil
 	w.must(w.c.Update(t.Context(), b))
 	b = w.step(b)
-	if b.Status.Schedule != nil || meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionScheduleAccepted) != nil {
+	if b.Status.Schedule != nil ||
+		meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionScheduleAccepted) != nil {
 		t.Errorf("without a schedule the status still tells of one: %+v", b.Status)
 	}
 }

@@ -17,7 +17,9 @@ import (
 
 func lease(holder string, renewed time.Time) *coordinationv1.Lease {
 	at := metav1.NewMicroTime(renewed)
-	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c-0"}, Spec: coordinationv1.LeaseSpec{
+	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "ns", Name: "c-0",
+	}, Spec: coordinationv1.LeaseSpec{
 		HolderIdentity: &holder, RenewTime: &at, LeaseDurationSeconds: ptr.To[int32](15),
 	}}
 }
@@ -39,10 +41,16 @@ func TestLeaseIsJudgedByOwnClock(t *testing.T) {
 		{"first seen", true, 0, lease("a", theirs), alive, 17 * time.Second},
 		{"unchanged for a while", true, 16 * time.Second, lease("a", theirs), alive, time.Second},
 		{"renewed in time", true, 0, lease("a", theirs.Add(time.Second)), alive, 17 * time.Second},
-		{"unchanged for its time and the grace", true, 17 * time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
+		{
+			"unchanged for its time and the grace", true, 17 * time.Second, lease("a", theirs.Add(time.Second)),
+			expired, 0,
+		},
 		{"still unchanged", true, time.Second, lease("a", theirs.Add(time.Second)), expired, 0},
 		{"renewed late", true, 0, lease("a", theirs.Add(2*time.Second)), alive, 17 * time.Second},
-		{"taken by another with the same time", true, 16 * time.Second, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
+		{
+			"taken by another with the same time", true, 16 * time.Second, lease("b", theirs.Add(2*time.Second)),
+			alive, 17 * time.Second,
+		},
 		{"released", true, 0, lease("", theirs.Add(2*time.Second)), released, 0},
 		{"taken again", true, 0, lease("b", theirs.Add(2*time.Second)), alive, 17 * time.Second},
 		{"deleted and made anew", true, 16 * time.Second, lost, alive, time.Second},
@@ -69,20 +77,31 @@ func TestRestartedManagerWaitsAWholeLease(t *testing.T) {
 
 func TestBoundAttemptsAreJudgedByTheirDaemon(t *testing.T) {
 	daemon := func(options ...func(*v1alpha1.BuildDaemon)) *v1alpha1.BuildDaemon {
-		return testbuild.BuildDaemon("ns", "c", 0, append([]func(*v1alpha1.BuildDaemon){testbuild.Serving}, options...)...)
+		return testbuild.BuildDaemon("ns", "c", 0,
+			append([]func(*v1alpha1.BuildDaemon){testbuild.Serving}, options...)...)
 	}
 	ready := testbuild.WithReady
 	cases := map[string]struct {
 		daemon               *v1alpha1.BuildDaemon
 		wantStarted, wantNot action
 	}{
-		"a serving daemon keeps its builds":     {daemon(), keep, keep},
-		"a daemon that is gone":                 {nil, lose, withdraw},
-		"a daemon whose Lease ran out":          {daemon(ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)), lose, withdraw},
-		"a daemon that was scaled away":         {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown)), lose, withdraw},
-		"a daemon that can't reach buildkitd":   {daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)), keep, withdraw},
-		"a daemon that never reported":          {testbuild.BuildDaemon("ns", "c", 0), keep, withdraw},
-		"a draining daemon finishes its builds": {daemon(testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)), keep, withdraw},
+		"a serving daemon keeps its builds": {daemon(), keep, keep},
+		"a daemon that is gone":             {nil, lose, withdraw},
+		"a daemon whose Lease ran out": {
+			daemon(ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)), lose, withdraw,
+		},
+		"a daemon that was scaled away": {
+			daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown)), lose, withdraw,
+		},
+		"a daemon that can't reach buildkitd": {
+			daemon(ready(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable)), keep, withdraw,
+		},
+		"a daemon that never reported": {testbuild.BuildDaemon("ns", "c", 0), keep, withdraw},
+		"a draining daemon finishes its builds": {
+			daemon(testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue,
+				v1alpha1.ReasonShuttingDown)),
+			keep, withdraw,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +136,8 @@ func TestRetriesAreCounted(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			b := testbuild.HLBBuild("ns", "b")
-			b.Spec.RetryLimit, b.Status.Run = tc.limit, &v1alpha1.RunStatus{Attempt: tc.attempt, UncountedAttempts: tc.free}
+			b.Spec.RetryLimit, b.Status.Run = tc.limit, &v1alpha1.RunStatus{Attempt: tc.attempt,
+				UncountedAttempts: tc.free}
 			if got := retryAllowed(b); got != tc.want {
 				t.Errorf("allowed is %v, want %v", got, tc.want)
 			}

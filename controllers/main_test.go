@@ -37,7 +37,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	cluster := envtestkit.Get(t)
-	w := &world{t: t, ns: cluster.Namespace(t), c: cluster.Client, clock: envtestkit.NewClock(), events: &envtestkit.Recorder{}}
+	w := &world{t: t, ns: cluster.Namespace(t), c: cluster.Client, clock: envtestkit.NewClock(),
+		events: &envtestkit.Recorder{}}
 	w.restart(w.c)
 	return w
 }
@@ -139,7 +140,9 @@ func (w *world) report(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) *v
 // takeUp has an agent start the build.
 func (w *world) takeUp(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.t.Helper()
-	return w.report(b, func(b *v1alpha1.HLBBuild) { status.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now()) })
+	return w.report(b, func(b *v1alpha1.HLBBuild) {
+		status.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.clock.Now())
+	})
 }
 
 // daemonsOf counts the builds bound to each daemon.

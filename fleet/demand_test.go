@@ -26,7 +26,9 @@ func withMounts(b v1alpha1.HLBBuild, mounts ...v1alpha1.BuildMount) v1alpha1.HLB
 // withSnapshot has a daemon tell of a mount's snapshot.
 func withSnapshot(d *v1alpha1.BuildDaemon, mount string, outcome v1alpha1.SnapshotOutcome, at time.Time, bytes int64) {
 	d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{
-		ID: mount, Bytes: bytes, Snapshot: &v1alpha1.MountSnapshotStatus{Outcome: outcome, Time: metav1.NewTime(at), Ref: "r/x@sha256:1", Bytes: bytes},
+		ID: mount, Bytes: bytes,
+		Snapshot: &v1alpha1.MountSnapshotStatus{Outcome: outcome, Time: metav1.NewTime(at), Ref: "r/x@sha256:1",
+			Bytes: bytes},
 	})
 }
 
@@ -35,7 +37,8 @@ func TestRequestsKnowSharingAndSnapshotsOfMounts(t *testing.T) {
 	f.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "primed", Prime: v1alpha1.PrimeOnFreshDaemon}}
 	f.builds = []v1alpha1.HLBBuild{
 		withMounts(done("a", "k", "c-0", time.Second, true),
-			v1alpha1.BuildMount{ID: "ns/primed", Bytes: 70}, v1alpha1.BuildMount{ID: "ns/other", Sharing: v1alpha1.MountLocked},
+			v1alpha1.BuildMount{ID: "ns/primed", Bytes: 70},
+			v1alpha1.BuildMount{ID: "ns/other", Sharing: v1alpha1.MountLocked},
 			v1alpha1.BuildMount{ID: "ns/own", Sharing: v1alpha1.MountPrivate}),
 		opened("waits", "k"),
 	}
@@ -60,7 +63,9 @@ func TestRequestsKnowSharingAndSnapshotsOfMounts(t *testing.T) {
 		t.Errorf("keys differ (-want +got):\n%s", diff)
 	}
 	for i := range 5 { // each build that has the mount makes the snapshot older
-		f.builds = append(f.builds, withMounts(done(fmt.Sprint("again", i), "k", "c-0", 3*time.Second, false), v1alpha1.BuildMount{ID: "ns/primed", Bytes: 70}))
+		f.builds = append(f.builds,
+			withMounts(done(fmt.Sprint("again", i), "k", "c-0", 3*time.Second, false),
+				v1alpha1.BuildMount{ID: "ns/primed", Bytes: 70}))
 	}
 	if got := ask()[1].SnapshotFresh; !near(got, 0.9) {
 		t.Errorf("a snapshot that has missed 5 builds is worth %.2f, want 0.90", got)
@@ -73,9 +78,11 @@ func TestAKeyInTheRegistryCanBeBroughtIn(t *testing.T) {
 		export   string
 		want     bool
 	}{
-		"one that was exported":               {&v1alpha1.RegistryCacheSpec{}, "r/x:cache", true},
-		"one that was not":                    {&v1alpha1.RegistryCacheSpec{}, "", false},
-		"one that is never imported":          {&v1alpha1.RegistryCacheSpec{ImportPolicy: v1alpha1.ImportNever}, "r/x:cache", false},
+		"one that was exported": {&v1alpha1.RegistryCacheSpec{}, "r/x:cache", true},
+		"one that was not":      {&v1alpha1.RegistryCacheSpec{}, "", false},
+		"one that is never imported": {
+			&v1alpha1.RegistryCacheSpec{ImportPolicy: v1alpha1.ImportNever}, "r/x:cache", false,
+		},
 		"one of a cache that has no registry": {nil, "r/x:cache", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,12 +120,15 @@ func TestACheapSnapshotMakesABuildSpill(t *testing.T) {
 				withSnapshot(&f.daemons[0], "ns/m", v1alpha1.SnapshotPushed, envtestkit.Epoch, tc.snapshot)
 			}
 			f.cycle()
-			cold := withMounts(done("cold", "k", "c-0", 400*time.Second, true), v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot})
+			cold := withMounts(done("cold", "k", "c-0", 400*time.Second, true),
+				v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot})
 			if tc.snapshot > 0 {
 				cold.Status.Cache.ExportRef = "r/x:cache"
 			}
 			f.builds = []v1alpha1.HLBBuild{
-				cold, withMounts(done("warm", "k", "c-0", 80*time.Second, false), v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot}),
+				cold,
+				withMounts(done("warm", "k", "c-0", 80*time.Second, false),
+					v1alpha1.BuildMount{ID: "ns/m", Bytes: tc.snapshot}),
 				placed("busy", "k", "c-0", true), opened("waits", "k"),
 			}
 			f.builds[2].Status.Placement.Warm = true
@@ -148,7 +158,8 @@ func TestACopyThatIsFarBehindIsRefreshed(t *testing.T) {
 		last := done("last", "k", "c-1", 60*time.Second, false)
 		last.Status.Cache.ExportRef = "r/x:cache"
 		f.builds = append(f.builds, last, opened("waits", "k"))
-		testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)(&f.daemons[1])
+		testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue,
+			v1alpha1.ReasonShuttingDown)(&f.daemons[1])
 		view, queue, _ := f.view()
 		params := f.state.learnedParams()
 		d, _ := scheduler.Place(view, &queue[0], &params)
@@ -166,7 +177,9 @@ func TestARefreshedBuildIsNoColdOne(t *testing.T) {
 	}{
 		"a fresh daemon without anything to bring in": {func(*v1alpha1.HLBBuild) {}, scheduler.Cold},
 		"one with a cache in the registry": {func(b *v1alpha1.HLBBuild) {
-			b.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionCacheImported, Reason: v1alpha1.ReasonImported}}
+			b.Status.Conditions = []metav1.Condition{{
+				Type: v1alpha1.ConditionCacheImported, Reason: v1alpha1.ReasonImported,
+			}}
 		}, scheduler.Primed},
 		"one whose mount was replaced": {func(b *v1alpha1.HLBBuild) {
 			b.Status.Prime = []v1alpha1.PrimeStatus{{ID: "ns/m", Outcome: v1alpha1.PrimeRefreshed}}
@@ -191,8 +204,10 @@ func TestPrimingTellsHowFastCachesComeIn(t *testing.T) {
 	f.cycle()
 	small := v1alpha1.PrimeStatus{ID: "ns/small", Outcome: v1alpha1.PrimePrimed, Bytes: 1000, DurationSeconds: 3}
 	// 2.5 s and 40 s
-	large := v1alpha1.PrimeStatus{ID: "ns/large", Outcome: v1alpha1.PrimePrimed, Bytes: 4_000_000_000, DurationSeconds: 43}
-	failed := v1alpha1.PrimeStatus{ID: "ns/gone", Outcome: v1alpha1.PrimeFailed, Bytes: 4_000_000_000, DurationSeconds: 900}
+	large := v1alpha1.PrimeStatus{ID: "ns/large", Outcome: v1alpha1.PrimePrimed, Bytes: 4_000_000_000,
+		DurationSeconds: 43}
+	failed := v1alpha1.PrimeStatus{ID: "ns/gone", Outcome: v1alpha1.PrimeFailed, Bytes: 4_000_000_000,
+		DurationSeconds: 900}
 	b := done("a", "k", "c-0", time.Minute, true)
 	b.Status.Prime = []v1alpha1.PrimeStatus{small, large, failed}
 	f.builds = []v1alpha1.HLBBuild{b}
@@ -204,12 +219,14 @@ func TestPrimingTellsHowFastCachesComeIn(t *testing.T) {
 	}
 	p := f.state.learnedParams()
 	if !near(p.PullBytesPerSecond, 1e8) || !near(p.PrimeFixedSeconds, 2.5) {
-		t.Errorf("a daemon is expected to need %.1f s and to bring in %.0f bytes a second", p.PrimeFixedSeconds, p.PullBytesPerSecond)
+		t.Errorf("a daemon is expected to need %.1f s and to bring in %.0f bytes a second", p.PrimeFixedSeconds,
+			p.PullBytesPerSecond)
 	}
 	// After a restart the same is known from the API.
 	again := observe(t, b)
 	again.cycle()
-	if got := again.state.learnedParams(); got.PullBytesPerSecond != p.PullBytesPerSecond || got.PrimeFixedSeconds != p.PrimeFixedSeconds {
+	if got := again.state.learnedParams(); got.PullBytesPerSecond != p.PullBytesPerSecond ||
+		got.PrimeFixedSeconds != p.PrimeFixedSeconds {
 		t.Errorf("after a restart: %+v", got)
 	}
 }
@@ -222,14 +239,16 @@ func TestALockedMountIsWaitedFor(t *testing.T) {
 		f.cycle()
 		mount := v1alpha1.BuildMount{ID: "ns/m", Sharing: sharing}
 		f.builds = []v1alpha1.HLBBuild{
-			withMounts(done("cold", "k", "c-0", 400*time.Second, true), mount), withMounts(done("warm", "k", "c-0", 60*time.Second, false), mount),
+			withMounts(done("cold", "k", "c-0", 400*time.Second, true), mount),
+			withMounts(done("warm", "k", "c-0", 60*time.Second, false), mount),
 			placed("busy", "k", "c-0", true), opened("waits", "k"),
 		}
 		f.builds[2].Status.Placement.Warm = true
 		f.daemons[0].Status.Mounts = []v1alpha1.MountUse{{ID: "ns/m"}}
 		view, queue, _ := f.view()
 		d := scheduler.Cycle(view, queue, &f.state.params)[0]
-		if got := d.Action == scheduler.Run && d.Chosen.Name == "c-0" && d.Chosen.Cost.WaitSeconds == 0; got != runs || d.Chosen.Name != "c-0" {
+		if got := d.Action == scheduler.Run && d.Chosen.Name == "c-0" && d.Chosen.Cost.WaitSeconds == 0; got != runs ||
+			d.Chosen.Name != "c-0" {
 			t.Errorf("with a %s mount: %s", sharing, d.String())
 		}
 	}

@@ -20,12 +20,17 @@ func TestRoomBeforeAMountIsDropped(t *testing.T) {
 		want int64
 	}{
 		"all that is free while no bounds are known": {nil, 400},
-		"what is above the space that is kept free":  {&v1alpha1.GCStatus{FreeBytes: 250, MountsBudgetBytes: 500, MountsBytes: 100}, 150},
-		"what the mounts' bound leaves":              {&v1alpha1.GCStatus{FreeBytes: 100, MountsBudgetBytes: 500, MountsBytes: 420}, 80},
-		"nothing over a bound":                       {&v1alpha1.GCStatus{FreeBytes: 100, MountsBudgetBytes: 500, MountsBytes: 600}, 0},
+		"what is above the space that is kept free": {
+			&v1alpha1.GCStatus{FreeBytes: 250, MountsBudgetBytes: 500, MountsBytes: 100}, 150,
+		},
+		"what the mounts' bound leaves": {
+			&v1alpha1.GCStatus{FreeBytes: 100, MountsBudgetBytes: 500, MountsBytes: 420}, 80,
+		},
+		"nothing over a bound": {&v1alpha1.GCStatus{FreeBytes: 100, MountsBudgetBytes: 500, MountsBytes: 600}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := roomBytes(&v1alpha1.BuildDaemonStatus{CapacityBytes: 1000, UsedBytes: 600, GC: c.gc}); got != c.want {
+			if got := roomBytes(&v1alpha1.BuildDaemonStatus{CapacityBytes: 1000, UsedBytes: 600,
+				GC: c.gc}); got != c.want {
 				t.Errorf("room for %d bytes, want %d", got, c.want)
 			}
 		})
@@ -78,7 +83,8 @@ func TestAFullDaemonHasItsPrice(t *testing.T) {
 			f.cycle() // from now on ends are news
 			f.builds = []v1alpha1.HLBBuild{done("cold", "k", "c-1", 100*time.Second, true)}
 			for i := range 60 {
-				b := withMounts(done(fmt.Sprint("b", i), "k", "c-1", 10*time.Second, false), v1alpha1.BuildMount{ID: "ns/busy", Bytes: 1e9})
+				b := withMounts(done(fmt.Sprint("b", i), "k", "c-1", 10*time.Second, false),
+					v1alpha1.BuildMount{ID: "ns/busy", Bytes: 1e9})
 				f.builds = append(f.builds, b)
 			}
 			c.change(f)
@@ -102,9 +108,12 @@ func TestANewMountGoesWhereNothingIsLost(t *testing.T) {
 	for precious := range 2 {
 		f := observe(t)
 		f.cycle()
-		f.builds = []v1alpha1.HLBBuild{withMounts(done("other", "new", "c-9", 10*time.Second, true), v1alpha1.BuildMount{ID: "ns/new", Bytes: 2e9})}
+		f.builds = []v1alpha1.HLBBuild{withMounts(done("other", "new", "c-9", 10*time.Second, true),
+			v1alpha1.BuildMount{ID: "ns/new", Bytes: 2e9})}
 		for i := range 60 {
-			f.builds = append(f.builds, withMounts(done(fmt.Sprint("b", i), "k", "c-9", 10*time.Second, false), v1alpha1.BuildMount{ID: "ns/busy", Bytes: 1e9}))
+			f.builds = append(f.builds,
+				withMounts(done(fmt.Sprint("b", i), "k", "c-9", 10*time.Second, false),
+					v1alpha1.BuildMount{ID: "ns/busy", Bytes: 1e9}))
 		}
 		full(&f.daemons[precious], "ns/busy", "ns/idle")
 		full(&f.daemons[1-precious], "ns/idle")

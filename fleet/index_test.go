@@ -39,7 +39,8 @@ func TestSnapshotCountsSlots(t *testing.T) {
 			t.Errorf("%s has %d busy slots", name, len(d.Busy))
 		}
 	}
-	if diff := cmp.Diff([]string{"waits"}, waiting); diff != "" || len(queue) != 1 || queue[0].UID != "waits" || queue[0].AgeSeconds != 10 {
+	if diff := cmp.Diff([]string{"waits"}, waiting); diff != "" || len(queue) != 1 || queue[0].UID != "waits" ||
+		queue[0].AgeSeconds != 10 {
 		t.Errorf("queue is %+v (-want +got):\n%s", queue, diff)
 	}
 }
@@ -53,22 +54,36 @@ func TestSnapshotTranslatesConditions(t *testing.T) {
 		change  func(*v1alpha1.BuildDaemon)
 		want    scheduler.Phase
 	}{
-		"a serving one":                     {false, testbuild.Serving, scheduler.Ready},
-		"one that never reported":           {false, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady},
-		"one whose Lease ran out":           {false, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady},
-		"one that drains":                   {false, draining, scheduler.Draining},
-		"a full one":                        {false, full, scheduler.Cordoned},
-		"one that is full and away":         {false, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady},
-		"one scaled away and asleep":        {true, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant},
-		"one scaled away, its pod there":    {true, testbuild.Serving, scheduler.Draining},
-		"one that comes back":               {false, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady},
-		"one whose object is being deleted": {false, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} }, scheduler.Gone},
+		"a serving one": {false, testbuild.Serving, scheduler.Ready},
+		"one that never reported": {
+			false, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady,
+		},
+		"one whose Lease ran out": {
+			false, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady,
+		},
+		"one that drains": {false, draining, scheduler.Draining},
+		"a full one":      {false, full, scheduler.Cordoned},
+		"one that is full and away": {
+			false, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady,
+		},
+		"one scaled away and asleep": {
+			true, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant,
+		},
+		"one scaled away, its pod there": {true, testbuild.Serving, scheduler.Draining},
+		"one that comes back": {
+			false, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady,
+		},
+		"one whose object is being deleted": {
+			false, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} },
+			scheduler.Gone,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			f := observe(t)
 			suspended := func(d *v1alpha1.BuildDaemon) { d.Spec.Suspend = tc.suspend }
-			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change, suspended)}
+			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change,
+				suspended)}
 			if got := f.daemon("c-0").Phase; got != tc.want {
 				t.Errorf("phase is %s, want %s", got, tc.want)
 			}
@@ -84,10 +99,12 @@ func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
 	f.daemons = daemons
 	view, _, _ := f.view()
 	if got := view.Ledger.Copies(f.keyID("reported")); len(got) != 1 || got[0].Daemon != f.daemonID(0) ||
-		got[0].State != scheduler.Confirmed || got[0].UsedAtSeconds != seconds(used) || got[0].Epoch != scheduler.EpochOf("epoch-c-0") {
+		got[0].State != scheduler.Confirmed || got[0].UsedAtSeconds != seconds(used) ||
+		got[0].Epoch != scheduler.EpochOf("epoch-c-0") {
 		t.Errorf("of the reported key: %+v", got)
 	}
-	if got := view.Ledger.Copies(f.keyID("made")); len(got) != 1 || got[0].Daemon != f.daemonID(1) || got[0].State == scheduler.Confirmed {
+	if got := view.Ledger.Copies(f.keyID("made")); len(got) != 1 || got[0].Daemon != f.daemonID(1) ||
+		got[0].State == scheduler.Confirmed {
 		t.Errorf("of the key that is being made: %+v", got)
 	}
 	if got := view.Ledger.Copies(f.keyID("unknown")); len(got) != 0 {
@@ -110,7 +127,10 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	_, queue, _ := f.view()
 	want := []scheduler.Request{{
 		UID: "b", Queue: "team", Priority: 5, Platform: "linux/arm64", AgeSeconds: 10,
-		Keys:        []scheduler.KeyUse{{ID: f.keyID("k"), Gain: 1}, {ID: f.mountID("ns/m"), Gain: 0.25, Bytes: 7}, {ID: f.mountID("ns/n"), Gain: 0.25}},
+		Keys: []scheduler.KeyUse{
+			{ID: f.keyID("k"), Gain: 1}, {ID: f.mountID("ns/m"), Gain: 0.25, Bytes: 7},
+			{ID: f.mountID("ns/n"), Gain: 0.25},
+		},
 		WarmSeconds: 3, ColdSeconds: 40, FailedOn: []scheduler.DaemonID{f.daemonID(1)},
 	}}
 	if diff := cmp.Diff(want, queue, cmpopts.EquateApprox(0.01, 0)); diff != "" {
@@ -124,10 +144,16 @@ func TestBuildsGoWhereTheirPlatformIs(t *testing.T) {
 		daemons  [2][]string
 		want     string
 	}{
-		"a build without one goes anywhere":                 {"", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "Run"},
-		"one for a platform goes there":                     {"linux/arm64", [2][]string{{"linux/amd64"}, {"linux/amd64", "linux/arm64/v8"}}, "c-1"},
-		"one that nobody builds for waits":                  {"linux/riscv64", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "0/2 daemons fit: 2 WrongPlatform"},
-		"one that a daemon may build for that has not said": {"linux/riscv64", [2][]string{{"linux/amd64"}, nil}, "c-1"},
+		"a build without one goes anywhere": {"", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "Run"},
+		"one for a platform goes there": {
+			"linux/arm64", [2][]string{{"linux/amd64"}, {"linux/amd64", "linux/arm64/v8"}}, "c-1",
+		},
+		"one that nobody builds for waits": {
+			"linux/riscv64", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "0/2 daemons fit: 2 WrongPlatform",
+		},
+		"one that a daemon may build for that has not said": {
+			"linux/riscv64", [2][]string{{"linux/amd64"}, nil}, "c-1",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -213,7 +239,8 @@ func TestManyBuildsThatWaitAreUpdatedInTurn(t *testing.T) {
 	if todo := s.selectWrites(decisions); len(todo) != waitUpdatesBurst {
 		t.Errorf("%d writes, want %d updates", len(todo), waitUpdatesBurst)
 	}
-	for range (len(builds) - waitUpdatesBurst + waitUpdatesPerSecond - 1) / waitUpdatesPerSecond { // none is updated twice
+	// none is updated twice
+	for range (len(builds) - waitUpdatesBurst + waitUpdatesPerSecond - 1) / waitUpdatesPerSecond {
 		s.now = s.now.Add(time.Second)
 		s.selectWrites(decisions)
 	}
@@ -231,10 +258,12 @@ func TestBuildsOfAQueueThatMovesAreUpdatedLater(t *testing.T) {
 		sincePlan time.Duration // since the placement
 		want      int
 	}{
-		"a short queue is told at once":                    {shortQueue, time.Second, 0, shortQueue},
-		"a long one that moves is not":                     {shortQueue + 1, time.Second, 0, 0},
-		"one that has just moved is not":                   {shortQueue + 1, time.Second, movingInterval - 1, 0},
-		"one that moves no more is":                        {shortQueue + 1, time.Second, movingInterval, shortQueue + 1},
+		"a short queue is told at once":  {shortQueue, time.Second, 0, shortQueue},
+		"a long one that moves is not":   {shortQueue + 1, time.Second, 0, 0},
+		"one that has just moved is not": {shortQueue + 1, time.Second, movingInterval - 1, 0},
+		"one that moves no more is": {
+			shortQueue + 1, time.Second, movingInterval, shortQueue + 1,
+		},
 		"builds that have waited for long are, in a burst": {2 * waitUpdatesBurst, movingWait, 0, waitUpdatesBurst},
 	}
 	for name, tc := range cases {

@@ -22,7 +22,8 @@ func near(got, want float64) bool { return math.Abs(got-want) <= 0.02*want }
 func TestMemoryLearnsLengthsFromRuns(t *testing.T) {
 	f := observe(t)
 	f.cycle() // from now on ends are news
-	f.builds = []v1alpha1.HLBBuild{done("cold", "k", "c-0", 80*time.Second, true), done("warm", "k", "c-0", 5*time.Second, false)}
+	f.builds = []v1alpha1.HLBBuild{done("cold", "k", "c-0", 80*time.Second, true),
+		done("warm", "k", "c-0", 5*time.Second, false)}
 	f.cycle()
 	f.cycle() // the same ends once more are none
 	warm, cold := f.expect("k")
@@ -51,7 +52,8 @@ func TestANewMemoryStartsFromTheDaemonsReports(t *testing.T) {
 	for _, c := range view.Ledger.Copies(f.keyID("k")) {
 		versions[c.Daemon] = c.Version
 	}
-	if older, newer := versions[f.daemonID(0)], versions[f.daemonID(1)]; older != 1 || newer != 2 || view.Ledger.Version(f.keyID("k")) != 2 {
+	if older, newer := versions[f.daemonID(0)], versions[f.daemonID(1)]; older != 1 || newer != 2 ||
+		view.Ledger.Version(f.keyID("k")) != 2 {
 		t.Errorf("the copies have seen %d and %d of %d builds", older, newer, view.Ledger.Version(f.keyID("k")))
 	}
 }
@@ -75,7 +77,8 @@ func TestACopyStaysBehindWhenTheNewestIsGone(t *testing.T) {
 	f := observe(t)
 	f.cycle()
 	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&f.daemons[0])
-	f.builds = []v1alpha1.HLBBuild{done("a", "k", "c-0", 9*time.Second, true), done("b", "k", "c-1", 9*time.Second, false), done("c", "k", "c-1", 9*time.Second, false)}
+	f.builds = []v1alpha1.HLBBuild{done("a", "k", "c-0", 9*time.Second, true),
+		done("b", "k", "c-1", 9*time.Second, false), done("c", "k", "c-1", 9*time.Second, false)}
 	f.cycle()
 	f.daemons = f.daemons[:1] // the fleet is scaled down, which begins a new ledger
 	f.cache.Spec.Replicas = new(int32(1))
@@ -83,7 +86,8 @@ func TestACopyStaysBehindWhenTheNewestIsGone(t *testing.T) {
 	view, _, _ := f.view()
 	key := f.keyID("k")
 	if copies := view.Ledger.Copies(key); len(copies) != 1 || copies[0].Version != 1 || view.Ledger.Version(key) != 3 {
-		t.Errorf("of %d builds the copies that are left have seen %+v, want one that has seen 1 of 3", view.Ledger.Version(key), copies)
+		t.Errorf("of %d builds the copies that are left have seen %+v, want one that has seen 1 of 3",
+			view.Ledger.Version(key), copies)
 	}
 }
 

@@ -29,8 +29,12 @@ func TestWhatIsWorthACopy(t *testing.T) {
 			a.key(1, 0, 1, 1e9, "ns/a")
 			a.builds[0].Status.Run.QueuedAt.Time = envtestkit.Epoch.Add(-20 * time.Hour)
 		}, nil},
-		"one whose home is where it is held is not":                        {func(a *ahead) { a.key(0, 0, 9, 1e9, "ns/a") }, nil},
-		"one whose snapshot takes longer to bring in than it saves is not": {func(a *ahead) { a.key(1, 0, 9, 50e9, "ns/a") }, nil},
+		"one whose home is where it is held is not": {
+			func(a *ahead) { a.key(0, 0, 9, 1e9, "ns/a") }, nil,
+		},
+		"one whose snapshot takes longer to bring in than it saves is not": {
+			func(a *ahead) { a.key(1, 0, 9, 50e9, "ns/a") }, nil,
+		},
 		"mounts that are not primed are not": {func(a *ahead) {
 			a.key(1, 0, 9, 1e9, "ns/a", "ns/b")
 			a.cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "b", Prime: v1alpha1.PrimeOnFreshDaemon}}
@@ -39,7 +43,9 @@ func TestWhatIsWorthACopy(t *testing.T) {
 			a.key(1, 0, 9, 1e9, "ns/a", "ns/b")
 			a.daemons[0].Status.Mounts[0].Snapshot = nil
 		}, []string{"ns/b"}},
-		"a mount that a build has at two places is brought in once": {func(a *ahead) { a.key(1, 0, 9, 1e9, "ns/a", "ns/a") }, []string{"ns/a"}},
+		"a mount that a build has at two places is brought in once": {
+			func(a *ahead) { a.key(1, 0, 9, 1e9, "ns/a", "ns/a") }, []string{"ns/a"},
+		},
 		"what the daemon holds is not": {func(a *ahead) {
 			a.key(1, 0, 9, 1e9, "ns/a", "ns/b")
 			a.daemons[1].Status.Mounts = []v1alpha1.MountUse{{ID: "ns/a"}}
@@ -48,9 +54,13 @@ func TestWhatIsWorthACopy(t *testing.T) {
 			a.key(1, 0, 9, 1e9, "ns/a", "ns/shared")
 			a.key(1, 0, 9, 1e9, "ns/shared")
 		}, []string{"ns/shared", "ns/a"}}, // the better copy first
-		"a daemon has sixteen requests at most":                {func(a *ahead) { a.key(1, 0, 9, 1e6, many...) }, many[:16]},
-		"and only as many as it can be done with in some time": {func(a *ahead) { a.key(1, 0, 9, 6e9, "ns/a", "ns/b") }, []string{"ns/a", "ns/b"}},
-		"a first one it always has time for":                   {func(a *ahead) { a.key(1, 0, 9, 14e9, "ns/a") }, []string{"ns/a"}},
+		"a daemon has sixteen requests at most": {
+			func(a *ahead) { a.key(1, 0, 9, 1e6, many...) }, many[:16],
+		},
+		"and only as many as it can be done with in some time": {
+			func(a *ahead) { a.key(1, 0, 9, 6e9, "ns/a", "ns/b") }, []string{"ns/a", "ns/b"},
+		},
+		"a first one it always has time for": {func(a *ahead) { a.key(1, 0, 9, 14e9, "ns/a") }, []string{"ns/a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := joined(t, "10Ti", tc.prepare)
@@ -74,7 +84,8 @@ func TestRequestsAreMadeOneListAfterTheOther(t *testing.T) {
 		a.end(1, v1alpha1.PrimePrimed)
 	}
 	if again := a.pass(time.Minute); len(a.daemons[1].Status.Mounts) != 20 || again != 0 {
-		t.Errorf("in the end the daemon holds %d mounts, want 20, and the loop looks again in %s", len(a.daemons[1].Status.Mounts), again)
+		t.Errorf("in the end the daemon holds %d mounts, want 20, and the loop looks again in %s",
+			len(a.daemons[1].Status.Mounts), again)
 	}
 }
 
@@ -108,7 +119,9 @@ func TestSavingsAreBounded(t *testing.T) {
 		after   time.Duration
 		perHour float64
 		want    float64
-	}{{0, 100, 0}, {30 * time.Minute, 100, 50}, {10 * time.Hour, 100, 100}, {0, 40, 40}, {time.Hour, 1e30, maxBytesPerHour}} {
+	}{{
+		0, 100, 0,
+	}, {30 * time.Minute, 100, 50}, {10 * time.Hour, 100, 100}, {0, 40, 40}, {time.Hour, 1e30, maxBytesPerHour}} {
 		p.refill(tc.perHour, p.Budget.At.Add(tc.after))
 		if p.Budget.Tokens != tc.want {
 			t.Errorf("%s later at %g an hour %g are saved, want %g", tc.after, tc.perHour, p.Budget.Tokens, tc.want)

@@ -23,10 +23,11 @@ type ahead struct{ *observed }
 // aheadOf is a fleet of n serving daemons that nobody has looked at.
 func aheadOf(t *testing.T, n int32, bytesPerHour string) *ahead {
 	a := &ahead{observe(t)}
-	a.cache = testbuild.BuildCache("ns", "c", testbuild.WithReplicas(n), testbuild.WithSlots(4), func(c *v1alpha1.BuildCache) {
-		c.Spec.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse(bytesPerHour)}
-		c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "*", Prime: v1alpha1.PrimeOnFreshDaemon}}
-	})
+	a.cache = testbuild.BuildCache("ns", "c", testbuild.WithReplicas(n), testbuild.WithSlots(4),
+		func(c *v1alpha1.BuildCache) {
+			c.Spec.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse(bytesPerHour)}
+			c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "*", Prime: v1alpha1.PrimeOnFreshDaemon}}
+		})
 	a.daemons = nil
 	for i := range n {
 		a.daemons = append(a.daemons, *testbuild.BuildDaemon("ns", "c", i, testbuild.Serving))
@@ -113,7 +114,10 @@ func (a *ahead) end(daemon int, outcome v1alpha1.PrimeOutcome) {
 	d := &a.daemons[daemon]
 	d.Status.Prefetch = nil
 	for _, r := range d.Spec.Prefetch {
-		d.Status.Prefetch = append(d.Status.Prefetch, v1alpha1.PrefetchStatus{PrimeStatus: v1alpha1.PrimeStatus{ID: r.ID, Outcome: outcome}, RequestedAt: r.RequestedAt})
+		d.Status.Prefetch = append(d.Status.Prefetch,
+			v1alpha1.PrefetchStatus{PrimeStatus: v1alpha1.PrimeStatus{
+				ID: r.ID, Outcome: outcome,
+			}, RequestedAt: r.RequestedAt})
 		if outcome == v1alpha1.PrimePrimed {
 			used := metav1.NewTime(a.now)
 			d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{ID: r.ID, Bytes: r.Bytes, LastUsed: &used})
@@ -148,7 +152,9 @@ func TestADaemonThatJoinsIsAskedForMounts(t *testing.T) {
 	}
 	asked := metav1.NewTime(a.now)
 	want := []v1alpha1.PrefetchRequest{
-		{ID: "ns/a", Sharing: v1alpha1.MountShared, Bytes: 1e9, RequestedAt: asked}, {ID: "ns/b", Sharing: v1alpha1.MountShared, Bytes: 1e9, RequestedAt: asked},
+		{
+			ID: "ns/a", Sharing: v1alpha1.MountShared, Bytes: 1e9, RequestedAt: asked,
+		}, {ID: "ns/b", Sharing: v1alpha1.MountShared, Bytes: 1e9, RequestedAt: asked},
 	}
 	if diff := cmp.Diff(want, a.daemons[1].Spec.Prefetch); diff != "" {
 		t.Errorf("requests differ (-want +got):\n%s", diff)
@@ -221,11 +227,15 @@ func TestOnlyChangesThatLastAreActedOn(t *testing.T) {
 // within an hour and once after it.
 func TestWhatEndedIsLeftAlone(t *testing.T) {
 	for name, end := range map[string]func(a *ahead){
-		"a request that failed":             func(a *ahead) { a.end(1, v1alpha1.PrimeFailed) },
-		"one without a snapshot":            func(a *ahead) { a.end(1, v1alpha1.PrimeNoSnapshot) },
-		"one that nobody attended to":       func(a *ahead) { a.pass(prefetchTimeout) },
-		"one for what the list leaves out":  func(a *ahead) { a.end(1, v1alpha1.PrimeHeld) },
-		"one that was pruned soon after it": func(a *ahead) { a.end(1, v1alpha1.PrimePrimed); a.round(); a.daemons[1].Status.Mounts = nil },
+		"a request that failed":            func(a *ahead) { a.end(1, v1alpha1.PrimeFailed) },
+		"one without a snapshot":           func(a *ahead) { a.end(1, v1alpha1.PrimeNoSnapshot) },
+		"one that nobody attended to":      func(a *ahead) { a.pass(prefetchTimeout) },
+		"one for what the list leaves out": func(a *ahead) { a.end(1, v1alpha1.PrimeHeld) },
+		"one that was pruned soon after it": func(a *ahead) {
+			a.end(1, v1alpha1.PrimePrimed)
+			a.round()
+			a.daemons[1].Status.Mounts = nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := joined(t, "1Ti", func(a *ahead) { a.key(1, 0, 30, 1e9, "ns/a") })

@@ -30,17 +30,17 @@ import (
 //	daemon 1 down | up | gone | new | drain | empty | platform=linux/arm64         daemon 1 does so
 //	key 1 app [used=-3600] [warm=10] [cold=100]                                    daemon 1 reports key app
 //	mount 1 m [bytes=1e9] [used=-3600] [snapshot=1e9]                              daemon 1 reports mount m
-//	full 1 m [lost=60] [redundant]                                                 its mounts fill their budget, m goes next
+//	full 1 m [lost=60] [redundant]                                                 its mounts fill the budget, m is next
 //	build b key=app [queue=a] [priority=1] [platform=linux/amd64]                  a build wants a daemon
 //	ran app 1 took=80 [times=3] [fresh] [mounts=m,n] [bytes=1e9] [export]          builds of app ended on daemon 1
 //	lost b                                                                         b's daemon is lost
-//	brought 1 [failed]                                                             all that was requested of daemon 1 ended
+//	brought 1 [failed]                                                             all its requests ended
 //	pass 60 | for 60                                                               time passes
 //	want b runs c-1 | want b waits c-1 | want b error 0/2 daemons fit: 2 NotReady
 //	want length app 10 100                                                         warm and cold, within 2%
-//	want copies app 0:1 1:4                                                        daemons and the builds their copy has seen
+//	want copies app 0:1 1:4                                                        daemons and builds seen by their copy
 //	want price 1 25 35                                                             of evicting a GB, from and to
-//	want prefetch 1 m n                                                            daemon 1 is requested to bring in these
+//	want prefetch 1 m n                                                            daemon 1 is to prefetch these
 //	want recheck 120                                                               0 for never
 type scenario struct {
 	*observed
@@ -241,7 +241,8 @@ func (s *scenario) begin(n int32, o map[string]string) {
 		}
 	}
 	for _, id := range list(o["prime"]) {
-		s.cache.Spec.Mounts = append(s.cache.Spec.Mounts, v1alpha1.MountPolicy{ID: id, Prime: v1alpha1.PrimeOnFreshDaemon})
+		s.cache.Spec.Mounts = append(s.cache.Spec.Mounts,
+			v1alpha1.MountPolicy{ID: id, Prime: v1alpha1.PrimeOnFreshDaemon})
 	}
 	for _, daemon := range list(o["down"]) {
 		s.change(daemon, "down")
@@ -297,7 +298,8 @@ func (s *scenario) reportMount(d *v1alpha1.BuildDaemon, id string, o map[string]
 	m := v1alpha1.MountUse{ID: id, Bytes: int64(s.lookUp(o, "bytes", 1e9)), LastUsed: &used}
 	if bytes := s.lookUp(o, "snapshot", 0); bytes > 0 {
 		m.Snapshot = &v1alpha1.MountSnapshotStatus{
-			Outcome: v1alpha1.SnapshotPushed, Time: metav1.NewTime(envtestkit.Epoch), Ref: "r/x@sha256:1", Bytes: int64(bytes),
+			Outcome: v1alpha1.SnapshotPushed, Time: metav1.NewTime(envtestkit.Epoch), Ref: "r/x@sha256:1",
+			Bytes: int64(bytes),
 		}
 	}
 	d.Status.Mounts = append(d.Status.Mounts, m)
@@ -344,7 +346,8 @@ func (s *scenario) ran(key, daemon string, o map[string]string) {
 			b.Status.Cache.ExportRef = "r/x:cache"
 		}
 		for _, id := range list(o["mounts"]) {
-			m := v1alpha1.BuildMount{ID: "ns/" + id, Sharing: v1alpha1.MountShared, Bytes: int64(s.lookUp(o, "bytes", 1e9))}
+			m := v1alpha1.BuildMount{ID: "ns/" + id, Sharing: v1alpha1.MountShared,
+				Bytes: int64(s.lookUp(o, "bytes", 1e9))}
 			b.Status.Mounts = append(b.Status.Mounts, m)
 		}
 		status.Succeed(&b, s.now)

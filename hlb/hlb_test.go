@@ -41,6 +41,6 @@ fs default(string version) {
 	// //root/.cache/go-build shared
 	// 1: source docker-image://docker.io/library/golang:1.26
 	// 2: source git://example.com/app.git#main git.fullurl="https://example.com/app.git"
-	// 3: exec ["/bin/sh" "-c" "go build ./..."] cwd=/src [/ = %1 out 0] [/root/.cache/go-build = scratch cache "//root/.cache/go-build" shared] [/src = %2]
-	// result %3
+	// 3: exec ["/bin/sh" "-c" "go build ./..."] cwd=/src [/ = %1 out 0] [/root/.cache/go-build = scratch cache
+	// "//root/.cache/go-build" shared] [/src = %2] result %3
 }

@@ -364,9 +364,9 @@ func (s *scoring) total(at, rank int32, wait, setup, service, price float64, new
 	b.daemon, b.at, b.rank, b.startable, b.exists = d.ID, at, rank, wait <= 0, true
 }
 
-// missingCost returns what key k adds to set-up, service and price in seconds, given its residency r on d. The missing part is
-// redone or primed, whichever takes less time; priming must also be worth the price of its bytes. Updating a finished
-// copy moves RefreshSpread × the missing part of the bytes, and at most all.
+// missingCost returns what key k adds to set-up, service and price in seconds, given its residency r on d. The missing
+// part is redone or primed, whichever takes less time; priming must also be worth the price of its bytes. Updating a
+// finished copy moves RefreshSpread × the missing part of the bytes, and at most all.
 func (s *scoring) missingCost(k int, f residency, d *Daemon) (setup, service, price float64, primed bool) {
 	use := &s.r.Keys[k]
 	missing := s.gain[k] * (1 - f.fresh)

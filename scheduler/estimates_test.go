@@ -50,7 +50,8 @@ func TestAColdBuildThatEndedEarly(t *testing.T) {
 			}
 			warm, cold := e.Expect(key, nil, &p)
 			if saved := cold - warm; saved < 60 || saved > 900 {
-				t.Errorf("warm %.0f s, cold %.0f s: caches save %.0f s, want 60 to 900 by the prior of 4", warm, cold, saved)
+				t.Errorf("warm %.0f s, cold %.0f s: caches save %.0f s, want 60 to 900 by the prior of 4", warm, cold,
+					saved)
 			}
 		})
 	}

@@ -14,8 +14,12 @@ func TestCopiesAreMadeForLaterBuilds(t *testing.T) {
 	}{
 		"a wanted key on a crowded daemon gets its copy": {utilisation: .9, perSecond: .1, want: Run},
 		"a rare key waits": {utilisation: .9, perSecond: 1e-6, want: Wait, warm: true},
-		"a wanted key on a daemon that is seldom full waits":       {utilisation: .1, perSecond: .001, want: Wait, warm: true},
-		"a free warm daemon wins however many builds are expected": {utilisation: .9, perSecond: 10, free: true, want: Run, warm: true},
+		"a wanted key on a daemon that is seldom full waits": {
+			utilisation: .1, perSecond: .001, want: Wait, warm: true,
+		},
+		"a free warm daemon wins however many builds are expected": {
+			utilisation: .9, perSecond: 10, free: true, want: Run, warm: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			daemons := fleet(4, 2)

@@ -23,7 +23,9 @@ func TestRendezvousIsMinimal(t *testing.T) {
 		leaver := rapid.IntRange(0, len(daemons)-1).Draw(t, "leaver")
 		key := KeyID(rapid.Uint64().Draw(t, "key"))
 		w := world{daemons: daemons}
-		want := slices.DeleteFunc(rankNames(w.view(t), key, 9), func(n string) bool { return n == daemons[leaver].Name })
+		want := slices.DeleteFunc(rankNames(w.view(t), key, 9), func(n string) bool {
+			return n == daemons[leaver].Name
+		})
 		w.daemons = slices.Delete(slices.Clone(daemons), leaver, leaver+1)
 		if len(want) > 7 {
 			want = want[:7]

@@ -103,7 +103,8 @@ func TestResidency(t *testing.T) {
 func drawDemand(t *rapid.T) []Demand {
 	demand := make([]Demand, rapid.IntRange(1, 30).Draw(t, "demand"))
 	for i := range demand {
-		demand[i] = Demand{Key: KeyOf("ns", fmt.Sprint("key-", i)), PerSecond: rapid.Float64Range(.0001, .1).Draw(t, "rate"), WarmSeconds: 20,
+		demand[i] = Demand{Key: KeyOf("ns", fmt.Sprint("key-", i)),
+			PerSecond: rapid.Float64Range(.0001, .1).Draw(t, "rate"), WarmSeconds: 20,
 			ColdSeconds: 200, SnapshotBytes: rapid.Int64Range(1e8, 1e10).Draw(t, "bytes")}
 	}
 	return demand
@@ -131,7 +132,8 @@ func TestAnIdleFleetKnowsTheBestCopy(t *testing.T) {
 			continue
 		}
 		l.Restore(key, Copy{Daemon: daemons[0].ID, Epoch: daemons[0].Epoch})
-		demand = append(demand, Demand{Key: key, PerSecond: .001, WarmSeconds: 20, ColdSeconds: 200, SnapshotBytes: 1e9})
+		demand = append(demand,
+			Demand{Key: key, PerSecond: .001, WarmSeconds: 20, ColdSeconds: 200, SnapshotBytes: 1e9})
 	}
 	demand[7].PerSecond = .01
 	plan := Rebalance(old, now, demand, Budget{Bytes: 1e9}, &p)
@@ -152,7 +154,10 @@ func TestCopiesAreForDaemonsThatBuildThem(t *testing.T) {
 	now := viewOf(t, old.Daemons, nil)
 	old.Daemons[order[0]].Phase, old.Daemons[order[1]].Phase = NotReady, NotReady
 	for platform, want := range map[string]string{"linux/arm64": first, "linux/amd64": second, "": first} {
-		plan := Rebalance(old, now, []Demand{{Key: key, Platform: platform, PerSecond: .01, WarmSeconds: 20, ColdSeconds: 200, SnapshotBytes: 1e9}}, Budget{Bytes: 1e9}, &p)
+		plan := Rebalance(old, now,
+			[]Demand{{
+				Key: key, Platform: platform, PerSecond: .01, WarmSeconds: 20, ColdSeconds: 200, SnapshotBytes: 1e9,
+			}}, Budget{Bytes: 1e9}, &p)
 		if len(plan) != 1 || plan[0].Name != want {
 			t.Errorf("of a key for %q the plan is %+v, want a copy on %s", platform, plan, want)
 		}
@@ -247,7 +252,8 @@ func TestCandidatesFollow(t *testing.T) {
 				c.Learn(v, key)
 				var want ranks
 				v.ranking.top(key, maxRanks, &want)
-				if diff := cmp.Diff(want.of[:want.n], c.ranks.get(key).of[:c.ranks.get(key).n], cmp.AllowUnexported(ranked{})); diff != "" {
+				if diff := cmp.Diff(want.of[:want.n], c.ranks.get(key).of[:c.ranks.get(key).n],
+					cmp.AllowUnexported(ranked{})); diff != "" {
 					t.Fatalf("(-want +got):\n%s", diff)
 				}
 			}

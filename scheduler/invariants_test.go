@@ -55,7 +55,8 @@ func drawWorld(t *rapid.T, quiet bool) *world {
 		keys[k] = KeyOf("ns", fmt.Sprint("key-", k))
 		for i := range w.daemons {
 			if rapid.IntRange(0, 3).Draw(t, "held") == 0 {
-				c := Copy{Daemon: w.daemons[i].ID, Epoch: w.daemons[i].Epoch, Version: rapid.Uint32Range(0, 20).Draw(t, "version")}
+				c := Copy{Daemon: w.daemons[i].ID, Epoch: w.daemons[i].Epoch,
+					Version: rapid.Uint32Range(0, 20).Draw(t, "version")}
 				if !quiet && rapid.IntRange(0, 5).Draw(t, "old volume") == 0 {
 					c.Epoch++
 				}
@@ -74,14 +75,16 @@ func drawDaemon(t *rapid.T, d *Daemon, quiet bool) {
 	d.Epoch = Epoch(rapid.Uint64Range(1, 3).Draw(t, "epoch"))
 	d.Phase = Ready
 	if !quiet {
-		d.Phase = rapid.SampledFrom([]Phase{Ready, Ready, Ready, NotReady, Cordoned, Draining, Dormant, Gone}).Draw(t, "phase")
+		d.Phase = rapid.SampledFrom([]Phase{Ready, Ready, Ready, NotReady, Cordoned, Draining, Dormant, Gone}).
+			Draw(t, "phase")
 		d.Platforms = rapid.SampledFrom([][]string{nil, {"linux/amd64"}, {"linux/arm64"}}).Draw(t, "platforms")
 		d.Weight = rapid.SampledFrom([]uint32{1000, 100}).Draw(t, "weight")
 	}
 	for range rapid.Int32Range(0, d.Slots).Draw(t, "running") {
 		expected := rapid.Float64Range(1, 600).Draw(t, "expected")
 		d.Running++
-		d.Busy = append(d.Busy, Busy{EndsAtSeconds: 1000 + expected*rapid.Float64Range(-.2, 1).Draw(t, "rest"), ExpectedSeconds: expected})
+		d.Busy = append(d.Busy,
+			Busy{EndsAtSeconds: 1000 + expected*rapid.Float64Range(-.2, 1).Draw(t, "rest"), ExpectedSeconds: expected})
 	}
 }
 
@@ -96,7 +99,8 @@ func drawRequest(t *rapid.T, i int, keys []KeyID, quiet bool) Request {
 	r.AgeSeconds = rapid.Float64Range(0, 3000).Draw(t, "age")
 	r.Priority = rapid.Int32Range(0, 1).Draw(t, "priority")
 	r.Platform = rapid.SampledFrom([]string{"", "linux/amd64"}).Draw(t, "platform")
-	if second := rapid.SampledFrom(keys).Draw(t, "second key"); second != r.Keys[0].ID && rapid.Bool().Draw(t, "two keys") {
+	if second := rapid.SampledFrom(keys).Draw(t, "second key"); second != r.Keys[0].ID &&
+		rapid.Bool().Draw(t, "two keys") {
 		r.Keys = append(r.Keys, KeyUse{ID: second, Gain: .5, SnapshotBytes: 1e9, SnapshotFresh: 1})
 	}
 	return r
@@ -108,8 +112,9 @@ func TestDeterminism(t *testing.T) {
 		w := drawWorld(t, false)
 		p := DefaultParams()
 		want := Cycle(w.view(t), w.queue, &p)
-		other := &world{daemons: rapid.Permutation(w.daemons).Draw(t, "daemons"), copies: rapid.Permutation(w.copies).Draw(t, "copies"),
-			queue: rapid.Permutation(w.queue).Draw(t, "queue")}
+		other := &world{daemons: rapid.Permutation(w.daemons).Draw(t, "daemons"),
+			copies: rapid.Permutation(w.copies).Draw(t, "copies"),
+			queue:  rapid.Permutation(w.queue).Draw(t, "queue")}
 		got := Cycle(other.view(t), other.queue, &p)
 		byUID := func(a, b Decision) bool { return a.UID < b.UID }
 		if diff := cmp.Diff(want, got, ignorePosition, cmpopts.SortSlices(byUID)); diff != "" {
@@ -262,10 +267,13 @@ func TestOverdueGoesFirst(t *testing.T) {
 			}
 			old := w.queue[i]
 			mayGoBefore := slices.DeleteFunc(slices.Clone(w.queue), func(r Request) bool {
-				return r.UID != old.UID && (r.Priority < old.Priority || r.Priority == old.Priority && (!p.overdue(&r) || r.AgeSeconds < old.AgeSeconds))
+				return r.UID != old.UID &&
+					(r.Priority < old.Priority || r.Priority == old.Priority &&
+						(!p.overdue(&r) || r.AgeSeconds < old.AgeSeconds))
 			})
 			for _, d := range Cycle(w.view(t), mayGoBefore, &p) {
-				if diff := cmp.Diff(all[i], d, cmpopts.IgnoreFields(Decision{}, "Load", "Refused")); d.UID == old.UID && diff != "" {
+				if diff := cmp.Diff(all[i], d, cmpopts.IgnoreFields(Decision{}, "Load", "Refused")); d.UID == old.UID &&
+					diff != "" {
 					t.Fatalf("without those who come later (-with +without):\n%s", diff)
 				}
 			}
@@ -285,13 +293,16 @@ func TestFairness(t *testing.T) {
 		v.Shares = NewShares()
 		p := DefaultParams()
 		p.OverdueSeconds = 1e9 // every build is as old as the other: only shares decide
-		longest := map[string]float64{"a": rapid.Float64Range(5, 300).Draw(t, "a"), "b": rapid.Float64Range(5, 300).Draw(t, "b")}
+		longest := map[string]float64{"a": rapid.Float64Range(5, 300).Draw(t, "a"),
+			"b": rapid.Float64Range(5, 300).Draw(t, "b")}
 		given := map[string]float64{}
 		for step := range 200 {
 			queue := make([]Request, 0, 4)
 			for _, q := range []string{"a", "b"} {
 				for i := range 2 {
-					queue = append(queue, Request{UID: fmt.Sprint(q, step, i), Queue: q, WarmSeconds: longest[q], ColdSeconds: longest[q]})
+					queue = append(queue,
+						Request{UID: fmt.Sprint(q, step, i), Queue: q, WarmSeconds: longest[q],
+							ColdSeconds: longest[q]})
 				}
 			}
 			// One slot is free at a time, so that the choice is between the queues.

@@ -68,20 +68,24 @@ func TestPlace(t *testing.T) {
 		wantWhy    Reason
 		wantAt     int // index into home's order
 	}{
-		"a key that nobody holds goes home":           {func(*View) {}, Run, HomeDaemon, 0},
-		"a cordoned home hands over to the next rank": {func(v *View) { v.Daemons[home[0]].Phase = Cordoned }, Run, NextInRank, 1},
+		"a key that nobody holds goes home": {func(*View) {}, Run, HomeDaemon, 0},
+		"a cordoned home hands over to the next rank": {
+			func(v *View) { v.Daemons[home[0]].Phase = Cordoned }, Run, NextInRank, 1,
+		},
 		"a copy away from home beats home": {func(v *View) {
 			v.Ledger.Restore(key, Copy{Daemon: v.Daemons[home[2]].ID})
 		}, Run, WarmDaemon, 2},
 		"a holder that is soon free is waited for": {func(v *View) {
 			d := &v.Daemons[home[2]]
 			v.Ledger.Restore(key, Copy{Daemon: d.ID})
-			d.Running, d.Busy = 2, []Busy{{EndsAtSeconds: 30, ExpectedSeconds: 60}, {EndsAtSeconds: 500, ExpectedSeconds: 600}}
+			d.Running, d.Busy = 2, []Busy{{EndsAtSeconds: 30, ExpectedSeconds: 60},
+				{EndsAtSeconds: 500, ExpectedSeconds: 600}}
 		}, Wait, WaitsForWarmDaemon, 2},
 		"a holder that is busy for long is left": {func(v *View) {
 			d := &v.Daemons[home[2]]
 			v.Ledger.Restore(key, Copy{Daemon: d.ID})
-			d.Running, d.Busy = 2, []Busy{{EndsAtSeconds: 300, ExpectedSeconds: 400}, {EndsAtSeconds: 500, ExpectedSeconds: 600}}
+			d.Running, d.Busy = 2, []Busy{{EndsAtSeconds: 300, ExpectedSeconds: 400},
+				{EndsAtSeconds: 500, ExpectedSeconds: 600}}
 		}, Run, Spilled, 0},
 		"a copy of an earlier volume counts for nothing": {func(v *View) {
 			d := &v.Daemons[home[2]]
@@ -141,7 +145,8 @@ func TestBytesHaveAPrice(t *testing.T) {
 			p.RefreshSpread = 1
 			got, err := Place(v, &r, &p)
 			if err != nil || got.Chosen.Mode != c.want || math.Abs(got.Chosen.Cost.PriceSeconds-c.price) > 1e-9 {
-				t.Errorf("%s at a price of %gs, want %s at %gs: %s (%v)", got.Chosen.Mode, got.Chosen.Cost.PriceSeconds, c.want, c.price, got.String(), err)
+				t.Errorf("%s at a price of %gs, want %s at %gs: %s (%v)", got.Chosen.Mode, got.Chosen.Cost.PriceSeconds,
+					c.want, c.price, got.String(), err)
 			}
 		})
 	}

@@ -44,12 +44,15 @@ func TestReplay(t *testing.T) {
 
 func TestReadRecordRefuses(t *testing.T) {
 	for name, tc := range map[string]struct{ text, wantError string }{
-		"a field it does not know":    {`{"colour": 1}`, `unknown field "colour"`},
-		"parameters out of range":     {`{"params": {}}`, "read record: params: "},
-		"a phase that does not exist": {`{"daemons": [{"phase": "Redy"}]}`, `no such phase "Redy"; known are NotReady, Ready`},
+		"a field it does not know": {`{"colour": 1}`, `unknown field "colour"`},
+		"parameters out of range":  {`{"params": {}}`, "read record: params: "},
+		"a phase that does not exist": {
+			`{"daemons": [{"phase": "Redy"}]}`, `no such phase "Redy"; known are NotReady, Ready`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := ReadRecord(strings.NewReader(tc.text)); err == nil || !strings.Contains(err.Error(), tc.wantError) {
+			if _, err := ReadRecord(strings.NewReader(tc.text)); err == nil ||
+				!strings.Contains(err.Error(), tc.wantError) {
 				t.Errorf("error is %v, want one that says %q", err, tc.wantError)
 			}
 		})

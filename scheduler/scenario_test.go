@@ -121,7 +121,8 @@ func (s *scenario) fact(line int, f []string) {
 		if err != nil {
 			s.t.Fatalf("line %d: daemons are called builds-N: %v", line, err)
 		}
-		d := Daemon{ID: DaemonOf("ns/builds", ordinal), Name: f[1], Phase: Ready, Epoch: 1, Slots: int32(s.number(line, o["slots"])), Weight: uint32(s.number(line, o["weight"]))}
+		d := Daemon{ID: DaemonOf("ns/builds", ordinal), Name: f[1], Phase: Ready, Epoch: 1,
+			Slots: int32(s.number(line, o["slots"])), Weight: uint32(s.number(line, o["weight"]))}
 		if o["platform"] != "" {
 			d.Platforms = []string{o["platform"]}
 		}
@@ -134,7 +135,8 @@ func (s *scenario) fact(line int, f []string) {
 		s.daemon(line, f[1]).Epoch++
 	case "copy":
 		d := s.daemon(line, f[2])
-		s.ledger.Restore(KeyOf("ns", f[1]), Copy{Daemon: d.ID, Epoch: d.Epoch, Version: 20 - uint32(s.number(line, o["behind"]))})
+		s.ledger.Restore(KeyOf("ns", f[1]),
+			Copy{Daemon: d.ID, Epoch: d.Epoch, Version: 20 - uint32(s.number(line, o["behind"]))})
 	case "busy":
 		d := s.daemon(line, f[1])
 		until := s.number(line, o["until"])
@@ -157,7 +159,8 @@ func (s *scenario) fact(line int, f []string) {
 func (s *scenario) build(line int, uid string, o map[string]string) {
 	r := Request{UID: uid, Queue: o["queue"], Priority: int32(s.number(line, o["priority"])), Platform: o["platform"],
 		WarmSeconds: s.number(line, o["warm"]), ColdSeconds: s.number(line, o["cold"])}
-	use := KeyUse{ID: KeyOf("ns", o["key"]), SnapshotBytes: int64(1e9 * s.number(line, o["snapshot"])), SnapshotFresh: 1}
+	use := KeyUse{ID: KeyOf("ns", o["key"]), SnapshotBytes: int64(1e9 * s.number(line, o["snapshot"])),
+		SnapshotFresh: 1}
 	if o["sharing"] != "" {
 		if err := use.Sharing.UnmarshalText([]byte(o["sharing"])); err != nil {
 			s.t.Fatalf("line %d: %v", line, err)

@@ -26,11 +26,19 @@ func TestWeightsByVolume(t *testing.T) {
 		daemons []Daemon
 		want    []uint32 // by ordinal
 	}{
-		"equal volumes":                              {volumes(100, 100, 100), []uint32{1000, 1000, 1000}},
-		"twice and half the median":                  {volumes(100, 200, 100, 50, 100), []uint32{1000, 2000, 1000, 500, 1000}},
-		"small differences are none":                 {volumes(100, 130, 75, 99, 101), []uint32{1000, 1000, 1000, 1000, 1000}},
-		"the nearest power of two counts":            {volumes(100, 100, 100, 290, 270), []uint32{1000, 1000, 1000, 4000, 2000}},
-		"at most eight times, at least an eighth":    {volumes(100, 1e4, 100, 1, 100), []uint32{1000, 8000, 1000, 125, 1000}},
+		"equal volumes": {volumes(100, 100, 100), []uint32{1000, 1000, 1000}},
+		"twice and half the median": {
+			volumes(100, 200, 100, 50, 100), []uint32{1000, 2000, 1000, 500, 1000},
+		},
+		"small differences are none": {
+			volumes(100, 130, 75, 99, 101), []uint32{1000, 1000, 1000, 1000, 1000},
+		},
+		"the nearest power of two counts": {
+			volumes(100, 100, 100, 290, 270), []uint32{1000, 1000, 1000, 4000, 2000},
+		},
+		"at most eight times, at least an eighth": {
+			volumes(100, 1e4, 100, 1, 100), []uint32{1000, 8000, 1000, 125, 1000},
+		},
 		"unknown volumes are ordinary":               {volumes(0, 200, 100, 100), []uint32{1000, 2000, 1000, 1000}},
 		"nothing is known":                           {volumes(0, 0), []uint32{1000, 1000}},
 		"of two, the smaller is the ordinary daemon": {volumes(400, 200), []uint32{2000, 1000}},

@@ -53,9 +53,11 @@ func TestIsFresh(t *testing.T) {
 		held   map[string]int64
 		want   bool
 	}{
-		"a key that was never built":              {false, nil, map[string]int64{"a": 1}, true},
-		"a key without mounts":                    {true, nil, nil, false},
-		"a key whose mounts are held":             {true, []string{"a", "b"}, map[string]int64{"a": 1, "b": 0, "c": 1}, false},
+		"a key that was never built": {false, nil, map[string]int64{"a": 1}, true},
+		"a key without mounts":       {true, nil, nil, false},
+		"a key whose mounts are held": {
+			true, []string{"a", "b"}, map[string]int64{"a": 1, "b": 0, "c": 1}, false,
+		},
 		"a key one of whose mounts was evicted":   {true, []string{"a", "b"}, map[string]int64{"a": 1}, true},
 		"a key on a daemon that holds no mount":   {true, []string{"a"}, nil, true},
 		"a key whose mounts others built, not it": {false, []string{"a"}, map[string]int64{"a": 1}, true},

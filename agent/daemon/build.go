@@ -53,7 +53,9 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	out.Total, out.Cached = res.Steps.Total, res.Steps.Cached
 	for _, o := range res.Outputs {
 		if !slices.ContainsFunc(out.Outputs, func(s v1alpha1.OutputStatus) bool { return s.Image == o.Ref }) {
-			out.Outputs = append(out.Outputs, v1alpha1.OutputStatus{Name: outputName(job.Spec.Outputs, o.Ref), Image: o.Ref, Digest: o.Digest.String()})
+			out.Outputs = append(out.Outputs,
+				v1alpha1.OutputStatus{Name: outputName(job.Spec.Outputs, o.Ref), Image: o.Ref,
+					Digest: o.Digest.String()})
 		}
 	}
 	var step *solve.StepError

@@ -131,7 +131,8 @@ func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.S
 	}
 	root := llb.Scratch().File(llb.Mkfile(programPath, 0o755, c.Program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),
 		llb.WithCustomName("[copier] put the program in place"))
-	return root.Run(llb.AddMount(atMount, llb.Scratch(), mount...), llb.Args(argv), llb.AddEnv("MOUNTCOPY_TOKEN", token), llb.ReadonlyRootFS(),
+	return root.Run(llb.AddMount(atMount, llb.Scratch(), mount...), llb.Args(argv),
+		llb.AddEnv("MOUNTCOPY_TOKEN", token), llb.ReadonlyRootFS(),
 		// a solve needs a result
 		llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, c.ID))).
 		AddMount(atResult, llb.Scratch())

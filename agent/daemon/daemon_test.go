@@ -73,10 +73,12 @@ func TestColdThenWarm(t *testing.T) {
 	if got := cached(cold) + " " + cached(warm); got != "0/2 2/2" {
 		t.Errorf("cached steps, cold then warm: %s, want 0/2 2/2", got)
 	}
-	if diff := cmp.Diff([]daemon.Mount{{ID: cold.Mounts[0].ID, Target: "/cache", Sharing: "shared"}}, warm.Mounts); diff != "" || !strings.HasPrefix(cold.Mounts[0].ID, "ns") {
+	if diff := cmp.Diff([]daemon.Mount{{ID: cold.Mounts[0].ID, Target: "/cache", Sharing: "shared"}},
+		warm.Mounts); diff != "" || !strings.HasPrefix(cold.Mounts[0].ID, "ns") {
 		t.Errorf("mounts of namespace ns (-want +got):\n%s%v", diff, cold.Mounts)
 	}
-	if len(warm.Outputs) != 1 || warm.Outputs[0].Image != registry.Ref("app:1") || !strings.HasPrefix(warm.Outputs[0].Digest, "sha256:") {
+	if len(warm.Outputs) != 1 || warm.Outputs[0].Image != registry.Ref("app:1") ||
+		!strings.HasPrefix(warm.Outputs[0].Digest, "sha256:") {
 		t.Errorf("outputs: %+v", warm.Outputs)
 	}
 
@@ -84,7 +86,8 @@ func TestColdThenWarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes, held := seen.MountBytes[cold.Mounts[0].ID]; !held || bytes == 0 || seen.Records < 3 || seen.Bytes < bytes {
+	if bytes, held := seen.MountBytes[cold.Mounts[0].ID]; !held || bytes == 0 || seen.Records < 3 ||
+		seen.Bytes < bytes {
 		t.Errorf("the daemon reports %d bytes of mount %s among %+v", bytes, cold.Mounts[0].ID, seen)
 	}
 	if seen.Version == "" || !strings.HasPrefix(seen.Platform, "linux/") || len(seen.GCPolicy) == 0 {
@@ -97,12 +100,15 @@ func TestFailuresSayWhereAndWhy(t *testing.T) {
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 
 	t.Run("a failing step", func(t *testing.T) {
-		_, err := d.Build(t.Context(), inline(fmt.Sprintf("fs default() {\n\timage %q\n\trun \"echo to the log; exit 7\"\n}\n", registry.Busybox())))
+		_, err := d.Build(t.Context(),
+			inline(fmt.Sprintf("fs default() {\n\timage %q\n\trun \"echo to the log; exit 7\"\n}\n",
+				registry.Busybox())))
 		var step *solve.StepError
 		if !errors.As(err, &step) {
 			t.Fatalf("got %v, want a StepError", err)
 		}
-		if step.ExitCode != 7 || !strings.Contains(step.LogTail, "to the log") || step.Span.File != "build.hlb" || step.Span.Start.Line != 3 {
+		if step.ExitCode != 7 || !strings.Contains(step.LogTail, "to the log") || step.Span.File != "build.hlb" ||
+			step.Span.Start.Line != 3 {
 			t.Errorf("exit code %d, log %q, at %s", step.ExitCode, step.LogTail, step.Span)
 		}
 	})
@@ -117,7 +123,8 @@ func TestFailuresSayWhereAndWhy(t *testing.T) {
 		}
 	})
 	t.Run("a missing image", func(t *testing.T) {
-		_, err := d.Build(t.Context(), inline(fmt.Sprintf("fs default() {\n\timage %q\n\trun \"true\"\n}\n", registry.Ref("nothing:here"))))
+		_, err := d.Build(t.Context(),
+			inline(fmt.Sprintf("fs default() {\n\timage %q\n\trun \"true\"\n}\n", registry.Ref("nothing:here"))))
 		if err == nil || !strings.Contains(err.Error(), "nothing:here") || daemon.IsLost(err) {
 			t.Errorf("got %v, want an error about the image", err)
 		}
@@ -133,7 +140,8 @@ func TestFailuresSayWhereAndWhy(t *testing.T) {
 	})
 	t.Run("an entitlement that is not granted", func(t *testing.T) {
 		_, err := d.Build(t.Context(), inline(fmt.Sprintf(
-			"fs default() {\n\timage %q\n\trun \"true\" with option {\n\t\tnetwork \"host\"\n\t}\n}\n", registry.Busybox())))
+			"fs default() {\n\timage %q\n\trun \"true\" with option {\n\t\tnetwork \"host\"\n\t}\n}\n",
+			registry.Busybox())))
 		if err == nil || !strings.Contains(err.Error(), "network.host") {
 			t.Errorf("got %v, want a refusal of network.host", err)
 		}
@@ -143,7 +151,8 @@ func TestFailuresSayWhereAndWhy(t *testing.T) {
 func TestAFreshDaemonImports(t *testing.T) {
 	registry := buildkittest.StartRegistry(t)
 	options := buildkittest.Options{Registries: []string{registry.Address}}
-	first, second, third := dial(t, buildkittest.Start(t, options)), dial(t, buildkittest.Start(t, options)), dial(t, buildkittest.Start(t, options))
+	first, second, third := dial(t, buildkittest.Start(t, options)), dial(t, buildkittest.Start(t, options)), dial(t,
+		buildkittest.Start(t, options))
 	repository := registry.Ref("build-cache")
 	job := inline(fmt.Sprintf(`fs default() {
 	image %[1]q
@@ -182,7 +191,8 @@ fs other() {
 		t.Fatalf("export what was imported: %v", err)
 	}
 	if seen, err := second.Observe(t.Context()); err != nil || len(seen.MountBytes) > 0 {
-		t.Errorf("the daemon holds the cache mounts %v (%v): the export ran the steps that were imported", seen.MountBytes, err)
+		t.Errorf("the daemon holds the cache mounts %v (%v): the export ran the steps that were imported",
+			seen.MountBytes, err)
 	}
 	if got := cached(build(t, third, job)); got != "2/2" {
 		t.Errorf("after an export of what was imported %s steps are cached", got)
@@ -203,7 +213,8 @@ func TestRegistryCredentials(t *testing.T) {
 		t.Error("a push without credentials succeeded")
 	}
 	auth := base64.StdEncoding.EncodeToString([]byte("me:s3cret"))
-	job.Inputs.Registries = [][]byte{[]byte(`{"auths":{"other.example.com":{"auth":"eDp5"}}}`), fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, registry.Address, auth)}
+	job.Inputs.Registries = [][]byte{[]byte(`{"auths":{"other.example.com":{"auth":"eDp5"}}}`),
+		fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, registry.Address, auth)}
 	build(t, d, job)
 }
 

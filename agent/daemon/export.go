@@ -107,7 +107,8 @@ func (o *Outcome) solveTargets(ctx context.Context, gw gateway.Client, imports [
 
 func cacheExport(job *Job) client.CacheOptionsEntry {
 	return client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{
-		"ref": job.Plan.Export, "mode": job.Registry.ExportMode, "compression": job.Registry.ExportCompression, "force-compression": "false",
-		"image-manifest": "true", "oci-mediatypes": "true",
+		"ref": job.Plan.Export, "mode": job.Registry.ExportMode, "compression": job.Registry.ExportCompression,
+		"force-compression": "false",
+		"image-manifest":    "true", "oci-mediatypes": "true",
 	}}
 }

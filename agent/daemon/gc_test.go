@@ -74,7 +74,8 @@ func filling(image string, mib map[string]int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "fs default() {\n\timage %q\n", image)
 	for _, id := range slices.Sorted(maps.Keys(mib)) {
-		fmt.Fprintf(&b, "\trun \"dd if=/dev/urandom of=/c/f bs=1M count=%d\" with option {\n\t\tmount scratch \"/c\" with option {\n\t\t\tcache %q \"shared\"\n\t\t}\n\t}\n", mib[id], id)
+		fmt.Fprintf(&b,
+			"\trun \"dd if=/dev/urandom of=/c/f bs=1M count=%d\" with option {\n\t\tmount scratch \"/c\" with option {\n\t\t\tcache %q \"shared\"\n\t\t}\n\t}\n", mib[id], id)
 	}
 	return b.String() + "}\n"
 }
@@ -84,7 +85,9 @@ func TestMountsArePrunedByTheirPolicies(t *testing.T) {
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	build(t, d, inline(filling(registry.Busybox(), map[string]int{"big": 5, "pinned": 4, "small": 1})))
 	w := roomy()
-	w.Policies = []v1alpha1.MountPolicy{{ID: "pinned", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, {ID: "*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("3Mi"))}}}
+	w.Policies = []v1alpha1.MountPolicy{{
+		ID: "pinned", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever},
+	}, {ID: "*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("3Mi"))}}}
 	if diff := cmp.Diff([]string{"ns/big"}, collect(t, d, w)); diff != "" {
 		t.Errorf("pruned with a size of 3Mi (-want +got):\n%s", diff)
 	}
@@ -144,7 +147,8 @@ func TestAMountInUseIsNotPruned(t *testing.T) {
 // age makes a stopped daemon believe that its cache mounts were last used so long ago.
 func age(t *testing.T, root string, by time.Duration) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(root, "runc-overlayfs", "metadata_v2.db"), 0o600, &bbolt.Options{Timeout: time.Minute})
+	db, err := bbolt.Open(filepath.Join(root, "runc-overlayfs", "metadata_v2.db"), 0o600,
+		&bbolt.Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +162,8 @@ func age(t *testing.T, root string, by time.Duration) {
 				return nil
 			}
 			aged++
-			return record.Put([]byte("cache.lastUsedAt"), fmt.Appendf(nil, `{"value":%d}`, time.Now().Add(-by).UnixNano()))
+			return record.Put([]byte("cache.lastUsedAt"),
+				fmt.Appendf(nil, `{"value":%d}`, time.Now().Add(-by).UnixNano()))
 		})
 	})
 	if err != nil || aged == 0 {
@@ -170,7 +175,8 @@ func age(t *testing.T, root string, by time.Duration) {
 func backstop(sizeBytes int64) string {
 	text := "gc = true\n"
 	for _, rule := range gcrules.Backstop(sizeBytes) {
-		text += "[[worker.oci.gcpolicy]]\nfilters = [\"" + strings.Join(rule.Filters, `", "`) + "\"]\nminFreeSpace = " + fmt.Sprint(rule.MinFreeBytes) + "\n"
+		text += "[[worker.oci.gcpolicy]]\nfilters = [\"" + strings.Join(rule.Filters, `", "`) + "\"]\nminFreeSpace = " +
+			fmt.Sprint(rule.MinFreeBytes) + "\n"
 	}
 	return text
 }
@@ -185,12 +191,15 @@ func TestIdleMountsStayWhereStockSettingsLoseThem(t *testing.T) {
 	const never = 1 << 55 // a volume of 32 PiB always lacks free space
 	daemons := map[string]*buildkittest.Daemon{
 		"stock": buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}),
-		"ours":  buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}, Worker: backstop(never)}),
+		"ours": buildkittest.Start(t,
+			buildkittest.Options{Registries: []string{registry.Address}, Worker: backstop(never)}),
 	}
 	for _, bk := range daemons {
 		d := dial(t, bk)
 		build(t, d, inline(filling(image, map[string]int{"idle": 20})))
-		build(t, d, inline(fmt.Sprintf("fs default() {\n\timage %q\n\trun \"dd if=/dev/zero of=/layer bs=1M count=560\"\n}\n", image)))
+		build(t, d,
+			inline(fmt.Sprintf("fs default() {\n\timage %q\n\trun \"dd if=/dev/zero of=/layer bs=1M count=560\"\n}\n",
+				image)))
 		observe(t, d) // measures the mount: doing so later would count as a use of it
 		bk.Kill()
 		age(t, bk.Root, 49*time.Hour)
@@ -201,7 +210,8 @@ func TestIdleMountsStayWhereStockSettingsLoseThem(t *testing.T) {
 		t.Errorf("rules read back: ours %+v, stock %+v", observe(t, ours).Rules, observe(t, stock).Rules)
 	}
 	// BuildKit collects garbage once a minute.
-	for deadline := time.Now().Add(3 * time.Minute); len(held(t, stock)) > 0 || observe(t, ours).Bytes > 400<<20; time.Sleep(time.Second) {
+	for deadline := time.Now().Add(3 * time.Minute); len(held(t, stock)) > 0 ||
+		observe(t, ours).Bytes > 400<<20; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
 			t.Fatalf("stock settings keep %v; ours hold %d MiB", held(t, stock), observe(t, ours).Bytes>>20)
 		}

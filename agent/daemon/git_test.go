@@ -34,7 +34,8 @@ func TestGitSource(t *testing.T) {
 		t.Errorf("%s steps, want 2: a copy and a mkdir", cached(out))
 	}
 	job.Inputs.Filename = "none.hlb"
-	if _, err := d.Build(t.Context(), job); !errors.As(err, &source) || !strings.Contains(err.Error(), "there is no such file") {
+	if _, err := d.Build(t.Context(), job); !errors.As(err, &source) ||
+		!strings.Contains(err.Error(), "there is no such file") {
 		t.Errorf("a missing program: got %v", err)
 	}
 	job.Spec.Source.Git.Ref = "gone"
@@ -54,7 +55,8 @@ func TestGitContextOfASubfolder(t *testing.T) {
 	}
 }
 
-// TestProgramOfASubfolder has the source be a folder of the repository: its program, modules and local paths start there.
+// TestProgramOfASubfolder has the source be a folder of the repository: its program, modules and local paths start
+// there.
 func TestProgramOfASubfolder(t *testing.T) {
 	url := gitServer(t, map[string]string{
 		"app/ci/build.hlb": "import files from \"./files.hlb\"\n\nfs default() {\n\tfiles.all\n}\n",

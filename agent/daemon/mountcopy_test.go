@@ -49,8 +49,9 @@ func (m *mounts) daemon() (*daemon.Daemon, *buildkittest.Daemon) {
 // run runs a script with the mount ns/a at /c.
 func (m *mounts) run(bk *buildkittest.Daemon, script string, mode llb.CacheMountSharingMode) {
 	m.t.Helper()
-	state := llb.Image(m.base).Run(llb.Args([]string{"/bin/sh", "-ec", script}), llb.AddEnv("SALT", fmt.Sprint(time.Now().UnixNano())),
-		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir("ns/a", mode))).Root()
+	state := llb.Image(m.base).
+		Run(llb.Args([]string{"/bin/sh", "-ec", script}), llb.AddEnv("SALT", fmt.Sprint(time.Now().UnixNano())),
+			llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir("ns/a", mode))).Root()
 	def, err := state.Marshal(m.t.Context())
 	if err == nil {
 		_, err = bk.Client().Solve(m.t.Context(), def, client.SolveOpt{}, nil)
@@ -108,14 +109,17 @@ func (m *mounts) manifest(tag string) (registry.Manifest, bool) {
 }
 
 func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
-	for sharing, mode := range map[string]llb.CacheMountSharingMode{"shared": llb.CacheMountShared, "locked": llb.CacheMountLocked} {
+	for sharing, mode := range map[string]llb.CacheMountSharingMode{"shared": llb.CacheMountShared,
+		"locked": llb.CacheMountLocked} {
 		t.Run(sharing, func(t *testing.T) {
 			m := newMounts(t)
 			d, bk := m.daemon()
-			m.run(bk, "mkdir -p /c/d; head -c 3000000 /dev/urandom > /c/d/big; ln /c/d/big /c/same; touch -d 2001-02-03 /c/d; chown 7:8 /c/d/big; ln -s d /c/l; mkfifo /c/p", mode)
+			m.run(bk,
+				"mkdir -p /c/d; head -c 3000000 /dev/urandom > /c/d/big; ln /c/d/big /c/same; touch -d 2001-02-03 /c/d; chown 7:8 /c/d/big; ln -s d /c/l; mkfifo /c/p", mode)
 			first, digest := m.snapshot(d, m.copy(sharing, "1"))
 			man, found := m.manifest("1")
-			if !found || man.Digest != digest || man.Annotations[daemon.DigestAnnotation] != first.Digest || man.Annotations["example.note"] != "kept" {
+			if !found || man.Digest != digest || man.Annotations[daemon.DigestAnnotation] != first.Digest ||
+				man.Annotations["example.note"] != "kept" {
 				t.Fatalf("the manifest is %+v, want digest %s and content %s", man, digest, first.Digest)
 			}
 
@@ -134,12 +138,14 @@ func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
 			changed, _ := m.snapshot(d, next)
 			man, _ = m.manifest("3")
 			if bytes := daemon.ContentLayers(man); len(bytes) != 2 || bytes[1] > bytes[0]/20 {
-				t.Errorf("after a small change the layers have %v bytes, want a second one of at most a twentieth", bytes)
+				t.Errorf("after a small change the layers have %v bytes, want a second one of at most a twentieth",
+					bytes)
 			}
 
 			other, otherBK := m.daemon()
 			// Others can use it as an image, too.
-			m.look(otherBK, "3", `test "$(stat -c '%u:%g %s' /image/d/big)" = "7:8 3000000"; test -e /image/new; test ! -e /image/l`)
+			m.look(otherBK, "3",
+				`test "$(stat -c '%u:%g %s' /image/d/big)" = "7:8 3000000"; test -e /image/new; test ! -e /image/l`)
 			next.Image = man
 			if res, err := other.Prime(t.Context(), next); err != nil || res.Outcome != mountcopy.Copied {
 				t.Fatalf("prime: %+v, %v", res, err)
@@ -148,7 +154,9 @@ func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
 			if err != nil || got.Digest != changed.Digest {
 				t.Errorf("the primed mount has digest %s (%v), want %s", got.Digest, err, changed.Digest)
 			}
-			m.run(otherBK, `test "$(stat -c %u:%g /c/d/big)" = 7:8; cmp /c/d/big /c/same; test ! -e /c/l; echo mine > /c/mine`, mode)
+			m.run(otherBK,
+				`test "$(stat -c %u:%g /c/d/big)" = 7:8; cmp /c/d/big /c/same; test ! -e /c/l; echo mine > /c/mine`,
+				mode)
 			if res, err := other.Prime(t.Context(), next); err != nil || res.Outcome != mountcopy.Held {
 				t.Errorf("priming a mount in use: %+v, %v, want Held", res, err)
 			}
@@ -179,7 +187,8 @@ func TestPrimingFromWhatIsNoSnapshotFails(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			c.Image = tc.image
-			if res, err := other.Prime(t.Context(), c); err == nil || !regexp.MustCompile(tc.want).MatchString(err.Error()) {
+			if res, err := other.Prime(t.Context(), c); err == nil ||
+				!regexp.MustCompile(tc.want).MatchString(err.Error()) {
 				t.Errorf("priming: %+v, %v, want an error with %q", res, err, tc.want)
 			}
 		})

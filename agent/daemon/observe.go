@@ -92,7 +92,8 @@ func (d *Daemon) Observe(ctx context.Context) (*Observation, error) {
 // recordOf translates a record.
 func recordOf(r *client.UsageInfo) gc.Record {
 	out := gc.Record{
-		ID: r.ID, Class: gc.Layer, Bytes: max(r.Size, 0), InUse: r.InUse, Shared: r.Shared, Parents: r.Parents, LastUsed: r.CreatedAt,
+		ID: r.ID, Class: gc.Layer, Bytes: max(r.Size, 0), InUse: r.InUse, Shared: r.Shared, Parents: r.Parents,
+		LastUsed: r.CreatedAt,
 	}
 	if r.LastUsedAt != nil {
 		out.LastUsed = *r.LastUsedAt

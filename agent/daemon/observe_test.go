@@ -18,18 +18,36 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 		inUse       bool
 		mutable     bool
 	}{
-		"a cache mount":                             {client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c", true, false, false},
-		"a command that quotes":                     {client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`, true, false, false},
-		"a command of several lines":                {client.UsageRecordTypeCacheMount, "cached mount /c from exec /bin/sh -c a\nb with id \"ns/c\"", "ns/c", true, false, false},
-		"another kind of record":                    {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, false, false},
-		"what stands for one that is measured":      {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "ns/c", true, true, false},
-		"what can be written is a mount of its own": {client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, true, true},
-		"a step's result that is in use":            {client.UsageRecordTypeRegular, `mount / from exec cached mount /c with id "ns/c"`, "", false, true, false},
-		"a description of no use":                   {client.UsageRecordTypeCacheMount, "cached mount /c", "", false, false, false},
+		"a cache mount": {
+			client.UsageRecordTypeCacheMount, `cached mount /c from exec /bin/sh -c make with id "ns//c"`, "ns//c",
+			true, false, false,
+		},
+		"a command that quotes": {
+			client.UsageRecordTypeCacheMount, `cached mount /c from exec echo with id "x" with id "ns/a\"b"`, `ns/a"b`,
+			true, false, false,
+		},
+		"a command of several lines": {
+			client.UsageRecordTypeCacheMount, "cached mount /c from exec /bin/sh -c a\nb with id \"ns/c\"", "ns/c",
+			true, false, false,
+		},
+		"another kind of record": {
+			client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, false, false,
+		},
+		"what stands for one that is measured": {
+			client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "ns/c", true, true, false,
+		},
+		"what can be written is a mount of its own": {
+			client.UsageRecordTypeRegular, `cached mount /c from exec make with id "ns/c"`, "", false, true, true,
+		},
+		"a step's result that is in use": {
+			client.UsageRecordTypeRegular, `mount / from exec cached mount /c with id "ns/c"`, "", false, true, false,
+		},
+		"a description of no use": {client.UsageRecordTypeCacheMount, "cached mount /c", "", false, false, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, ok := mountID(&client.UsageInfo{RecordType: tc.kind, Description: tc.description, InUse: tc.inUse, Mutable: tc.mutable})
+			got, ok := mountID(&client.UsageInfo{RecordType: tc.kind, Description: tc.description, InUse: tc.inUse,
+				Mutable: tc.mutable})
 			if got != tc.want || ok != tc.ok {
 				t.Errorf("got %q, %v; want %q, %v", got, ok, tc.want, tc.ok)
 			}
@@ -39,7 +57,8 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 
 func TestGCRulesReadAsOneLine(t *testing.T) {
 	rule := client.PruneInfo{
-		All: true, Filter: []string{"type==a", "type==b"}, KeepDuration: time.Hour, ReservedSpace: 1, MaxUsedSpace: 2, MinFreeSpace: 3,
+		All: true, Filter: []string{"type==a", "type==b"}, KeepDuration: time.Hour, ReservedSpace: 1, MaxUsedSpace: 2,
+		MinFreeSpace: 3,
 	}
 	const want = "all type==a or type==b keepDuration=1h0m0s reservedSpace=1 maxUsedSpace=2 minFreeSpace=3"
 	if got := ruleLine(rule); got != want {

@@ -43,9 +43,11 @@ fs default() {
 		ok          bool
 		wantMessage string
 	}{
-		"with credentials":                               {registry.Address, credentials, plain, true, ""},
-		"without credentials":                            {registry.Address, nil, plain, false, "app"},
-		"over http, which the BuildCache does not allow": {registry.Address, credentials, nil, false, "spec.buildkit.registries"},
+		"with credentials":    {registry.Address, credentials, plain, true, ""},
+		"without credentials": {registry.Address, nil, plain, false, "app"},
+		"over http, which the BuildCache does not allow": {
+			registry.Address, credentials, nil, false, "spec.buildkit.registries",
+		},
 		"through a mirror": {"registry.example.com", credentials, append([]v1alpha1.RegistryHost{
 			{Host: "registry.example.com", Scheme: "HTTPS", Mirrors: []string{registry.Address}},
 		}, plain...), true, ""},
@@ -53,7 +55,9 @@ fs default() {
 		t.Run(name, func(t *testing.T) {
 			job := inline(program(tc.host))
 			job.Inputs.Registries, job.Registries = tc.credentials, tc.registries
-			job.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: registry.Ref("looked-up:1")}}
+			job.Spec.Outputs = []v1alpha1.OutputSpec{{
+				Name: "app", Target: "default", Image: registry.Ref("looked-up:1"),
+			}}
 			if !tc.ok {
 				job.Spec.Outputs = nil
 			}

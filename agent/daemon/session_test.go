@@ -21,12 +21,16 @@ import (
 
 func dockerConfig(host, user string) []byte {
 	auth := base64.StdEncoding.EncodeToString([]byte(user + ":pw"))
-	return fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}},"credsStore":"evil","credHelpers":{%q:"evil"}}`, host, auth, host)
+	return fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}},"credsStore":"evil","credHelpers":{%q:"evil"}}`, host, auth,
+		host)
 }
 
 func TestCredentialsAreChosenByHostAndRepository(t *testing.T) {
 	creds, err := newCredentials(&inputs.Inputs{
-		Registries:    [][]byte{dockerConfig("a.example.com", "first"), dockerConfig("a.example.com", "second"), dockerConfig("b.example.com", "b"), dockerConfig("https://index.docker.io/v1/", "hub")},
+		Registries: [][]byte{
+			dockerConfig("a.example.com", "first"), dockerConfig("a.example.com", "second"),
+			dockerConfig("b.example.com", "b"), dockerConfig("https://index.docker.io/v1/", "hub"),
+		},
 		CacheRegistry: dockerConfig("a.example.com", "cache"),
 	}, "a.example.com/team/cache")
 	if err != nil {
@@ -37,9 +41,13 @@ func TestCredentialsAreChosenByHostAndRepository(t *testing.T) {
 		scopes []string
 		want   string
 	}{
-		"the build's first match wins":                {"a.example.com", []string{"repository:app:pull,push"}, "first"},
-		"the cache's repository has its own":          {"a.example.com", []string{"repository:team/cache:pull,push"}, "cache"},
-		"a repository with a like name is another":    {"a.example.com", []string{"repository:team/cache2:pull"}, "first"},
+		"the build's first match wins": {"a.example.com", []string{"repository:app:pull,push"}, "first"},
+		"the cache's repository has its own": {
+			"a.example.com", []string{"repository:team/cache:pull,push"}, "cache",
+		},
+		"a repository with a like name is another": {
+			"a.example.com", []string{"repository:team/cache2:pull"}, "first",
+		},
 		"without a scope the build's come first":      {"a.example.com", nil, "first"},
 		"another host":                                {"b.example.com", nil, "b"},
 		"docker hub goes by its old name":             {"registry-1.docker.io", nil, "hub"},

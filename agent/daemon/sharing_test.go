@@ -26,7 +26,9 @@ func TestPolicyGivesMountsTheirSharing(t *testing.T) {
 	}
 }
 `)},
-		Mounts: []v1alpha1.MountPolicy{{ID: "/a", Sharing: v1alpha1.MountPrivate}, {ID: "/c", Sharing: v1alpha1.MountLocked}},
+		Mounts: []v1alpha1.MountPolicy{
+			{ID: "/a", Sharing: v1alpha1.MountPrivate}, {ID: "/c", Sharing: v1alpha1.MountLocked},
+		},
 	}
 	req, err := (&Daemon{}).compile(t.Context(), job, nil, nil)
 	if err != nil {
@@ -38,7 +40,8 @@ func TestPolicyGivesMountsTheirSharing(t *testing.T) {
 			for _, mount := range strings.Split(line, " [")[1:] {
 				if _, cache, found := strings.Cut(mount, "cache "); found {
 					id, rest, _ := strings.Cut(cache, " ")
-					got = append(got, id+" "+strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == ']' })[0])
+					got = append(got, id+" "+
+						strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == ']' })[0])
 				}
 			}
 		}

@@ -111,7 +111,9 @@ func keysChanged(before, after *v1alpha1.BuildDaemonStatus) bool {
 	for i := range before.Keys {
 		known[before.Keys[i].Key] = true
 	}
-	return slices.ContainsFunc(after.Keys[:half(len(after.Keys))], func(k v1alpha1.KeyUse) bool { return !known[k.Key] })
+	return slices.ContainsFunc(after.Keys[:half(len(after.Keys))], func(k v1alpha1.KeyUse) bool {
+		return !known[k.Key]
+	})
 }
 
 // mountsChanged reports whether a mount of the list's first half is new, or one that was listed has changed.

@@ -30,13 +30,30 @@ func TestConditionOfTheVolume(t *testing.T) {
 		asked int64
 		want  string
 	}{
-		"there is space":                        {gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 101}, 0, "DiskPressure False VolumeHasSpace"},
-		"nothing is known":                      {gc.Volume{}, 0, "DiskPressure False VolumeHasSpace"},
-		"space runs out":                        {gc.Volume{CapacityBytes: 1000, FreeBytes: 100, CapacityInodes: 1000, FreeInodes: 101}, 0, "DiskPressure True VolumeNearlyFull"},
-		"there is no space":                     {gc.Volume{CapacityBytes: 1000, FreeBytes: 20, CapacityInodes: 1000, FreeInodes: 101}, 0, "DiskPressure True VolumeNearlyFull"},
-		"inodes run out":                        {gc.Volume{CapacityBytes: 1000, FreeBytes: 500, CapacityInodes: 1000, FreeInodes: 100}, 0, "DiskPressure True InodesNearlyFull"},
-		"there are no inodes":                   {gc.Volume{CapacityBytes: 1000, FreeBytes: 500, CapacityInodes: 1000, FreeInodes: 0}, 0, "DiskPressure True InodesNearlyFull"},
-		"a shared disk has as much as is asked": {gc.Volume{CapacityBytes: 100000, FreeBytes: 5000}, 1000, "DiskPressure False VolumeHasSpace"},
+		"there is space": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 101}, 0,
+			"DiskPressure False VolumeHasSpace",
+		},
+		"nothing is known": {gc.Volume{}, 0, "DiskPressure False VolumeHasSpace"},
+		"space runs out": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 100, CapacityInodes: 1000, FreeInodes: 101}, 0,
+			"DiskPressure True VolumeNearlyFull",
+		},
+		"there is no space": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 20, CapacityInodes: 1000, FreeInodes: 101}, 0,
+			"DiskPressure True VolumeNearlyFull",
+		},
+		"inodes run out": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 500, CapacityInodes: 1000, FreeInodes: 100}, 0,
+			"DiskPressure True InodesNearlyFull",
+		},
+		"there are no inodes": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 500, CapacityInodes: 1000, FreeInodes: 0}, 0,
+			"DiskPressure True InodesNearlyFull",
+		},
+		"a shared disk has as much as is asked": {
+			gc.Volume{CapacityBytes: 100000, FreeBytes: 5000}, 1000, "DiskPressure False VolumeHasSpace",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +71,10 @@ func TestRulesThatDifferAreTold(t *testing.T) {
 		want  string
 	}{
 		"the rules configured": {gcrules.Backstop(1000), "GCPolicyInForce True GCPolicyAsConfigured"},
-		"stock rules":          {[]gcrules.Rule{{Filters: []string{"type==exec.cachemount"}, Others: true}}, "GCPolicyInForce False GCPolicyDiffers"},
+		"stock rules": {
+			[]gcrules.Rule{{Filters: []string{"type==exec.cachemount"}, Others: true}},
+			"GCPolicyInForce False GCPolicyDiffers",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -69,7 +69,8 @@ func busyFacts(mounts, idLength int) Facts {
 		}
 		f.Snapshots[id] = snapshot.Entry{
 			Outcome: v1alpha1.SnapshotPushed, Message: strings.Repeat("m", 400), Tried: used, Bytes: 1 << 28,
-			Ref: "registry.example.com/team/cache@sha256:" + strings.Repeat("0", 64), Digest: "sha256:" + strings.Repeat("1", 64),
+			Ref: "registry.example.com/team/cache@sha256:" + strings.Repeat("0", 64), Digest: "sha256:" +
+				strings.Repeat("1", 64),
 		}
 	}
 	return f
@@ -106,7 +107,8 @@ func TestABuildDaemonIsBoundedInBytes(t *testing.T) {
 			if len(data) > objectLimit-reserve/2 || len(s.Keys) < tc.wantKeys || len(s.Mounts) < tc.wantMost {
 				t.Errorf("the object has %d bytes, %d keys and %d mounts", len(data), len(s.Keys), len(s.Mounts))
 			}
-			if int(s.MountsTotal) != tc.mounts || s.KeysTotal != 300 || s.GC.MountsBytes != f.Daemon.Seen.AllMountBytes() {
+			if int(s.MountsTotal) != tc.mounts || s.KeysTotal != 300 ||
+				s.GC.MountsBytes != f.Daemon.Seen.AllMountBytes() {
 				t.Errorf("totals are %d mounts of %d bytes, %d keys", s.MountsTotal, s.GC.MountsBytes, s.KeysTotal)
 			}
 			if diff := cmp.Diff(f.Usage.Keys[:len(s.Keys)], s.Keys); diff != "" {

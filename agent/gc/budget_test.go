@@ -21,10 +21,22 @@ func TestBudgetsFollowTheVolume(t *testing.T) {
 		asked  int64
 		want   gc.Budget
 	}{
-		"the file system is what was asked for": {disk(1000), 1000, gc.Budget{CapacityBytes: 1000, MountsBytes: 500, LayersBytes: 300, FreeBytes: 200, FreeInodes: 200}},
-		"it is smaller, for its own records":    {disk(900), 1000, gc.Budget{CapacityBytes: 900, MountsBytes: 450, LayersBytes: 270, FreeBytes: 180, FreeInodes: 200}},
-		"it is a disk that others use too":      {disk(90000), 1000, gc.Budget{CapacityBytes: 1000, MountsBytes: 500, LayersBytes: 300, FreeBytes: 200, FreeInodes: 200}},
-		"nobody knows what was asked for":       {disk(2000), 0, gc.Budget{CapacityBytes: 2000, MountsBytes: 1000, LayersBytes: 600, FreeBytes: 400, FreeInodes: 200}},
+		"the file system is what was asked for": {
+			disk(1000), 1000,
+			gc.Budget{CapacityBytes: 1000, MountsBytes: 500, LayersBytes: 300, FreeBytes: 200, FreeInodes: 200},
+		},
+		"it is smaller, for its own records": {
+			disk(900), 1000,
+			gc.Budget{CapacityBytes: 900, MountsBytes: 450, LayersBytes: 270, FreeBytes: 180, FreeInodes: 200},
+		},
+		"it is a disk that others use too": {
+			disk(90000), 1000,
+			gc.Budget{CapacityBytes: 1000, MountsBytes: 500, LayersBytes: 300, FreeBytes: 200, FreeInodes: 200},
+		},
+		"nobody knows what was asked for": {
+			disk(2000), 0,
+			gc.Budget{CapacityBytes: 2000, MountsBytes: 1000, LayersBytes: 600, FreeBytes: 400, FreeInodes: 200},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -40,11 +52,17 @@ func TestPressure(t *testing.T) {
 		volume        gc.Volume
 		bytes, inodes bool
 	}{
-		"more than a tenth is free":    {gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 101}, false, false},
-		"a tenth of the bytes is free": {gc.Volume{CapacityBytes: 1000, FreeBytes: 100, CapacityInodes: 1000, FreeInodes: 101}, true, false},
-		"a tenth of the inodes is":     {gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 100}, false, true},
-		"inodes are not counted":       {gc.Volume{CapacityBytes: 1000, FreeBytes: 900}, false, false},
-		"nothing is known":             {gc.Volume{}, false, false},
+		"more than a tenth is free": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 101}, false, false,
+		},
+		"a tenth of the bytes is free": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 100, CapacityInodes: 1000, FreeInodes: 101}, true, false,
+		},
+		"a tenth of the inodes is": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 100}, false, true,
+		},
+		"inodes are not counted": {gc.Volume{CapacityBytes: 1000, FreeBytes: 900}, false, false},
+		"nothing is known":       {gc.Volume{}, false, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -4,14 +4,12 @@ package gc_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
-	"pgregory.net/rapid"
 
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -26,17 +24,22 @@ func roomy(records ...gc.Record) gc.Input {
 	return gc.Input{
 		Records: records, Namespace: "ns", Now: now,
 		Volume: gc.Volume{CapacityBytes: 1000 * mib, FreeBytes: 500 * mib, CapacityInodes: 1000, FreeInodes: 500},
-		Budget: gc.Budget{CapacityBytes: 1000 * mib, MountsBytes: 300 * mib, LayersBytes: 300 * mib, FreeBytes: 200 * mib, FreeInodes: 200},
+		Budget: gc.Budget{
+			CapacityBytes: 1000 * mib, MountsBytes: 300 * mib, LayersBytes: 300 * mib, FreeBytes: 200 * mib,
+			FreeInodes: 200,
+		},
 	}
 }
 
 // mount is a cache mount of the namespace, last used so many hours ago.
 func mount(id string, size int64, hoursAgo int) gc.Record {
-	return gc.Record{ID: "r-" + id, Mount: "ns/" + id, Bytes: size * mib, LastUsed: now.Add(-time.Duration(hoursAgo) * time.Hour)}
+	return gc.Record{ID: "r-" + id, Mount: "ns/" + id, Bytes: size * mib,
+		LastUsed: now.Add(-time.Duration(hoursAgo) * time.Hour)}
 }
 
 func layer(id string, size int64, hoursAgo int, parents ...string) gc.Record {
-	return gc.Record{ID: id, Class: gc.Layer, Bytes: size * mib, LastUsed: now.Add(-time.Duration(hoursAgo) * time.Hour), Parents: parents}
+	return gc.Record{ID: id, Class: gc.Layer, Bytes: size * mib,
+		LastUsed: now.Add(-time.Duration(hoursAgo) * time.Hour), Parents: parents}
 }
 
 func with(r gc.Record, change func(*gc.Record)) gc.Record {
@@ -99,7 +102,9 @@ func TestPlan(t *testing.T) {
 			records:  []gc.Record{mount("big", 60, 1), mount("small", 50, 100), layer("l", 10, 100)},
 			policies: []v1alpha1.MountPolicy{maxSize("*", "50Mi")}, want: []string{"r-big TooLarge"}},
 		"a mount over its size stays while in use": {
-			records: []gc.Record{with(mount("big", 60, 1), inUse)}, policies: []v1alpha1.MountPolicy{maxSize("*", "50Mi")}},
+			records: []gc.Record{
+				with(mount("big", 60, 1), inUse),
+			}, policies: []v1alpha1.MountPolicy{maxSize("*", "50Mi")}},
 		"a mount over its age goes": {
 			records:  []gc.Record{mount("old", 1, 25), mount("young", 1, 23), mount("other", 1, 99)},
 			policies: []v1alpha1.MountPolicy{maxAge("old", 24), maxAge("young", 24)}, want: []string{"r-old TooOld"}},
@@ -108,7 +113,9 @@ func TestPlan(t *testing.T) {
 			change: func(w *gc.Input) { w.MountUsed = map[string]time.Time{"ns/old": now.Add(-25 * time.Hour)} },
 			want:   []string{"r-old TooOld"}},
 		"a mount that began with a state has its policy and its use too": {
-			records:  []gc.Record{with(mount("x", 1, 99), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" })},
+			records: []gc.Record{
+				with(mount("x", 1, 99), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }),
+			},
 			policies: []v1alpha1.MountPolicy{maxAge("x", 24)},
 			change:   func(w *gc.Input) { w.MountUsed = map[string]time.Time{"ns/x": now.Add(-25 * time.Hour)} },
 			want:     []string{"r-x TooOld"}},
@@ -117,33 +124,45 @@ func TestPlan(t *testing.T) {
 			policies: []v1alpha1.MountPolicy{maxSize("*", "1Mi")}},
 
 		"mounts over their budget go, unused for longest first": {
-			records: []gc.Record{mount("new", 150, 1), mount("old", 100, 3), mount("older", 100, 5)}, want: []string{"r-older MountsOverBudget"}},
+			records: []gc.Record{
+				mount("new", 150, 1), mount("old", 100, 3), mount("older", 100, 5),
+			}, want: []string{"r-older MountsOverBudget"}},
 		"layers do not count for the budget of mounts": {records: []gc.Record{mount("a", 290, 1), layer("l", 290, 9)}},
 		"a pinned mount counts for the budget and stays": {
-			records:  []gc.Record{mount("pin", 290, 9), mount("young", 20, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, want: []string{"r-young MountsOverBudget"}},
+			records: []gc.Record{mount("pin", 290, 9), mount("young", 20, 1)},
+			policies: []v1alpha1.MountPolicy{
+				{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}},
+			}, want: []string{"r-young MountsOverBudget"}},
 		"a mount that takes nothing is not worth pruning": {
-			records:  []gc.Record{mount("empty", 0, 99), mount("pin", 310, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}},
+			records: []gc.Record{mount("empty", 0, 99), mount("pin", 310, 1)},
+			policies: []v1alpha1.MountPolicy{
+				{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}},
+			}},
 		"a mount that went for its size makes room for the others": {
 			records:  []gc.Record{mount("big", 200, 1), mount("old", 150, 9)},
 			policies: []v1alpha1.MountPolicy{maxSize("big", "100Mi")}, want: []string{"r-big TooLarge"}},
 
 		"of mounts that save as much, one of twice the size goes before one unused for a third longer": {
 			records: []gc.Record{mount("old", 100, 8), mount("large", 200, 6), mount("new", 50, 1)},
-			change:  lost(map[string]float64{"old": 60, "large": 60, "new": 60}), want: []string{"r-large MountsOverBudget"}},
+			change:  lost(map[string]float64{"old": 60, "large": 60, "new": 60}),
+			want:    []string{"r-large MountsOverBudget"}},
 		"one that saves twice as much for twice the bytes goes by its age": {
 			records: []gc.Record{mount("old", 100, 8), mount("large", 200, 6), mount("new", 50, 1)},
-			change:  lost(map[string]float64{"old": 60, "large": 120, "new": 60}), want: []string{"r-old MountsOverBudget"}},
+			change:  lost(map[string]float64{"old": 60, "large": 120, "new": 60}),
+			want:    []string{"r-old MountsOverBudget"}},
 		"what is not known is taken to be as for the others": {
 			records: []gc.Record{mount("old", 100, 10), mount("unknown", 200, 6), mount("new", 50, 1)},
 			change:  lost(map[string]float64{"old": 60, "new": 30}), want: []string{"r-old MountsOverBudget"}},
 		"what a mount saves that began with a state is known too": {
-			records: []gc.Record{with(mount("x", 200, 5), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }), mount("old", 150, 9)},
-			change:  lost(map[string]float64{"x": 10, "old": 60}), want: []string{"r-x MountsOverBudget"}},
+			records: []gc.Record{
+				with(mount("x", 200, 5), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }),
+				mount("old", 150, 9),
+			},
+			change: lost(map[string]float64{"x": 10, "old": 60}), want: []string{"r-x MountsOverBudget"}},
 		"a mount used this moment or in the future may go too": {
 			records: []gc.Record{mount("worthless", 200, -1), mount("old", 150, 9)},
-			change:  lost(map[string]float64{"worthless": 1e-9, "old": 60}), want: []string{"r-worthless MountsOverBudget"}},
+			change:  lost(map[string]float64{"worthless": 1e-9, "old": 60}),
+			want:    []string{"r-worthless MountsOverBudget"}},
 		"a spare copy goes first whatever it saves": {
 			records: []gc.Record{mount("spare", 150, 2), mount("only", 200, 9)},
 			change: func(w *gc.Input) {
@@ -153,7 +172,9 @@ func TestPlan(t *testing.T) {
 			want: []string{"r-spare MountsOverBudget spare"}},
 
 		"a spare copy goes before a mount that nobody else has, however long that was unused": {
-			records: []gc.Record{mount("spare", 150, 2), mount("only", 100, 99), mount("new", 100, 1)}, change: elsewhere(map[string]int{"spare": 1}),
+			records: []gc.Record{
+				mount("spare", 150, 2), mount("only", 100, 99), mount("new", 100, 1),
+			}, change: elsewhere(map[string]int{"spare": 1}),
 			want: []string{"r-spare MountsOverBudget spare"}},
 		"the copy used last is not spare, nor are copies used at the same time": {
 			records: []gc.Record{mount("last", 150, 2), mount("even", 100, 5), mount("only", 100, 4)},
@@ -163,8 +184,10 @@ func TestPlan(t *testing.T) {
 			change:  elsewhere(map[string]int{"s1": 0, "s2": 6}),
 			want:    []string{"r-s2 MountsOverBudget spare", "r-s1 MountsOverBudget spare", "r-o1 MountsOverBudget"}},
 		"a spare copy in use or pinned stays": {
-			records:  []gc.Record{with(mount("busy", 150, 9), inUse), mount("pin", 100, 8), mount("only", 100, 1)},
-			policies: []v1alpha1.MountPolicy{{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, change: elsewhere(map[string]int{"busy": 0, "pin": 0}),
+			records: []gc.Record{with(mount("busy", 150, 9), inUse), mount("pin", 100, 8), mount("only", 100, 1)},
+			policies: []v1alpha1.MountPolicy{
+				{ID: "pin", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}},
+			}, change: elsewhere(map[string]int{"busy": 0, "pin": 0}),
 			want: []string{"r-only MountsOverBudget"}},
 		"spare is by the last build, not by BuildKit's last touch": {
 			records: []gc.Record{mount("spare", 200, 0), mount("only", 150, 9)},
@@ -181,13 +204,18 @@ func TestPlan(t *testing.T) {
 			},
 			want: []string{"r-only MountsOverBudget"}},
 		"a mount that began with a state can be spare": {
-			records: []gc.Record{with(mount("x", 200, 5), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }), mount("only", 150, 9)},
-			change:  elsewhere(map[string]int{"x": 1}), want: []string{"r-x MountsOverBudget spare"}},
+			records: []gc.Record{
+				with(mount("x", 200, 5), func(r *gc.Record) { r.Mount = "ns/x:0123456789abcdefghijklmno" }),
+				mount("only", 150, 9),
+			},
+			change: elsewhere(map[string]int{"x": 1}), want: []string{"r-x MountsOverBudget spare"}},
 		"spare copies stay while all have room": {
 			records: []gc.Record{mount("spare", 200, 5)}, change: elsewhere(map[string]int{"spare": 1})},
 		"a mount goes for its own policy whoever else has it, and is not called spare": {
-			records:  []gc.Record{mount("big", 60, 9), mount("spare", 40, 99)},
-			policies: []v1alpha1.MountPolicy{maxSize("*", "50Mi")}, change: elsewhere(map[string]int{"spare": 1, "big": 1}), want: []string{"r-big TooLarge"}},
+			records: []gc.Record{mount("big", 60, 9), mount("spare", 40, 99)},
+			policies: []v1alpha1.MountPolicy{
+				maxSize("*", "50Mi"),
+			}, change: elsewhere(map[string]int{"spare": 1, "big": 1}), want: []string{"r-big TooLarge"}},
 		"low space takes spare copies first too, but after layers": {
 			records: []gc.Record{mount("only", 30, 99), mount("spare", 30, 1), layer("l", 20, 1)},
 			change:  func(w *gc.Input) { lowSpace(w); elsewhere(map[string]int{"spare": 0})(w) },
@@ -198,8 +226,10 @@ func TestPlan(t *testing.T) {
 			want:    []string{"r-spare LowInodes spare"}},
 
 		"layers over their budget go, sources first": {
-			records: []gc.Record{layer("old", 200, 9), with(layer("src", 120, 1), func(r *gc.Record) { r.Class = gc.Source })},
-			want:    []string{"src LayersOverBudget"}},
+			records: []gc.Record{
+				layer("old", 200, 9), with(layer("src", 120, 1), func(r *gc.Record) { r.Class = gc.Source }),
+			},
+			want: []string{"src LayersOverBudget"}},
 		"mounts do not go for layers": {
 			records: []gc.Record{mount("a", 10, 99), with(layer("l", 400, 1), inUse)}},
 		"a layer goes after what stands on it": {
@@ -208,20 +238,32 @@ func TestPlan(t *testing.T) {
 		"a layer stays under one in use": {
 			records: []gc.Record{layer("base", 400, 9), with(layer("top", 1, 1, "base"), inUse)}},
 		"a layer under a cache mount stays": {
-			records: []gc.Record{layer("base", 400, 9), with(mount("m", 1, 1), func(r *gc.Record) { r.Parents = []string{"base"} })}},
+			records: []gc.Record{
+				layer("base", 400, 9), with(mount("m", 1, 1), func(r *gc.Record) { r.Parents = []string{"base"} }),
+			}},
 		"shared records neither count nor go": {
 			records: []gc.Record{with(layer("l", 400, 9), func(r *gc.Record) { r.Shared = true })}},
 		"internal records go last": {
-			records: []gc.Record{with(layer("git", 200, 99), func(r *gc.Record) { r.Class = gc.Internal }), layer("l", 200, 1)},
-			want:    []string{"l LayersOverBudget"}},
+			records: []gc.Record{
+				with(layer("git", 200, 99), func(r *gc.Record) { r.Class = gc.Internal }), layer("l", 200, 1),
+			},
+			want: []string{"l LayersOverBudget"}},
 
 		"low space takes sources, then layers, then mounts": {
-			records: []gc.Record{mount("m", 30, 99), layer("l", 20, 1), with(layer("src", 10, 0), func(r *gc.Record) { r.Class = gc.Source })},
-			change:  lowSpace, want: []string{"src LowSpace", "l LowSpace", "r-m LowSpace"}},
+			records: []gc.Record{
+				mount("m", 30, 99), layer("l", 20, 1),
+				with(layer("src", 10, 0), func(r *gc.Record) { r.Class = gc.Source }),
+			},
+			change: lowSpace, want: []string{"src LowSpace", "l LowSpace", "r-m LowSpace"}},
 		"low space takes no more than it must": {
 			records: []gc.Record{layer("a", 60, 5), layer("b", 60, 4)}, change: lowSpace, want: []string{"a LowSpace"}},
 		"a pinned mount stays even when space is low": {
-			records: []gc.Record{mount("pin", 100, 99)}, policies: []v1alpha1.MountPolicy{{ID: "p*", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}}, change: lowSpace},
+			records: []gc.Record{
+				mount("pin", 100, 99),
+			},
+			policies: []v1alpha1.MountPolicy{
+				{ID: "p*", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}},
+			}, change: lowSpace},
 		"low inodes take what holds as many by the volume's mean": {
 			records: []gc.Record{layer("a", 30, 5), layer("b", 30, 4), layer("c", 30, 3)},
 			change:  func(w *gc.Input) { w.Volume.FreeInodes = 100 }, // 900 hold 500 MiB; 100 more are wanted: 56 MiB
@@ -242,169 +284,6 @@ func TestPlan(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// drawWorld is any world with a forest of layers and some mounts.
-func drawWorld(t *rapid.T) gc.Input {
-	w := roomy()
-	w.LostSeconds = map[string]float64{}
-	for i := range rapid.IntRange(0, 12).Draw(t, "mounts") {
-		m := mount(fmt.Sprintf("%c%d", 'a'+rune(i%3), i), rapid.Int64Range(0, 200).Draw(t, "size"), rapid.IntRange(0, 99).Draw(t, "age"))
-		m.InUse = rapid.Bool().Draw(t, "used")
-		w.Records = append(w.Records, m)
-		if rapid.Bool().Draw(t, "known") {
-			w.LostSeconds[m.Mount] = rapid.Float64Range(0, 1000).Draw(t, "lost")
-		}
-	}
-	for i := range rapid.IntRange(0, 12).Draw(t, "layers") {
-		l := layer(fmt.Sprintf("l%d", i), rapid.Int64Range(0, 200).Draw(t, "size"), rapid.IntRange(0, 99).Draw(t, "age"))
-		l.Class = gc.Class(rapid.IntRange(0, 2).Draw(t, "class"))
-		l.InUse = rapid.IntRange(0, 4).Draw(t, "used") == 0
-		if i > 0 && rapid.Bool().Draw(t, "stands") {
-			l.Parents = []string{fmt.Sprintf("l%d", rapid.IntRange(0, i-1).Draw(t, "parent"))}
-		}
-		w.Records = append(w.Records, l)
-	}
-	w.Policies = []v1alpha1.MountPolicy{{ID: "a*", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, maxSize("b*", "100Mi"), maxAge("c*", 50)}
-	w.Volume.FreeBytes = rapid.Int64Range(0, 500).Draw(t, "free") * mib
-	return w
-}
-
-func TestPlansKeepTheirPromises(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := drawWorld(t)
-		plan := gc.Plan(w)
-		gone := map[string]bool{}
-		for _, v := range plan {
-			if v.InUse || gone[v.ID] || v.Mount != "" && v.Mount[:4] == "ns/a" {
-				t.Fatalf("%s goes, which is in use, pinned, or gone before: %v", v.ID, plan)
-			}
-			for _, r := range w.Records {
-				if slices.Contains(r.Parents, v.ID) && !gone[r.ID] {
-					t.Fatalf("%s goes before %s, which stands on it", v.ID, r.ID)
-				}
-			}
-			gone[v.ID] = true
-		}
-		var mounts int64
-		for _, r := range w.Records {
-			if r.Mount == "" || gone[r.ID] {
-				continue
-			}
-			mounts += r.Bytes
-			if !r.InUse && (r.Mount[:4] == "ns/b" && r.Bytes > 100*mib || r.Mount[:4] == "ns/c" && now.Sub(r.LastUsed) > 50*time.Hour) {
-				t.Fatalf("%s stays against its policy", r.ID)
-			}
-		}
-		if stays := slices.ContainsFunc(w.Records, func(r gc.Record) bool {
-			return r.Mount != "" && r.Mount[:4] != "ns/a" && !r.InUse && r.Bytes > 0 && !gone[r.ID]
-		}); mounts > w.Budget.MountsBytes && stays {
-			t.Fatalf("%d MiB of mounts stay, over their budget, though some may go", mounts/mib)
-		}
-		slices.Reverse(w.Records)
-		if diff := cmp.Diff(plan, gc.Plan(w)); diff != "" {
-			t.Fatalf("the order of records changes the plan:\n%s", diff)
-		}
-	})
-}
-
-// drawElsewhere gives each mount of a world a copy elsewhere or not.
-func drawElsewhere(t *rapid.T, w gc.Input) map[string]time.Time {
-	out := map[string]time.Time{}
-	for _, r := range w.Records {
-		if r.Mount != "" && rapid.Bool().Draw(t, "elsewhere") {
-			out[r.Mount] = now.Add(-time.Duration(rapid.IntRange(0, 99).Draw(t, "hours")) * time.Hour)
-		}
-	}
-	return out
-}
-
-func TestNothingGoesWhileASpareCopyThatMayGoStays(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := drawWorld(t)
-		before := gc.Plan(w)
-		w.ReplicaLastUsed = drawElsewhere(t, w)
-		isSpare := func(r gc.Record) bool { return r.Mount != "" && w.ReplicaLastUsed[r.Mount].After(r.LastUsed) }
-		plan := gc.Plan(w)
-		stays := map[string]bool{}
-		for _, r := range w.Records {
-			stays[r.ID] = isSpare(r) && !r.InUse && r.Bytes > 0 && r.Mount[:4] != "ns/a"
-		}
-		own := func(v gc.Victim) bool { return v.Reason == v1alpha1.PruneTooOld || v.Reason == v1alpha1.PruneTooLarge }
-		for at, v := range plan {
-			stays[v.ID] = false
-			switch {
-			case v.Redundant != (isSpare(v.Record) && !own(v)):
-				t.Fatalf("%s is called spare: %v", v.ID, v.Redundant)
-			case own(v) && (len(before) <= at || before[at].ID != v.ID):
-				t.Fatalf("copies elsewhere change what goes for its own policy: %v instead of %v", plan, before)
-			case v.Mount != "" && !v.Redundant && !own(v):
-				for id, spare := range stays {
-					if spare {
-						t.Fatalf("%s goes while the spare %s stays: %v", v.ID, id, plan)
-					}
-				}
-			}
-		}
-		if gc.ChoosesMounts(before) != gc.ChoosesMounts(plan) {
-			t.Fatalf("copies elsewhere change whether mounts go: %v, %v", before, plan)
-		}
-	})
-}
-
-// used lists when a daemon's mounts were last used, as others know it.
-func used(w gc.Input) map[string]time.Time {
-	out := map[string]time.Time{}
-	for _, r := range w.Records {
-		if r.Mount != "" {
-			out[r.Mount] = r.LastUsed
-		}
-	}
-	return out
-}
-
-func TestTwoDaemonsNeverBothHoldACopyForSpare(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		a, b := drawWorld(t), drawWorld(t)
-		a.ReplicaLastUsed, b.ReplicaLastUsed = used(b), used(a)
-		spare := map[string]bool{}
-		for _, v := range append(gc.Plan(a), gc.Plan(b)...) {
-			if !v.Redundant {
-				continue
-			}
-			if spare[v.Mount] {
-				t.Fatalf("both daemons take %s for spare", v.Mount)
-			}
-			spare[v.Mount] = true
-			if last := a.ReplicaLastUsed[v.Mount]; last.Equal(b.ReplicaLastUsed[v.Mount]) || last.Before(v.LastUsed) && b.ReplicaLastUsed[v.Mount].Before(v.LastUsed) {
-				t.Fatalf("the copy of %s that was used last is taken for spare", v.Mount)
-			}
-		}
-	})
-}
-
-func TestOnlyPlansForTheSakeOfOthersChooseMounts(t *testing.T) {
-	victim := func(mount string, reason v1alpha1.PruneReason) gc.Victim {
-		return gc.Victim{Record: gc.Record{Mount: mount}, Reason: reason}
-	}
-	cases := map[string]struct {
-		plan []gc.Victim
-		want bool
-	}{
-		"nothing goes":            {nil, false},
-		"layers go":               {[]gc.Victim{victim("", v1alpha1.PruneLowSpace)}, false},
-		"mounts go for their own": {[]gc.Victim{victim("m", v1alpha1.PruneTooOld), victim("m", v1alpha1.PruneTooLarge)}, false},
-		"one goes for the budget": {[]gc.Victim{victim("m", v1alpha1.PruneTooOld), victim("m", v1alpha1.PruneMountsOverBudget)}, true},
-		"one goes for space":      {[]gc.Victim{victim("", v1alpha1.PruneLowSpace), victim("m", v1alpha1.PruneLowSpace)}, true},
-		"one goes for inodes":     {[]gc.Victim{victim("m", v1alpha1.PruneLowInodes)}, true},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if got := gc.ChoosesMounts(tc.plan); got != tc.want {
-				t.Errorf("chooses mounts: %v", got)
 			}
 		})
 	}

@@ -44,9 +44,11 @@ func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
 		secret("key", map[string]string{"ssh-privatekey": "pem"}),
 	).Build()
 	spec := &v1alpha1.HLBBuildSpec{
-		HLB:                &v1alpha1.HLBSpec{Path: "main.hlb"},
-		Source:             &v1alpha1.SourceSpec{ConfigMap: ref("program")},
-		Secrets:            []v1alpha1.BuildSecret{{ID: "x", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "tokens", Key: "a"}}},
+		HLB:    &v1alpha1.HLBSpec{Path: "main.hlb"},
+		Source: &v1alpha1.SourceSpec{ConfigMap: ref("program")},
+		Secrets: []v1alpha1.BuildSecret{
+			{ID: "x", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "tokens", Key: "a"}},
+		},
 		SSH:                []v1alpha1.BuildSSH{{ID: "default", SecretRef: *ref("key")}},
 		RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("docker")},
 	}
@@ -55,7 +57,8 @@ func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &inputs.Inputs{
-		Filename: "main.hlb", Program: []byte("p"), Files: map[string][]byte{"main.hlb": []byte("p"), "lib.hlb": []byte("l"), "bin": {0}},
+		Filename: "main.hlb", Program: []byte("p"),
+		Files:   map[string][]byte{"main.hlb": []byte("p"), "lib.hlb": []byte("l"), "bin": {0}},
 		Secrets: map[string][]byte{"x": []byte("1")}, SSHKeys: map[string][]byte{"default": []byte("pem")},
 		Registries: [][]byte{[]byte("{}")}, CacheRegistry: []byte("{c}"),
 	}
@@ -84,7 +87,8 @@ func TestARepositoryHasItsOwnCredentials(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := &inputs.Inputs{
-				Filename: tc.wantFile, Program: tc.wantProgram, GitAuth: &inputs.BasicAuth{Username: "u", Password: "p"},
+				Filename: tc.wantFile, Program: tc.wantProgram,
+				GitAuth: &inputs.BasicAuth{Username: "u", Password: "p"},
 				Secrets: map[string][]byte{}, SSHKeys: map[string][]byte{},
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -104,22 +108,28 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		spec                  v1alpha1.HLBBuildSpec
 		wantReason, wantNamed string
 	}{
-		"a Secret": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}, RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("gone")}},
+		"a Secret": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program},
+			RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("gone")}},
 			v1alpha1.ReasonSecretNotFound, `no Secret "gone"`},
-		"a Secret's key": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}, SSH: []v1alpha1.BuildSSH{{ID: "a", SecretRef: *ref("half")}}},
+		"a Secret's key": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program},
+			SSH: []v1alpha1.BuildSSH{{ID: "a", SecretRef: *ref("half")}}},
 			v1alpha1.ReasonSecretNotFound, `"half" has no key "ssh-privatekey"`},
-		"a password": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{SecretRef: ref("half")}}},
+		"a password": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{},
+			Source: &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{SecretRef: ref("half")}}},
 			v1alpha1.ReasonSecretNotFound, `"half" has no key "password"`},
-		"a ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}, Source: &v1alpha1.SourceSpec{ConfigMap: ref("gone")}},
+		"a ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program},
+			Source: &v1alpha1.SourceSpec{ConfigMap: ref("gone")}},
 			v1alpha1.ReasonSourceNotFound, `no ConfigMap "gone"`},
-		"the program in its ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, Source: &v1alpha1.SourceSpec{ConfigMap: ref("empty")}},
+		"the program in its ConfigMap": {v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{},
+			Source: &v1alpha1.SourceSpec{ConfigMap: ref("empty")}},
 			v1alpha1.ReasonSourceNotFound, `"empty" has no key "build.hlb"`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			_, err := inputs.Gather(t.Context(), c, "ns", &tc.spec, nil)
 			var missing *inputs.Error
-			if !errors.As(err, &missing) || missing.Reason != tc.wantReason || !strings.Contains(missing.Message, tc.wantNamed) {
+			if !errors.As(err, &missing) || missing.Reason != tc.wantReason ||
+				!strings.Contains(missing.Message, tc.wantNamed) {
 				t.Fatalf("got %v, want %s naming %s", err, tc.wantReason, tc.wantNamed)
 			}
 			if strings.Contains(missing.Message, "hunter2") {
@@ -135,7 +145,9 @@ func TestTroubleWithTheAPIIsNotTheUsersFault(t *testing.T) {
 			return errors.New("connection refused")
 		},
 	}).Build()
-	_, err := inputs.Gather(t.Context(), c, "ns", &v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{}, RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("a")}}, nil)
+	_, err := inputs.Gather(t.Context(), c, "ns",
+		&v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{},
+			RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("a")}}, nil)
 	var missing *inputs.Error
 	if err == nil || errors.As(err, &missing) {
 		t.Errorf("got %v, want the API's own error", err)

@@ -113,7 +113,8 @@ func TestALeaseIsHeldAndReleased(t *testing.T) {
 func TestAChangedLeaseIsReleasedToo(t *testing.T) {
 	for _, tc := range []struct{ holder, want string }{{"pod/a", ""}, {"other/b", "other/b"}} {
 		s := newServer("")
-		k := lease.New(s, name, "pod/a", lease.Timing{RenewEvery: patience, FenceAfter: 2 * patience, Duration: 3 * patience}, testr.New(t))
+		k := lease.New(s, name, "pod/a",
+			lease.Timing{RenewEvery: patience, FenceAfter: 2 * patience, Duration: 3 * patience}, testr.New(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- k.Run(ctx) }()

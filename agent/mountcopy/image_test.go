@@ -32,13 +32,14 @@ func (*blob) Close() error { return nil }
 // snapshot brings an image up to date, over a connection as step and agent do it.
 func (im *image) snapshot(ctx context.Context, mount string, whole bool, limit int64) (Result, error) {
 	var pushed [][]byte
-	res, err := talk(ctx, &Step{Mode: ModeSnapshot, Mount: mount, Whole: whole, MaxBytes: limit}, func(p *Peer) (Result, error) {
-		return p.Snapshot(bytes.NewReader(im.index), func(layer io.Reader) error {
-			text, err := io.ReadAll(layer)
-			pushed = append(pushed, text)
-			return err
+	res, err := talk(ctx, &Step{Mode: ModeSnapshot, Mount: mount, Whole: whole, MaxBytes: limit},
+		func(p *Peer) (Result, error) {
+			return p.Snapshot(bytes.NewReader(im.index), func(layer io.Reader) error {
+				text, err := io.ReadAll(layer)
+				pushed = append(pushed, text)
+				return err
+			})
 		})
-	})
 	if err != nil || len(pushed) == 0 {
 		return res, err
 	}

@@ -170,7 +170,8 @@ func seenByOthers(ix index) map[string]string {
 // change does one thing to a name; what can't be done is left.
 func change(rt *rapid.T, root, name string) {
 	path := filepath.Join(root, name)
-	switch rapid.SampledFrom([]string{"write", "remove", "mkdir", "symlink", "link", "chmod", "touch"}).Draw(rt, "change") {
+	switch rapid.SampledFrom([]string{"write", "remove", "mkdir", "symlink", "link", "chmod", "touch"}).
+		Draw(rt, "change") {
 	case "write":
 		os.WriteFile(path, []byte(rapid.StringN(0, 3, 3).Draw(rt, "text")), 0o644) //nolint:errcheck // see above
 	case "remove":
@@ -205,7 +206,8 @@ func TestSmallChangeWritesLittle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(path, same, 0o644), os.Chtimes(path, info.ModTime(), info.ModTime())); err != nil {
+	if err := errors.Join(os.WriteFile(path, same, 0o644),
+		os.Chtimes(path, info.ModTime(), info.ModTime())); err != nil {
 		t.Fatal(err)
 	}
 	if res := im.snap(t, mount); res.Written != 1000 || res.Outcome != Copied {

@@ -26,10 +26,14 @@ func TestNothingIsEvictedForAPrefetch(t *testing.T) {
 		budget gc.Budget
 		want   string
 	}{
-		"room there is":                      {3 << 20, gc.Budget{MountsBytes: 10 << 20}, ""},
-		"no room in the mounts' share":       {4 << 20, gc.Budget{MountsBytes: 10 << 20}, "the mounts' share has no room for 4 MiB: 7 of 10 MiB are taken"},
-		"no share is known yet":              {4 << 20, gc.Budget{}, ""},
-		"no room above what is kept free":    {1 << 20, gc.Budget{FreeBytes: vol.CapacityBytes}, "the volume has no room for 1 MiB"},
+		"room there is": {3 << 20, gc.Budget{MountsBytes: 10 << 20}, ""},
+		"no room in the mounts' share": {
+			4 << 20, gc.Budget{MountsBytes: 10 << 20}, "the mounts' share has no room for 4 MiB: 7 of 10 MiB are taken",
+		},
+		"no share is known yet": {4 << 20, gc.Budget{}, ""},
+		"no room above what is kept free": {
+			1 << 20, gc.Budget{FreeBytes: vol.CapacityBytes}, "the volume has no room for 1 MiB",
+		},
 		"more than the volume has free":      {vol.CapacityBytes + 1<<20, gc.Budget{}, "the volume has no room for"},
 		"nothing is asked of a share at all": {0, gc.Budget{MountsBytes: 7 << 20}, ""},
 	} {

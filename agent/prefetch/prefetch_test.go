@@ -73,7 +73,8 @@ func newTrying(t *testing.T, reach func(context.Context) error) *trying {
 
 // request is one for ns/m.
 func (p *trying) request() v1alpha1.PrefetchRequest {
-	return v1alpha1.PrefetchRequest{ID: "ns/m", Sharing: v1alpha1.MountShared, Bytes: 1, RequestedAt: metav1.NewTime(p.clock.Now())}
+	return v1alpha1.PrefetchRequest{ID: "ns/m", Sharing: v1alpha1.MountShared, Bytes: 1,
+		RequestedAt: metav1.NewTime(p.clock.Now())}
 }
 
 // tryOnce wants the request to be due, tries it, and wants it to be due again only after a pause; 0 is never.
@@ -130,7 +131,8 @@ func TestARequestThatFailsIsTriedThreeTimes(t *testing.T) {
 	}
 	p.tryOnce(&r, 0)
 	told := p.reported(r)
-	if len(told) != 1 || told[0].Outcome != v1alpha1.PrimeFailed || len(told[0].Message) > 512 || !told[0].RequestedAt.Equal(&r.RequestedAt) {
+	if len(told) != 1 || told[0].Outcome != v1alpha1.PrimeFailed || len(told[0].Message) > 512 ||
+		!told[0].RequestedAt.Equal(&r.RequestedAt) {
 		t.Errorf("the status tells of %+v", told)
 	}
 	if diff := cmp.Diff([]string{v1alpha1.ReasonPrefetchFailed}, p.events.Reasons()); diff != "" {
@@ -177,7 +179,8 @@ func TestAMountThatABuildUsesIsLeftAlone(t *testing.T) {
 	}
 	p.daemon.held = map[string]int64{"ns/m": 7}
 	p.tryOnce(&r, 0)
-	if diff := cmp.Diff([]v1alpha1.PrimeOutcome{v1alpha1.PrimeHeld}, p.ended(r)); diff != "" || len(p.events.Reasons()) > 0 {
+	if diff := cmp.Diff([]v1alpha1.PrimeOutcome{v1alpha1.PrimeHeld}, p.ended(r)); diff != "" ||
+		len(p.events.Reasons()) > 0 {
 		t.Errorf("outcome (-want +got):\n%s", diff)
 	}
 }

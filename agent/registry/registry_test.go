@@ -53,10 +53,14 @@ func TestWhatRegistriesSayToDeletes(t *testing.T) {
 		wantRefused bool
 		wantErr     bool
 	}{
-		"a tag is deleted":                       {tag: "one"},
-		"a tag that is gone is as good":          {tag: "two"},
-		"deletes are not allowed at all":         {tag: "one", status: http.StatusMethodNotAllowed, wantRefused: true, wantErr: true},
-		"deletes need other credentials":         {tag: "one", status: http.StatusForbidden, wantRefused: true, wantErr: true},
+		"a tag is deleted":              {tag: "one"},
+		"a tag that is gone is as good": {tag: "two"},
+		"deletes are not allowed at all": {
+			tag: "one", status: http.StatusMethodNotAllowed, wantRefused: true, wantErr: true,
+		},
+		"deletes need other credentials": {
+			tag: "one", status: http.StatusForbidden, wantRefused: true, wantErr: true,
+		},
 		"a registry with troubles is no refusal": {tag: "one", status: http.StatusTeapot, wantErr: true},
 	}
 	for name, tc := range cases {

@@ -22,12 +22,14 @@ func TestTagsAreAsOldAsTheirContent(t *testing.T) {
 		if lost != nil {
 			t.Fatal(lost)
 		}
-		tags, err := seen.Observe("r/cache", "ns", []string{kept, rewritten, snapshot, "latest", cacheref.Tag("other", "a")}, func(tag string) (string, error) {
-			if tag == rewritten {
-				return edition, nil
-			}
-			return "sha256:same", nil
-		}, now)
+		tags, err := seen.Observe("r/cache", "ns",
+			[]string{kept, rewritten, snapshot, "latest", cacheref.Tag("other", "a")},
+			func(tag string) (string, error) {
+				if tag == rewritten {
+					return edition, nil
+				}
+				return "sha256:same", nil
+			}, now)
 		if err != nil {
 			t.Fatal(err)
 		}

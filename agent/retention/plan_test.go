@@ -27,14 +27,20 @@ func TestExpired(t *testing.T) {
 		used map[string]time.Time
 		want bool
 	}{
-		"an old cache of a key that is not used":        {tag: Tag{app, noon.Add(-9 * day)}, want: true},
-		"an old cache of a key that is used stays":      {tag: Tag{app, noon.Add(-9 * day)}, used: map[string]time.Time{app: noon.Add(-day)}},
-		"a key's last use is long ago, too":             {tag: Tag{app, noon.Add(-9 * day)}, used: map[string]time.Time{app: noon.Add(-8 * day)}, want: true},
-		"a new cache stays":                             {tag: Tag{app, noon.Add(-day)}},
-		"an old snapshot of a mount that is not used":   {tag: Tag{mount, noon.Add(-9 * day)}, want: true},
-		"an old snapshot of a mount that is used stays": {tag: Tag{mount, noon.Add(-9 * day)}, used: map[string]time.Time{cacheref.MountSubject("ns", "go"): noon}},
-		"another namespace's tag is none of ours":       {tag: Tag{cacheref.Tag("other", "app"), noon.Add(-9 * day)}},
-		"a release is none of ours":                     {tag: Tag{"v1.0.0", noon.Add(-999 * day)}},
+		"an old cache of a key that is not used": {tag: Tag{app, noon.Add(-9 * day)}, want: true},
+		"an old cache of a key that is used stays": {
+			tag: Tag{app, noon.Add(-9 * day)}, used: map[string]time.Time{app: noon.Add(-day)},
+		},
+		"a key's last use is long ago, too": {
+			tag: Tag{app, noon.Add(-9 * day)}, used: map[string]time.Time{app: noon.Add(-8 * day)}, want: true,
+		},
+		"a new cache stays":                           {tag: Tag{app, noon.Add(-day)}},
+		"an old snapshot of a mount that is not used": {tag: Tag{mount, noon.Add(-9 * day)}, want: true},
+		"an old snapshot of a mount that is used stays": {
+			tag: Tag{mount, noon.Add(-9 * day)}, used: map[string]time.Time{cacheref.MountSubject("ns", "go"): noon},
+		},
+		"another namespace's tag is none of ours": {tag: Tag{cacheref.Tag("other", "app"), noon.Add(-9 * day)}},
+		"a release is none of ours":               {tag: Tag{"v1.0.0", noon.Add(-999 * day)}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -68,9 +74,11 @@ func TestOrphanedTagsAreTheOnesOfTheDeletedBuildCacheAlone(t *testing.T) {
 		Mounts: []v1alpha1.MountUse{{ID: "ns/go"}, {ID: "elsewhere/npm"}},
 	}}}
 	w := Input{Namespace: "ns", Now: noon}
-	w.Gather("mine", daemons, []v1alpha1.HLBBuild{build("mine", "shared", "npm", true), build("other", "shared", "go", true), {}})
+	w.Gather("mine", daemons,
+		[]v1alpha1.HLBBuild{build("mine", "shared", "npm", true), build("other", "shared", "go", true), {}})
 	app, npm := cacheref.Tag("ns", "app"), cacheref.MountTag("ns", "npm", noon, "mine-0")
-	for _, tag := range []string{app, npm, cacheref.Tag("ns", "shared"), cacheref.MountTag("ns", "go", noon, "other-0"), cacheref.Tag("ns", "unknown"), "latest"} {
+	for _, tag := range []string{app, npm, cacheref.Tag("ns", "shared"), cacheref.MountTag("ns", "go", noon, "other-0"),
+		cacheref.Tag("ns", "unknown"), "latest"} {
 		w.Tags = append(w.Tags, Tag{tag, noon})
 	}
 	if diff := cmp.Diff([]string{app, npm}, Orphaned(w)); diff != "" {
@@ -81,11 +89,20 @@ func TestOrphanedTagsAreTheOnesOfTheDeletedBuildCacheAlone(t *testing.T) {
 func TestLastUses(t *testing.T) {
 	w := Input{Namespace: "ns", Now: noon}
 	w.Gather("c", []v1alpha1.BuildDaemon{
-		{Status: v1alpha1.BuildDaemonStatus{Keys: []v1alpha1.KeyUse{{Key: "ended", LastUsed: metav1.NewTime(noon.Add(-time.Hour))}}}},
-		{Status: v1alpha1.BuildDaemonStatus{Keys: []v1alpha1.KeyUse{{Key: "ended", LastUsed: metav1.NewTime(noon.Add(-9 * day))}}}},
+		{
+			Status: v1alpha1.BuildDaemonStatus{
+				Keys: []v1alpha1.KeyUse{{Key: "ended", LastUsed: metav1.NewTime(noon.Add(-time.Hour))}},
+			},
+		},
+		{
+			Status: v1alpha1.BuildDaemonStatus{
+				Keys: []v1alpha1.KeyUse{{Key: "ended", LastUsed: metav1.NewTime(noon.Add(-9 * day))}},
+			},
+		},
 	}, []v1alpha1.HLBBuild{build("c", "ended", "m", true), build("c", "runs", "m", false)})
 	want := map[string]time.Time{
-		cacheref.Tag("ns", "ended"): noon.Add(-time.Hour), cacheref.Tag("ns", "runs"): noon, cacheref.MountSubject("ns", "m"): noon,
+		cacheref.Tag("ns", "ended"): noon.Add(-time.Hour), cacheref.Tag("ns", "runs"): noon,
+		cacheref.MountSubject("ns", "m"): noon,
 	}
 	if diff := cmp.Diff(want, w.Used); diff != "" {
 		t.Errorf("uses (-want +got):\n%s", diff)
@@ -105,12 +122,14 @@ func TestForeignTagsAreNeverPlanned(t *testing.T) {
 			rapid.Map(rapid.String(), func(id string) string { return cacheref.MountTag(other, id, noon, "d") }),
 		).Draw(t, "foreign")
 		own := cacheref.Tag("ns", rapid.String().Draw(t, "key"))
-		w := Input{Namespace: "ns", Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}}, Used: map[string]time.Time{foreign: {}, own: {}}}
+		w := Input{Namespace: "ns", Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}},
+			Used: map[string]time.Time{foreign: {}, own: {}}}
 		for _, plan := range [][]string{Expired(w, time.Second), Orphaned(w)} {
 			if !slices.Contains(plan, own) {
 				t.Errorf("the plan %v lacks %s", plan, own)
 			}
-			if slices.Contains(plan, foreign) && !strings.HasPrefix(foreign, "cache-ns-") && !strings.HasPrefix(foreign, "mount-ns-") {
+			if slices.Contains(plan, foreign) && !strings.HasPrefix(foreign, "cache-ns-") &&
+				!strings.HasPrefix(foreign, "mount-ns-") {
 				t.Errorf("the plan %v has the foreign tag %s", plan, foreign)
 			}
 			if len(foreign) < len(own) && slices.Contains(plan, foreign) {
@@ -150,7 +169,8 @@ func TestTagsOfWhatIsNotListedStay(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			in := Input{Namespace: "ns", Tags: []Tag{{app, noon.Add(-99 * day)}, {mount, noon.Add(-99 * day)}}, Now: noon}
+			in := Input{Namespace: "ns", Tags: []Tag{{app, noon.Add(-99 * day)}, {mount, noon.Add(-99 * day)}},
+				Now: noon}
 			in.Gather("cache", []v1alpha1.BuildDaemon{{Status: tc.status}}, nil)
 			want := slices.Sorted(slices.Values(tc.want))
 			if diff := cmp.Diff(want, Expired(in, 7*day)); diff != "" {

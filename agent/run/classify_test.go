@@ -23,13 +23,15 @@ import (
 )
 
 func at(line int) diag.Span {
-	return diag.Span{File: "build.hlb", Start: diag.Position{Line: line, Column: 2}, End: diag.Position{Line: line, Column: 5}}
+	return diag.Span{File: "build.hlb", Start: diag.Position{Line: line, Column: 2},
+		End: diag.Position{Line: line, Column: 5}}
 }
 
 func TestClassify(t *testing.T) {
 	gone := status.Error(codes.Unavailable, "error reading from server: EOF")
 	step := func(exit int, log string) error {
-		return fmt.Errorf("solve: %w", &solve.StepError{Name: "make", ExitCode: exit, LogTail: log, Span: at(3), Err: errors.New("no")})
+		return fmt.Errorf("solve: %w",
+			&solve.StepError{Name: "make", ExitCode: exit, LogTail: log, Span: at(3), Err: errors.New("no")})
 	}
 	cases := map[string]struct {
 		err, cause error
@@ -37,25 +39,53 @@ func TestClassify(t *testing.T) {
 		want       string // the failure's or the loss's reason
 	}{
 		"no error is success": {nil, nil, false, ""},
-		"success stands, though the deadline passed meanwhile":  {nil, &deadlineError{time.Second}, false, ""},
-		"a superseded build is not reported":                    {context.Canceled, errSuperseded, false, "silent"},
-		"a fenced agent loses its attempts":                     {context.Canceled, lease.ErrFenced, false, "lost DaemonLost"},
-		"draining that took too long loses them":                {context.Canceled, errDrained, false, "lost DaemonDraining"},
-		"a build's own time ran out":                            {gone, &deadlineError{time.Second}, false, "DeadlineExceeded"},
-		"a program with errors":                                 {&daemon.CompileError{Diagnostics: diag.List{diag.Errorf("X", at(1), "wrong")}}, nil, false, "CompileFailed"},
-		"a missing Secret":                                      {&inputs.Error{Reason: v1alpha1.ReasonSecretNotFound, Message: "none"}, nil, false, "missing SecretNotFound"},
-		"a Secret with the wrong content":                       {&daemon.CredentialError{What: "no key"}, nil, false, "SourceFailed"},
-		"a repository that can't be read":                       {&daemon.SourceError{What: "git", Err: errors.New("404")}, nil, false, "SourceFailed"},
-		"a repository that the daemon's end kept from it":       {&daemon.SourceError{What: "git", Err: gone}, nil, false, "lost DaemonLost"},
-		"an entitlement that is not granted":                    {&solve.EntitlementError{Entitlement: "network.host"}, nil, false, "NotPermitted"},
-		"a failing step":                                        {step(2, "boom"), nil, false, "SolveFailed"},
-		"a failing step that filled a file system of its own":   {step(1, "No space left on device"), nil, false, "SolveFailed"},
-		"a failing step on a full volume":                       {step(1, "cp: No space left on device"), nil, true, "lost DiskFull"},
+		"success stands, though the deadline passed meanwhile": {nil, &deadlineError{time.Second}, false, ""},
+		"a superseded build is not reported":                   {context.Canceled, errSuperseded, false, "silent"},
+		"a fenced agent loses its attempts": {
+			context.Canceled, lease.ErrFenced, false, "lost DaemonLost",
+		},
+		"draining that took too long loses them": {
+			context.Canceled, errDrained, false, "lost DaemonDraining",
+		},
+		"a build's own time ran out": {
+			gone, &deadlineError{time.Second}, false, "DeadlineExceeded",
+		},
+		"a program with errors": {
+			&daemon.CompileError{Diagnostics: diag.List{diag.Errorf("X", at(1), "wrong")}}, nil, false, "CompileFailed",
+		},
+		"a missing Secret": {
+			&inputs.Error{Reason: v1alpha1.ReasonSecretNotFound, Message: "none"}, nil, false, "missing SecretNotFound",
+		},
+		"a Secret with the wrong content": {
+			&daemon.CredentialError{What: "no key"}, nil, false, "SourceFailed",
+		},
+		"a repository that can't be read": {
+			&daemon.SourceError{What: "git", Err: errors.New("404")}, nil, false, "SourceFailed",
+		},
+		"a repository that the daemon's end kept from it": {
+			&daemon.SourceError{What: "git", Err: gone}, nil, false, "lost DaemonLost",
+		},
+		"an entitlement that is not granted": {
+			&solve.EntitlementError{Entitlement: "network.host"}, nil, false, "NotPermitted",
+		},
+		"a failing step": {step(2, "boom"), nil, false, "SolveFailed"},
+		"a failing step that filled a file system of its own": {
+			step(1, "No space left on device"), nil, false, "SolveFailed",
+		},
+		"a failing step on a full volume": {
+			step(1, "cp: No space left on device"), nil, true, "lost DiskFull",
+		},
 		"a failing step on a full volume that says other words": {step(1, "syntax error"), nil, true, "SolveFailed"},
-		"the daemon itself has no space":                        {errors.New("write /var/lib/buildkit/x: no space left on device"), nil, false, "lost DiskFull"},
-		"the daemon is gone":                                    {gone, nil, false, "lost DaemonLost"},
-		"the daemon went away under the compiler":               {&daemon.DisconnectedError{Message: "EOF"}, nil, false, "lost DaemonLost"},
-		"the daemon ends and cancels its solves":                {status.Error(codes.Canceled, "context canceled"), nil, false, "lost DaemonLost"},
+		"the daemon itself has no space": {
+			errors.New("write /var/lib/buildkit/x: no space left on device"), nil, false, "lost DiskFull",
+		},
+		"the daemon is gone": {gone, nil, false, "lost DaemonLost"},
+		"the daemon went away under the compiler": {
+			&daemon.DisconnectedError{Message: "EOF"}, nil, false, "lost DaemonLost",
+		},
+		"the daemon ends and cancels its solves": {
+			status.Error(codes.Canceled, "context canceled"), nil, false, "lost DaemonLost",
+		},
 		"a registry that is unavailable to a step is no loss": {
 			errdefs.WrapVertex(status.Error(codes.Unavailable, "503"), "sha256:1"), nil, false, "SolveFailed"},
 		"a push that fails":   {&daemon.PushError{Err: errors.New("denied")}, nil, false, "ExportFailed"},
@@ -86,8 +116,9 @@ func TestClassify(t *testing.T) {
 func TestAFailingStepSaysWhereAndHow(t *testing.T) {
 	code := int32(7)
 	want := &v1alpha1.FailureStatus{
-		Reason: "SolveFailed", Message: "Step make ended with exit code 7", Step: "make", ExitCode: &code, LogTail: "boom\n",
-		Source: &v1alpha1.SourcePosition{File: "build.hlb", Line: 3, Column: 2},
+		Reason: "SolveFailed", Message: "Step make ended with exit code 7", Step: "make", ExitCode: &code,
+		LogTail: "boom\n",
+		Source:  &v1alpha1.SourcePosition{File: "build.hlb", Line: 3, Column: 2},
 	}
 	got := classify(&solve.StepError{Name: "make", ExitCode: 7, LogTail: "boom\n", Span: at(3)}, nil, false).failure
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -105,7 +136,9 @@ func TestDiagnosticsAreListedUpToTheLimit(t *testing.T) {
 		t.Errorf("message %q at %+v, %d diagnostics", got.Message, got.Source, len(got.Diagnostics))
 	}
 	want := v1alpha1.DiagnosticStatus{
-		SourcePosition: v1alpha1.SourcePosition{File: "build.hlb", Line: 3, Column: 2}, Code: "E", Message: "error 1", Hint: "fix it",
+		SourcePosition: v1alpha1.SourcePosition{
+			File: "build.hlb", Line: 3, Column: 2,
+		}, Code: "E", Message: "error 1", Hint: "fix it",
 	}
 	if diff := cmp.Diff(want, got.Diagnostics[1]); diff != "" {
 		t.Errorf("second diagnostic (-want +got):\n%s", diff)

@@ -54,8 +54,12 @@ func TestDecide(t *testing.T) {
 			startedBy("pod/a")(b)
 			status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start)
 		}, now, actionRelease, false},
-		"a build of another daemon is released": {func(b *v1alpha1.HLBBuild) { b.Status.Placement.Daemon = "cache-1" }, now, actionRelease, false},
-		"a build taken back is released":        {func(b *v1alpha1.HLBBuild) { status.Wait(b, "Pending", "", start) }, now, actionRelease, false},
+		"a build of another daemon is released": {
+			func(b *v1alpha1.HLBBuild) { b.Status.Placement.Daemon = "cache-1" }, now, actionRelease, false,
+		},
+		"a build taken back is released": {
+			func(b *v1alpha1.HLBBuild) { status.Wait(b, "Pending", "", start) }, now, actionRelease, false,
+		},
 		"a build whose program was edited is released": {func(b *v1alpha1.HLBBuild) {
 			startedBy("pod/a")(b)
 			b.Generation, b.Spec.HLB.Targets = 2, []string{"other"}

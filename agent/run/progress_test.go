@@ -26,7 +26,9 @@ func TestTheLogTellsStepsOutputAndEnd(t *testing.T) {
 		Vertexes: []*bkclient.Vertex{{Digest: "sha256:1", Name: "make all", Started: &began}},
 		Logs:     []*bkclient.VertexLog{{Vertex: "sha256:1", Stream: 1, Data: []byte("compiling\n"), Timestamp: began}},
 	})
-	p.see(&bkclient.SolveStatus{Vertexes: []*bkclient.Vertex{{Digest: "sha256:1", Name: "make all", Started: &began, Completed: &ended}}})
+	p.see(&bkclient.SolveStatus{Vertexes: []*bkclient.Vertex{
+		{Digest: "sha256:1", Name: "make all", Started: &began, Completed: &ended},
+	}})
 	p.end(errors.New("exit code 2"))
 	data, err := os.ReadFile(file.Path())
 	if err != nil {

@@ -82,13 +82,15 @@ func TestAMountThatIsBehindIsRefreshed(t *testing.T) {
 func TestOldSnapshotsGoAndNothingElse(t *testing.T) {
 	w := newWorld(t)
 	image := w.registry.Busybox()
-	foreign := []string{"latest", "mount-other-0123456789abcdef-20200101T000000Z-01234567", "mount-ns", "cache-ns-0123456789abcdef"}
+	foreign := []string{"latest", "mount-other-0123456789abcdef-20200101T000000Z-01234567", "mount-ns",
+		"cache-ns-0123456789abcdef"}
 	a := w.site("a")
 	for _, tag := range foreign {
 		state, err := llb.Image(image).Marshal(t.Context())
 		if err == nil {
-			_, err = a.client.Solve(t.Context(), state, client.SolveOpt{Exports: []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{
-				"name": w.registry.Ref("team/cache:" + tag), "push": "true"}}}}, nil)
+			_, err = a.client.Solve(t.Context(), state,
+				client.SolveOpt{Exports: []client.ExportEntry{{Type: client.ExporterImage, Attrs: map[string]string{
+					"name": w.registry.Ref("team/cache:" + tag), "push": "true"}}}}, nil)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -205,7 +207,8 @@ func TestABuildBeginsWithoutARegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(primed) != 1 || primed[0].Outcome != v1alpha1.PrimeFailed && primed[0].Outcome != v1alpha1.PrimeTimedOut || primed[0].Message == "" {
+	if len(primed) != 1 || primed[0].Outcome != v1alpha1.PrimeFailed && primed[0].Outcome != v1alpha1.PrimeTimedOut ||
+		primed[0].Message == "" {
 		t.Errorf("priming came to %+v, want it to fail", primed)
 	}
 }
@@ -223,7 +226,8 @@ func TestASnapshotThatIsPutOffForLongIsOverdue(t *testing.T) {
 	}
 	w.clock = w.clock.Add(10 * time.Minute)
 	late := a.take(v1alpha1.SnapshotDeferred)
-	if want := "a build uses the mount; put off since " + first.Tried.Format(time.RFC3339); !late.Overdue || late.Message != want {
+	if want := "a build uses the mount; put off since " + first.Tried.Format(time.RFC3339); !late.Overdue ||
+		late.Message != want {
 		t.Errorf("after an hour it is overdue %v, %q; want %q", late.Overdue, late.Message, want)
 	}
 	if err := a.State.End(snapshot.Sharing(used), true); err != nil {

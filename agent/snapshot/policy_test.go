@@ -46,33 +46,94 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 		want    bool
 		wantErr string
 	}{
-		"not before the hour":                 {spec: hourly, entry: Entry{Seen: noon.Add(time.Minute)}, now: noon.Add(59 * time.Minute)},
-		"a spread after the hour":             {spec: hourly, entry: Entry{Seen: noon.Add(time.Minute)}, now: noon.Add(time.Hour + spread), want: true},
-		"not twice in an hour":                {spec: hourly, entry: Entry{Seen: noon, Tried: noon.Add(time.Hour + spread)}, now: noon.Add(time.Hour + 2*spread)},
-		"one that was missed":                 {spec: hourly, entry: Entry{Tried: noon.Add(-72 * time.Hour)}, now: noon, want: true},
-		"never without a schedule":            {spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Seen: noon}, now: noon.Add(9999 * time.Hour)},
-		"on request":                          {spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Requested: true}, now: noon, want: true},
-		"not while the mount is busy":         {spec: hourly, entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, busy: true, now: noon.Add(pauseWhileBusy - 1)},
-		"to say that it still is":             {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, busy: true, now: noon.Add(pauseWhileBusy), want: true},
-		"as soon as the mount is idle":        {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(1), want: true},
-		"a disturbed one not at once":         {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true}, now: noon.Add(pauseAfterDisturbance - 1)},
-		"a disturbed one after a pause":       {spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true}, now: noon.Add(pauseAfterDisturbance), want: true},
-		"midnight of the zone":                {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "0 0 * * *", TimeZone: "Asia/Tokyo"}}, entry: Entry{Tried: noon}, now: noon.Add(3*time.Hour + spread), want: true},
-		"soon after a failure":                {entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon}, now: noon.Add(19 * time.Second)},
-		"a while after a failure":             {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon}, now: noon.Add(20 * time.Second), want: true},
-		"a while after the third failure":     {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(79 * time.Second)},
-		"longer after the third failure":      {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(80 * time.Second), want: true},
-		"an hour after many failures":         {entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 99, Tried: noon}, now: noon.Add(time.Hour), want: true},
-		"a schedule that can't be read":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "soon"}}, now: noon, wantErr: "snapshot.schedule"},
-		"a time zone that there is not":       {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@daily", TimeZone: "Mars/Base"}}, now: noon, wantErr: "timeZone"},
-		"a schedule by intervals":             {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@every 1h"}}, now: noon, wantErr: "five fields"},
-		"a schedule that never comes":         {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "0 0 30 2 *"}}, now: noon, wantErr: "never comes"},
-		"a request beside a broken time zone": {spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@daily", TimeZone: "Mars/Base"}}, entry: Entry{Requested: true}, now: noon, want: true},
+		"not before the hour": {
+			spec: hourly, entry: Entry{Seen: noon.Add(time.Minute)}, now: noon.Add(59 * time.Minute),
+		},
+		"a spread after the hour": {
+			spec: hourly, entry: Entry{Seen: noon.Add(time.Minute)}, now: noon.Add(time.Hour + spread), want: true,
+		},
+		"not twice in an hour": {
+			spec: hourly, entry: Entry{Seen: noon, Tried: noon.Add(time.Hour + spread)},
+			now: noon.Add(time.Hour + 2*spread),
+		},
+		"one that was missed": {
+			spec: hourly, entry: Entry{Tried: noon.Add(-72 * time.Hour)}, now: noon, want: true,
+		},
+		"never without a schedule": {
+			spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Seen: noon}, now: noon.Add(9999 * time.Hour),
+		},
+		"on request": {
+			spec: &v1alpha1.MountSnapshotSpec{}, entry: Entry{Requested: true}, now: noon, want: true,
+		},
+		"not while the mount is busy": {
+			spec: hourly, entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, busy: true,
+			now: noon.Add(pauseWhileBusy - 1),
+		},
+		"to say that it still is": {
+			spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, busy: true,
+			now: noon.Add(pauseWhileBusy), want: true,
+		},
+		"as soon as the mount is idle": {
+			spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon}, now: noon.Add(1), want: true,
+		},
+		"a disturbed one not at once": {
+			spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true},
+			now: noon.Add(pauseAfterDisturbance - 1),
+		},
+		"a disturbed one after a pause": {
+			spec: hourly, entry: Entry{Outcome: v1alpha1.SnapshotDeferred, Tried: noon, Disturbed: true},
+			now: noon.Add(pauseAfterDisturbance), want: true,
+		},
+		"midnight of the zone": {
+			spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "0 0 * * *",
+				TimeZone: "Asia/Tokyo"}},
+			entry: Entry{Tried: noon}, now: noon.Add(3*time.Hour + spread), want: true,
+		},
+		"soon after a failure": {
+			entry: Entry{Requested: true, Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon},
+			now:   noon.Add(19 * time.Second),
+		},
+		"a while after a failure": {
+			entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 1, Tried: noon}, now: noon.Add(20 * time.Second),
+			want: true,
+		},
+		"a while after the third failure": {
+			entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(79 * time.Second),
+		},
+		"longer after the third failure": {
+			entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 3, Tried: noon}, now: noon.Add(80 * time.Second),
+			want: true,
+		},
+		"an hour after many failures": {
+			entry: Entry{Outcome: v1alpha1.SnapshotFailed, Failures: 99, Tried: noon}, now: noon.Add(time.Hour),
+			want: true,
+		},
+		"a schedule that can't be read": {
+			spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "soon"}}, now: noon,
+			wantErr: "snapshot.schedule",
+		},
+		"a time zone that there is not": {
+			spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@daily", TimeZone: "Mars/Base"}},
+			now:  noon, wantErr: "timeZone",
+		},
+		"a schedule by intervals": {
+			spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@every 1h"}}, now: noon,
+			wantErr: "five fields",
+		},
+		"a schedule that never comes": {
+			spec: &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "0 0 30 2 *"}}, now: noon,
+			wantErr: "never comes",
+		},
+		"a request beside a broken time zone": {
+			spec:  &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@daily", TimeZone: "Mars/Base"}},
+			entry: Entry{Requested: true}, now: noon, want: true,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got, err := isDue(tc.spec, tc.entry, !tc.busy, tc.now, "cache-0/m")
-			if got != tc.want || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+			if got != tc.want || (err == nil) != (tc.wantErr == "") || err != nil &&
+				!strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("due: %v, %v; want %v, %q", got, err, tc.want, tc.wantErr)
 			}
 		})
@@ -197,7 +258,9 @@ func TestStateIsForSeveral(t *testing.T) {
 			id := fmt.Sprint("m", i)
 			for range 20 {
 				end(t, s, begin(t, s, id), true)
-				if err := s.Keep(func() map[string]int64 { return map[string]int64{"m0": 1, "m1": 1, "m2": 1, "m3": 1} }); err != nil {
+				if err := s.Keep(func() map[string]int64 {
+					return map[string]int64{"m0": 1, "m1": 1, "m2": 1, "m3": 1}
+				}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -38,13 +38,16 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	r := buildkittest.StartRegistry(t)
-	w := &world{t: t, registry: r, base: r.Busybox(), program: filepath.Join(t.TempDir(), "mountcopy"), clock: time.Now()}
+	w := &world{t: t, registry: r, base: r.Busybox(), program: filepath.Join(t.TempDir(), "mountcopy"),
+		clock: time.Now()}
 	if err := os.WriteFile(w.program, buildkittest.Copier(t), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	w.cache = &v1alpha1.BuildCache{Spec: v1alpha1.BuildCacheSpec{
 		Registry: &v1alpha1.RegistryCacheSpec{Repository: r.Ref("team/cache")},
-		Mounts:   []v1alpha1.MountPolicy{{ID: "go", PrimeTimeoutSeconds: 60, Snapshot: &v1alpha1.MountSnapshotSpec{Keep: 2}}},
+		Mounts: []v1alpha1.MountPolicy{
+			{ID: "go", PrimeTimeoutSeconds: 60, Snapshot: &v1alpha1.MountSnapshotSpec{Keep: 2}},
+		},
 	}}
 	return w
 }
@@ -68,7 +71,8 @@ func (w *world) site(name string) *site {
 	w.t.Cleanup(func() { d.Close() })
 	s := &site{w: w, client: bk.Client()}
 	s.Maker = &snapshot.Maker{
-		Namespace: "ns", Daemon: name, Copier: d, State: snapshot.OpenState(filepath.Join(w.t.TempDir(), "state.json"), "epoch"),
+		Namespace: "ns", Daemon: name, Copier: d,
+		State:       snapshot.OpenState(filepath.Join(w.t.TempDir(), "state.json"), "epoch"),
 		ProgramPath: w.program, Position: func(string) string { return "epoch/1" },
 		// so that no two tags are equal
 		Now:          func() time.Time { w.clock = w.clock.Add(time.Second); return w.clock },
@@ -103,8 +107,9 @@ func (s *site) use(script string) []v1alpha1.PrimeStatus {
 
 func (s *site) run(script string) {
 	s.w.t.Helper()
-	state := llb.Image(s.w.base).Run(llb.Args([]string{"/bin/sh", "-ec", script}), llb.AddEnv("SALT", time.Now().String()),
-		llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir(mount, llb.CacheMountShared))).Root()
+	state := llb.Image(s.w.base).
+		Run(llb.Args([]string{"/bin/sh", "-ec", script}), llb.AddEnv("SALT", time.Now().String()),
+			llb.AddMount("/c", llb.Scratch(), llb.AsPersistentCacheDir(mount, llb.CacheMountShared))).Root()
 	def, err := state.Marshal(s.w.t.Context())
 	if err == nil {
 		_, err = s.client.Solve(s.w.t.Context(), def, client.SolveOpt{}, nil)

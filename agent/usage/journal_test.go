@@ -84,7 +84,8 @@ func TestAResetForgetsAndNamesANewEpoch(t *testing.T) {
 }
 
 func TestABrokenFileIsANewEpoch(t *testing.T) {
-	for name, content := range map[string]string{"half a file": `{"epoch":"x","ke`, "no epoch": `{}`, "an empty file": ""} {
+	for name, content := range map[string]string{"half a file": `{"epoch":"x","ke`, "no epoch": `{}`,
+		"an empty file": ""} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "usage.json")
 			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

@@ -35,7 +35,8 @@ func TestAMountsUsesAreKept(t *testing.T) {
 			t.Errorf("mount %s, known %v (-want +got):\n%s", id, known, diff)
 		}
 	}
-	if diff := cmp.Diff(map[string]time.Time{"m": start.Add(2 * time.Hour), "n": start.Add(2 * time.Hour)}, again.LastUses()); diff != "" {
+	if diff := cmp.Diff(map[string]time.Time{"m": start.Add(2 * time.Hour), "n": start.Add(2 * time.Hour)},
+		again.LastUses()); diff != "" {
 		t.Errorf("last uses (-want +got):\n%s", diff)
 	}
 	if got := again.UsedSince(start.Add(2*time.Hour + 1)); len(got) != 0 {
@@ -66,11 +67,15 @@ func TestAnEvictedMountMakesItsKeysFresh(t *testing.T) {
 		wantEvicted []string
 		wantFresh   []string
 	}{
-		"all are held":                    {map[string]int64{"go": 1, "mod": 1, "npm": 1}, later, nil, nil},
-		"one of two is evicted":           {map[string]int64{"mod": 1, "npm": 1}, later, []string{"go"}, []string{"api", "web"}},
-		"the mount of one key is evicted": {map[string]int64{"go": 1, "mod": 1}, later, []string{"npm"}, []string{"web"}},
-		"all are evicted":                 {nil, later, []string{"go", "mod", "npm"}, []string{"api", "web"}},
-		"uses since the look began stay":  {nil, start, nil, nil},
+		"all are held": {map[string]int64{"go": 1, "mod": 1, "npm": 1}, later, nil, nil},
+		"one of two is evicted": {
+			map[string]int64{"mod": 1, "npm": 1}, later, []string{"go"}, []string{"api", "web"},
+		},
+		"the mount of one key is evicted": {
+			map[string]int64{"go": 1, "mod": 1}, later, []string{"npm"}, []string{"web"},
+		},
+		"all are evicted":                {nil, later, []string{"go", "mod", "npm"}, []string{"api", "web"}},
+		"uses since the look began stay": {nil, start, nil, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +117,8 @@ func TestAMountThatNoStepMadeLeavesItsKeyWarm(t *testing.T) {
 		t.Error("the record still lists a mount that was never made")
 	}
 	if got := reconcile(l, nil, start.Add(2*time.Hour)); len(got) != 1 || knows(l, "k") {
-		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got, knows(l, "k"))
+		t.Errorf("evicted %v, the key is known: %v; want it fresh once the mount that was made is gone", got,
+			knows(l, "k"))
 	}
 }
 
@@ -130,10 +136,15 @@ func TestAMountThatWasBroughtInCountsAsUsedThen(t *testing.T) {
 	}
 	again := open(t, path)
 	for id, want := range map[string]usage.Mount{
-		"idle":  {LastUsed: start, Bytes: 7},
-		"used":  {FirstUsed: start.Add(time.Hour), LastUsed: start.Add(time.Hour), Uses: 1, Bytes: 7, Users: []string{"a"}},
-		"taken": {FirstUsed: start.Add(2 * time.Hour), LastUsed: start.Add(2 * time.Hour), Uses: 1, Bytes: 7, Users: []string{"a"}},
-		"late":  {},
+		"idle": {LastUsed: start, Bytes: 7},
+		"used": {
+			FirstUsed: start.Add(time.Hour), LastUsed: start.Add(time.Hour), Uses: 1, Bytes: 7, Users: []string{"a"},
+		},
+		"taken": {
+			FirstUsed: start.Add(2 * time.Hour), LastUsed: start.Add(2 * time.Hour), Uses: 1, Bytes: 7,
+			Users: []string{"a"},
+		},
+		"late": {},
 	} {
 		got, _ := again.Mount(id)
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -29,7 +29,8 @@ func TestSizingSurvivesRestarts(t *testing.T) {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
 	}
 	got := again.Report(100<<20, now)
-	if got.Accesses != 6 || got.SeenBytes != 120<<20 || got.Points[0].HitBasisPoints != 0 || got.Points[3].HitBasisPoints != 6667 {
+	if got.Accesses != 6 || got.SeenBytes != 120<<20 || got.Points[0].HitBasisPoints != 0 ||
+		got.Points[3].HitBasisPoints != 6667 {
 		t.Errorf("%+v, want 6 accesses of 120 MiB, two thirds of which hit in 100 MiB and none in 25", got)
 	}
 	if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {

@@ -31,11 +31,19 @@ func TestAVolumeIsFull(t *testing.T) {
 		vol  gc.Volume
 		want bool
 	}{
-		"there is space":      {gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 101}, false},
-		"nothing is known":    {gc.Volume{}, false},
-		"space runs out":      {gc.Volume{CapacityBytes: 1000, FreeBytes: 100, CapacityInodes: 1000, FreeInodes: 101}, false},
-		"there is no space":   {gc.Volume{CapacityBytes: 1000, FreeBytes: 20, CapacityInodes: 1000, FreeInodes: 101}, true},
-		"inodes run out":      {gc.Volume{CapacityBytes: 1000, FreeBytes: 500, CapacityInodes: 1000, FreeInodes: 100}, false},
+		"there is space": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 101, CapacityInodes: 1000, FreeInodes: 101}, false,
+		},
+		"nothing is known": {gc.Volume{}, false},
+		"space runs out": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 100, CapacityInodes: 1000, FreeInodes: 101}, false,
+		},
+		"there is no space": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 20, CapacityInodes: 1000, FreeInodes: 101}, true,
+		},
+		"inodes run out": {
+			gc.Volume{CapacityBytes: 1000, FreeBytes: 500, CapacityInodes: 1000, FreeInodes: 100}, false,
+		},
 		"there are no inodes": {gc.Volume{CapacityBytes: 1000, FreeBytes: 500, CapacityInodes: 1000}, true},
 	}
 	for name, tc := range cases {

@@ -119,8 +119,8 @@ type RetentionSpec struct {
 	// +optional
 	// +kubebuilder:default=Retain
 	WhenScaled RetentionPolicy `json:"whenScaled,omitempty"`
-	// whenDeleted applies to all claims when the BuildCache is deleted. With Retain, a BuildCache of the same name takes
-	// them over, warm.
+	// whenDeleted applies to all claims when the BuildCache is deleted. With Retain, a BuildCache of the same name
+	// takes them over, warm.
 	// +optional
 	// +kubebuilder:default=Retain
 	WhenDeleted RetentionPolicy `json:"whenDeleted,omitempty"`
@@ -187,9 +187,9 @@ type BuildKitSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Registries []RegistryHost `json:"registries,omitempty"`
 
-	// extraConfig is TOML that is merged below the generated buildkitd.toml: it sets what the operator leaves open, such
-	// as dns, log or frontend, and can't change what the operator sets. Sections about garbage collection are refused:
-	// storage.gc has them.
+	// extraConfig is TOML that is merged below the generated buildkitd.toml: it sets what the operator leaves open,
+	// such as dns, log or frontend, and can't change what the operator sets. Sections about garbage collection are
+	// refused: storage.gc has them.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16384
 	ExtraConfig string `json:"extraConfig,omitempty"`

@@ -112,8 +112,8 @@ type MountUse struct {
 	Snapshot *MountSnapshotStatus `json:"snapshot,omitempty"`
 }
 
-// BuildDaemonStatus is written by the daemon's agent. While there is none, the manager writes its Ready, Reconciling and
-// Stalled conditions.
+// BuildDaemonStatus is written by the daemon's agent. While there is none, the manager writes its Ready, Reconciling
+// and Stalled conditions.
 type BuildDaemonStatus struct {
 	// observedGeneration is the generation that the conditions are about; −1 before anything was reported.
 	// +optional

@@ -3,8 +3,8 @@
 package v1alpha1
 
 // Condition types. Ready is always present; Reconciling and Stalled are present only while True, and never both
-// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run; the other three are
-// derived from them.
+// (kstatus reads them). Scheduled, Running, Finished and Succeeded state facts of an HLBBuild's run; the other three
+// are derived from them.
 const (
 	ConditionReady       = "Ready"
 	ConditionReconciling = "Reconciling"
@@ -136,8 +136,8 @@ const (
 
 // Reasons of a BuildCache's and a BuildDaemon's conditions.
 const (
-	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAgeSeconds were looked for, and what was
-	// found is gone.
+	// ReasonExpiredTagsDeleted surfaces when tags older than registry.retention.maxAgeSeconds were looked for, and what
+	// was found is gone.
 	ReasonExpiredTagsDeleted = "ExpiredTagsDeleted"
 	// ReasonOrphanedTagsDeleted surfaces when the tags of a BuildCache that is being deleted are gone, so that the
 	// deletion may go on.

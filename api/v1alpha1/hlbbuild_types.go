@@ -74,8 +74,8 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	RegistrySecretRefs []LocalObjectReference `json:"registrySecretRefs,omitempty"`
 
-	// suspend holds the build: no run starts, and one in flight is cancelled. It waits anew once suspend is false. Times
-	// of the schedule that come meanwhile are skipped.
+	// suspend holds the build: no run starts, and one in flight is cancelled. It waits anew once suspend is false.
+	// Times of the schedule that come meanwhile are skipped.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 

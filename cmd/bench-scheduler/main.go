@@ -48,7 +48,8 @@ type report struct {
 
 func run(out string) error {
 	var r report
-	for n, at := range map[int]*float64{10: &r.DecisionNs10, 100: &r.DecisionNs100, 1000: &r.DecisionNs1000, 10000: &r.DecisionNs10000} {
+	for n, at := range map[int]*float64{10: &r.DecisionNs10, 100: &r.DecisionNs100, 1000: &r.DecisionNs1000,
+		10000: &r.DecisionNs10000} {
 		b, err := newBench(n)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -148,10 +149,9 @@ func run(ctx context.Context, o options) error {
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		return err
 	}
-	for name, add := range map[string]func(string, healthz.Checker) error{"healthz": mgr.AddHealthzCheck, "readyz": mgr.AddReadyzCheck} {
-		if err := add(name, healthz.Ping); err != nil {
-			return fmt.Errorf("add %s: %w", name, err)
-		}
+	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping),
+		mgr.AddReadyzCheck("readyz", healthz.Ping)); err != nil {
+		return fmt.Errorf("add probes: %w", err)
 	}
 	return mgr.Start(ctx)
 }

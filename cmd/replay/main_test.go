@@ -71,7 +71,8 @@ func TestReplayTellsWhatDiffers(t *testing.T) {
 	if err := record.Write(&text); err != nil {
 		t.Fatal(err)
 	}
-	if err := replayRound(&text, &out); err != nil || !strings.Contains(out.String(), "b runs on builds-0: HomeDaemon, cold, expected 40s") {
+	if err := replayRound(&text, &out); err != nil ||
+		!strings.Contains(out.String(), "b runs on builds-0: HomeDaemon, cold, expected 40s") {
 		t.Errorf("the same round gives %q (%v)", out.String(), err)
 	}
 	record.Decisions[0].Chosen.Name = "builds-9"

@@ -90,7 +90,8 @@ type mirrorStatus struct {
 	mirror *mirror
 }
 
-func (s mirrorStatus) Patch(_ context.Context, object client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+func (s mirrorStatus) Patch(_ context.Context, object client.Object, _ client.Patch,
+	_ ...client.SubResourcePatchOption) error {
 	s.mirror.put(object.(*v1alpha1.HLBBuild).DeepCopy())
 	return nil
 }
@@ -124,7 +125,8 @@ func burst(daemons, queued, keys int) *mirror {
 			testbuild.WithKey(fmt.Sprint("key-", (i*7+k*13)%keys), envtestkit.Epoch, 60, 300)(d)
 		}
 		for k := range 32 {
-			d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{ID: fmt.Sprint("ns/mount-", (i+k)%200), Bytes: 1 << 30})
+			d.Status.Mounts = append(d.Status.Mounts,
+				v1alpha1.MountUse{ID: fmt.Sprint("ns/mount-", (i+k)%200), Bytes: 1 << 30})
 		}
 		m.version++
 		d.ResourceVersion = strconv.Itoa(m.version)
@@ -173,7 +175,8 @@ func TestALargeQueueIsDecidedAsASmallOne(t *testing.T) {
 	m := burst(10, 1050, 200)
 	clock := envtestkit.NewClock()
 	cache := testbuild.BuildCache("ns", "c", testbuild.WithReplicas(10), testbuild.WithSlots(4))
-	r := &Reconciler{Client: m, Events: &envtestkit.Recorder{}, Clock: clock, Params: scheduler.DefaultParams(), Explain: &Explanations{}}
+	r := &Reconciler{Client: m, Events: &envtestkit.Recorder{}, Clock: clock, Params: scheduler.DefaultParams(),
+		Explain: &Explanations{}}
 	bound := func() map[string]string {
 		out := map[string]string{}
 		for name, b := range m.builds {
@@ -213,9 +216,11 @@ func BenchmarkRound(b *testing.B) {
 		b.Run(fmt.Sprintf("daemons=%d/queued=%d", size.daemons, size.queued), func(b *testing.B) {
 			m := burst(size.daemons, size.queued, 20*size.daemons) // three copies of each key
 			now := envtestkit.NewClock()
-			cache := testbuild.BuildCache("ns", "c", testbuild.WithReplicas(int32(size.daemons)), testbuild.WithSlots(4))
+			cache := testbuild.BuildCache("ns", "c", testbuild.WithReplicas(int32(size.daemons)),
+				testbuild.WithSlots(4))
 			cache.UID = types.UID("cache")
-			r := &Reconciler{Client: m, Events: &envtestkit.Recorder{}, Clock: now, Params: scheduler.DefaultParams(), Explain: &Explanations{}}
+			r := &Reconciler{Client: m, Events: &envtestkit.Recorder{}, Clock: now, Params: scheduler.DefaultParams(),
+				Explain: &Explanations{}}
 			r.changes = newChanges()
 			m.changes = r.changes
 			round := func() {

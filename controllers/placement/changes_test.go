@@ -32,7 +32,8 @@ func TestRoundsReadWhatHasChanged(t *testing.T) {
 	clock := envtestkit.NewClock()
 	cache := testbuild.BuildCache("ns", "c", testbuild.WithReplicas(3), testbuild.WithSlots(4))
 	r := &Reconciler{
-		Client: l, Events: &envtestkit.Recorder{}, Clock: clock, Params: scheduler.DefaultParams(), changes: newChanges(),
+		Client: l, Events: &envtestkit.Recorder{}, Clock: clock, Params: scheduler.DefaultParams(),
+		changes: newChanges(),
 	}
 	l.changes = r.changes
 	round := func() {

@@ -56,7 +56,8 @@ func TestRoundsAreExplainedAndDecidedAgain(t *testing.T) {
 	if err := json.Unmarshal(body, &rounds); err != nil {
 		t.Fatal(err)
 	}
-	if len(rounds) != 2 || rounds[1].Builds[0].Name != "first" || rounds[1].Builds[0].Action != "Run" || rounds[0].Builds[0].Name != "second" {
+	if len(rounds) != 2 || rounds[1].Builds[0].Name != "first" || rounds[1].Builds[0].Action != "Run" ||
+		rounds[0].Builds[0].Name != "second" {
 		t.Fatalf("rounds are %s", body)
 	}
 	for _, r := range rounds {

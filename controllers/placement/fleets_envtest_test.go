@@ -21,13 +21,15 @@ import (
 func TestFleetsDoNotMix(t *testing.T) {
 	w := newWorld(t)
 	elsewhere := envtestkit.Get(t).Namespace(t)
-	caches := []*v1alpha1.BuildCache{w.fleet(2, 3), w.fleetIn(w.ns, "second", 2, 3), w.fleetIn(elsewhere, "cache", 2, 3)}
+	caches := []*v1alpha1.BuildCache{w.fleet(2, 3), w.fleetIn(w.ns, "second", 2, 3),
+		w.fleetIn(elsewhere, "cache", 2, 3)}
 	prefix := []string{"a", "b", "a"}
 	var builds [][]*v1alpha1.HLBBuild
 	for i, cache := range caches {
 		builds = append(builds, nil)
 		for n := range 8 { // two more than there are slots
-			b := testbuild.HLBBuild(cache.Namespace, fmt.Sprint(prefix[i], n), testbuild.WithCache(cache.Name), testbuild.WithCacheKey(fmt.Sprint("key-", n)))
+			b := testbuild.HLBBuild(cache.Namespace, fmt.Sprint(prefix[i], n), testbuild.WithCache(cache.Name),
+				testbuild.WithCacheKey(fmt.Sprint("key-", n)))
 			w.create(b)
 			builds[i] = append(builds[i], b)
 		}
@@ -68,10 +70,12 @@ func TestFleetsDoNotMix(t *testing.T) {
 		}
 	}
 	w.must(w.c.Delete(t.Context(), caches[2]))
-	if _, err := w.placement.reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(caches[2])}); err != nil {
+	if _, err := w.placement.reconcile(t.Context(),
+		reconcile.Request{NamespacedName: client.ObjectKeyFromObject(caches[2])}); err != nil {
 		t.Error(err)
 	}
 	if known(caches[2]) != 0 || known(caches[0]) != 8 {
-		t.Errorf("after one BuildCache went, %d of its builds are known and %d of the other's", known(caches[2]), known(caches[0]))
+		t.Errorf("after one BuildCache went, %d of its builds are known and %d of the other's", known(caches[2]),
+			known(caches[0]))
 	}
 }

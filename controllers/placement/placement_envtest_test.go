@@ -85,7 +85,8 @@ func TestCapacityIsKept(t *testing.T) {
 // showing is a client that lists these HLBBuilds, as the manager's cache may hold them, and all else as it is.
 func showing(w *world, builds ...v1alpha1.HLBBuild) client.Client {
 	return interceptor.NewClient(w.c, interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList,
+			options ...client.ListOption) error {
 			if l, ok := list.(*v1alpha1.HLBBuildList); ok {
 				l.Items = (&v1alpha1.HLBBuildList{Items: builds}).DeepCopy().Items
 				return nil
@@ -144,7 +145,8 @@ func TestRestartInMidRoundLosesNothing(t *testing.T) {
 	var writes atomic.Int32
 	died := errors.New("the manager died")
 	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+			options ...client.SubResourcePatchOption) error {
 			if writes.Add(1) > 2 {
 				return died
 			}
@@ -171,7 +173,8 @@ func TestTwoManagersNeverPlaceABuildTwice(t *testing.T) {
 	var mu sync.Mutex
 	placed := map[string]int{}
 	counting := interceptor.NewClient(w.c, interceptor.Funcs{
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+			options ...client.SubResourcePatchOption) error {
 			err := c.SubResource(sub).Patch(ctx, o, p, options...)
 			if err == nil {
 				mu.Lock()
@@ -281,7 +284,8 @@ func TestEditInFlightCancels(t *testing.T) {
 	}
 }
 
-// TestARunIsOpenedWithItsFirstDecision counts the writes of a build that is placed at once, and of one that waits first.
+// TestARunIsOpenedWithItsFirstDecision counts the writes of a build that is placed at once, and of one that waits
+// first.
 func TestARunIsOpenedWithItsFirstDecision(t *testing.T) {
 	w := newWorld(t)
 	cache := w.fleet(1, 1)

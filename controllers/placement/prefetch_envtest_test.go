@@ -80,7 +80,9 @@ func (w *world) bring() {
 	w.setDaemon(1, func(d *v1alpha1.BuildDaemon) {
 		for _, r := range d.Spec.Prefetch {
 			d.Status.Prefetch = append(d.Status.Prefetch, v1alpha1.PrefetchStatus{
-				PrimeStatus: v1alpha1.PrimeStatus{ID: r.ID, Outcome: v1alpha1.PrimePrimed, Bytes: r.Bytes}, RequestedAt: r.RequestedAt,
+				PrimeStatus: v1alpha1.PrimeStatus{
+					ID: r.ID, Outcome: v1alpha1.PrimePrimed, Bytes: r.Bytes,
+				}, RequestedAt: r.RequestedAt,
 			})
 			d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{ID: r.ID, Bytes: r.Bytes})
 		}
@@ -91,7 +93,10 @@ func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
 	w := newWorld(t)
 	cache := grown(w)
 	w.rest(cache)
-	want := []v1alpha1.PrefetchRequest{{ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 1e9, RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy()}}
+	want := []v1alpha1.PrefetchRequest{{
+		ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 1e9,
+		RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy(),
+	}}
 	if diff := cmp.Diff(want, w.requested()); diff != "" {
 		t.Fatalf("requests differ (-want +got):\n%s", diff)
 	}
@@ -148,7 +153,8 @@ func TestAConflictMeansTheNextPlan(t *testing.T) {
 	cache := grown(w)
 	patches := 0
 	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
+			options ...client.PatchOption) error {
 			if patches++; patches == 1 {
 				w.setDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.UsedBytes++ })
 			}
@@ -176,7 +182,8 @@ func TestANewManagerTakesRequestsBack(t *testing.T) {
 	w.rest(cache)
 	w.restart()
 	if again := w.place(cache).RequeueAfter; again != 10*time.Minute || len(w.requested()) != 1 {
-		t.Errorf("the new manager looks again in %s, want %s, and the requests are %+v", again, 10*time.Minute, w.requested())
+		t.Errorf("the new manager looks again in %s, want %s, and the requests are %+v", again, 10*time.Minute,
+			w.requested())
 	}
 	w.bring()
 	if again := w.place(cache).RequeueAfter; again != 0 || len(w.requested()) > 0 {
@@ -190,7 +197,9 @@ func keyAt(t *testing.T, cache *v1alpha1.BuildCache, daemon string, n int) strin
 	var daemons []scheduler.Daemon
 	for i := range *cache.Spec.Replicas {
 		d := testbuild.BuildDaemon(cache.Namespace, cache.Name, i)
-		daemons = append(daemons, scheduler.Daemon{ID: scheduler.DaemonOf(cache.Namespace+"/"+cache.Name, int(i)), Name: d.Name, Phase: scheduler.Ready, Slots: 1})
+		daemons = append(daemons,
+			scheduler.Daemon{ID: scheduler.DaemonOf(cache.Namespace+"/"+cache.Name, int(i)), Name: d.Name,
+				Phase: scheduler.Ready, Slots: 1})
 	}
 	view, err := scheduler.NewView(daemons, nil, 0)
 	if err != nil {

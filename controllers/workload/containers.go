@@ -74,16 +74,6 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 // agentContainer is the agent, but for the name of its daemon. Whatever is added here replaces every pod of every fleet
 // at the operator's next upgrade.
 func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container {
-	user := int64(agentUser)
-	probe := func(path string) corev1.ProbeHandler {
-		return corev1.ProbeHandler{
-			HTTPGet: &corev1.HTTPGetAction{
-				Path:   path,
-				Port:   intstr.FromInt32(healthPort),
-				Scheme: corev1.URISchemeHTTP,
-			},
-		}
-	}
 	field := func(name, path string) corev1.EnvVar {
 		return corev1.EnvVar{
 			Name:      name,
@@ -114,13 +104,13 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP},
 		},
 		ReadinessProbe: &corev1.Probe{
-			ProbeHandler:     probe("/readyz"),
+			ProbeHandler:     agentProbe("/readyz"),
 			PeriodSeconds:    2,
 			FailureThreshold: 3,
 			TimeoutSeconds:   5,
 		},
 		LivenessProbe: &corev1.Probe{
-			ProbeHandler:     probe("/healthz"),
+			ProbeHandler:     agentProbe("/healthz"),
 			PeriodSeconds:    20,
 			FailureThreshold: 3,
 			TimeoutSeconds:   10,
@@ -128,21 +118,36 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
 		}},
-		SecurityContext: &corev1.SecurityContext{
-			RunAsNonRoot:             ptr.To(true),
-			RunAsUser:                &user,
-			RunAsGroup:               &user,
-			AllowPrivilegeEscalation: ptr.To(false),
-			ReadOnlyRootFilesystem:   ptr.To(true),
-			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
+		SecurityContext: agentSecurity(),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
 			{Name: volumeSocket, MountPath: socketDir},
 			{Name: volumeToken, MountPath: tokenDir, ReadOnly: true},
 			{Name: volumeTmp, MountPath: "/tmp"},
 		},
+	}
+}
+
+func agentProbe(path string) corev1.ProbeHandler {
+	return corev1.ProbeHandler{
+		HTTPGet: &corev1.HTTPGetAction{
+			Path:   path,
+			Port:   intstr.FromInt32(healthPort),
+			Scheme: corev1.URISchemeHTTP,
+		},
+	}
+}
+
+// agentSecurity satisfies the Pod Security level restricted.
+func agentSecurity() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		RunAsNonRoot:             ptr.To(true),
+		RunAsUser:                ptr.To[int64](agentUser),
+		RunAsGroup:               ptr.To[int64](agentUser),
+		AllowPrivilegeEscalation: ptr.To(false),
+		ReadOnlyRootFilesystem:   ptr.To(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 }
 

@@ -3,8 +3,8 @@
 // Package record writes down what fleet.States observe and decide, and replays it.
 //
 // A recording is a directory of files, each of them gzipped lines of JSON, an Entry a line. In each file the first
-// cycle of every BuildCache is a keyframe: it has what was learned so far and observes everything. So a recording can be
-// replayed from any file on, and the oldest files can go.
+// cycle of every BuildCache is a keyframe: it has what was learned so far and observes everything. So a recording can
+// be replayed from any file on, and the oldest files can go.
 package record
 
 import (

@@ -153,7 +153,8 @@ func (h *history) end() {
 			b.Status.Mounts = append(b.Status.Mounts, mount)
 			if b.Status.Cache.Fresh {
 				b.Status.Prime = append(b.Status.Prime, v1alpha1.PrimeStatus{
-					ID: id, Outcome: v1alpha1.PrimePrimed, Bytes: mount.Bytes, DurationSeconds: int32(2 + h.rnd.IntN(20)),
+					ID: id, Outcome: v1alpha1.PrimePrimed, Bytes: mount.Bytes,
+					DurationSeconds: int32(2 + h.rnd.IntN(20)),
 				})
 			}
 		}

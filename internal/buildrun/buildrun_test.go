@@ -39,10 +39,12 @@ func TestRunsAreNamed(t *testing.T) {
 		wantCause     v1alpha1.RunCause
 		wantRequested string
 	}{
-		"the first of an object":              {nil, "g1", v1alpha1.CauseSpecChanged, ""},
-		"an object that comes with a request": {[]change{testbuild.WithRequest("a")}, "g1", v1alpha1.CauseSpecChanged, "a"},
-		"a new spec":                          {[]change{nil, otherTarget}, "g2", v1alpha1.CauseSpecChanged, ""},
-		"a request":                           {[]change{nil, testbuild.WithRequest("a")}, "g1-2", v1alpha1.CauseRequested, "a"},
+		"the first of an object": {nil, "g1", v1alpha1.CauseSpecChanged, ""},
+		"an object that comes with a request": {
+			[]change{testbuild.WithRequest("a")}, "g1", v1alpha1.CauseSpecChanged, "a",
+		},
+		"a new spec": {[]change{nil, otherTarget}, "g2", v1alpha1.CauseSpecChanged, ""},
+		"a request":  {[]change{nil, testbuild.WithRequest("a")}, "g1-2", v1alpha1.CauseRequested, "a"},
 		"a request after an edit of no effect": {
 			[]change{nil, otherPriority, testbuild.WithRequest("a")}, "g2-3", v1alpha1.CauseRequested, "a",
 		},

@@ -52,9 +52,11 @@ func TestOrder(t *testing.T) {
 		"without any known worth the order is LRU whatever the size": {
 			[]replica{held("large", 50, loses(0), gigabytes(9)), held("old", 0, loses(0))}, []string{"old", "large"}},
 		"without sizes worth is unknown": {
-			[]replica{held("cheap", 50, gigabytes(0), loses(1)), held("old", 0, gigabytes(0))}, []string{"old", "cheap"}},
+			[]replica{held("cheap", 50, gigabytes(0), loses(1)), held("old", 0, gigabytes(0))},
+			[]string{"old", "cheap"}},
 		"a redundant copy is first whatever it saves": {
-			[]replica{held("cheap", 0, loses(1)), held("twice", 90, loses(600), elsewhere(91))}, []string{"twice", "cheap"}},
+			[]replica{held("cheap", 0, loses(1)), held("twice", 90, loses(600), elsewhere(91))},
+			[]string{"twice", "cheap"}},
 		"redundant copies have the same order": {
 			[]replica{held("b", 50, elsewhere(90)), held("a", 0, elsewhere(90))}, []string{"a", "b"}},
 		"the copy with the last use is not redundant, nor are equal ones": {

@@ -97,7 +97,8 @@ func TestAFailedSaveLeavesTheOldContent(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.disk = brokenDisk{fails: fails}
-			if err := f.Save([]byte("new content")); !errors.Is(err, errDisk) || !strings.HasPrefix(err.Error(), "write state: ") {
+			if err := f.Save([]byte("new content")); !errors.Is(err, errDisk) ||
+				!strings.HasPrefix(err.Error(), "write state: ") {
 				t.Errorf("the error is %v, want the disk's", err)
 			}
 			got, err := f.Load()

@@ -64,8 +64,8 @@ func StartsBuilds(d *v1alpha1.BuildDaemon) bool {
 	return phase == DaemonServing || phase == DaemonCordoned
 }
 
-// IsGone reports whether nothing can be running on the daemon: its agent has ended or fenced itself, or its pod does not
-// come up or was scaled away.
+// IsGone reports whether nothing can be running on the daemon: its agent has ended or fenced itself, or its pod does
+// not come up or was scaled away.
 func IsGone(d *v1alpha1.BuildDaemon) bool {
 	phase := PhaseOfDaemon(d)
 	return phase == DaemonGone || phase == DaemonDormant

@@ -89,7 +89,8 @@ func TestABuildsEvents(t *testing.T) {
 			inRun("g1", 1, ready("Solving")), inRun("g2", 1, ready("Pending")), []string{"Normal Cancelled"},
 		},
 		"a run that is suspended in flight": {
-			inRun("g1", 1, ready("Solving")), inRun("g2", 1, ready("Suspended"), suspended), []string{"Normal Cancelled"},
+			inRun("g1", 1, ready("Solving")), inRun("g2", 1, ready("Suspended"), suspended),
+			[]string{"Normal Cancelled"},
 		},
 		"a missing Secret": {
 			inRun("g1", 1, ready("Solving"), placed), inRun("g1", 2, ready("SecretNotFound"), missing),

@@ -15,7 +15,8 @@ import (
 
 // small is a fleet of six four-slot daemons for half a day.
 func small(change func(*Generated)) *Workload {
-	g := Generated{Name: "small", Seed: 3, Daemons: 6, Slots: 4, Programs: 60, Utilisation: .3, Zipf: .9, ColdRatio: 4, Days: .5, WarmUpDays: .15}
+	g := Generated{Name: "small", Seed: 3, Daemons: 6, Slots: 4, Programs: 60, Utilisation: .3, Zipf: .9, ColdRatio: 4,
+		Days: .5, WarmUpDays: .15}
 	change(&g)
 	return Generate(g)
 }
@@ -107,12 +108,14 @@ func TestNobodyStarves(t *testing.T) {
 		longest = max(longest, w.Builds[i].ColdSeconds)
 	}
 	if bound := 120 + 2*longest; r.MaxWait > bound {
-		t.Errorf("the longest wait is %.0fs, want at most %.0fs: overdue age and two of the longest builds", r.MaxWait, bound)
+		t.Errorf("the longest wait is %.0fs, want at most %.0fs: overdue age and two of the longest builds", r.MaxWait,
+			bound)
 	}
 }
 
 func TestStampedeBuildsColdOnlyWhereItPays(t *testing.T) {
-	w := &Workload{Name: "stampede", Daemons: 12, Slots: 4, DiskBytes: 150e9, PullBytesPerSecond: 2e8, EstimateBias: 1, PrimedFactor: 1.1, EndSeconds: 10}
+	w := &Workload{Name: "stampede", Daemons: 12, Slots: 4, DiskBytes: 150e9, PullBytesPerSecond: 2e8, EstimateBias: 1,
+		PrimedFactor: 1.1, EndSeconds: 10}
 	w.Programs = []Program{{Keys: []scheduler.KeyUse{{ID: 1, Gain: 1, Bytes: 1e9}}, WarmSeconds: 10, ColdSeconds: 300}}
 	w.Stampede(0, 100, 0, 1)
 	r := finish(t, w, &Ours{Params: scheduler.DefaultParams(), Foresight: true})
@@ -144,7 +147,9 @@ func TestBoundsOnTinyCases(t *testing.T) {
 		}
 		for range 6 {
 			warm := 1 + 20*rng.Float64()
-			w.Builds = append(w.Builds, Build{Program: rng.IntN(3), ArriveSeconds: 40 * rng.Float64(), WarmSeconds: warm, ColdSeconds: warm * 3})
+			w.Builds = append(w.Builds,
+				Build{Program: rng.IntN(3), ArriveSeconds: 40 * rng.Float64(), WarmSeconds: warm,
+					ColdSeconds: warm * 3})
 		}
 		w.sort()
 		best := optimum(w)
@@ -236,7 +241,8 @@ func TestCopiesAgeByPushes(t *testing.T) {
 			w := &Workload{Daemons: 2, Slots: 1, DiskBytes: 1e12, EndSeconds: 3000, PrimedFactor: 1}
 			w.Programs = []Program{{Keys: []scheduler.KeyUse{{ID: 1, Gain: 1}}, WarmSeconds: 10, ColdSeconds: 300}}
 			for i, push := range c.push {
-				w.Builds = append(w.Builds, Build{Push: push, ArriveSeconds: 1000 * float64(i), WarmSeconds: 10, ColdSeconds: 300})
+				w.Builds = append(w.Builds,
+					Build{Push: push, ArriveSeconds: 1000 * float64(i), WarmSeconds: 10, ColdSeconds: 300})
 			}
 			w.WarmUpSeconds = 2000 // only the last is measured
 			if r := finish(t, w, RoundRobin()); math.Abs(r.MeanSeconds-c.want) > 1e-9 {
@@ -256,9 +262,11 @@ func TestWhoEvictsWhat(t *testing.T) {
 		want   scheduler.KeyID // that stays
 	}{
 		"an agent that knows its fleet drops the copy that another has": {policy: ours(), bytes: 1e9, want: 1},
-		"not one that nobody could reach":                               {policy: ours(), down: true, bytes: 1e9, want: 2},
-		"but then one that is worth less for its size":                  {policy: ours(), down: true, bytes: 9e9, want: 1},
-		"others drop the one unused for longest":                        {policy: Greedy(), bytes: 9e9, want: 2},
+		"not one that nobody could reach": {
+			policy: ours(), down: true, bytes: 1e9, want: 2,
+		},
+		"but then one that is worth less for its size": {policy: ours(), down: true, bytes: 9e9, want: 1},
+		"others drop the one unused for longest":       {policy: Greedy(), bytes: 9e9, want: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sim, err := newSimulation(small(func(*Generated) {}), c.policy)

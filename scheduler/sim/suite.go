@@ -119,7 +119,10 @@ func (g generator) generated() []Case {
 		g.of("n12-biased", twelve, func(w *Workload) { w.EstimateBias = 3 }),
 		g.of("n12-locked", func(g *Generated) { twelve(g); g.Sharing = scheduler.Locked }),
 		g.of("n12-private", func(g *Generated) { twelve(g); g.Sharing = scheduler.Private; g.Utilisation = .25 }),
-		g.of("n12-two-platforms", func(g *Generated) { twelve(g); g.Platforms = []string{"linux/amd64", "linux/arm64"} }),
+		g.of("n12-two-platforms", func(g *Generated) {
+			twelve(g)
+			g.Platforms = []string{"linux/amd64", "linux/arm64"}
+		}),
 		g.of("n12-ten-to-one", func(g *Generated) { twelve(g); g.DemandByQueue = []float64{10, 1, 1} }),
 		g.of("n12-multi-key", func(g *Generated) { twelve(g); g.MountKeys = 40 }),
 	}

@@ -23,7 +23,8 @@ import (
 func holds(t *testing.T, name, key string) {
 	t.Helper()
 	must(t, harness.Eventually(t.Context(), patience, name+" holds "+key, func(context.Context) (bool, error) {
-		return slices.ContainsFunc(daemon(t, name).Status.Keys, func(u v1alpha1.KeyUse) bool { return u.Key == key }), nil
+		return slices.ContainsFunc(daemon(t, name).Status.Keys, func(u v1alpha1.KeyUse) bool { return u.Key == key }),
+			nil
 	}))
 }
 
@@ -54,8 +55,10 @@ func TestAKeyWithTwoBuildsAtOnceIsHeldTwice(t *testing.T) {
 		slices.SortFunc(both, func(a, b *v1alpha1.HLBBuild) int {
 			return strings.Compare(a.Status.Placement.Daemon, b.Status.Placement.Daemon)
 		})
-		if first, second := both[0].Status.Placement, both[1].Status.Placement; first.Daemon != home || second.Daemon != other {
-			t.Fatalf("the two builds of round %q went to %s (%s) and %s (%s)", round, first.Daemon, first.Reason, second.Daemon, second.Reason)
+		if first, second := both[0].Status.Placement, both[1].Status.Placement; first.Daemon != home ||
+			second.Daemon != other {
+			t.Fatalf("the two builds of round %q went to %s (%s) and %s (%s)", round, first.Daemon, first.Reason,
+				second.Daemon, second.Reason)
 		}
 		return both
 	}
@@ -96,16 +99,18 @@ func TestAHotKeyGetsItsReplica(t *testing.T) {
 	}))
 	kubectl(t, "scale", "bcache/demand", "--replicas=2")
 	var second *v1alpha1.PlacementStatus
-	must(t, harness.Eventually(t.Context(), patience, "a build goes to the second daemon", func(ctx context.Context) (bool, error) {
-		var builds v1alpha1.HLBBuildList
-		err := cluster.Client.List(ctx, &builds, client.InNamespace(namespace))
-		for i := range builds.Items {
-			if p := builds.Items[i].Status.Placement; p != nil && p.Daemon == "demand-1" {
-				second = p
-			}
-		}
-		return second != nil, err
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, "a build goes to the second daemon",
+			func(ctx context.Context) (bool, error) {
+				var builds v1alpha1.HLBBuildList
+				err := cluster.Client.List(ctx, &builds, client.InNamespace(namespace))
+				for i := range builds.Items {
+					if p := builds.Items[i].Status.Placement; p != nil && p.Daemon == "demand-1" {
+						second = p
+					}
+				}
+				return second != nil, err
+			}))
 	if second.Warm || !strings.Contains(second.Reason, scheduler.NewReplica.String()) {
 		t.Errorf("the first build on the second daemon: %+v", second)
 	}
@@ -144,7 +149,8 @@ func TestKeysOfADrainedDaemonMoveAndComeBack(t *testing.T) {
 	built(t, cache, "moved-before", key, sleeping(1, "before"), home)
 	quiet := ""
 	for i := 0; quiet == "" && i < 20; i++ { // a new key may go where less was to do lately
-		b := onKey(cache, fmt.Sprint("moved-quiet-", i), keyOn(cache, home, fmt.Sprint("quiet", i)), sleeping(1, fmt.Sprint("quiet", i)))
+		b := onKey(cache, fmt.Sprint("moved-quiet-", i), keyOn(cache, home, fmt.Sprint("quiet", i)),
+			sleeping(1, fmt.Sprint("quiet", i)))
 		run(t, b)
 		succeeded(t, b)
 		if b.Status.Placement.Daemon == home {
@@ -179,7 +185,8 @@ func TestKeysOfADrainedDaemonMoveAndComeBack(t *testing.T) {
 	succeeded(t, second)
 	on := []string{first.Status.Placement.Daemon, second.Status.Placement.Daemon}
 	if slices.Sort(on); !slices.Equal(on, sorted(home, next)) || !second.Status.Placement.Warm {
-		t.Errorf("two builds at once went to %v, the second so: %+v; want %s and %s, warm", on, second.Status.Placement, home, next)
+		t.Errorf("two builds at once went to %v, the second so: %+v; want %s and %s, warm", on, second.Status.Placement,
+			home, next)
 	}
 	await(t, first)
 	succeeded(t, first)

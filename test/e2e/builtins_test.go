@@ -97,7 +97,9 @@ func refuseBuiltins(t *testing.T) {
 	builds := map[string]*v1alpha1.HLBBuild{}
 	for name, text := range refusedHere {
 		build := newBuild(fmt.Sprintf("refused-%x", digest.FromString(name).Encoded()[:8]), text)
-		build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "refused", Key: "token"}}}
+		build.Spec.Secrets = []v1alpha1.BuildSecret{{
+			ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "refused", Key: "token"},
+		}}
 		builds[name] = build
 	}
 	create(t, &corev1.Secret{ObjectMeta: objectMeta("refused"), StringData: map[string]string{"token": "x"}})
@@ -124,7 +126,8 @@ func buildEveryBuiltin(t *testing.T, programs map[string]string) {
 	pieces := makePieces(t)
 	repo := gittest.Serve(t, cluster.Info.HostIP)
 	files := map[string]string{
-		"ci/data/keep.txt": "kept", "ci/data/skip.txt": "skipped", "ci/data/packed.tar": tarOf(t, "inside", "unpacked"), "data/keep.txt": "of the repository",
+		"ci/data/keep.txt": "kept", "ci/data/skip.txt": "skipped", "ci/data/packed.tar": tarOf(t, "inside", "unpacked"),
+		"data/keep.txt": "of the repository",
 	}
 	for name, text := range programs {
 		files["ci/"+name] = text
@@ -135,14 +138,18 @@ func buildEveryBuiltin(t *testing.T, programs map[string]string) {
 	create(t, sshSecret(t, "builtins-ssh"))
 	granting := newFleet("granting", 1)
 	granting.Spec.BuildKit.Isolation = v1alpha1.IsolationPrivileged // steps that are insecure want the node's devices
-	granting.Spec.BuildKit.Entitlements = []v1alpha1.Entitlement{v1alpha1.EntitlementNetworkHost, v1alpha1.EntitlementSecurityInsecure}
+	granting.Spec.BuildKit.Entitlements = []v1alpha1.Entitlement{v1alpha1.EntitlementNetworkHost,
+		v1alpha1.EntitlementSecurityInsecure}
 	create(t, granting)
 
 	build := newBuild("builtins", "")
 	build.Spec.CacheRef.Name, build.Spec.HLB.Inline = granting.Name, nil
-	build.Spec.HLB.Path, build.Spec.Source = "ci/build.hlb", &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: repo.URL}}
+	build.Spec.HLB.Path = "ci/build.hlb"
+	build.Spec.Source = &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{URL: repo.URL}}
 	build.Spec.HLB.Targets, build.Spec.HLB.Args = []string{"all"}, pieces.args
-	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "builtins", Key: "token"}}}
+	build.Spec.Secrets = []v1alpha1.BuildSecret{{
+		ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "builtins", Key: "token"},
+	}}
 	build.Spec.SSH = []v1alpha1.BuildSSH{{ID: "deploy", SecretRef: v1alpha1.LocalObjectReference{Name: "builtins-ssh"}}}
 	run(t, build)
 	succeeded(t, build)
@@ -161,9 +168,10 @@ func makePieces(t *testing.T) *builtinPieces {
 	const content = "from the web"
 	listener, err := net.Listen("tcp", net.JoinHostPort(cluster.Info.HostIP, "0"))
 	must(t, err)
-	web := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, content) //nolint:errcheck // the build sees what arrives
-	})}}
+	web := &httptest.Server{Listener: listener,
+		Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, content) //nolint:errcheck // the build sees what arrives
+		})}}
 	web.Start()
 	t.Cleanup(web.Close)
 
@@ -197,10 +205,13 @@ func checkResult(t *testing.T, p *builtinPieces) {
 	digested, err := pulled(t, p.pushed+"-digested:1").Digest()
 	must(t, err)
 	want := map[string]string{
-		"job/web": "from the web", "job/run": "V run /tmp\n", "job/who": "nobody\n440:65534:65534\n660:65534:65534\n", "job/token": absent,
-		"job/repo": "of the repository", "job/local/keep.txt": "kept", "job/local/skip.txt": absent, "job/unpacked/inside": "unpacked",
-		"job/made": "me\n", "job/text": "a:\"b\" hi you linux/amd64 imported", "job/manifest": string(base), "job/config": string(baseConfig),
-		"job/index": p.index, "job/digests": digest.FromString(p.index).String() + "\n" + digested.String(),
+		"job/web": "from the web", "job/run": "V run /tmp\n", "job/who": "nobody\n440:65534:65534\n660:65534:65534\n",
+		"job/token": absent,
+		"job/repo":  "of the repository", "job/local/keep.txt": "kept", "job/local/skip.txt": absent,
+		"job/unpacked/inside": "unpacked",
+		"job/made":            "me\n", "job/text": "a:\"b\" hi you linux/amd64 imported", "job/manifest": string(base),
+		"job/config": string(baseConfig),
+		"job/index":  p.index, "job/digests": digest.FromString(p.index).String() + "\n" + digested.String(),
 		"merged": "merged", "job/new": "new", "job/old": absent,
 	}
 	if diff := cmp.Diff(want, filesOf(t, image, want)); diff != "" {
@@ -209,7 +220,8 @@ func checkResult(t *testing.T, p *builtinPieces) {
 	config, err := image.ConfigFile()
 	must(t, err)
 	c := config.Config
-	got := fmt.Sprintf("%v %v %v %v %v %s %s %s", c.Entrypoint, c.Cmd, c.Labels, c.ExposedPorts, c.Volumes, c.StopSignal, c.User, c.WorkingDir)
+	got := fmt.Sprintf("%v %v %v %v %v %s %s %s", c.Entrypoint, c.Cmd, c.Labels, c.ExposedPorts, c.Volumes,
+		c.StopSignal, c.User, c.WorkingDir)
 	if want := "[/bin/e] [c] map[l:2] map[80/tcp:{}] map[/v:{}] SIGTERM nobody /job"; got != want {
 		t.Errorf("config is %s, want %s", got, want)
 	}
@@ -219,7 +231,8 @@ func checkResult(t *testing.T, p *builtinPieces) {
 func checkPacked(t *testing.T, p *builtinPieces) {
 	t.Helper()
 	image := pulled(t, p.pushed+"-packed:1")
-	if diff := cmp.Diff(map[string]string{"job/packed": "packed\n"}, filesOf(t, image, map[string]string{"job/packed": ""})); diff != "" {
+	if diff := cmp.Diff(map[string]string{"job/packed": "packed\n"},
+		filesOf(t, image, map[string]string{"job/packed": ""})); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	manifest, err := image.Manifest()

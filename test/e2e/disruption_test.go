@@ -16,7 +16,9 @@ import (
 
 // slow is a build that runs long enough to be disturbed; it is given a word so that no two are the same step.
 func slow(name, seconds string) *v1alpha1.HLBBuild {
-	return newBuild(name, strings.NewReplacer("SECONDS", seconds, "NAME", name).Replace(`fs default() { image "IMAGE"; run "sleep SECONDS; echo NAME"; }`))
+	return newBuild(name,
+		strings.NewReplacer("SECONDS", seconds, "NAME", name).
+			Replace(`fs default() { image "IMAGE"; run "sleep SECONDS; echo NAME"; }`))
 }
 
 // running applies a build and waits until its step runs.
@@ -31,7 +33,8 @@ func running(t *testing.T, build *v1alpha1.HLBBuild) {
 
 // stepRuns reports whether the step of the named slow build runs on the daemon.
 func stepRuns(t *testing.T, daemon, name string) (bool, error) {
-	out, err := cluster.Kubectl(t.Context(), "", "-n", namespace, "exec", harness.Pod(daemon), "-c", "buildkitd", "--", "ps", "-o", "args")
+	out, err := cluster.Kubectl(t.Context(), "", "-n", namespace, "exec", harness.Pod(daemon), "-c", "buildkitd", "--",
+		"ps", "-o", "args")
 	return strings.Contains(out, "echo "+name), err
 }
 
@@ -68,7 +71,8 @@ func TestEditingARunningBuildStartsOver(t *testing.T) {
 func TestABuildSurvivesTheManager(t *testing.T) {
 	build := slow("orphan", "8")
 	running(t, build)
-	_, err := cluster.Kubectl(t.Context(), "", "-n", harness.SystemNamespace, "delete", "pod", "-l", "app.kubernetes.io/name=hlb-operator", "--wait=false")
+	_, err := cluster.Kubectl(t.Context(), "", "-n", harness.SystemNamespace, "delete", "pod", "-l",
+		"app.kubernetes.io/name=hlb-operator", "--wait=false")
 	must(t, err)
 	await(t, build)
 	succeeded(t, build)
@@ -141,7 +145,9 @@ func onOrdinal(t *testing.T, name string) *v1alpha1.HLBBuild {
 	for i := range 40 {
 		build := slow("scale-"+string(rune('a'+i%26))+string(rune('a'+i/26)), "8")
 		apply(t, build)
-		eventually(t, build, "the build is placed", func(b *v1alpha1.HLBBuild) bool { return b.Status.Placement != nil })
+		eventually(t, build, "the build is placed", func(b *v1alpha1.HLBBuild) bool {
+			return b.Status.Placement != nil
+		})
 		if build.Status.Placement.Daemon == name {
 			eventually(t, build, "the build runs", isRunning)
 			return build
@@ -171,7 +177,8 @@ func TestARollOutWaitsForBuilds(t *testing.T) {
 		t.Errorf("the build took %d attempts: the roll-out did not wait for it", build.Status.Run.Attempt)
 	}
 	must(t, cluster.WaitCache(t.Context(), fleet))
-	config := kubectl(t, "exec", harness.Pod(build.Status.Placement.Daemon), "-c", "buildkitd", "--", "cat", "/etc/buildkit/buildkitd.toml")
+	config := kubectl(t, "exec", harness.Pod(build.Status.Placement.Daemon), "-c", "buildkitd", "--", "cat",
+		"/etc/buildkit/buildkitd.toml")
 	if !strings.Contains(config, "max-parallelism = 8") {
 		t.Errorf("the daemon's configuration is still\n%s", config)
 	}

@@ -41,7 +41,8 @@ func TestDocsCommands(t *testing.T) {
 	})
 	serveDockerHub(t)
 	done := map[string]bool{}
-	for _, page := range []string{"README.md", "docs/install.md", "docs/first-build.md", "docs/operate.md", "docs/size-volumes.md", "docs/snapshots.md", "docs/troubleshoot.md", "docs/hlb.md"} {
+	for _, page := range []string{"README.md", "docs/install.md", "docs/first-build.md", "docs/operate.md",
+		"docs/size-volumes.md", "docs/snapshots.md", "docs/troubleshoot.md", "docs/hlb.md"} {
 		text, err := os.ReadFile(filepath.Join(root, page))
 		must(t, err)
 		for _, b := range shellBlock.FindAllStringSubmatch(string(text), -1) {
@@ -69,16 +70,19 @@ func shell(t *testing.T, root, page, line string) {
 	must(t, os.WriteFile(program, []byte("fs default() {\n\tscratch\n}\n"), 0o644))
 	log := "../../../../dev/null" // until the page's build has one
 	build := &v1alpha1.HLBBuild{}
-	if err := cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: docsNamespace, Name: "hello"}, build); err == nil && build.Status.Log != nil {
+	if err := cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: docsNamespace, Name: "hello"},
+		build); err == nil && build.Status.Log != nil {
 		log = build.Status.Log.File
 	}
 	replaced := strings.NewReplacer(
-		"config/default", "bin/install", "bcache NAME", "bcache small", "NAME", "hello", "DAEMON", "small-0", "LOGFILE", log, "FILE", program,
+		"config/default", "bin/install", "bcache NAME", "bcache small", "NAME", "hello", "DAEMON", "small-0", "LOGFILE",
+		log, "FILE", program,
 		"kubectl delete", "kubectl delete --dry-run=server",
 	).Replace(line)
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", replaced)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+cluster.Info.Kubeconfig, "PATH="+filepath.Dir(cluster.Info.Kubectl)+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+cluster.Info.Kubeconfig, "PATH="+filepath.Dir(cluster.Info.Kubectl)+
+		":"+os.Getenv("PATH"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%s: %s: %v\n%s", page, line, err, out)
 	}
@@ -107,8 +111,10 @@ func mirrorDockerHub(t *testing.T) {
 		{Host: cluster.Info.Registry, Scheme: "HTTP"},
 	}
 	must(t, cluster.Client.Patch(t.Context(), small, client.MergeFrom(before)))
-	must(t, harness.Eventually(t.Context(), patience, "the mirror is in the configuration", func(ctx context.Context) (bool, error) {
-		err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(small), small)
-		return small.Status.ObservedGeneration == small.Generation, err
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, "the mirror is in the configuration",
+			func(ctx context.Context) (bool, error) {
+				err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(small), small)
+				return small.Status.ObservedGeneration == small.Generation, err
+			}))
 }

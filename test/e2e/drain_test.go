@@ -29,11 +29,14 @@ func evict(t *testing.T, name string) error {
 // ready, which is after their agents said so.
 func evictable(t *testing.T, cache *v1alpha1.BuildCache) {
 	t.Helper()
-	must(t, harness.Eventually(t.Context(), patience, "a daemon of "+cache.Name+" may be evicted", func(ctx context.Context) (bool, error) {
-		var budget policyv1.PodDisruptionBudget
-		err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: cache.Name + "-daemons"}, &budget)
-		return budget.Status.DisruptionsAllowed > 0, err
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, "a daemon of "+cache.Name+" may be evicted",
+			func(ctx context.Context) (bool, error) {
+				var budget policyv1.PodDisruptionBudget
+				err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: cache.Name + "-daemons"},
+					&budget)
+				return budget.Status.DisruptionsAllowed > 0, err
+			}))
 }
 
 // draining waits until a daemon says that it takes no more builds.
@@ -48,21 +51,23 @@ func draining(t *testing.T, name string) {
 func toldOnce(t *testing.T, b *v1alpha1.HLBBuild) {
 	t.Helper()
 	var told int32
-	must(t, harness.Eventually(t.Context(), patience, "the success of "+b.Name+" is told", func(ctx context.Context) (bool, error) {
-		told = 0
-		var events eventsv1.EventList
-		err := cluster.Client.List(ctx, &events, client.InNamespace(namespace))
-		for i := range events.Items {
-			e := &events.Items[i]
-			if e.Regarding.UID == b.UID && e.Reason == v1alpha1.ReasonSucceeded {
-				told++
-				if e.Series != nil {
-					told = max(told, e.Series.Count)
+	must(t,
+		harness.Eventually(t.Context(), patience, "the success of "+b.Name+" is told",
+			func(ctx context.Context) (bool, error) {
+				told = 0
+				var events eventsv1.EventList
+				err := cluster.Client.List(ctx, &events, client.InNamespace(namespace))
+				for i := range events.Items {
+					e := &events.Items[i]
+					if e.Regarding.UID == b.UID && e.Reason == v1alpha1.ReasonSucceeded {
+						told++
+						if e.Series != nil {
+							told = max(told, e.Series.Count)
+						}
+					}
 				}
-			}
-		}
-		return told > 0, err
-	}))
+				return told > 0, err
+			}))
 	if told != 1 {
 		t.Errorf("the success of %s was told %d times", b.Name, told)
 	}
@@ -73,7 +78,8 @@ func drainNode(t *testing.T, node string) <-chan error {
 	t.Helper()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := cluster.Kubectl(t.Context(), "", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=170s")
+		_, err := cluster.Kubectl(t.Context(), "", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data",
+			"--timeout=170s")
 		ended <- err
 	}()
 	t.Cleanup(func() {
@@ -119,7 +125,8 @@ func TestDrainingANodeMovesItsMounts(t *testing.T) {
 	await(t, busy)
 	succeeded(t, busy)
 	if r := busy.Status.Run; r.Attempt != 1 || r.Lost != nil || busy.Status.Placement.Daemon != from {
-		t.Errorf("the running build ended on %s with %+v, want its first attempt on %s", busy.Status.Placement.Daemon, r, from)
+		t.Errorf("the running build ended on %s with %+v, want its first attempt on %s", busy.Status.Placement.Daemon,
+			r, from)
 	}
 	toldOnce(t, busy)
 	must(t, <-drain)
@@ -158,7 +165,8 @@ func TestABuildThatOutlastsADrainIsTriedOnceMore(t *testing.T) {
 	succeeded(t, busy)
 	lost := busy.Status.Run.Lost
 	if busy.Status.Run.Attempt != 2 || lost == nil || lost.Daemon != from || busy.Status.Placement.Daemon != to {
-		t.Errorf("the build ended on %s with %+v, lost %+v; want its second attempt on %s", busy.Status.Placement.Daemon, busy.Status.Run, lost, to)
+		t.Errorf("the build ended on %s with %+v, lost %+v; want its second attempt on %s",
+			busy.Status.Placement.Daemon, busy.Status.Run, lost, to)
 	}
 	toldOnce(t, busy)
 	must(t, cluster.WaitCache(t.Context(), cache))

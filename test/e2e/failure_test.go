@@ -23,7 +23,8 @@ func TestAWrongProgramIsToldWhere(t *testing.T) {
 		t.Fatalf("diagnostics are %+v, want one", f.Diagnostics)
 	}
 	d := f.Diagnostics[0]
-	if d.Code != "UNDEFINED" || d.Line != 3 || d.Column != 2 || d.File == "" || !strings.Contains(d.Message+d.Hint, "mkfile") {
+	if d.Code != "UNDEFINED" || d.Line != 3 || d.Column != 2 || d.File == "" ||
+		!strings.Contains(d.Message+d.Hint, "mkfile") {
 		t.Errorf("the diagnostic is %+v, want UNDEFINED at 3:2 that suggests mkfile", d)
 	}
 	ready := meta.FindStatusCondition(build.Status.Conditions, v1alpha1.ConditionReady)
@@ -33,7 +34,8 @@ func TestAWrongProgramIsToldWhere(t *testing.T) {
 }
 
 func TestAFailingStepIsToldWithItsOutput(t *testing.T) {
-	build := newBuild("failing", "fs default() {\n\timage \"IMAGE\"\n\trun \"echo to stdout; echo to stderr >&2; exit 7\"\n}\n")
+	build := newBuild("failing",
+		"fs default() {\n\timage \"IMAGE\"\n\trun \"echo to stdout; echo to stderr >&2; exit 7\"\n}\n")
 	run(t, build)
 	f := failedWith(t, build, v1alpha1.ReasonSolveFailed)
 	if f.ExitCode == nil || *f.ExitCode != 7 {
@@ -48,7 +50,8 @@ func TestAFailingStepIsToldWithItsOutput(t *testing.T) {
 	if build.Status.Run.Attempt != 1 {
 		t.Errorf("a failing program was tried %d times", build.Status.Run.Attempt)
 	}
-	log := kubectl(t, "exec", harness.Pod(build.Status.Placement.Daemon), "-c", "buildkitd", "--", "cat", logPath(build))
+	log := kubectl(t, "exec", harness.Pod(build.Status.Placement.Daemon), "-c", "buildkitd", "--", "cat",
+		logPath(build))
 	if !strings.Contains(log, "to stderr") {
 		t.Errorf("the log file has %q", log)
 	}
@@ -64,7 +67,9 @@ func TestAMissingImageFailsTheBuild(t *testing.T) {
 
 func TestAMissingSecretIsWaitedForUntilTheDeadline(t *testing.T) {
 	build := newBuild("nosecret", `fs default() { image "IMAGE"; run "true" with secret("token", "/token"); }`)
-	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "gone", Key: "token"}}}
+	build.Spec.Secrets = []v1alpha1.BuildSecret{{
+		ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "gone", Key: "token"},
+	}}
 	build.Spec.ActiveDeadlineSeconds = ptr.To[int32](20)
 	run(t, build)
 	if f := failedWith(t, build, v1alpha1.ReasonDeadlineExceeded); !strings.Contains(f.Message, "gone") {
@@ -140,12 +145,15 @@ func TestTheRegistryIsDown(t *testing.T) {
 		c := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionCacheExported)
 		return c != nil && c.Reason == v1alpha1.ReasonCacheExportFailed
 	})
-	if c := meta.FindStatusCondition(build.Status.Conditions, v1alpha1.ConditionCacheImported); c == nil || c.Reason != v1alpha1.ReasonImportUnavailable {
+	if c := meta.FindStatusCondition(build.Status.Conditions, v1alpha1.ConditionCacheImported); c == nil ||
+		c.Reason != v1alpha1.ReasonImportUnavailable {
 		t.Errorf("CacheImported is %+v, want %s", c, v1alpha1.ReasonImportUnavailable)
 	}
 
 	push := newBuild("push-down", `fs default() { scratch; mkfile "/f" 0o644 "push"; }`)
-	push.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-push-down:latest"}}
+	push.Spec.Outputs = []v1alpha1.OutputSpec{{
+		Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-push-down:latest",
+	}}
 	run(t, push)
 	failedWith(t, push, v1alpha1.ReasonExportFailed)
 

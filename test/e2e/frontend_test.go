@@ -29,18 +29,19 @@ const frontendVariable = "HLB_E2E_FRONTEND"
 
 // serveFrontend is a front end that adds a file with the value of the option "who" to its input "context".
 func serveFrontend() error {
-	return grpcclient.RunFromEnvironment(context.Background(), func(ctx context.Context, c client.Client) (*client.Result, error) {
-		inputs, err := c.Inputs(ctx)
-		if err != nil {
-			return nil, err
-		}
-		made := inputs["context"].File(llb.Mkfile("/who", 0o644, []byte(c.BuildOpts().Opts["who"]+"\n")))
-		def, err := made.Marshal(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return c.Solve(ctx, client.SolveRequest{Definition: def.ToPB()})
-	})
+	return grpcclient.RunFromEnvironment(context.Background(),
+		func(ctx context.Context, c client.Client) (*client.Result, error) {
+			inputs, err := c.Inputs(ctx)
+			if err != nil {
+				return nil, err
+			}
+			made := inputs["context"].File(llb.Mkfile("/who", 0o644, []byte(c.BuildOpts().Opts["who"]+"\n")))
+			def, err := made.Marshal(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return c.Solve(ctx, client.SolveRequest{Definition: def.ToPB()})
+		})
 }
 
 // frontendImage holds this test binary as a front end.

@@ -113,7 +113,10 @@ func newBuild(name, program string) *v1alpha1.HLBBuild {
 	text := strings.ReplaceAll(program, "IMAGE", cluster.Images["busybox"])
 	return &v1alpha1.HLBBuild{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Spec:       v1alpha1.HLBBuildSpec{CacheRef: v1alpha1.CacheReference{Name: fleet.Name}, HLB: &v1alpha1.HLBSpec{Inline: &text}, RetryLimit: ptr.To[int32](3)},
+		Spec: v1alpha1.HLBBuildSpec{
+			CacheRef: v1alpha1.CacheReference{Name: fleet.Name}, HLB: &v1alpha1.HLBSpec{Inline: &text},
+			RetryLimit: ptr.To[int32](3),
+		},
 	}
 }
 

@@ -37,7 +37,8 @@ func kill(t *testing.T, node string) {
 	t.Helper()
 	must(t, cluster.Local.KillNode(node))
 	t.Cleanup(func() {
-		for _, err := range []error{cluster.Local.StartNode(contextFor(t), node), cluster.WaitCache(contextFor(t), fleet)} {
+		for _, err := range []error{cluster.Local.StartNode(contextFor(t), node),
+			cluster.WaitCache(contextFor(t), fleet)} {
 			if err != nil {
 				t.Error(err)
 			}
@@ -76,8 +77,10 @@ func TestAKilledNodeComesBackWarm(t *testing.T) {
 	await(t, struck)
 	succeeded(t, struck)
 	lost := struck.Status.Run.Lost
-	if struck.Status.Run.Attempt != 2 || lost == nil || lost.Daemon != victim || lost.Reason != v1alpha1.ReasonDaemonLost || struck.Status.Placement.Daemon == victim {
-		t.Errorf("the build ended on %s with %+v, lost %+v; want its second attempt elsewhere", struck.Status.Placement.Daemon, struck.Status.Run, lost)
+	if struck.Status.Run.Attempt != 2 || lost == nil || lost.Daemon != victim ||
+		lost.Reason != v1alpha1.ReasonDaemonLost || struck.Status.Placement.Daemon == victim {
+		t.Errorf("the build ended on %s with %+v, lost %+v; want its second attempt elsewhere",
+			struck.Status.Placement.Daemon, struck.Status.Run, lost)
 	}
 	toldOnce(t, struck)
 	moved := onKey(cache, "kill-moved", movingKey, checking(moves))
@@ -129,7 +132,8 @@ func madeAnew(t *testing.T, name string) {
 	must(t, harness.Eventually(t.Context(), patience, name+" is made anew", func(ctx context.Context) (bool, error) {
 		d := &v1alpha1.BuildDaemon{}
 		err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, d)
-		return d.UID != uid && meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady), client.IgnoreNotFound(err)
+		return d.UID != uid && meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady),
+			client.IgnoreNotFound(err)
 	}))
 }
 

@@ -57,7 +57,8 @@ func TestAFullDaemonIsWaitedForOrNot(t *testing.T) {
 	again := 0
 	costlyBuild := func() *v1alpha1.HLBBuild {
 		again++
-		return onSpill(fmt.Sprintf("costly-%d", again), "costly", strings.ReplaceAll(costly, "WORD", fmt.Sprint("word", again)))
+		return onSpill(fmt.Sprintf("costly-%d", again), "costly",
+			strings.ReplaceAll(costly, "WORD", fmt.Sprint("word", again)))
 	}
 	var home string
 	for range 2 { // cold, then warm: the scheduler learns both lengths
@@ -125,7 +126,9 @@ func ranksOf(cache *v1alpha1.BuildCache, key string) []string {
 	pool := cache.Namespace + "/" + cache.Name
 	var daemons []scheduler.Daemon
 	for i := range int(*cache.Spec.Replicas) {
-		daemons = append(daemons, scheduler.Daemon{ID: scheduler.DaemonOf(pool, i), Name: fmt.Sprintf("%s-%d", cache.Name, i), Phase: scheduler.Ready, Slots: 1})
+		daemons = append(daemons,
+			scheduler.Daemon{ID: scheduler.DaemonOf(pool, i), Name: fmt.Sprintf("%s-%d", cache.Name, i),
+				Phase: scheduler.Ready, Slots: 1})
 	}
 	view, err := scheduler.NewView(daemons, nil, 0)
 	if err != nil {
@@ -144,14 +147,16 @@ func TestDecisionsAreServedAndReplayed(t *testing.T) {
 	succeeded(t, build)
 
 	address, token := asker(t)
-	if code, _ := ask(t, address, "/debug/placements", ""); code != http.StatusUnauthorized && code != http.StatusForbidden {
+	if code, _ := ask(t, address, "/debug/placements", ""); code != http.StatusUnauthorized &&
+		code != http.StatusForbidden {
 		t.Errorf("without a token the answer is %d", code)
 	}
 	rounds := roundsOf(t, address, token, "cache="+namespace+"/fleet&build=explained")
 	if len(rounds) != 1 {
 		t.Fatalf("the build's rounds are %+v, want one", rounds)
 	}
-	if b := rounds[0].Builds[0]; b.Daemon != build.Status.Placement.Daemon || b.Decision != build.Status.Placement.Reason {
+	if b := rounds[0].Builds[0]; b.Daemon != build.Status.Placement.Daemon ||
+		b.Decision != build.Status.Placement.Reason {
 		t.Errorf("the round says %+v, the status %+v", b, build.Status.Placement)
 	}
 	_, data := ask(t, address, fmt.Sprintf("/debug/placements/%d", rounds[0].Round), token)
@@ -171,9 +176,11 @@ func asker(t *testing.T) (address, token string) {
 	kubectl(t, "create", "serviceaccount", name)
 	//nolint:errcheck // of an earlier run
 	cluster.Kubectl(t.Context(), "", "delete", "clusterrolebinding", name, "--ignore-not-found")
-	kubectl(t, "create", "clusterrolebinding", name, "--clusterrole=hlb-operator-placements-reader", "--serviceaccount="+namespace+":"+name)
+	kubectl(t, "create", "clusterrolebinding", name, "--clusterrole=hlb-operator-placements-reader",
+		"--serviceaccount="+namespace+":"+name)
 	t.Cleanup(func() {
-		if _, err := cluster.Kubectl(context.WithoutCancel(t.Context()), "", "delete", "clusterrolebinding", name); err != nil {
+		if _, err := cluster.Kubectl(context.WithoutCancel(t.Context()), "", "delete", "clusterrolebinding",
+			name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -201,7 +208,8 @@ func roundsOf(t *testing.T, address, token, query string) []explainedRound {
 func forward(t *testing.T) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, cluster.Info.Kubectl, "-n", "hlb-system", "port-forward", "deployment/hlb-operator", ":8443")
+	cmd := exec.CommandContext(ctx, cluster.Info.Kubectl, "-n", "hlb-system", "port-forward", "deployment/hlb-operator",
+		":8443")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+cluster.Info.Kubeconfig)
 	out, err := cmd.StdoutPipe()
 	must(t, err)
@@ -229,7 +237,8 @@ func ask(t *testing.T, address, path, token string) (int, []byte) {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	//nolint:gosec // The manager's certificate is its own; what is tested is who may ask.
-	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	c := &http.Client{Timeout: time.Minute,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer c.CloseIdleConnections()
 	res, err := c.Do(req)
 	must(t, err)

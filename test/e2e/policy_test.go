@@ -37,7 +37,9 @@ func TestMountPoliciesAreKept(t *testing.T) {
 	cache.Spec.Registry = nil
 	cache.Spec.Storage.GC = v1alpha1.GCSpec{MountsPercent: 1, LayersPercent: 50, FreePercent: 10}
 	cache.Spec.Mounts = []v1alpha1.MountPolicy{
-		{ID: "keep", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}}, {ID: "big*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("3Mi"))}},
+		{
+			ID: "keep", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever},
+		}, {ID: "big*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("3Mi"))}},
 	}
 	makeFleet(t, cache)
 	pins, bulky := policed("pins", "keep", 30), policed("bulky", "big-one", 4)
@@ -48,13 +50,16 @@ func TestMountPoliciesAreKept(t *testing.T) {
 
 	const id = namespace + "/keep"
 	d := settled(t, "only the pinned mount is held", func(s *v1alpha1.BuildDaemonStatus) bool {
-		return s.GC != nil && s.GC.LastPrune != nil && len(s.Mounts) == 1 && s.Mounts[0].ID == id && s.Mounts[0].Bytes >= 30<<20
+		return s.GC != nil && s.GC.LastPrune != nil && len(s.Mounts) == 1 && s.Mounts[0].ID == id &&
+			s.Mounts[0].Bytes >= 30<<20
 	})
 	m, keys := d.Status.Mounts[0], d.Status.Keys
-	if m.Policy != "keep" || m.LastUsed == nil || m.Uses != 1 || len(m.Users) != 1 || len(keys) != 1 || keys[0].Key != m.Users[0] {
+	if m.Policy != "keep" || m.LastUsed == nil || m.Uses != 1 || len(m.Users) != 1 || len(keys) != 1 ||
+		keys[0].Key != m.Users[0] {
 		t.Errorf("the pinned mount is %+v, keys are %+v", m, keys)
 	}
-	if p := d.Status.GC.LastPrune; !slices.Contains(p.Mounts, namespace+"/big-one") || !slices.Contains(p.Reasons, v1alpha1.PruneTooLarge) {
+	if p := d.Status.GC.LastPrune; !slices.Contains(p.Mounts, namespace+"/big-one") ||
+		!slices.Contains(p.Reasons, v1alpha1.PruneTooLarge) {
 		t.Errorf("last prune is %+v, want that of the large mount", p)
 	}
 	if g := d.Status.GC; g.CapacityBytes > 2<<30 || g.MountsBytes <= g.MountsBudgetBytes {

@@ -42,12 +42,13 @@ func TestADaemonThatJoinsHasItsMountsBroughtIn(t *testing.T) {
 
 	kubectl(t, "scale", "bcache/ahead", "--replicas=2")
 	d := &v1alpha1.BuildDaemon{}
-	must(t, harness.Eventually(t.Context(), patience, "the mount is brought in", func(ctx context.Context) (bool, error) {
-		err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "ahead-1"}, d)
-		return slices.ContainsFunc(d.Status.Mounts, func(m v1alpha1.MountUse) bool {
-			return m.ID == namespace+"/"+held.id && m.Bytes > 0 && m.Uses == 0
-		}), client.IgnoreNotFound(err)
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, "the mount is brought in", func(ctx context.Context) (bool, error) {
+			err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "ahead-1"}, d)
+			return slices.ContainsFunc(d.Status.Mounts, func(m v1alpha1.MountUse) bool {
+				return m.ID == namespace+"/"+held.id && m.Bytes > 0 && m.Uses == 0
+			}), client.IgnoreNotFound(err)
+		}))
 	eventTold(t, d, v1alpha1.ReasonPrefetched)
 	if len(d.Status.Keys) > 0 {
 		t.Errorf("the daemon has keys before it has built anything: %+v", d.Status.Keys)
@@ -60,6 +61,7 @@ func TestADaemonThatJoinsHasItsMountsBroughtIn(t *testing.T) {
 	// Builds of the key go on where it was built. One of a new key with the same mount goes to its home.
 	b := built(t, cache, "ahead-check", keyOn(grown, "ahead-1", "ahead-other"), checking(held), "ahead-1")
 	if len(b.Status.Prime) > 0 || len(b.Status.Mounts) != 1 || !b.Status.Mounts[0].Hit {
-		t.Errorf("the build primed %+v and had the mounts %+v, want its mount found as it was brought in", b.Status.Prime, b.Status.Mounts)
+		t.Errorf("the build primed %+v and had the mounts %+v, want its mount found as it was brought in",
+			b.Status.Prime, b.Status.Mounts)
 	}
 }

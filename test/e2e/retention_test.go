@@ -52,7 +52,8 @@ func (r *tagged) foreign() []string {
 	for i, tag := range r.tags(r.t.Context()) {
 		found, err := remote.Get(r.in.Tag(tag), remote.WithContext(r.t.Context()))
 		must(r.t, err)
-		for _, other := range []string{fmt.Sprintf("release-%d", i), cacheref.Tag("elsewhere", tag), cacheref.MountTag("elsewhere", tag, time.Unix(0, 0), "d-0"), "cache-" + namespace + fmt.Sprint("-", i)} {
+		for _, other := range []string{fmt.Sprintf("release-%d", i), cacheref.Tag("elsewhere", tag),
+			cacheref.MountTag("elsewhere", tag, time.Unix(0, 0), "d-0"), "cache-" + namespace + fmt.Sprint("-", i)} {
 			must(r.t, remote.Tag(r.in.Tag(other), found, remote.WithContext(r.t.Context())))
 			out = append(out, other)
 		}
@@ -71,11 +72,12 @@ func (r *tagged) holds(want []string, meanwhile func()) {
 	r.t.Helper()
 	slices.Sort(want)
 	var got []string
-	err := harness.Eventually(r.t.Context(), patience, "the repository holds what it should", func(ctx context.Context) (bool, error) {
-		meanwhile()
-		got = r.tags(ctx)
-		return slices.Equal(got, want), nil
-	})
+	err := harness.Eventually(r.t.Context(), patience, "the repository holds what it should",
+		func(ctx context.Context) (bool, error) {
+			meanwhile()
+			got = r.tags(ctx)
+			return slices.Equal(got, want), nil
+		})
 	if err != nil {
 		r.t.Fatalf("%v; it holds %q, want %q", err, got, want)
 	}
@@ -117,7 +119,8 @@ func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
 	tidy.Spec.Registry.Retention.OnDelete = v1alpha1.RegistryDelete
 	makeFleet(t, tidy)
 	makeFleet(t, lax)
-	own, shared, others := content{"deleted/own", "shared", 1000}, content{"deleted/shared", "shared", 2000}, content{"deleted/others", "shared", 3000}
+	own, shared, others := content{"deleted/own", "shared", 1000}, content{"deleted/shared", "shared",
+		2000}, content{"deleted/others", "shared", 3000}
 	for _, b := range []struct {
 		cache *v1alpha1.BuildCache
 		key   string
@@ -136,10 +139,13 @@ func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
 	r.holds(stay, func() {})
 	eventTold(t, tidy, v1alpha1.ReasonOrphanedTagsDeleted)
 	kubectl(t, "delete", "bcache/lax", "--timeout=170s")
-	must(t, harness.Eventually(t.Context(), patience, "the daemon of the other fleet is gone", func(ctx context.Context) (bool, error) {
-		err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "lax-0"}, &v1alpha1.BuildDaemon{})
-		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, "the daemon of the other fleet is gone",
+			func(ctx context.Context) (bool, error) {
+				err := cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "lax-0"},
+					&v1alpha1.BuildDaemon{})
+				return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+			}))
 	if got := r.tags(t.Context()); !slices.Equal(got, stay) {
 		t.Errorf("after the second BuildCache the repository holds %q, want %q", got, stay)
 	}

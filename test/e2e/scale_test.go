@@ -55,8 +55,10 @@ func TestADaemonThatIsScaledAwayComesBackWarm(t *testing.T) {
 	})
 	defer explain(t, "keeps-1")
 	d := daemon(t, "keeps-1")
-	if d.Status.VolumeEpoch != epoch || len(d.Status.Mounts) != 1 || d.Status.Mounts[0].Snapshot == nil || d.Status.Mounts[0].Snapshot.Outcome != v1alpha1.SnapshotPushed {
-		t.Errorf("the daemon came back with epoch %s, had %s, and mounts %+v", d.Status.VolumeEpoch, epoch, d.Status.Mounts)
+	if d.Status.VolumeEpoch != epoch || len(d.Status.Mounts) != 1 || d.Status.Mounts[0].Snapshot == nil ||
+		d.Status.Mounts[0].Snapshot.Outcome != v1alpha1.SnapshotPushed {
+		t.Errorf("the daemon came back with epoch %s, had %s, and mounts %+v", d.Status.VolumeEpoch, epoch,
+			d.Status.Mounts)
 	}
 	warm(t, built(t, cache, "keeps-check", key, checking(held), "keeps-1"))
 }

@@ -37,7 +37,8 @@ fs snapshotModules() {
 
 func TestAScheduleKeepsASnapshotOfADirectory(t *testing.T) {
 	out := cluster.Info.Registry + "/e2e-modules-" + stamp + ":latest"
-	first := newBuild("modules-first", strings.NewReplacer("BASE", cluster.Images["busybox"], "OUT", out).Replace(snapshotModules))
+	first := newBuild("modules-first",
+		strings.NewReplacer("BASE", cluster.Images["busybox"], "OUT", out).Replace(snapshotModules))
 	run(t, first)
 	succeeded(t, first)
 	before := layersOf(t, out)
@@ -50,7 +51,8 @@ func TestAScheduleKeepsASnapshotOfADirectory(t *testing.T) {
 		return b.Status.Run.Cause == v1alpha1.CauseScheduled && b.Status.Run.FinishedAt != nil
 	})
 	succeeded(t, build)
-	if s := build.Status.Schedule; s == nil || s.LastTime == nil || s.NextTime == nil || !s.NextTime.After(s.LastTime.Time) {
+	if s := build.Status.Schedule; s == nil || s.LastTime == nil || s.NextTime == nil ||
+		!s.NextTime.After(s.LastTime.Time) {
 		t.Errorf("schedule is %+v", s)
 	}
 	after := layersOf(t, out)

@@ -38,7 +38,8 @@ func mounting(contents []content, script func(dir string, c content) string) str
 		lines.WriteString(script(dir, c))
 		fmt.Fprintf(&mounts, "\t\tcacheMount %q with option { id %q; sharing %q; }\n", dir, c.id, c.sharing)
 	}
-	return fmt.Sprintf("fs default() {\n\timage \"IMAGE\"\n\trun %q with option {\n%s\t}\n}\n", "set -e; "+lines.String()+"true", mounts.String())
+	return fmt.Sprintf("fs default() {\n\timage \"IMAGE\"\n\trun %q with option {\n%s\t}\n}\n", "set -e; "+
+		lines.String()+"true", mounts.String())
 }
 
 // filling writes the contents.
@@ -123,7 +124,8 @@ func warm(t *testing.T, b *v1alpha1.HLBBuild) {
 func explain(t *testing.T, name string) {
 	t.Helper()
 	if t.Failed() {
-		t.Log(kubectl(t, "get", "bd/"+name, "-o", "jsonpath={.status.mounts}{.status.gc}"), kubectl(t, "logs", harness.Pod(name), "-c", "agent"),
+		t.Log(kubectl(t, "get", "bd/"+name, "-o", "jsonpath={.status.mounts}{.status.gc}"),
+			kubectl(t, "logs", harness.Pod(name), "-c", "agent"),
 			kubectl(t, "exec", harness.Pod(name), "-c", "buildkitd", "--", "buildctl", "du", "--verbose"))
 	}
 }
@@ -131,19 +133,22 @@ func explain(t *testing.T, name string) {
 // snapshotsOf asks a daemon for its first snapshots and returns what it says of each mount, by id, once all are made.
 func snapshotsOf(t *testing.T, name string) map[string]v1alpha1.MountSnapshotStatus {
 	t.Helper()
-	kubectl(t, "annotate", "bd/"+name, "--overwrite", v1alpha1.AnnotationSnapshotAt+"="+time.Now().Format(time.RFC3339Nano))
+	kubectl(t, "annotate", "bd/"+name, "--overwrite", v1alpha1.AnnotationSnapshotAt+"="+
+		time.Now().Format(time.RFC3339Nano))
 	out := map[string]v1alpha1.MountSnapshotStatus{}
 	defer explain(t, name)
-	must(t, harness.Eventually(t.Context(), patience, "the mounts of "+name+" are snapshotted", func(context.Context) (bool, error) {
-		mounts := daemon(t, name).Status.Mounts
-		for _, m := range mounts {
-			if m.Snapshot == nil || m.Snapshot.Ref == "" {
-				return false, nil
-			}
-			out[m.ID] = *m.Snapshot
-		}
-		return len(mounts) > 0, nil
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, "the mounts of "+name+" are snapshotted",
+			func(context.Context) (bool, error) {
+				mounts := daemon(t, name).Status.Mounts
+				for _, m := range mounts {
+					if m.Snapshot == nil || m.Snapshot.Ref == "" {
+						return false, nil
+					}
+					out[m.ID] = *m.Snapshot
+				}
+				return len(mounts) > 0, nil
+			}))
 	return out
 }
 
@@ -155,7 +160,9 @@ func TestMountsOutliveTheirDaemonAndVolume(t *testing.T) {
 	snap.Spec.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete
 	makeFleet(t, snap)
 	key := keyOn(snap, "snap-1", "kept")
-	contents := []content{{"kept/shared", "shared", 100000}, {"kept/locked", "locked", 50000}, {"kept/still", "shared", 70000}}
+	contents := []content{{
+		"kept/shared", "shared", 100000,
+	}, {"kept/locked", "locked", 50000}, {"kept/still", "shared", 70000}}
 	b := built(t, snap, "fill-first", key, filling(contents...), "snap-1")
 	for _, p := range b.Status.Prime {
 		if p.Outcome != v1alpha1.PrimeNoSnapshot {
@@ -192,14 +199,16 @@ func TestMountsOutliveTheirDaemonAndVolume(t *testing.T) {
 // gone waits until a daemon is gone with its pod and its volume's claim.
 func gone(t *testing.T, name string) {
 	t.Helper()
-	must(t, harness.Eventually(t.Context(), patience, name+" is gone with its volume", func(ctx context.Context) (bool, error) {
-		out, err := cluster.Kubectl(ctx, "", "-n", namespace, "get", "pods,pvc,bd", "-o", "name")
-		for _, line := range strings.Fields(out) {
-			switch _, object, _ := strings.Cut(line, "/"); object {
-			case name, harness.Pod(name), harness.Claim(name):
-				return false, err
-			}
-		}
-		return err == nil, err
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, name+" is gone with its volume",
+			func(ctx context.Context) (bool, error) {
+				out, err := cluster.Kubectl(ctx, "", "-n", namespace, "get", "pods,pvc,bd", "-o", "name")
+				for _, line := range strings.Fields(out) {
+					switch _, object, _ := strings.Cut(line, "/"); object {
+					case name, harness.Pod(name), harness.Claim(name):
+						return false, err
+					}
+				}
+				return err == nil, err
+			}))
 }

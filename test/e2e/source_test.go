@@ -99,8 +99,12 @@ func TestASecretIsMountedAndNotShown(t *testing.T) {
 	const value = "s3cr3t-value-of-the-test"
 	create(t, &corev1.Secret{ObjectMeta: objectMeta("token"), StringData: map[string]string{"token": value}})
 	// The step compares lengths: the value must not stand in the program either.
-	build := newBuild("secret", fmt.Sprintf(`fs default() { image "IMAGE"; run "test $(wc -c < /token) = %d" with secret("token", "/token"); }`, len(value)))
-	build.Spec.Secrets = []v1alpha1.BuildSecret{{ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "token", Key: "token"}}}
+	build := newBuild("secret",
+		fmt.Sprintf(`fs default() { image "IMAGE"; run "test $(wc -c < /token) = %d" with secret("token", "/token"); }`,
+			len(value)))
+	build.Spec.Secrets = []v1alpha1.BuildSecret{{
+		ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "token", Key: "token"},
+	}}
 	run(t, build)
 	succeeded(t, build)
 	where := build.Status.Placement.Daemon
@@ -121,10 +125,14 @@ func TestCredentialsOfARegistry(t *testing.T) {
 	auth := base64.StdEncoding.EncodeToString([]byte(cluster.Info.User + ":" + cluster.Info.Password))
 	create(t, &corev1.Secret{
 		ObjectMeta: objectMeta("registry"), Type: corev1.SecretTypeDockerConfigJson,
-		StringData: map[string]string{corev1.DockerConfigJsonKey: fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, cluster.Info.RegistryAuth, auth)},
+		StringData: map[string]string{
+			corev1.DockerConfigJsonKey: fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, cluster.Info.RegistryAuth, auth),
+		},
 	})
 	build := newBuild("private", `fs default() { scratch; mkfile "/f" 0o644 "private"; }`)
-	build.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: cluster.Info.RegistryAuth + "/e2e-private:latest"}}
+	build.Spec.Outputs = []v1alpha1.OutputSpec{{
+		Name: "app", Target: "default", Image: cluster.Info.RegistryAuth + "/e2e-private:latest",
+	}}
 	run(t, build)
 	failedWith(t, build, v1alpha1.ReasonExportFailed)
 	edit(t, build, func(s *v1alpha1.HLBBuildSpec) {

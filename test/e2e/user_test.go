@@ -24,11 +24,17 @@ func TestKubectlShowsWhatUsersAskFirst(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"get", "hb", "shown"}, []string{"READY", "REASON", "DAEMON", "CACHED", "True", "Succeeded", "fleet-", "0/1"}},
+		{
+			[]string{"get", "hb", "shown"},
+			[]string{"READY", "REASON", "DAEMON", "CACHED", "True", "Succeeded", "fleet-", "0/1"},
+		},
 		{[]string{"get", "bcache"}, []string{"READY", "fleet", "True", "AllDaemonsReady", "2Gi"}},
 		{[]string{"get", "bd"}, []string{"fleet-0", "fleet-1", "fleet-2", "DaemonServing", "n1", "n2", "n3"}},
 		{[]string{"describe", "hb", "shown"}, []string{"DaemonChosen", "Succeeded"}},
-		{[]string{"get", "bd", "-o", "yaml"}, []string{"isolation: UserNamespace", "volumeEpoch", "gcPolicy", "type!=exec.cachemount"}},
+		{
+			[]string{"get", "bd", "-o", "yaml"},
+			[]string{"isolation: UserNamespace", "volumeEpoch", "gcPolicy", "type!=exec.cachemount"},
+		},
 	} {
 		out, lacks := "", ""
 		// events are told after the status
@@ -53,11 +59,13 @@ func TestDaemonsHaveNoListenerAndNoToken(t *testing.T) {
 		t.Errorf("isolation in force is %q", d.Status.Isolation)
 	}
 	// 8081 (1F91) is the agent's probe; nothing else may listen. 0A is the state LISTEN.
-	listening := kubectl(t, "exec", harness.Pod("fleet-0"), "-c", "buildkitd", "--", "sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 | grep ' 0A ' | grep -v ':1F91 ' || true")
+	listening := kubectl(t, "exec", harness.Pod("fleet-0"), "-c", "buildkitd", "--", "sh", "-c",
+		"cat /proc/net/tcp /proc/net/tcp6 | grep ' 0A ' | grep -v ':1F91 ' || true")
 	if strings.TrimSpace(listening) != "" {
 		t.Errorf("the pod listens:\n%s", listening)
 	}
-	token := kubectl(t, "exec", harness.Pod("fleet-0"), "-c", "buildkitd", "--", "sh", "-c", "ls /var/run/secrets/kubernetes.io 2>&1 || true")
+	token := kubectl(t, "exec", harness.Pod("fleet-0"), "-c", "buildkitd", "--", "sh", "-c",
+		"ls /var/run/secrets/kubernetes.io 2>&1 || true")
 	if strings.Contains(token, "serviceaccount") {
 		t.Errorf("buildkitd's container has a token: %s", token)
 	}

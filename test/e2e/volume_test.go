@@ -19,7 +19,9 @@ import (
 func podUIDs(t *testing.T, cache string) map[string]string {
 	t.Helper()
 	var pods corev1.PodList
-	must(t, cluster.Client.List(t.Context(), &pods, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelCache: cache}))
+	must(t,
+		cluster.Client.List(t.Context(), &pods, client.InNamespace(namespace),
+			client.MatchingLabels{v1alpha1.LabelCache: cache}))
 	out := map[string]string{}
 	for i := range pods.Items {
 		out[pods.Items[i].Labels[v1alpha1.LabelDaemon]] = string(pods.Items[i].UID)
@@ -33,22 +35,27 @@ func TestVolumesGrowWithoutARestart(t *testing.T) {
 	before, pods := daemon(t, "grows-0"), podUIDs(t, "grows")
 
 	kubectl(t, "patch", "bcache/grows", "--type=merge", "-p", `{"spec":{"storage":{"size":"3Gi"}}}`)
-	must(t, harness.Eventually(t.Context(), patience, "the volume and its daemon's view of it have grown", func(ctx context.Context) (bool, error) {
-		d := &v1alpha1.BuildDaemon{}
-		if err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(before), d); err != nil {
-			return false, err
-		}
-		if err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(grows), grows); err != nil {
-			return false, err
-		}
-		return meta.IsStatusConditionTrue(grows.Status.Conditions, v1alpha1.ConditionVolumesResized) &&
-			d.Status.CapacityBytes > before.Status.CapacityBytes*14/10 && d.Status.GC.CapacityBytes == d.Status.CapacityBytes, nil
-	}))
+	must(t,
+		harness.Eventually(t.Context(), patience, "the volume and its daemon's view of it have grown",
+			func(ctx context.Context) (bool, error) {
+				d := &v1alpha1.BuildDaemon{}
+				if err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(before), d); err != nil {
+					return false, err
+				}
+				if err := cluster.Client.Get(ctx, client.ObjectKeyFromObject(grows), grows); err != nil {
+					return false, err
+				}
+				return meta.IsStatusConditionTrue(grows.Status.Conditions, v1alpha1.ConditionVolumesResized) &&
+					d.Status.CapacityBytes > before.Status.CapacityBytes*14/10 &&
+					d.Status.GC.CapacityBytes == d.Status.CapacityBytes, nil
+			}))
 	must(t, cluster.WaitCache(t.Context(), grows))
 	after := daemon(t, "grows-0").Status
-	if now, then := after.GC, before.Status.GC; now.MountsBudgetBytes <= then.MountsBudgetBytes*14/10 || now.FreeBytes <= then.FreeBytes*14/10 ||
+	if now, then := after.GC, before.Status.GC; now.MountsBudgetBytes <= then.MountsBudgetBytes*14/10 ||
+		now.FreeBytes <= then.FreeBytes*14/10 ||
 		!meta.IsStatusConditionTrue(after.Conditions, v1alpha1.ConditionGCPolicyInForce) {
-		t.Errorf("on a volume of %d bytes garbage collection keeps to %+v, kept to %+v; conditions %+v", after.CapacityBytes, now, then, after.Conditions)
+		t.Errorf("on a volume of %d bytes garbage collection keeps to %+v, kept to %+v; conditions %+v",
+			after.CapacityBytes, now, then, after.Conditions)
 	}
 	for name, uid := range podUIDs(t, "grows") {
 		if pods[name] != uid {
@@ -63,7 +70,8 @@ func TestVolumesGrowWithoutARestart(t *testing.T) {
 	kubectl(t, "scale", "bcache/grows", "--replicas=2")
 	must(t, cluster.WaitCache(t.Context(), grows))
 	claim := &corev1.PersistentVolumeClaim{}
-	must(t, cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: harness.Claim("grows-1")}, claim))
+	must(t,
+		cluster.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: harness.Claim("grows-1")}, claim))
 	if got := claim.Spec.Resources.Requests[corev1.ResourceStorage]; got.Cmp(resource.MustParse("3Gi")) != 0 {
 		t.Errorf("a new daemon's volume is of %s, want 3Gi", got.String())
 	}

@@ -32,7 +32,9 @@ func countingProgram(key, word string) string {
 
 func TestAnEditIsBuiltWarmOnTheSameDaemon(t *testing.T) {
 	build := newBuild("warm", countingProgram("warm", "first"))
-	build.Spec.Outputs = []v1alpha1.OutputSpec{{Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-warm:latest"}}
+	build.Spec.Outputs = []v1alpha1.OutputSpec{{
+		Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-warm:latest",
+	}}
 	run(t, build)
 	succeeded(t, build)
 	home, first := build.Status.Placement.Daemon, build.Status.Outputs
@@ -144,7 +146,9 @@ func TestThePushedImageRuns(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "image", Namespace: namespace},
 		Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever,
-			Containers:    []corev1.Container{{Name: "c", Image: strings.TrimSuffix(ref, ":latest") + "@" + build.Status.Outputs[0].Digest}},
+			Containers: []corev1.Container{
+				{Name: "c", Image: strings.TrimSuffix(ref, ":latest") + "@" + build.Status.Outputs[0].Digest},
+			},
 		},
 	}
 	must(t, cluster.Client.Create(t.Context(), pod))
@@ -160,7 +164,8 @@ func TestSeveralBuildsRunAtOnce(t *testing.T) {
 	builds := make([]*v1alpha1.HLBBuild, 5)
 	for i := range builds {
 		// One key, so that the daemon's slots and the spill over them are what limits them.
-		builds[i] = newBuild("many-"+string(rune('a'+i)), strings.ReplaceAll(`fs default() { image "IMAGE"; run "sleep 3; echo N"; }`, "N", string(rune('a'+i))))
+		builds[i] = newBuild("many-"+string(rune('a'+i)),
+			strings.ReplaceAll(`fs default() { image "IMAGE"; run "sleep 3; echo N"; }`, "N", string(rune('a'+i))))
 		builds[i].Spec.CacheKey = "many"
 		builds[i].Spec.RetryLimit = ptr.To[int32](0)
 		apply(t, builds[i])
@@ -183,7 +188,8 @@ func overlap(builds []*v1alpha1.HLBBuild, daemon string) int {
 		n := 0
 		for _, b := range builds {
 			started, ended := b.Status.Run.StartedAt, b.Status.Run.FinishedAt
-			if b.Status.Placement.Daemon == daemon && !started.After(at.Status.Run.StartedAt.Time) && ended.After(at.Status.Run.StartedAt.Time) {
+			if b.Status.Placement.Daemon == daemon && !started.After(at.Status.Run.StartedAt.Time) &&
+				ended.After(at.Status.Run.StartedAt.Time) {
 				n++
 			}
 		}

@@ -35,25 +35,63 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		"a thousand daemons are accepted":  {func(s *cacheSpec) { s.Replicas = ptr.To[int32](1000) }, ""},
 		"more than a thousand are refused": {func(s *cacheSpec) { s.Replicas = ptr.To[int32](1001) }, "spec.replicas"},
 
-		"a volume of 1Gi is accepted":       {func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1Gi") }, ""},
-		"a smaller volume is refused":       {func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1023Mi") }, "size must be at least 1Gi"},
-		"a storage class is accepted":       {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("fast") }, ""},
-		"an empty storage class is refused": {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("") }, "storageClassName"},
-		"a retention policy is accepted":    {func(s *cacheSpec) { s.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete }, ""},
-		"an unknown retention is refused":   {func(s *cacheSpec) { s.Storage.Retention.WhenDeleted = "Maybe" }, `"Retain", "Delete"`},
+		"a volume of 1Gi is accepted": {func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1Gi") }, ""},
+		"a smaller volume is refused": {
+			func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1023Mi") }, "size must be at least 1Gi",
+		},
+		"a storage class is accepted": {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("fast") }, ""},
+		"an empty storage class is refused": {
+			func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("") }, "storageClassName",
+		},
+		"a retention policy is accepted": {
+			func(s *cacheSpec) { s.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete }, "",
+		},
+		"an unknown retention is refused": {
+			func(s *cacheSpec) { s.Storage.Retention.WhenDeleted = "Maybe" }, `"Retain", "Delete"`,
+		},
 
 		"policies of mounts are accepted": {mountPolicies(
-			v1alpha1.MountPolicy{ID: "go-build", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever}, Sharing: "locked"},
-			v1alpha1.MountPolicy{ID: "*", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("1Mi")), MaxAgeSeconds: ptr.To[int32](5400)}}), ""},
-		"two policies of one id are refused":     {mountPolicies(v1alpha1.MountPolicy{ID: "a"}, v1alpha1.MountPolicy{ID: "a"}), "Duplicate"},
-		"a policy without an id is refused":      {mountPolicies(v1alpha1.MountPolicy{}), "id"},
-		"an unknown sharing mode is refused":     {mountPolicies(v1alpha1.MountPolicy{ID: "a", Sharing: "Shared"}), `"shared", "private", "locked"`},
-		"a mount of no bytes is refused":         {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("0"))}}), "maxSize must be more than nothing"},
-		"an age of nothing is refused":           {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To[int32](0)}}), "maxAgeSeconds"},
-		"a negative age is refused":              {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To[int32](-1)}}), "maxAgeSeconds"},
-		"a pinned mount with an age is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever, MaxAgeSeconds: ptr.To[int32](3600)}}), "is never evicted"},
-		"a pinned mount with a size is refused":  {mountPolicies(v1alpha1.MountPolicy{ID: "a", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever, MaxSize: ptr.To(resource.MustParse("1Gi"))}}), "is never evicted"},
-		"a volume that is all mounts is refused": {func(s *cacheSpec) { s.Storage.GC.MountsPercent = 89 }, "at most 100 together"},
+			v1alpha1.MountPolicy{ID: "go-build", Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever},
+				Sharing: "locked"},
+			v1alpha1.MountPolicy{ID: "*",
+				Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("1Mi")),
+					MaxAgeSeconds: ptr.To[int32](5400)}}), ""},
+		"two policies of one id are refused": {
+			mountPolicies(v1alpha1.MountPolicy{ID: "a"}, v1alpha1.MountPolicy{ID: "a"}), "Duplicate",
+		},
+		"a policy without an id is refused": {mountPolicies(v1alpha1.MountPolicy{}), "id"},
+		"an unknown sharing mode is refused": {
+			mountPolicies(v1alpha1.MountPolicy{ID: "a", Sharing: "Shared"}), `"shared", "private", "locked"`,
+		},
+		"a mount of no bytes is refused": {
+			mountPolicies(v1alpha1.MountPolicy{ID: "a",
+				Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("0"))}}),
+			"maxSize must be more than nothing",
+		},
+		"an age of nothing is refused": {
+			mountPolicies(v1alpha1.MountPolicy{ID: "a",
+				Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To[int32](0)}}),
+			"maxAgeSeconds",
+		},
+		"a negative age is refused": {
+			mountPolicies(v1alpha1.MountPolicy{ID: "a",
+				Eviction: &v1alpha1.MountEviction{MaxAgeSeconds: ptr.To[int32](-1)}}),
+			"maxAgeSeconds",
+		},
+		"a pinned mount with an age is refused": {
+			mountPolicies(v1alpha1.MountPolicy{ID: "a",
+				Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever, MaxAgeSeconds: ptr.To[int32](3600)}}),
+			"is never evicted",
+		},
+		"a pinned mount with a size is refused": {
+			mountPolicies(v1alpha1.MountPolicy{ID: "a",
+				Eviction: &v1alpha1.MountEviction{Policy: v1alpha1.EvictNever,
+					MaxSize: ptr.To(resource.MustParse("1Gi"))}}),
+			"is never evicted",
+		},
+		"a volume that is all mounts is refused": {
+			func(s *cacheSpec) { s.Storage.GC.MountsPercent = 89 }, "at most 100 together",
+		},
 		"a volume for mounts mostly is accepted": {func(s *cacheSpec) {
 			s.Storage.GC = v1alpha1.GCSpec{MountsPercent: 80, LayersPercent: 10, FreePercent: 10}
 		}, ""},
@@ -64,26 +102,52 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		"a budget of nothing is refused":       {prefetching("0"), "bandwidthPerHour must be more than 0"},
 		"a budget below nothing is refused":    {prefetching("-1Gi"), "bandwidthPerHour must be more than 0"},
 
-		"privileged daemons are accepted":     {func(s *cacheSpec) { s.BuildKit.Isolation = v1alpha1.IsolationPrivileged }, ""},
-		"an unknown isolation is refused":     {func(s *cacheSpec) { s.BuildKit.Isolation = "None" }, `"UserNamespace", "Privileged"`},
-		"64 builds at once are accepted":      {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = 64 }, ""},
-		"65 builds at once are refused":       {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = 65 }, "maxConcurrentBuilds"},
-		"builds below zero are refused":       {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = -1 }, "maxConcurrentBuilds"},
-		"1024 steps at once are accepted":     {func(s *cacheSpec) { s.BuildKit.MaxParallelism = 1024 }, ""},
-		"1025 steps at once are refused":      {func(s *cacheSpec) { s.BuildKit.MaxParallelism = 1025 }, "maxParallelism"},
-		"a day to drain is accepted":          {func(s *cacheSpec) { s.BuildKit.DrainTimeoutSeconds = 86400 }, ""},
-		"more than a day to drain is refused": {func(s *cacheSpec) { s.BuildKit.DrainTimeoutSeconds = 86401 }, "drainTimeoutSeconds"},
+		"privileged daemons are accepted": {
+			func(s *cacheSpec) { s.BuildKit.Isolation = v1alpha1.IsolationPrivileged }, "",
+		},
+		"an unknown isolation is refused": {
+			func(s *cacheSpec) { s.BuildKit.Isolation = "None" }, `"UserNamespace", "Privileged"`,
+		},
+		"64 builds at once are accepted": {func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = 64 }, ""},
+		"65 builds at once are refused": {
+			func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = 65 }, "maxConcurrentBuilds",
+		},
+		"builds below zero are refused": {
+			func(s *cacheSpec) { s.BuildKit.MaxConcurrentBuilds = -1 }, "maxConcurrentBuilds",
+		},
+		"1024 steps at once are accepted": {func(s *cacheSpec) { s.BuildKit.MaxParallelism = 1024 }, ""},
+		"1025 steps at once are refused": {
+			func(s *cacheSpec) { s.BuildKit.MaxParallelism = 1025 }, "maxParallelism",
+		},
+		"a day to drain is accepted": {func(s *cacheSpec) { s.BuildKit.DrainTimeoutSeconds = 86400 }, ""},
+		"more than a day to drain is refused": {
+			func(s *cacheSpec) { s.BuildKit.DrainTimeoutSeconds = 86401 }, "drainTimeoutSeconds",
+		},
 		"known entitlements are accepted": {func(s *cacheSpec) {
 			s.BuildKit.Entitlements = []v1alpha1.Entitlement{"network.host", "security.insecure"}
 		}, ""},
-		"an unknown entitlement is refused":      {func(s *cacheSpec) { s.BuildKit.Entitlements = []v1alpha1.Entitlement{"device"} }, `"network.host", "security.insecure"`},
-		"the same entitlement twice is refused":  {func(s *cacheSpec) { s.BuildKit.Entitlements = []v1alpha1.Entitlement{"network.host", "network.host"} }, "Duplicate"},
-		"a registry without TLS is accepted":     {registryHosts(v1alpha1.RegistryHost{Host: "10.0.0.1:5000", Scheme: "HTTP"}), ""},
-		"a registry on IPv6 is accepted":         {registryHosts(v1alpha1.RegistryHost{Host: "[::1]:5000"}), ""},
-		"a registry with a path is refused":      {registryHosts(v1alpha1.RegistryHost{Host: "h/path"}), "host"},
-		"a registry with a scheme is refused":    {registryHosts(v1alpha1.RegistryHost{Host: "h", Scheme: "http"}), `"HTTPS", "HTTP"`},
-		"the same registry twice is refused":     {registryHosts(v1alpha1.RegistryHost{Host: "h"}, v1alpha1.RegistryHost{Host: "h"}), "Duplicate"},
-		"an empty mirror is refused":             {registryHosts(v1alpha1.RegistryHost{Host: "h", Mirrors: []string{""}}), "mirrors"},
+		"an unknown entitlement is refused": {
+			func(s *cacheSpec) { s.BuildKit.Entitlements = []v1alpha1.Entitlement{"device"} },
+			`"network.host", "security.insecure"`,
+		},
+		"the same entitlement twice is refused": {
+			func(s *cacheSpec) { s.BuildKit.Entitlements = []v1alpha1.Entitlement{"network.host", "network.host"} },
+			"Duplicate",
+		},
+		"a registry without TLS is accepted": {
+			registryHosts(v1alpha1.RegistryHost{Host: "10.0.0.1:5000", Scheme: "HTTP"}), "",
+		},
+		"a registry on IPv6 is accepted":    {registryHosts(v1alpha1.RegistryHost{Host: "[::1]:5000"}), ""},
+		"a registry with a path is refused": {registryHosts(v1alpha1.RegistryHost{Host: "h/path"}), "host"},
+		"a registry with a scheme is refused": {
+			registryHosts(v1alpha1.RegistryHost{Host: "h", Scheme: "http"}), `"HTTPS", "HTTP"`,
+		},
+		"the same registry twice is refused": {
+			registryHosts(v1alpha1.RegistryHost{Host: "h"}, v1alpha1.RegistryHost{Host: "h"}), "Duplicate",
+		},
+		"an empty mirror is refused": {
+			registryHosts(v1alpha1.RegistryHost{Host: "h", Mirrors: []string{""}}), "mirrors",
+		},
 		"a cache repository is accepted":         {registry("registry.example.com:5000/team/cache"), ""},
 		"a cache repository with a tag":          {registry("registry.example.com/team/cache:v1"), noTag},
 		"a cache repository with a digest":       {registry("registry.example.com/team/cache@sha256:0"), noTag},
@@ -124,10 +188,16 @@ func registryHosts(hosts ...v1alpha1.RegistryHost) func(*cacheSpec) {
 func TestBuildCacheNames(t *testing.T) {
 	ns := envtestkit.Get(t).Namespace(t)
 	cases := map[string]struct{ name, want string }{
-		"48 characters leave room for ordinals":    {"a" + strings.Repeat("b", 47), ""},
-		"49 characters don't":                      {"a" + strings.Repeat("b", 48), "metadata.name must be at most 48 characters"},
-		"a name that begins with a digit":          {"1c", "metadata.name must be a DNS label that begins with a letter"},
-		"a name with a dot":                        {"a.b", "metadata.name must be a DNS label that begins with a letter"},
+		"48 characters leave room for ordinals": {"a" + strings.Repeat("b", 47), ""},
+		"49 characters don't": {
+			"a" + strings.Repeat("b", 48), "metadata.name must be at most 48 characters",
+		},
+		"a name that begins with a digit": {
+			"1c", "metadata.name must be a DNS label that begins with a letter",
+		},
+		"a name with a dot": {
+			"a.b", "metadata.name must be a DNS label that begins with a letter",
+		},
 		"a name with digits and dashes in it":      {"c-1-x", ""},
 		"a single letter":                          {"c", ""},
 		"a name that the server itself won't have": {"C", "RFC 1123"},
@@ -148,8 +218,11 @@ func TestBuildCacheStorageIsKept(t *testing.T) {
 		before, after func(*cacheSpec)
 		want          string
 	}{
-		"the size can grow":       {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, ""},
-		"the size can't shrink":   {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") }, "storage.size can't be less than what volumes have"},
+		"the size can grow": {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("20Gi") }, ""},
+		"the size can't shrink": {
+			nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("9Gi") },
+			"storage.size can't be less than what volumes have",
+		},
 		"it may expand by itself": {nil, expand("10Gi"), ""},
 		"nor beyond what garbage collection leaves": {nil, func(s *cacheSpec) {
 			expand("20Gi")(s)
@@ -157,9 +230,18 @@ func TestBuildCacheStorageIsKept(t *testing.T) {
 		}, "must be less than 100 together"},
 		"but not to less":           {nil, expand("9Gi"), "autoExpand.maxSize must be at least size"},
 		"the size can be respelled": {nil, func(s *cacheSpec) { s.Storage.Size = resource.MustParse("10240Mi") }, ""},
-		"a class can't be added":    {nil, func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, strings.ToUpper(class[:1]) + class[1:]},
-		"a class can't be removed":  {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, func(s *cacheSpec) { s.Storage.StorageClassName = nil }, "storageClassName can't be changed"},
-		"a class can't be changed":  {func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") }, func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("b") }, "storageClassName can't be changed"},
+		"a class can't be added": {
+			nil, func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") },
+			strings.ToUpper(class[:1]) + class[1:],
+		},
+		"a class can't be removed": {
+			func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") },
+			func(s *cacheSpec) { s.Storage.StorageClassName = nil }, "storageClassName can't be changed",
+		},
+		"a class can't be changed": {
+			func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("a") },
+			func(s *cacheSpec) { s.Storage.StorageClassName = ptr.To("b") }, "storageClassName can't be changed",
+		},
 		"everything else may change": {nil, func(s *cacheSpec) {
 			s.Replicas = ptr.To[int32](5)
 			s.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete
@@ -198,7 +280,8 @@ func TestBuildCacheDefaults(t *testing.T) {
 	want := testbuild.BuildCache("", "").Spec // builders promise the defaults
 	want.BuildKit.Registries = []v1alpha1.RegistryHost{{Host: "h", Scheme: "HTTPS"}}
 	want.Registry = &v1alpha1.RegistryCacheSpec{Repository: "h/r", ImportPolicy: v1alpha1.ImportOnFreshDaemon,
-		ExportPolicy: v1alpha1.ExportOnFreshDaemon, ExportMode: "max", ExportCompression: "zstd", Retention: v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryRetain}}
+		ExportPolicy: v1alpha1.ExportOnFreshDaemon, ExportMode: "max", ExportCompression: "zstd",
+		Retention: v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryRetain}}
 	if diff := cmp.Diff(want, cache.Spec); diff != "" {
 		t.Errorf("defaults differ (-want +got):\n%s", diff)
 	}
@@ -209,7 +292,8 @@ func TestBuildCacheDefaults(t *testing.T) {
 
 func waitingPerGB(seconds int32) func(*cacheSpec) {
 	return func(s *cacheSpec) {
-		s.Registry = &v1alpha1.RegistryCacheSpec{Repository: "registry.example.com/team/cache", WaitSecondsPerGiB: seconds}
+		s.Registry = &v1alpha1.RegistryCacheSpec{Repository: "registry.example.com/team/cache",
+			WaitSecondsPerGiB: seconds}
 	}
 }
 

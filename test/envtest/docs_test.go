@@ -42,14 +42,16 @@ func TestDocs(t *testing.T) {
 			for _, found := range block.FindAllStringSubmatch(string(text), -1) {
 				blocks++
 				if found[1] == "hlb" {
-					if _, findings := lint.Program(filepath.Base(page), []byte(found[2]), syntax.Limits{}); findings.HasErrors() {
+					if _, findings := lint.Program(filepath.Base(page), []byte(found[2]),
+						syntax.Limits{}); findings.HasErrors() {
 						t.Errorf("HLB block: %v\n%s", findings, found[2])
 					}
 					continue
 				}
 				for _, o := range decodeAll(t, []byte(found[2])) {
 					o.SetNamespace(ns)
-					if err := strict.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("docs")); err != nil {
+					if err := strict.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o),
+						client.FieldOwner("docs")); err != nil {
 						t.Errorf("YAML block: %v\n%s", err, found[2])
 					}
 					checkPrograms(t, o)

@@ -30,7 +30,8 @@ func TestHLBBuildIsValidated(t *testing.T) {
 		return func(s *buildSpec) {
 			s.HLB.Targets = targets
 			for i, target := range of {
-				s.Outputs = append(s.Outputs, v1alpha1.OutputSpec{Name: fmt.Sprint("o", i), Target: target, Image: fmt.Sprintf("h/r:%d", i)})
+				s.Outputs = append(s.Outputs,
+					v1alpha1.OutputSpec{Name: fmt.Sprint("o", i), Target: target, Image: fmt.Sprintf("h/r:%d", i)})
 			}
 		}
 	}
@@ -42,7 +43,11 @@ func TestHLBBuildIsValidated(t *testing.T) {
 	secret := func(id, name, key string) v1alpha1.BuildSecret {
 		return v1alpha1.BuildSecret{ID: id, SecretKeyRef: v1alpha1.SecretKeyReference{Name: name, Key: key}}
 	}
-	const one, plainURL, inside = "give exactly one source: git or configMap", "name a Secret in secretRef for credentials", "stays inside it"
+	const (
+		one      = "give exactly one source: git or configMap"
+		plainURL = "name a Secret in secretRef for credentials"
+		inside   = "stays inside it"
+	)
 	cases := map[string]struct {
 		change func(*buildSpec)
 		want   string
@@ -51,19 +56,25 @@ func TestHLBBuildIsValidated(t *testing.T) {
 		"a ConfigMap is accepted":     {func(s *buildSpec) { s.HLB.Inline, s.Source = nil, fromConfigMap() }, ""},
 		"inline on files is accepted": {func(s *buildSpec) { s.Source = fromConfigMap() }, ""},
 		"no program is refused":       {func(s *buildSpec) { s.HLB = nil }, "set hlb"},
-		"no source is refused":        {func(s *buildSpec) { s.HLB.Inline = nil }, "set source.git or source.configMap, or hlb.inline"},
-		"an empty source is refused":  {func(s *buildSpec) { s.Source = &v1alpha1.SourceSpec{} }, one},
+		"no source is refused": {
+			func(s *buildSpec) { s.HLB.Inline = nil }, "set source.git or source.configMap, or hlb.inline",
+		},
+		"an empty source is refused": {func(s *buildSpec) { s.Source = &v1alpha1.SourceSpec{} }, one},
 		"two sources are refused": {func(s *buildSpec) {
 			s.Source = fromConfigMap()
 			s.Source.Git = &v1alpha1.GitSource{URL: "https://h/r"}
 		}, one},
-		"two programs are refused": {func(s *buildSpec) { s.HLB.Path, s.Source = "a.hlb", fromConfigMap() }, "give the program once"},
+		"two programs are refused": {
+			func(s *buildSpec) { s.HLB.Path, s.Source = "a.hlb", fromConfigMap() }, "give the program once",
+		},
 		"a program outside of the source is refused": {func(s *buildSpec) {
 			s.HLB.Inline, s.HLB.Path, s.Source = nil, "../a.hlb", fromConfigMap()
 		}, "stays inside it"},
 		"an empty program is refused": {func(s *buildSpec) { s.HLB.Inline = ptr.To("") }, "spec.hlb.inline"},
 		"256 KiB are accepted":        {func(s *buildSpec) { s.HLB.Inline = ptr.To(strings.Repeat("#", 262144)) }, ""},
-		"a larger program is refused": {func(s *buildSpec) { s.HLB.Inline = ptr.To(strings.Repeat("#", 262145)) }, "spec.hlb.inline"},
+		"a larger program is refused": {
+			func(s *buildSpec) { s.HLB.Inline = ptr.To(strings.Repeat("#", 262145)) }, "spec.hlb.inline",
+		},
 		"a nameless cache is refused": {func(s *buildSpec) { s.CacheRef.Name = "" }, "spec.cacheRef.name"},
 
 		"a schedule is accepted":                    {schedule("0 3 * * MON-FRI", "Europe/Berlin"), ""},
@@ -75,10 +86,18 @@ func TestHLBBuildIsValidated(t *testing.T) {
 		"a priority beyond the bounds is refused":   {func(s *buildSpec) { s.Priority = 1001 }, "spec.priority"},
 		"a queue that is no label value is refused": {func(s *buildSpec) { s.Queue = "Team A" }, "spec.queue"},
 
-		"a platform is accepted":                      {func(s *buildSpec) { s.Platforms = []string{"linux/arm64"} }, ""},
-		"a platform with a variant is accepted":       {func(s *buildSpec) { s.Platforms = []string{"linux/arm/v7"} }, ""},
-		"a platform of another system is refused":     {func(s *buildSpec) { s.Platforms = []string{"windows/amd64"} }, "spec.platforms"},
-		"an architecture without a system is refused": {func(s *buildSpec) { s.Platforms = []string{"arm64"} }, "spec.platforms"},
+		"a platform is accepted": {
+			func(s *buildSpec) { s.Platforms = []string{"linux/arm64"} }, "",
+		},
+		"a platform with a variant is accepted": {
+			func(s *buildSpec) { s.Platforms = []string{"linux/arm/v7"} }, "",
+		},
+		"a platform of another system is refused": {
+			func(s *buildSpec) { s.Platforms = []string{"windows/amd64"} }, "spec.platforms",
+		},
+		"an architecture without a system is refused": {
+			func(s *buildSpec) { s.Platforms = []string{"arm64"} }, "spec.platforms",
+		},
 
 		"git over https is accepted":         {git("https://git.example.com/a/b.git", "ci/build.hlb"), ""},
 		"git over http is accepted":          {git("http://10.0.0.1:3000/a", ""), ""},
@@ -90,39 +109,70 @@ func TestHLBBuildIsValidated(t *testing.T) {
 		"a path with dots in it is accepted": {git("https://h/r", "a/..b/c"), ""},
 
 		"outputs of listed targets are accepted": {outputs([]string{"a", "b"}, "a", "b", "a"), ""},
-		"an output of another target is refused": {outputs([]string{"a"}, "a", "b"), "every outputs[].target must be listed in hlb.targets"},
-		"an output of the default target":        {outputs([]string{"default"}, ""), ""},
-		"an output of the default, unlisted":     {outputs([]string{"a"}, ""), "every outputs[].target must be listed in hlb.targets"},
+		"an output of another target is refused": {
+			outputs([]string{"a"}, "a", "b"), "every outputs[].target must be listed in hlb.targets",
+		},
+		"an output of the default target": {outputs([]string{"default"}, ""), ""},
+		"an output of the default, unlisted": {
+			outputs([]string{"a"}, ""), "every outputs[].target must be listed in hlb.targets",
+		},
 		"the same image twice is refused": {func(s *buildSpec) {
 			s.Outputs = []v1alpha1.OutputSpec{{Name: "a", Image: "h/r"}, {Name: "b", Image: "h/r"}}
 		}, "must differ"},
 		"one name twice is refused": {func(s *buildSpec) {
 			s.Outputs = []v1alpha1.OutputSpec{{Name: "a", Image: "h/r"}, {Name: "a", Image: "h/s"}}
 		}, "Duplicate"},
-		"an output without an image is refused":   {func(s *buildSpec) { s.Outputs = []v1alpha1.OutputSpec{{Name: "a"}} }, "image"},
-		"an output without a name is refused":     {func(s *buildSpec) { s.Outputs = []v1alpha1.OutputSpec{{Image: "h/r"}} }, "name"},
+		"an output without an image is refused": {
+			func(s *buildSpec) { s.Outputs = []v1alpha1.OutputSpec{{Name: "a"}} }, "image",
+		},
+		"an output without a name is refused": {
+			func(s *buildSpec) { s.Outputs = []v1alpha1.OutputSpec{{Image: "h/r"}} }, "name",
+		},
 		"an upper-case repository is refused":     {image("Foo/BAR:Baz"), "lower case"},
 		"an upper-case tag is accepted":           {image("registry.example.com:5000/team/app:RC1"), ""},
 		"an upper-case host is accepted":          {image("Registry.example.com/team/app"), ""},
 		"an upper-case path of a host is refused": {image("registry.example.com/Team/app:1"), "lower case"},
-		"a digest to push to is refused":          {image("h.example.com/r@sha256:" + strings.Repeat("0", 64)), "leave the digest out"},
-		"the same target twice is refused":        {func(s *buildSpec) { s.HLB.Targets = []string{"a", "a"} }, "Duplicate"},
-		"a nameless target is refused":            {func(s *buildSpec) { s.HLB.Targets = []string{""} }, "spec.hlb.targets"},
-		"32 targets are accepted":                 {func(s *buildSpec) { s.HLB.Targets = numbered(32) }, ""},
-		"33 targets are refused":                  {func(s *buildSpec) { s.HLB.Targets = numbered(33) }, "spec.hlb.targets"},
-		"a cache key of 256 characters":           {func(s *buildSpec) { s.CacheKey = strings.Repeat("k", 256) }, ""},
-		"a longer cache key is refused":           {func(s *buildSpec) { s.CacheKey = strings.Repeat("k", 257) }, "spec.cacheKey"},
-		"secrets are accepted":                    {func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "k"), secret("b", "s", "k")} }, ""},
-		"two secrets of one id are refused":       {func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "k"), secret("a", "s", "l")} }, "Duplicate"},
-		"a secret without a key is refused":       {func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "")} }, "secretKeyRef.key"},
-		"an ssh key without an id is refused":     {func(s *buildSpec) { s.SSH = []v1alpha1.BuildSSH{{SecretRef: v1alpha1.LocalObjectReference{Name: "s"}}} }, "ssh[0].id"},
-		"one registry secret twice is refused":    {func(s *buildSpec) { s.RegistrySecretRefs = []v1alpha1.LocalObjectReference{{Name: "s"}, {Name: "s"}} }, "Duplicate"},
-		"a day of building is accepted":           {func(s *buildSpec) { s.TimeoutSeconds = 86400 }, ""},
-		"more than a day is refused":              {func(s *buildSpec) { s.TimeoutSeconds = 86401 }, "spec.timeoutSeconds"},
-		"no retry is accepted":                    {func(s *buildSpec) { s.RetryLimit = ptr.To[int32](0) }, ""},
-		"17 retries are refused":                  {func(s *buildSpec) { s.RetryLimit = ptr.To[int32](17) }, "spec.retryLimit"},
-		"65 arguments are refused":                {func(s *buildSpec) { s.HLB.Args = arguments(65) }, "spec.hlb.args"},
-		"64 arguments are accepted":               {func(s *buildSpec) { s.HLB.Args = arguments(64) }, ""},
+		"a digest to push to is refused": {
+			image("h.example.com/r@sha256:" + strings.Repeat("0", 64)), "leave the digest out",
+		},
+		"the same target twice is refused": {
+			func(s *buildSpec) { s.HLB.Targets = []string{"a", "a"} }, "Duplicate",
+		},
+		"a nameless target is refused": {
+			func(s *buildSpec) { s.HLB.Targets = []string{""} }, "spec.hlb.targets",
+		},
+		"32 targets are accepted": {func(s *buildSpec) { s.HLB.Targets = numbered(32) }, ""},
+		"33 targets are refused": {
+			func(s *buildSpec) { s.HLB.Targets = numbered(33) }, "spec.hlb.targets",
+		},
+		"a cache key of 256 characters": {func(s *buildSpec) { s.CacheKey = strings.Repeat("k", 256) }, ""},
+		"a longer cache key is refused": {
+			func(s *buildSpec) { s.CacheKey = strings.Repeat("k", 257) }, "spec.cacheKey",
+		},
+		"secrets are accepted": {
+			func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "k"), secret("b", "s", "k")} }, "",
+		},
+		"two secrets of one id are refused": {
+			func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "k"), secret("a", "s", "l")} },
+			"Duplicate",
+		},
+		"a secret without a key is refused": {
+			func(s *buildSpec) { s.Secrets = []v1alpha1.BuildSecret{secret("a", "s", "")} }, "secretKeyRef.key",
+		},
+		"an ssh key without an id is refused": {
+			func(s *buildSpec) { s.SSH = []v1alpha1.BuildSSH{{SecretRef: v1alpha1.LocalObjectReference{Name: "s"}}} },
+			"ssh[0].id",
+		},
+		"one registry secret twice is refused": {
+			func(s *buildSpec) { s.RegistrySecretRefs = []v1alpha1.LocalObjectReference{{Name: "s"}, {Name: "s"}} },
+			"Duplicate",
+		},
+		"a day of building is accepted": {func(s *buildSpec) { s.TimeoutSeconds = 86400 }, ""},
+		"more than a day is refused":    {func(s *buildSpec) { s.TimeoutSeconds = 86401 }, "spec.timeoutSeconds"},
+		"no retry is accepted":          {func(s *buildSpec) { s.RetryLimit = ptr.To[int32](0) }, ""},
+		"17 retries are refused":        {func(s *buildSpec) { s.RetryLimit = ptr.To[int32](17) }, "spec.retryLimit"},
+		"65 arguments are refused":      {func(s *buildSpec) { s.HLB.Args = arguments(65) }, "spec.hlb.args"},
+		"64 arguments are accepted":     {func(s *buildSpec) { s.HLB.Args = arguments(64) }, ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -195,7 +245,12 @@ func TestBuildDaemonSpecIsKept(t *testing.T) {
 	relabelled.Labels["x"] = "y"
 	expectVerdict(t, cluster.Client.Update(t.Context(), relabelled, client.DryRunAll), "")
 	daemon.Spec.Ordinal = 1
-	expectVerdict(t, cluster.Client.Update(t.Context(), daemon, client.DryRunAll), "stands for one daemon of its BuildCache for good")
-	expectVerdict(t, offer(t, testbuild.BuildDaemon(daemon.Namespace, "c", -1, func(d *v1alpha1.BuildDaemon) { d.Name = "c-x" })), "spec.ordinal")
-	expectVerdict(t, offer(t, testbuild.BuildDaemon(daemon.Namespace, "", 2, func(d *v1alpha1.BuildDaemon) { d.Name = "c-y" })), "spec.cacheRef.name")
+	expectVerdict(t, cluster.Client.Update(t.Context(), daemon, client.DryRunAll),
+		"stands for one daemon of its BuildCache for good")
+	expectVerdict(t,
+		offer(t, testbuild.BuildDaemon(daemon.Namespace, "c", -1, func(d *v1alpha1.BuildDaemon) { d.Name = "c-x" })),
+		"spec.ordinal")
+	expectVerdict(t,
+		offer(t, testbuild.BuildDaemon(daemon.Namespace, "", 2, func(d *v1alpha1.BuildDaemon) { d.Name = "c-y" })),
+		"spec.cacheRef.name")
 }

@@ -60,7 +60,8 @@ func applyRBAC(t *testing.T) {
 			case "ServiceAccount", "Role", "RoleBinding":
 				o.SetNamespace(systemNamespace)
 			}
-			if err := cluster.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("test")); err != nil {
+			if err := cluster.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o),
+				client.FieldOwner("test")); err != nil {
 				t.Fatalf("apply %s: %v", file, err)
 			}
 		}
@@ -91,7 +92,8 @@ func startManager(t *testing.T) *refusals {
 	mgr, err := ctrl.NewManager(cluster.ConfigAs(managerUser), ctrl.Options{
 		Scheme: cluster.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Logger: logger,
 		Cache:          controllers.CacheOptions(),
-		LeaderElection: true, LeaderElectionID: "hlb-operator.build.openllb.dev", LeaderElectionNamespace: systemNamespace, LeaderElectionReleaseOnCancel: true,
+		LeaderElection: true, LeaderElectionID: "hlb-operator.build.openllb.dev",
+		LeaderElectionNamespace: systemNamespace, LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +127,8 @@ func holdLease(t *testing.T, agent client.Client, name client.ObjectKey) error {
 		return nil
 	}
 	now := metav1.NowMicro()
-	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = ptr.To("agent"), ptr.To[int32](3600), &now
+	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = ptr.To("agent"), ptr.To[int32](3600)
+	lease.Spec.RenewTime = &now
 	return agent.Update(t.Context(), lease)
 }
 
@@ -153,7 +156,8 @@ func TestRightsSuffice(t *testing.T) {
 		if err := agent.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil {
 			return errors.Join(err, refusedError(refused))
 		}
-		if ready := envtestkit.Condition(daemon, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
+		if ready := envtestkit.Condition(daemon, v1alpha1.ConditionReady); ready == nil ||
+			ready.Status != metav1.ConditionTrue {
 			testbuild.Serving(daemon)
 			if err := agent.Status().Update(t.Context(), daemon); err != nil {
 				return err
@@ -211,11 +215,14 @@ func expectTakenBack(t *testing.T, daemon *v1alpha1.BuildDaemon, refused *refusa
 		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil {
 			return err
 		}
-		daemon.Spec.Prefetch = []v1alpha1.PrefetchRequest{{ID: daemon.Namespace + "/m", Sharing: v1alpha1.MountShared, RequestedAt: metav1.Now()}}
+		daemon.Spec.Prefetch = []v1alpha1.PrefetchRequest{{
+			ID: daemon.Namespace + "/m", Sharing: v1alpha1.MountShared, RequestedAt: metav1.Now(),
+		}}
 		return cluster.Client.Update(t.Context(), daemon)
 	})
 	envtestkit.Eventually(t, func() error {
-		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil || len(daemon.Spec.Prefetch) == 0 {
+		if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(daemon), daemon); err != nil ||
+			len(daemon.Spec.Prefetch) == 0 {
 			return err
 		}
 		return errors.Join(errors.New("the request is not taken back"), refusedError(refused))
@@ -234,8 +241,11 @@ func refusedError(r *refusals) error {
 // may asks the server's authorizer.
 func may(t *testing.T, user string, what authorizationv1.ResourceAttributes) bool {
 	t.Helper()
-	groups := []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:" + strings.Split(user, ":")[2]}
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: &what}}
+	groups := []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:" +
+		strings.Split(user, ":")[2]}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: user, Groups: groups, ResourceAttributes: &what,
+	}}
 	if err := envtestkit.Get(t).Client.Create(t.Context(), review); err != nil {
 		t.Fatal(err)
 	}
@@ -251,31 +261,78 @@ func checkAgentRights(t *testing.T, ns string) {
 		access
 		want bool
 	}{
-		"watches builds":                       {access{Verb: "watch", Group: group, Resource: "hlbbuilds", Namespace: ns}, true},
-		"reads a build":                        {access{Verb: "get", Group: group, Resource: "hlbbuilds", Name: "b", Namespace: ns}, true},
-		"reports on a build":                   {access{Verb: "patch", Group: group, Resource: "hlbbuilds", Subresource: "status", Name: "b", Namespace: ns}, true},
-		"changes no build":                     {access{Verb: "patch", Group: group, Resource: "hlbbuilds", Name: "b", Namespace: ns}, false},
-		"deletes no build":                     {access{Verb: "delete", Group: group, Resource: "hlbbuilds", Name: "b", Namespace: ns}, false},
-		"watches its BuildCache":               {access{Verb: "watch", Group: group, Resource: "buildcaches", Name: "cache", Namespace: ns}, true},
-		"watches no other BuildCache":          {access{Verb: "watch", Group: group, Resource: "buildcaches", Name: "other", Namespace: ns}, false},
-		"changes no BuildCache":                {access{Verb: "patch", Group: group, Resource: "buildcaches", Name: "cache", Namespace: ns}, false},
-		"watches a daemon of the fleet":        {access{Verb: "watch", Group: group, Resource: "builddaemons", Name: "cache-1", Namespace: ns}, true},
-		"lists the daemons of its fleet":       {access{Verb: "list", Group: group, Resource: "builddaemons", Namespace: ns}, true},
-		"reports on a daemon of the fleet":     {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "cache-0", Namespace: ns}, true},
-		"asks its daemon for no mounts":        {access{Verb: "patch", Group: group, Resource: "builddaemons", Name: "cache-0", Namespace: ns}, false},
-		"reports on no daemon of another":      {access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "other-0", Namespace: ns}, false},
-		"renews its Lease":                     {access{Verb: "update", Group: leases, Resource: "leases", Name: "cache-0", Namespace: ns}, true},
-		"renews no other Lease":                {access{Verb: "update", Group: leases, Resource: "leases", Name: "other", Namespace: ns}, false},
-		"makes no Lease":                       {access{Verb: "create", Group: leases, Resource: "leases", Namespace: ns}, false},
-		"tells events":                         {access{Verb: "create", Group: "events.k8s.io", Resource: "events", Namespace: ns}, true},
-		"reads a Secret that a build names":    {access{Verb: "get", Resource: "secrets", Name: "s", Namespace: ns}, true},
-		"reads a ConfigMap that a build names": {access{Verb: "get", Resource: "configmaps", Name: "c", Namespace: ns}, true},
-		"lists no Secrets":                     {access{Verb: "list", Resource: "secrets", Namespace: ns}, false},
-		"watches no Secrets":                   {access{Verb: "watch", Resource: "secrets", Namespace: ns}, false},
-		"writes no Secret":                     {access{Verb: "create", Resource: "secrets", Namespace: ns}, false},
-		"makes no pods":                        {access{Verb: "create", Resource: "pods", Namespace: ns}, false},
-		"reads no Secret of another namespace": {access{Verb: "get", Resource: "secrets", Name: "s", Namespace: "default"}, false},
-		"sees no build of another namespace":   {access{Verb: "list", Group: group, Resource: "hlbbuilds", Namespace: "default"}, false},
+		"watches builds": {
+			access{Verb: "watch", Group: group, Resource: "hlbbuilds", Namespace: ns}, true,
+		},
+		"reads a build": {
+			access{Verb: "get", Group: group, Resource: "hlbbuilds", Name: "b", Namespace: ns}, true,
+		},
+		"reports on a build": {
+			access{Verb: "patch", Group: group, Resource: "hlbbuilds", Subresource: "status", Name: "b", Namespace: ns},
+			true,
+		},
+		"changes no build": {
+			access{Verb: "patch", Group: group, Resource: "hlbbuilds", Name: "b", Namespace: ns}, false,
+		},
+		"deletes no build": {
+			access{Verb: "delete", Group: group, Resource: "hlbbuilds", Name: "b", Namespace: ns}, false,
+		},
+		"watches its BuildCache": {
+			access{Verb: "watch", Group: group, Resource: "buildcaches", Name: "cache", Namespace: ns}, true,
+		},
+		"watches no other BuildCache": {
+			access{Verb: "watch", Group: group, Resource: "buildcaches", Name: "other", Namespace: ns}, false,
+		},
+		"changes no BuildCache": {
+			access{Verb: "patch", Group: group, Resource: "buildcaches", Name: "cache", Namespace: ns}, false,
+		},
+		"watches a daemon of the fleet": {
+			access{Verb: "watch", Group: group, Resource: "builddaemons", Name: "cache-1", Namespace: ns}, true,
+		},
+		"lists the daemons of its fleet": {
+			access{Verb: "list", Group: group, Resource: "builddaemons", Namespace: ns}, true,
+		},
+		"reports on a daemon of the fleet": {
+			access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "cache-0",
+				Namespace: ns},
+			true,
+		},
+		"asks its daemon for no mounts": {
+			access{Verb: "patch", Group: group, Resource: "builddaemons", Name: "cache-0", Namespace: ns}, false,
+		},
+		"reports on no daemon of another": {
+			access{Verb: "patch", Group: group, Resource: "builddaemons", Subresource: "status", Name: "other-0",
+				Namespace: ns},
+			false,
+		},
+		"renews its Lease": {
+			access{Verb: "update", Group: leases, Resource: "leases", Name: "cache-0", Namespace: ns}, true,
+		},
+		"renews no other Lease": {
+			access{Verb: "update", Group: leases, Resource: "leases", Name: "other", Namespace: ns}, false,
+		},
+		"makes no Lease": {
+			access{Verb: "create", Group: leases, Resource: "leases", Namespace: ns}, false,
+		},
+		"tells events": {
+			access{Verb: "create", Group: "events.k8s.io", Resource: "events", Namespace: ns}, true,
+		},
+		"reads a Secret that a build names": {
+			access{Verb: "get", Resource: "secrets", Name: "s", Namespace: ns}, true,
+		},
+		"reads a ConfigMap that a build names": {
+			access{Verb: "get", Resource: "configmaps", Name: "c", Namespace: ns}, true,
+		},
+		"lists no Secrets":   {access{Verb: "list", Resource: "secrets", Namespace: ns}, false},
+		"watches no Secrets": {access{Verb: "watch", Resource: "secrets", Namespace: ns}, false},
+		"writes no Secret":   {access{Verb: "create", Resource: "secrets", Namespace: ns}, false},
+		"makes no pods":      {access{Verb: "create", Resource: "pods", Namespace: ns}, false},
+		"reads no Secret of another namespace": {
+			access{Verb: "get", Resource: "secrets", Name: "s", Namespace: "default"}, false,
+		},
+		"sees no build of another namespace": {
+			access{Verb: "list", Group: group, Resource: "hlbbuilds", Namespace: "default"}, false,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -288,13 +345,21 @@ func checkAgentRights(t *testing.T, ns string) {
 
 func checkManagerRights(t *testing.T, ns string) {
 	for name, what := range map[string]access{
-		"reads no Secret":                  {Verb: "get", Resource: "secrets", Name: "s", Namespace: ns},
-		"lists no Secrets of its own":      {Verb: "list", Resource: "secrets", Namespace: systemNamespace},
-		"runs nothing in pods":             {Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns},
-		"binds no other ClusterRole":       {Verb: "bind", Group: "rbac.authorization.k8s.io", Resource: "clusterroles", Name: "cluster-admin"},
-		"grants no more than it has":       {Verb: "escalate", Group: "rbac.authorization.k8s.io", Resource: "roles", Namespace: ns},
-		"deletes no BuildCache":            {Verb: "delete", Group: "build.openllb.dev", Resource: "buildcaches", Name: "c", Namespace: ns},
-		"changes nobody's spec of a build": {Verb: "patch", Group: "build.openllb.dev", Resource: "hlbbuilds", Name: "b", Namespace: ns},
+		"reads no Secret":             {Verb: "get", Resource: "secrets", Name: "s", Namespace: ns},
+		"lists no Secrets of its own": {Verb: "list", Resource: "secrets", Namespace: systemNamespace},
+		"runs nothing in pods":        {Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns},
+		"binds no other ClusterRole": {
+			Verb: "bind", Group: "rbac.authorization.k8s.io", Resource: "clusterroles", Name: "cluster-admin",
+		},
+		"grants no more than it has": {
+			Verb: "escalate", Group: "rbac.authorization.k8s.io", Resource: "roles", Namespace: ns,
+		},
+		"deletes no BuildCache": {
+			Verb: "delete", Group: "build.openllb.dev", Resource: "buildcaches", Name: "c", Namespace: ns,
+		},
+		"changes nobody's spec of a build": {
+			Verb: "patch", Group: "build.openllb.dev", Resource: "hlbbuilds", Name: "b", Namespace: ns,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if may(t, managerUser, what) {

@@ -58,7 +58,8 @@ func TestSamples(t *testing.T) {
 			ns := cluster.Namespace(t)
 			for _, o := range decodeAll(t, text) {
 				o.SetNamespace(ns)
-				if err := strict.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("sample")); err != nil {
+				if err := strict.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o),
+					client.FieldOwner("sample")); err != nil {
 					t.Errorf("apply %s %s: %v", o.GetKind(), o.GetName(), err)
 				}
 				checkPrograms(t, o)

@@ -37,11 +37,13 @@ func TestBuildCacheScales(t *testing.T) {
 	if err := cluster.Client.SubResource("scale").Get(t.Context(), cache, scale); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(autoscalingv1.ScaleStatus{Replicas: 2, Selector: "build.openllb.dev/cache=c"}, scale.Status); diff != "" {
+	if diff := cmp.Diff(autoscalingv1.ScaleStatus{Replicas: 2, Selector: "build.openllb.dev/cache=c"},
+		scale.Status); diff != "" {
 		t.Errorf("scale status differs (-want +got):\n%s", diff)
 	}
 	scale.Spec.Replicas = 5
-	if err := cluster.Client.SubResource("scale").Update(t.Context(), cache, client.WithSubResourceBody(scale)); err != nil {
+	if err := cluster.Client.SubResource("scale").
+		Update(t.Context(), cache, client.WithSubResourceBody(scale)); err != nil {
 		t.Fatal(err)
 	}
 	if err := cluster.Client.Get(t.Context(), client.ObjectKeyFromObject(cache), cache); err != nil {
@@ -100,7 +102,8 @@ func TestBuildsAreSelectedByDaemon(t *testing.T) {
 	place(t, cluster.Client, build, "")
 	expectEvent(t, w, watch.Deleted, "a")
 
-	if err := cluster.Client.List(t.Context(), &listed, client.InNamespace(ns), client.MatchingFields{"spec.cacheRef.name": "other"}); err != nil {
+	if err := cluster.Client.List(t.Context(), &listed, client.InNamespace(ns),
+		client.MatchingFields{"spec.cacheRef.name": "other"}); err != nil {
 		t.Fatal(err)
 	}
 	if len(listed.Items) != 1 || listed.Items[0].Name != "b" {
@@ -129,7 +132,8 @@ func columns(t *testing.T, namespace, resource, name string) map[string]string {
 		t.Fatal(err)
 	}
 	path := fmt.Sprintf("/apis/build.openllb.dev/v1alpha1/namespaces/%s/%s/%s", namespace, resource, name)
-	raw, err := disco.RESTClient().Get().AbsPath(path).SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(t.Context())
+	raw, err := disco.RESTClient().Get().AbsPath(path).
+		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +153,8 @@ func columns(t *testing.T, namespace, resource, name string) map[string]string {
 func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 	cluster := envtestkit.Get(t)
 	ns := cluster.Namespace(t)
-	cache, daemon, build := testbuild.BuildCache(ns, "c", testbuild.WithReplicas(3)), testbuild.BuildDaemon(ns, "c", 0), testbuild.HLBBuild(ns, "b")
+	cache, daemon, build := testbuild.BuildCache(ns, "c", testbuild.WithReplicas(3)), testbuild.BuildDaemon(ns, "c",
+		0), testbuild.HLBBuild(ns, "b")
 	for _, o := range []client.Object{cache, daemon, build} {
 		if err := cluster.Client.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -157,7 +162,8 @@ func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 	}
 	cache.Status.ReadyDisplay, cache.Status.Usage = "2/3", "61% of 30Gi"
 	cache.Status.ReadyReplicas, cache.Status.Storage = 2, &v1alpha1.StorageStatus{Size: resource.MustParse("10Gi")}
-	status.Set(&cache.Status.Conditions, metav1.Condition{Type: "Ready", Status: "False", Reason: "DaemonsNotReady"}, time.Now())
+	status.Set(&cache.Status.Conditions, metav1.Condition{Type: "Ready", Status: "False", Reason: "DaemonsNotReady"},
+		time.Now())
 	testbuild.Serving(daemon)
 	daemon.Status.NodeName, daemon.Status.RunningBuilds, daemon.Status.Version = "n1", 2, "v0.34.2"
 	place(t, cluster.Client, build, "c-0")
@@ -177,9 +183,11 @@ func TestColumnsAnswerTheFirstQuestions(t *testing.T) {
 		"of a fleet": {"buildcaches", "c", map[string]string{
 			"Ready": "False", "Daemons": "2/3", "Size": "10Gi", "Used": "61% of 30Gi", "Reason": "DaemonsNotReady"}},
 		"of a daemon": {"builddaemons", "c-0", map[string]string{
-			"Cache": "c", "Ready": "True", "Reason": "DaemonServing", "Node": "n1", "Running": "2", "Slots": "4", "Version": "v0.34.2"}},
+			"Cache": "c", "Ready": "True", "Reason": "DaemonServing", "Node": "n1", "Running": "2", "Slots": "4",
+			"Version": "v0.34.2"}},
 		"of a build": {"hlbbuilds", "b", map[string]string{
-			"Ready": "True", "Reason": "Succeeded", "Daemon": "c-0", "Cached": "12/14", "Seconds": "2", "Attempt": "1", "Key": "k"}},
+			"Ready": "True", "Reason": "Succeeded", "Daemon": "c-0", "Cached": "12/14", "Seconds": "2", "Attempt": "1",
+			"Key": "k"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +213,9 @@ func TestShortNames(t *testing.T) {
 			got[r.Name] = append(r.ShortNames, r.Categories...)
 		}
 	}
-	want := map[string][]string{"buildcaches": {"bcache", "build"}, "builddaemons": {"bd", "build"}, "hlbbuilds": {"hb", "build"}}
+	want := map[string][]string{"buildcaches": {
+		"bcache", "build",
+	}, "builddaemons": {"bd", "build"}, "hlbbuilds": {"hb", "build"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("short names and categories differ (-want +got):\n%s", diff)
 	}

@@ -111,3 +111,18 @@ func columnsOf(line string) int {
 	}
 	return columns
 }
+
+// Prose lists the lines of a Markdown page that are too wide, as Source does. Tables and code blocks can't be wrapped.
+func Prose(name, text string) []string {
+	var found []string
+	code := false
+	for i, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			code = !code
+		}
+		if columns := columnsOf(line); columns > maxColumns && !code && !strings.HasPrefix(line, "|") {
+			found = append(found, fmt.Sprintf("%s:%d: %d columns, more than %d", name, i+1, columns, maxColumns))
+		}
+	}
+	return found
+}

@@ -27,7 +27,8 @@ func some() []*sim.Result {
 	for _, w := range []string{"u35", "u35-priming-churn", "u35-priming"} {
 		results = append(results,
 			&sim.Result{Workload: w, Policy: "random", Unstable: true, QueueByTenMins: make([]int, 12)},
-			&sim.Result{Workload: w, Policy: ours, Warm: .75, Cold: .25, BytesPrimed: 2.5e12, QueueByTenMins: make([]int, 12)})
+			&sim.Result{Workload: w, Policy: ours, Warm: .75, Cold: .25, BytesPrimed: 2.5e12,
+				QueueByTenMins: make([]int, 12)})
 	}
 	return results
 }
@@ -64,7 +65,8 @@ func TestFiles(t *testing.T) {
 			said[f.Name] = "|" + strings.Join(words(t, f), "|") + "|"
 		}
 	}
-	want := []string{"sim.json", "sim-load.svg", "sim-hits-u35.svg", "sim-hits-u35-priming.svg", "sim-bytes-u35-priming.svg", "sim-queue-u35-priming-churn.svg", "sim.html"}
+	want := []string{"sim.json", "sim-load.svg", "sim-hits-u35.svg", "sim-hits-u35-priming.svg",
+		"sim-bytes-u35-priming.svg", "sim-queue-u35-priming-churn.svg", "sim.html"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}

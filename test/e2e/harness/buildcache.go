@@ -27,7 +27,8 @@ func (c *Cluster) BuildCache(namespace, name string, replicas int32, size, repos
 	}
 	for _, registry := range []string{c.Info.Registry, c.Info.RegistryAuth} {
 		if host, _, _ := strings.Cut(registry, "/"); host != "" {
-			cache.Spec.BuildKit.Registries = append(cache.Spec.BuildKit.Registries, v1alpha1.RegistryHost{Host: host, Scheme: "HTTP"})
+			cache.Spec.BuildKit.Registries = append(cache.Spec.BuildKit.Registries,
+				v1alpha1.RegistryHost{Host: host, Scheme: "HTTP"})
 		}
 	}
 	return cache

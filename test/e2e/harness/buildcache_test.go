@@ -17,8 +17,14 @@ func TestAFleetKnowsItsRegistries(t *testing.T) {
 		plain bool
 		want  []v1alpha1.RegistryHost
 	}{
-		"the local cluster's two":         {localcluster.Info{Registry: "10.0.0.1:5000", RegistryAuth: "10.0.0.1:5001"}, true, []v1alpha1.RegistryHost{{Host: "10.0.0.1:5000", Scheme: "HTTP"}, {Host: "10.0.0.1:5001", Scheme: "HTTP"}}},
-		"one with a path, without TLS":    {localcluster.Info{Registry: "registry:5000/me"}, true, []v1alpha1.RegistryHost{{Host: "registry:5000", Scheme: "HTTP"}}},
+		"the local cluster's two": {
+			localcluster.Info{Registry: "10.0.0.1:5000", RegistryAuth: "10.0.0.1:5001"}, true,
+			[]v1alpha1.RegistryHost{{Host: "10.0.0.1:5000", Scheme: "HTTP"}, {Host: "10.0.0.1:5001", Scheme: "HTTP"}},
+		},
+		"one with a path, without TLS": {
+			localcluster.Info{Registry: "registry:5000/me"}, true,
+			[]v1alpha1.RegistryHost{{Host: "registry:5000", Scheme: "HTTP"}},
+		},
 		"one with TLS needs no exception": {localcluster.Info{Registry: "registry.example.com/me"}, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

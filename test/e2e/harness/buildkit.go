@@ -48,7 +48,8 @@ func (c *Cluster) BuildKit(ctx context.Context, namespace, daemon string) (*bkcl
 			in.CloseWithError(io.ErrClosedPipe)
 			out.CloseWithError(fmt.Errorf("exec in %s ended: %w", pod, orEOF(err)))
 		}()
-		return &pipeConn{Reader: fromPod, Writer: toPod, close: func() { cancel(); toPod.Close(); fromPod.Close() }}, nil
+		return &pipeConn{Reader: fromPod, Writer: toPod, close: func() { cancel(); toPod.Close(); fromPod.Close() }},
+			nil
 	}
 	return bkclient.New(ctx, "unix:///run/buildkit/buildkitd.sock", bkclient.WithContextDialer(dial))
 }

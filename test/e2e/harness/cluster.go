@@ -113,7 +113,8 @@ func (c *Cluster) BuildImages(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("build image %s: %w", name, err)
 		}
-		if c.Images[name], err = localimages.Push(ctx, image, c.Info.Registry+"/"+localimages.Repositories[name]+":dev"); err != nil {
+		if c.Images[name], err = localimages.Push(ctx, image, c.Info.Registry+"/"+localimages.Repositories[name]+
+			":dev"); err != nil {
 			return fmt.Errorf("push image %s: %w", name, err)
 		}
 	}
@@ -135,7 +136,9 @@ func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (st
 
 // Namespace makes a namespace that lets buildkitd's pods in: they are privileged inside their own user namespace.
 func (c *Cluster) Namespace(ctx context.Context, name string) error {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "privileged"}}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "privileged"},
+	}}
 	return client.IgnoreAlreadyExists(c.Client.Create(ctx, ns))
 }
 

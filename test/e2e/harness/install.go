@@ -73,7 +73,8 @@ func (c *Cluster) Install(ctx context.Context) error {
 func (c *Cluster) WaitManager(ctx context.Context) error {
 	return Eventually(ctx, 3*time.Minute, "the manager runs", func(ctx context.Context) (bool, error) {
 		d := &appsv1.Deployment{}
-		if err := c.Client.Get(ctx, types.NamespacedName{Namespace: SystemNamespace, Name: ManagerName}, d); err != nil {
+		if err := c.Client.Get(ctx, types.NamespacedName{Namespace: SystemNamespace, Name: ManagerName},
+			d); err != nil {
 			return false, err
 		}
 		return d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas == *d.Spec.Replicas &&
@@ -82,15 +83,17 @@ func (c *Cluster) WaitManager(ctx context.Context) error {
 }
 
 // Eventually polls until the condition holds. Errors of single looks are remembered and told if time runs out.
-func Eventually(ctx context.Context, timeout time.Duration, what string, condition func(context.Context) (bool, error)) error {
+func Eventually(ctx context.Context, timeout time.Duration, what string,
+	condition func(context.Context) (bool, error)) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
-		ok, err := condition(ctx)
-		if err != nil {
-			last = err
-		}
-		return ok && err == nil, nil
-	})
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, timeout, true,
+		func(ctx context.Context) (bool, error) {
+			ok, err := condition(ctx)
+			if err != nil {
+				last = err
+			}
+			return ok && err == nil, nil
+		})
 	if err != nil && last != nil {
 		return fmt.Errorf("waiting until %s: %w (last error: %w)", what, err, last)
 	}
@@ -102,12 +105,14 @@ func Eventually(ctx context.Context, timeout time.Duration, what string, conditi
 
 // WaitCache waits until a BuildCache is Ready in its current generation.
 func (c *Cluster) WaitCache(ctx context.Context, cache *v1alpha1.BuildCache) error {
-	return Eventually(ctx, 5*time.Minute, "BuildCache "+cache.Name+" is Ready", func(ctx context.Context) (bool, error) {
-		if err := c.Client.Get(ctx, client.ObjectKeyFromObject(cache), cache); err != nil {
-			return false, err
-		}
-		return cache.Status.ObservedGeneration == cache.Generation && meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionReady), nil
-	})
+	return Eventually(ctx, 5*time.Minute, "BuildCache "+cache.Name+" is Ready",
+		func(ctx context.Context) (bool, error) {
+			if err := c.Client.Get(ctx, client.ObjectKeyFromObject(cache), cache); err != nil {
+				return false, err
+			}
+			return cache.Status.ObservedGeneration == cache.Generation &&
+				meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionReady), nil
+		})
 }
 
 // WaitBuild waits until the run of a build's current generation has ended, well or not, by a watch: the instant counts.
@@ -115,7 +120,8 @@ func (c *Cluster) WaitBuild(ctx context.Context, build *v1alpha1.HLBBuild, timeo
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	list := &v1alpha1.HLBBuildList{}
-	watch, err := c.Client.Watch(ctx, list, client.InNamespace(build.Namespace), client.MatchingFields{"metadata.name": build.Name})
+	watch, err := c.Client.Watch(ctx, list, client.InNamespace(build.Namespace),
+		client.MatchingFields{"metadata.name": build.Name})
 	if err != nil {
 		return fmt.Errorf("watch HLBBuild %s: %w", build.Name, err)
 	}
@@ -169,7 +175,8 @@ func (c *Cluster) PodLogs(ctx context.Context, namespace, name string) (string, 
 // DeleteNamespace removes a namespace and waits until it is gone. Its builds go first: Kubernetes deletes the pods of
 // a namespace before anything else, and those of daemons wait for their builds.
 func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
-	if err := c.Client.DeleteAllOf(ctx, &v1alpha1.HLBBuild{}, client.InNamespace(name)); client.IgnoreNotFound(err) != nil {
+	if err := c.Client.DeleteAllOf(ctx, &v1alpha1.HLBBuild{},
+		client.InNamespace(name)); client.IgnoreNotFound(err) != nil {
 		return err
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
