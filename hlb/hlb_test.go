@@ -17,9 +17,9 @@ func ExampleCompile() {
 fs default(string version) {
 	image "golang:${version}"
 	run "go build ./..." with option {
-		dir "/src"
-		mount git("https://example.com/app.git", "main") "/src"
-		cacheMount "/root/.cache/go-build"
+		dir "/s"
+		mount git("https://example.com/app.git", "main") "/s"
+		cacheMount "/c"
 	}
 	dockerPush "registry.example/app"
 }
@@ -38,9 +38,9 @@ fs default(string version) {
 	fmt.Print(request.Text(req.Targets[0].Final.Definition))
 	// Output:
 	// parallel(export image registry.example/app, single)
-	// //root/.cache/go-build shared
+	// //c shared
 	// 1: source docker-image://docker.io/library/golang:1.26
 	// 2: source git://example.com/app.git#main git.fullurl="https://example.com/app.git"
-	// 3: exec ["/bin/sh" "-c" "go build ./..."] cwd=/src [/ = %1 out 0] [/root/.cache/go-build = scratch cache
-	// "//root/.cache/go-build" shared] [/src = %2] result %3
+	// 3: exec ["/bin/sh" "-c" "go build ./..."] cwd=/s [/ = %1 out 0] [/c = scratch cache "//c" shared] [/s = %2]
+	// result %3
 }
