@@ -32,7 +32,13 @@ func podUIDs(t *testing.T, cache string) map[string]string {
 func TestVolumesGrowWithoutARestart(t *testing.T) {
 	grows := newFleet("grows", 1)
 	makeFleet(t, grows)
-	before, pods := daemon(t, "grows-0"), podUIDs(t, "grows")
+	var before *v1alpha1.BuildDaemon
+	must(t, harness.Eventually(t.Context(), patience, "the daemon reports its garbage collection",
+		func(context.Context) (bool, error) {
+			before = daemon(t, "grows-0")
+			return before.Status.GC != nil, nil
+		}))
+	pods := podUIDs(t, "grows")
 
 	kubectl(t, "patch", "bcache/grows", "--type=merge", "-p", `{"spec":{"storage":{"size":"3Gi"}}}`)
 	must(t,
