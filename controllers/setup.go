@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers holds the manager's reconcilers: BuildCache (the fleet), workload (what a BuildDaemon runs as),
-// BuildDaemon (liveness), HLBBuild (runs and attempts) and placement (the scheduling loop). Agents run the builds;
-// nothing here talks to a daemon.
+// Package controllers sets up the manager's reconcilers, each in a folder of its own: buildcache (the fleet), workload
+// (what a BuildDaemon runs as), builddaemon (liveness), hlbbuild (runs and attempts) and placement (the scheduling
+// loop). Agents run the builds; nothing here talks to a daemon.
 package controllers
 
 import (
@@ -15,6 +15,8 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/buildcache"
+	"github.com/openllb/hlb-operator/controllers/builddaemon"
+	"github.com/openllb/hlb-operator/controllers/hlbbuild"
 	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/fleet/record"
@@ -75,8 +77,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		"workload": &workload.Reconciler{
 			Client: c, Live: live, Events: recorder, Clock: now, Images: install.Images,
 		},
-		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now, Live: live},
-		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
+		"BuildDaemon": &builddaemon.Reconciler{Client: c, Events: recorder, Clock: now, Live: live},
+		"HLBBuild":    &hlbbuild.Reconciler{Client: c, Events: recorder, Clock: now},
 		"placement": &placement.Reconciler{
 			Client:   c,
 			Events:   recorder,
@@ -97,8 +99,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 // addIndexes lets the controllers find bound builds by daemon and builds by cache without going through all of them.
 func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]client.IndexerFunc{
-		indexCache: func(o client.Object) []string { return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name} },
-		indexDaemon: func(o client.Object) []string {
+		placement.IndexCache: func(o client.Object) []string {
+			return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name}
+		},
+		hlbbuild.IndexDaemon: func(o client.Object) []string {
 			if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
 				return []string{b.Status.Placement.Daemon}
 			}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package hlbbuild
 
 import (
 	"context"
@@ -29,8 +29,7 @@ type world struct {
 	clock  *envtestkit.Clock
 	events *envtestkit.Recorder
 
-	daemons   *BuildDaemonReconciler
-	builds    *HLBBuildReconciler
+	builds    *Reconciler
 	placement *placement.Reconciler
 }
 
@@ -46,8 +45,7 @@ func newWorld(t *testing.T) *world {
 // restart replaces the reconcilers by new ones that remember nothing, as a restart of the manager does. They reach
 // the API through c.
 func (w *world) restart(c client.Client) {
-	w.daemons = &BuildDaemonReconciler{Client: c, Events: w.events, Clock: w.clock, leases: newLeaseWatch()}
-	w.builds = &HLBBuildReconciler{Client: c, Events: w.events, Clock: w.clock}
+	w.builds = &Reconciler{Client: c, Events: w.events, Clock: w.clock}
 	w.placement = &placement.Reconciler{Client: c, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package hlbbuild
 
 import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package builddaemon
 
 import (
 	"testing"
@@ -17,7 +17,7 @@ import (
 
 func TestSilentDaemonIsGivenUp(t *testing.T) {
 	w := newWorld(t)
-	w.create(testbuild.BuildDaemon(w.ns, "cache", 0))
+	w.must(w.c.Create(t.Context(), testbuild.BuildDaemon(w.ns, "cache", 0)))
 	look := func() (*v1alpha1.BuildDaemon, time.Duration) {
 		d := read(w, testbuild.BuildDaemon(w.ns, "cache", 0))
 		result, err := w.daemons.Reconcile(t.Context(), d)
