@@ -98,7 +98,7 @@ func (e *evaluator) callText(c *call) (value, error) {
 	if err := e.fits(len(s), c.span); err != nil {
 		return nil, err
 	}
-	return e.text(s), nil
+	return e.text(s), e.chargeText(len(s), c.span)
 }
 
 // conversion reports a text that does not convert, at the argument, with the calls that led to it.

@@ -207,6 +207,9 @@ func (e *evaluator) args(s callSite, params []builtin.Param) ([]arg, error) {
 			if !p.Variadic && len(values) != 1 {
 				return nil, notOne(x.Span(), len(values))
 			}
+			if err := e.burnMany(len(values), x.Span()); err != nil {
+				return nil, err
+			}
 		}
 		for _, v := range values {
 			out = append(out, arg{e.convert(v, p.Kind, x.Span()), x.Span()})

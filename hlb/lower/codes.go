@@ -37,6 +37,14 @@ const (
 	LimitImports diag.Code = "LIMIT-IMPORTS"
 	// LimitImportDepth: modules that import modules too deeply.
 	LimitImportDepth diag.Code = "LIMIT-IMPORT-DEPTH"
+	// LimitText: the texts of the program too long in all.
+	LimitText diag.Code = "LIMIT-TEXT"
+	// LimitLayers: more steps on top of each other than BuildKit can mount.
+	LimitLayers diag.Code = "LIMIT-LAYERS"
+	// LimitMounts: too many cache mounts.
+	LimitMounts diag.Code = "LIMIT-MOUNTS"
+	// LimitID: the id of a cache mount too long.
+	LimitID diag.Code = "LIMIT-ID"
 	// LimitTime: compiling takes too long.
 	LimitTime diag.Code = "LIMIT-TIME"
 )

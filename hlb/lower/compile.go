@@ -111,7 +111,7 @@ func (e *evaluator) target(m *source, name string, given map[*ast.Param]string) 
 		}
 		t.Final, err = e.solveOf(v.image, obj.Span)
 	case *pipe:
-		t.Root, err = e.tree(v)
+		t.Root, err = e.tree(v, obj.Span)
 	}
 	if err != nil {
 		return t, err

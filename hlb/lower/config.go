@@ -3,6 +3,7 @@
 package lower
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -20,43 +21,78 @@ const historyComment = "hlb"
 // point, which copies of the config would not be.
 type configEdit struct {
 	prev  *configEdit
-	apply func(*dockerspec.DockerOCIImage)
+	apply func(*draft)
 }
 
-func (i *image) editConfig(apply func(*dockerspec.DockerOCIImage)) {
+// draft is an image config that edits are applied to.
+type draft struct {
+	dockerspec.DockerOCIImage
+	// labels are the labels of the history entry that is being written, empty for none.
+	labels []string
+}
+
+func (i *image) editConfig(apply func(*draft)) {
 	i.config = &configEdit{prev: i.config, apply: apply}
 }
 
 // configJSON applies all edits and returns the config, with operating system and architecture from the platform where
-// it has none.
-func (i *image) configJSON() ([]byte, error) {
+// it has none. The error is the context's, or that of encoding.
+func (i *image) configJSON(ctx context.Context) ([]byte, error) {
 	var edits []*configEdit
 	for e := i.config; e != nil; e = e.prev {
 		edits = append(edits, e)
 	}
-	var img dockerspec.DockerOCIImage
-	for _, e := range slices.Backward(edits) {
+	var img draft
+	for n, e := range slices.Backward(edits) {
+		if n%256 == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		e.apply(&img)
 	}
+	img.endLabels()
 	if img.OS == "" || img.Architecture == "" {
 		img.OS, img.Architecture, img.Variant = i.platform.OS, i.platform.Architecture, i.platform.Variant
 	}
 	if img.RootFS.Type == "" {
 		img.RootFS.Type = "layers"
 	}
-	return json.Marshal(img)
+	return json.Marshal(img.DockerOCIImage)
 }
 
 // history adds an entry; empty says that the step makes no layer.
-func history(img *dockerspec.DockerOCIImage, empty bool, format string, args ...any) {
-	img.History = append(img.History, ocispecs.History{
+func (d *draft) history(empty bool, format string, args ...any) {
+	d.endLabels()
+	d.History = append(d.History, ocispecs.History{
 		CreatedBy: fmt.Sprintf(format, args...), Comment: historyComment, EmptyLayer: empty,
 	})
 }
 
+const labelHistory = "LABEL "
+
+// label adds a label to the history. Labels one after another share an entry, which goes on where a base image's last
+// entry is of labels.
+func (d *draft) label(text string) {
+	if n := len(d.History); len(d.labels) == 0 && n > 0 && d.History[n-1].Comment == historyComment {
+		if earlier, ok := strings.CutPrefix(d.History[n-1].CreatedBy, labelHistory); ok {
+			d.History, d.labels = d.History[:n-1], append(d.labels, earlier)
+		}
+	}
+	d.labels = append(d.labels, text)
+}
+
+// endLabels writes the history entry of the labels.
+func (d *draft) endLabels() {
+	if len(d.labels) == 0 {
+		return
+	}
+	text := strings.Join(d.labels, " ")
+	d.labels = nil
+	d.history(true, "%s%s", labelHistory, text)
+}
+
 // layer returns an edit that adds the history entry of a step that makes a layer.
-func layer(format string, args ...any) func(*dockerspec.DockerOCIImage) {
-	return func(img *dockerspec.DockerOCIImage) { history(img, false, format, args...) }
+func layer(format string, args ...any) func(*draft) {
+	return func(img *draft) { img.history(false, format, args...) }
 }
 
 func (e *evaluator) fsEnv(c *call, cur *filesystem) (*filesystem, error) {
@@ -64,7 +100,7 @@ func (e *evaluator) fsEnv(c *call, cur *filesystem) (*filesystem, error) {
 	return cur.edit(c.key(e), func(i *image) {
 		i.meta = i.meta.AddEnv(k, v)
 		i.envBytes += len(k) + len(v) + opBytes
-		i.editConfig(func(img *dockerspec.DockerOCIImage) {
+		i.editConfig(func(img *draft) {
 			img.Config.Env = withEnv(img.Config.Env, k, v)
 		})
 	}), nil
@@ -87,9 +123,9 @@ func (e *evaluator) fsDir(c *call, cur *filesystem) (*filesystem, error) {
 	}
 	return cur.edit(c.key(e), func(i *image) {
 		i.meta, i.workdir = i.meta.Dir(dir), dir
-		i.editConfig(func(img *dockerspec.DockerOCIImage) {
+		i.editConfig(func(img *draft) {
 			img.Config.WorkingDir = dir
-			history(img, true, "WORKDIR %s", dir)
+			img.history(true, "WORKDIR %s", dir)
 		})
 	}), nil
 }
@@ -98,9 +134,9 @@ func (e *evaluator) fsUser(c *call, cur *filesystem) (*filesystem, error) {
 	user := c.str(0)
 	return cur.edit(c.key(e), func(i *image) {
 		i.meta, i.user = i.meta.User(user), user
-		i.editConfig(func(img *dockerspec.DockerOCIImage) {
+		i.editConfig(func(img *draft) {
 			img.Config.User = user
-			history(img, true, "USER %s", user)
+			img.history(true, "USER %s", user)
 		})
 	}), nil
 }
@@ -111,33 +147,28 @@ func (e *evaluator) fsShell(c *call, cur *filesystem) (*filesystem, error) {
 
 func (e *evaluator) fsEntrypoint(c *call, cur *filesystem) (*filesystem, error) {
 	args := strs(c.args)
-	return e.configOnly(c, cur, func(img *dockerspec.DockerOCIImage) {
+	return e.configOnly(c, cur, func(img *draft) {
 		img.Config.Entrypoint = args
-		history(img, true, "ENTRYPOINT %q", args)
+		img.history(true, "ENTRYPOINT %q", args)
 	})
 }
 
 func (e *evaluator) fsCmd(c *call, cur *filesystem) (*filesystem, error) {
 	args := strs(c.args)
-	return e.configOnly(c, cur, func(img *dockerspec.DockerOCIImage) { img.Config.Cmd = args })
+	return e.configOnly(c, cur, func(img *draft) { img.Config.Cmd = args })
 }
 
 func (e *evaluator) fsLabel(c *call, cur *filesystem) (*filesystem, error) {
 	k, v := c.str(0), c.str(1)
-	return e.configOnly(c, cur, func(img *dockerspec.DockerOCIImage) {
+	return e.configOnly(c, cur, func(img *draft) {
 		img.Config.Labels = withKey(img.Config.Labels, k, v)
-		if n := len(img.History); n > 0 && img.History[n-1].Comment == historyComment &&
-			strings.HasPrefix(img.History[n-1].CreatedBy, "LABEL ") {
-			img.History[n-1].CreatedBy += fmt.Sprintf(" %s=%s", k, v)
-			return
-		}
-		history(img, true, "LABEL %s=%s", k, v)
+		img.label(k + "=" + v)
 	})
 }
 
 func (e *evaluator) fsExpose(c *call, cur *filesystem) (*filesystem, error) {
 	ports := strs(c.args)
-	return e.configOnly(c, cur, func(img *dockerspec.DockerOCIImage) {
+	return e.configOnly(c, cur, func(img *draft) {
 		for _, p := range ports {
 			if !strings.Contains(p, "/") {
 				p += "/tcp"
@@ -149,7 +180,7 @@ func (e *evaluator) fsExpose(c *call, cur *filesystem) (*filesystem, error) {
 
 func (e *evaluator) fsVolumes(c *call, cur *filesystem) (*filesystem, error) {
 	mountpoints := strs(c.args)
-	return e.configOnly(c, cur, func(img *dockerspec.DockerOCIImage) {
+	return e.configOnly(c, cur, func(img *draft) {
 		for _, m := range mountpoints {
 			img.Config.Volumes = withKey(img.Config.Volumes, m, struct{}{})
 		}
@@ -158,10 +189,10 @@ func (e *evaluator) fsVolumes(c *call, cur *filesystem) (*filesystem, error) {
 
 func (e *evaluator) fsStopSignal(c *call, cur *filesystem) (*filesystem, error) {
 	signal := c.str(0)
-	return e.configOnly(c, cur, func(img *dockerspec.DockerOCIImage) { img.Config.StopSignal = signal })
+	return e.configOnly(c, cur, func(img *draft) { img.Config.StopSignal = signal })
 }
 
-func (e *evaluator) configOnly(c *call, cur *filesystem, apply func(*dockerspec.DockerOCIImage)) (*filesystem, error) {
+func (e *evaluator) configOnly(c *call, cur *filesystem, apply func(*draft)) (*filesystem, error) {
 	return cur.edit(c.key(e), func(i *image) { i.editConfig(apply) }), nil
 }
 

@@ -14,11 +14,11 @@ package lower
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
@@ -43,8 +43,7 @@ type evaluator struct {
 	acts     map[actKey]*activation
 	running  map[*ast.Func][]int // indexes of the statements in progress, innermost last
 	stack    []frame
-	fuel     int
-	vertices int
+	budget
 	ids      func() string
 
 	maps        map[string]*llb.SourceMap // by file
@@ -58,8 +57,6 @@ type evaluator struct {
 	scopes      map[key]*scope
 	mounts      []request.CacheMount
 	mountsSeen  map[request.CacheMount]bool
-	opSize      int // bytes of all ops made, about
-	marshalled  int // ops written out, in all definitions
 	warnings    diag.List
 	solves      map[*image]*request.Solve
 	scopeSolves map[*scope]*request.Scope
@@ -80,7 +77,7 @@ func newEvaluator(ctx context.Context, opts Options) *evaluator {
 		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{}, sources: map[string][]byte{},
 		images:    map[string]resolved{},
 		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
-		mountsSeen: map[request.CacheMount]bool{},
+		mountsSeen: map[request.CacheMount]bool{}, budget: budget{ops: map[digest.Digest][]byte{}},
 		solves:     map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
 	}
 	e.platform = defaultPlatform(opts)
@@ -97,49 +94,6 @@ type env struct {
 	fn     *ast.Func // nil in the operand of an import
 	params map[*ast.Param]value
 	act    *activation // where `as` binds; nil outside functions
-}
-
-// burn takes one unit of fuel.
-func (e *evaluator) burn(at diag.Span) error {
-	e.fuel++
-	if e.fuel > e.limits.Fuel {
-		return diag.Errorf(LimitFuel, at, "the program takes more than %d evaluation steps", e.limits.Fuel).
-			WithHint("functions that call others twice grow exponentially with each level")
-	}
-	if e.fuel%1024 == 0 {
-		return e.timeout(at)
-	}
-	return nil
-}
-
-func (e *evaluator) timeout(at diag.Span) error {
-	switch err := context.Cause(e.ctx); {
-	case err == nil:
-		return nil
-	case errors.Is(err, errWall):
-		return diag.Errorf(LimitTime, at, "compiling takes longer than %s", e.limits.Wall)
-	default:
-		return diag.Errorf(Cancelled, at, "compiling was cancelled: %v", err)
-	}
-}
-
-// charge counts the bytes that an op will take.
-func (e *evaluator) charge(size int, at diag.Span) error {
-	e.opSize += size
-	if e.opSize > e.limits.OpBytes {
-		return diag.Errorf(LimitSize, at, "the build steps take more than %d bytes", e.limits.OpBytes).
-			WithHint("long texts and environments count for each step that has them")
-	}
-	return nil
-}
-
-// vertex counts one LLB vertex.
-func (e *evaluator) vertex(at diag.Span) error {
-	e.vertices++
-	if e.vertices > e.limits.Vertices {
-		return diag.Errorf(LimitVertices, at, "the program makes more than %d build steps", e.limits.Vertices)
-	}
-	return nil
 }
 
 // maxPlaces is how many calls around an op are kept as its places: with all of them, a request would grow with the
@@ -236,6 +190,9 @@ func (e *evaluator) combine(cur, v value, obj *check.Object, at diag.Span) (valu
 		}
 	}
 	for _, v := range values {
+		if err := e.burnMany(sizeOfList(v), at); err != nil {
+			return nil, err
+		}
 		switch v := v.(type) {
 		case *options:
 			cur = e.appendOptions(cur.(*options), v.list()...)
@@ -352,13 +309,5 @@ func (e *evaluator) parts(en *env, parts []ast.Part, at diag.Span) (string, erro
 			return "", err
 		}
 	}
-	return string(b), nil
-}
-
-// fits checks the size of a string.
-func (e *evaluator) fits(size int, at diag.Span) error {
-	if size > e.limits.StringBytes {
-		return diag.Errorf(LimitString, at, "the text is longer than %d bytes", e.limits.StringBytes)
-	}
-	return nil
+	return string(b), e.chargeText(len(b), at)
 }

@@ -16,6 +16,9 @@ func (e *evaluator) fileOp(c *call, cur *filesystem, a *llb.FileAction, inputs .
 	if err := e.vertex(c.span); err != nil {
 		return nil, err
 	}
+	if err := e.stacked(cur.layers+1, c.span); err != nil {
+		return nil, err
+	}
 	st := cur.state().File(a, e.locations(c.span)...)
 	return cur.op(c.key(e), st.Output(), inputs...), nil
 }
@@ -155,14 +158,22 @@ func (e *evaluator) fsMerge(c *call, cur *filesystem) (*filesystem, error) {
 	if err := e.vertex(c.span); err != nil {
 		return nil, err
 	}
+	base := cur // what the others are put onto
 	states := []llb.State{cur.state()}
 	var inputs []*filesystem
 	for _, a := range c.args {
 		inputs = append(inputs, a.fs())
 		states = append(states, a.fs().input())
+		if base.out == nil {
+			base = a.fs()
+		}
+	}
+	if err := e.stacked(base.layers+1, c.span); err != nil {
+		return nil, err
 	}
 	out := llb.Merge(states, e.locations(c.span)...).Output()
 	next := cur.op(c.key(e), out, inputs...)
+	next.image.layers = base.layers + 1
 	next.image.editConfig(layer("MERGE / /"))
 	return next, nil
 }
@@ -174,6 +185,7 @@ func (e *evaluator) fsDiff(c *call, cur *filesystem) (*filesystem, error) {
 	}
 	out := llb.Diff(base.input(), cur.state(), e.locations(c.span)...).Output()
 	next := cur.op(c.key(e), out, base)
+	next.image.layers = 1
 	if out != cur.out {
 		next.image.editConfig(layer("DIFF / /"))
 	}

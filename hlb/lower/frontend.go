@@ -56,9 +56,9 @@ func (e *evaluator) fsFrontend(c *call, cur *filesystem) (*filesystem, error) {
 		i.needs, i.scopes = b.needs, b.scopes
 		i.workdir, i.user = img.Config.WorkingDir, img.Config.User
 		if len(b.config) > 0 {
-			i.editConfig(func(to *dockerspec.DockerOCIImage) {
-				*to = dockerspec.DockerOCIImage{}
-				_ = json.Unmarshal(b.config, to) // parsed above
+			i.editConfig(func(to *draft) {
+				to.DockerOCIImage = dockerspec.DockerOCIImage{}
+				_ = json.Unmarshal(b.config, &to.DockerOCIImage) // parsed above
 			})
 		}
 	}), nil
@@ -96,6 +96,9 @@ func (e *evaluator) runFrontend(c *call, ref string) (built, error) {
 		return b, err
 	}
 	b.config = res.Metadata[imageConfigKey]
+	if err := e.chargeText(len(b.config), c.span); err != nil {
+		return b, err
+	}
 	made, err := res.SingleRef()
 	if err == nil && made != nil {
 		b.state, err = made.ToState()

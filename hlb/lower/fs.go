@@ -40,6 +40,8 @@ type image struct {
 	platform ocispecs.Platform
 	needs    request.Needs
 	scopes   []*scope
+	// layers is how many layers the daemon mounts on top of each other, as far as that is known.
+	layers int
 	// canonical is name@digest of the image it is based on, if known.
 	canonical string
 	// origin is the source that out consists of, if it is one source and nothing else.
@@ -72,7 +74,7 @@ func (i *image) with(change func(*image)) *image {
 // op returns the filesystem after an op on f that yields out and took the given filesystems as inputs.
 func (f *filesystem) op(k key, out llb.Output, inputs ...*filesystem) *filesystem {
 	img := f.image.with(func(i *image) {
-		i.out, i.origin = out, origin{}
+		i.out, i.origin, i.layers = out, origin{}, i.layers+1
 		for _, in := range inputs {
 			i.needs = i.needs.Union(in.needs)
 			i.scopes = joinUnique(i.scopes, in.scopes)

@@ -81,6 +81,7 @@ func (l *loader) home(info *check.Info) (*source, error) {
 func (e *evaluator) parse(name string, src []byte, dir module.Dir, depth int) (*source, diag.List) {
 	info, found := lint.Program(name, src, syntax.Limits{MaxBytes: e.limits.SourceBytes})
 	e.sources[name] = src
+	e.reqBytes += len(src) // definitions have the texts of modules, and share them
 	if found.HasErrors() {
 		return nil, found
 	}
@@ -217,6 +218,9 @@ func (e *evaluator) importFile(in *source, imp *ast.Import, root module.Root, na
 			return nil, diag.Errorf(diag.ImportNotFound, at, "can't read %s: %v", shown, reason(err))
 		}
 		return nil, e.failed(at, err, "can't read %s", shown)
+	}
+	if err := e.chargeText(len(src), at); err != nil {
+		return nil, err
 	}
 	m, found := e.parse(display, src, module.Dir{Root: root, Path: path.Dir(name)}, in.depth+1)
 	if m == nil {

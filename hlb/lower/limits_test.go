@@ -31,7 +31,8 @@ func TestLimits(t *testing.T) {
 		"fuel":       {doubling + "fs default() { f40; }", Limits{Fuel: 50_000}, LimitFuel},
 		"call depth": {deep + "fs default() { f1000; }", Limits{}, LimitDepth},
 		"vertices": {
-			strings.ReplaceAll(doubling, `env "k" "v"`, `run "x"`) + "fs default() { f30; }", Limits{Vertices: 2000},
+			strings.ReplaceAll(doubling, `env "k" "v"`, `run "x"`) + "fs default() { f30; }",
+			Limits{Vertices: 2000, Layers: 1 << 20},
 			LimitVertices,
 		},
 		"source": {
@@ -63,7 +64,7 @@ fs default() { ` + strings.Repeat("f; ", 100) + `}`, Limits{}, LimitSize},
 			Limits{}, LimitSize},
 		"exports that repeat": {"fs f0() { run \"x\"; dockerPush \"r\"; }\n" +
 			strings.ReplaceAll(doubling, `fs f0() { env "k" "v"; }`, "") +
-			"fs default() { f9; }", Limits{Vertices: 2000}, LimitVertices},
+			"fs default() { f9; }", Limits{Vertices: 2000, Layers: 1 << 20}, LimitVertices},
 		"mounts of one run": {"option::run m0() { mount scratch \"/m\"; }\n" + optionDoubling(11) +
 			"fs default() { run \"x\" with m11; }",
 			Limits{}, LimitVertices},

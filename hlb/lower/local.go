@@ -96,7 +96,7 @@ func (e *evaluator) copied(
 		cur,
 		e.keys.of("part", c.key(e), c.dir.Root.Display(name)),
 		st,
-		func(i *image) { i.needs = needs },
+		func(i *image) { i.needs, i.layers = needs, 1 },
 	), nil
 }
 

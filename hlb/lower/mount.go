@@ -58,6 +58,11 @@ func (e *evaluator) mountOption(x *execution, o *option) error {
 	case m.tmpfs && in.out != nil:
 		return diag.Errorf(BadOption, o.args[0].span, "a tmpfs starts empty, so its input must be scratch")
 	}
+	if m.bound {
+		if err := e.stacked(in.layers+1, o.span); err != nil {
+			return err
+		}
+	}
 	if m.bound && in.origin.local {
 		// A local source as the mount's own input would make the run's result depend on the upload and not on the
 		// content.
@@ -87,6 +92,10 @@ func (e *evaluator) useCache(id string, mode arg, target string, at diag.Span) (
 	if sharing < 0 {
 		return nil, e.badMode(diag.BadSharingMode, "sharing mode", mode, modes)
 	}
+	if most := e.limits.CacheIDBytes; len(id) > most {
+		return nil, diag.Errorf(LimitID, at, "the id of the cache mount has %d bytes, more than %d", len(id), most).
+			WithHint("ids name what a cache is for, such as go-build")
+	}
 	if e.server() {
 		if err := safeCacheID(id); err != "" {
 			return nil, e.conversion(BadOption, at, "the cache id %q %s", id, err)
@@ -94,6 +103,10 @@ func (e *evaluator) useCache(id string, mode arg, target string, at diag.Span) (
 	}
 	m := request.CacheMount{ID: id, Target: target, Sharing: mode.str(), Span: at}
 	if seen := (request.CacheMount{ID: m.ID, Target: m.Target, Sharing: m.Sharing}); !e.mountsSeen[seen] {
+		if most := e.limits.CacheMounts; len(e.mounts) >= most {
+			return nil, diag.Errorf(LimitMounts, at, "the program uses more than %d cache mounts", most).
+				WithHint("steps can share a cache mount: give them the same id")
+		}
 		e.mountsSeen[seen] = true
 		e.mounts = append(e.mounts, m)
 	}

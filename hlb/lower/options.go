@@ -100,20 +100,47 @@ type Limits struct {
 	OpBytes int
 	// StringBytes is the size of any string value, template output included. Default 4 MiB, 64 MiB.
 	StringBytes int
+	// TextBytes is the size of all strings that are made, looked-up image configs and manifests included. Default 64
+	// MiB, 1 GiB.
+	TextBytes int
+	// SolveBytes is the size of one definition with its image config. Default a little under 16 MiB, the longest message
+	// that BuildKit takes.
+	SolveBytes int
+	// RequestBytes is the size of all definitions and image configs, equal ops counted once. Default 32 MiB, 1 GiB.
+	RequestBytes int
+	// DefinitionBytes is the size of all definitions and image configs, ops counted for each definition that has
+	// them. Default 128 MiB, 4 GiB.
+	DefinitionBytes int
+	// Layers is how many layers a filesystem may have, those of its base image included. Default 350. BuildKit names
+	// all of them in the options of one mount, which take at most a page, 4,096 bytes: about 200 go to the rest of the
+	// options, and 11 to each layer once the daemon has numbered a million of them.
+	Layers int
+	// CacheMounts is how many different cache mounts a request may have. Default 256, 10,000.
+	CacheMounts int
+	// CacheIDBytes is the length of a cache mount's id, namespace included. Default 512, 4,096.
+	CacheIDBytes int
 	// Wall is the time of the whole compile, look-ups included. Default 2 minutes, 1 hour.
 	Wall time.Duration
 }
+
+const (
+	// maxMessage leaves 64 KiB of BuildKit's longest message, 16 MiB, to what a solve takes besides.
+	maxMessage = 16<<20 - 64<<10
+	maxLayers  = 350
+)
 
 var defaultLimits = map[Profile]Limits{
 	ProfileServer: {
 		SourceBytes: 1 << 20, Imports: 64, ImportDepth: 16, CallDepth: 500, Fuel: 1_000_000, Vertices: 20_000,
 		OpBytes:     64 << 20,
-		StringBytes: 4 << 20, Wall: 2 * time.Minute,
+		StringBytes: 4 << 20, TextBytes: 64 << 20, SolveBytes: maxMessage, RequestBytes: 32 << 20,
+		DefinitionBytes: 128 << 20, Layers: maxLayers, CacheMounts: 256, CacheIDBytes: 512, Wall: 2 * time.Minute,
 	},
 	ProfileLocal: {
 		SourceBytes: 16 << 20, Imports: 1000, ImportDepth: 100, CallDepth: 5000, Fuel: 20_000_000, Vertices: 1_000_000,
 		OpBytes:     1 << 30,
-		StringBytes: 64 << 20, Wall: time.Hour,
+		StringBytes: 64 << 20, TextBytes: 1 << 30, SolveBytes: maxMessage, RequestBytes: 1 << 30,
+		DefinitionBytes: 4 << 30, Layers: maxLayers, CacheMounts: 10_000, CacheIDBytes: 4096, Wall: time.Hour,
 	},
 }
 
@@ -129,7 +156,16 @@ func (l Limits) withDefaults(p Profile) Limits {
 		Vertices:    cmp.Or(l.Vertices, def.Vertices),
 		OpBytes:     cmp.Or(l.OpBytes, def.OpBytes),
 		StringBytes: cmp.Or(l.StringBytes, def.StringBytes),
-		Wall:        cmp.Or(l.Wall, def.Wall),
+		TextBytes:   cmp.Or(l.TextBytes, def.TextBytes),
+
+		SolveBytes:      cmp.Or(l.SolveBytes, def.SolveBytes),
+		RequestBytes:    cmp.Or(l.RequestBytes, def.RequestBytes),
+		DefinitionBytes: cmp.Or(l.DefinitionBytes, def.DefinitionBytes),
+
+		Layers:       cmp.Or(l.Layers, def.Layers),
+		CacheMounts:  cmp.Or(l.CacheMounts, def.CacheMounts),
+		CacheIDBytes: cmp.Or(l.CacheIDBytes, def.CacheIDBytes),
+		Wall:         cmp.Or(l.Wall, def.Wall),
 	}
 }
 

@@ -57,6 +57,9 @@ func (e *evaluator) fsRun(c *call, cur *filesystem) (*filesystem, error) {
 	if err := e.charge(cur.envBytes, c.span); err != nil {
 		return nil, err
 	}
+	if err := e.stacked(cur.layers+1, c.span); err != nil {
+		return nil, err
+	}
 	x := &execution{call: c}
 	for _, o := range c.opts {
 		if err := e.runOption(x, o); err != nil {
@@ -112,6 +115,7 @@ func (e *evaluator) bindMount(b boundMount, exec llb.ExecState, after *filesyste
 		img := b.input.image.with(func(i *image) {
 			i.out, i.meta = exec.GetMount(m.target).Output(), llb.Scratch()
 			i.origin, i.user, i.workdir, i.shell = origin{}, "", "", nil
+			i.layers++
 			i.platform = after.platform
 			i.needs, i.scopes = after.needs, after.scopes
 		})

@@ -77,12 +77,12 @@ func (e *evaluator) fsImage(c *call, cur *filesystem) (*filesystem, error) {
 	k := e.keys.of("image", named.String(), platform.OS, platform.Architecture, platform.Variant, e.lazyImages > 0)
 	return e.source(cur, k, st, func(i *image) {
 		i.platform, i.canonical = platform, res.canonical
-		i.workdir, i.user = img.Config.WorkingDir, img.Config.User
+		i.workdir, i.user, i.layers = img.Config.WorkingDir, img.Config.User, len(img.RootFS.DiffIDs)
 		i.origin = origin{imageRef: named.String()}
 		if len(res.config) > 0 {
-			i.editConfig(func(to *dockerspec.DockerOCIImage) {
-				*to = dockerspec.DockerOCIImage{}
-				_ = json.Unmarshal(res.config, to) // parsed above
+			i.editConfig(func(to *draft) {
+				to.DockerOCIImage = dockerspec.DockerOCIImage{}
+				_ = json.Unmarshal(res.config, &to.DockerOCIImage) // parsed above
 			})
 		}
 	}), nil
@@ -103,6 +103,9 @@ func (e *evaluator) resolveImage(named reference.Named, p ocispecs.Platform, at 
 	})
 	if err != nil {
 		return resolved{}, e.failed(at, err, "can't look up %s", named)
+	}
+	if err := e.chargeText(len(config), at); err != nil {
+		return resolved{}, err
 	}
 	r := resolved{config: config, canonical: canonicalName(named, dgst)}
 	e.images[id] = r

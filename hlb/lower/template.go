@@ -5,6 +5,7 @@ package lower
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"text/template"
@@ -101,11 +102,11 @@ func (e *evaluator) templateFuncs() template.FuncMap {
 		"js":       bounded(template.JSEscaper),
 		"urlquery": bounded(template.URLQueryEscaper),
 		"printf": func(format string, args ...any) (string, error) {
-			values := make([]string, len(args))
+			sizes, star := make([]int, len(args)), 0
 			for i, a := range args {
-				values[i] = strings.Repeat(" ", min(sizeOf(a), e.limits.StringBytes+1))
+				sizes[i], star = sizeOf(a), max(star, width(a))
 			}
-			if formatSize(format, values) > e.limits.StringBytes {
+			if formatSize(format, sizes, star) > e.limits.StringBytes {
 				return "", errTemplateSize
 			}
 			s := fmt.Sprintf(format, args...)
@@ -115,6 +116,17 @@ func (e *evaluator) templateFuncs() template.FuncMap {
 			return s, nil
 		},
 	}
+}
+
+// width is how wide a value makes another one as its '*'.
+func width(a any) int {
+	switch v := reflect.ValueOf(a); {
+	case v.CanInt():
+		return int(min(max(v.Int(), -v.Int(), 0), 1<<30))
+	case v.CanUint():
+		return int(min(v.Uint(), 1<<30))
+	}
+	return 0
 }
 
 func sizeOf(a any) int {

@@ -16,21 +16,23 @@ import (
 
 func (e *evaluator) textFormat(c *call) (string, error) {
 	format, values := c.str(0), make([]any, 0, len(c.args)-1)
+	sizes := make([]int, 0, len(c.args)-1)
 	for _, a := range c.args[1:] {
-		values = append(values, a.str())
+		values, sizes = append(values, a.str()), append(sizes, len(a.str()))
 	}
 	// Measured before it is made, because a few bytes of format can ask for gigabytes.
-	if err := e.fits(formatSize(format, strs(c.args[1:])), c.span); err != nil {
+	if err := e.fits(formatSize(format, sizes, 0), c.span); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf(format, values...), nil
 }
 
 // formatSize is an upper bound for the length of a formatted text, up to the few bytes that quoting and notes on
-// errors add to each value.
-func formatSize(format string, values []string) int {
+// errors add to each value. sizes are the lengths of the values; star is the greatest number among them, which a '*'
+// may take for a width.
+func formatSize(format string, sizes []int, star int) int {
 	size, next := len(format), 0
-	for i := 0; i < len(format); i++ {
+	for i := 0; i < len(format) && size <= 1<<40; i++ {
 		if format[i] != '%' {
 			continue
 		}
@@ -49,23 +51,26 @@ func formatSize(format string, values []string) int {
 				}
 				num, index = 0, false
 				continue
-			case ch == '.', ch == '*', strings.IndexByte("+-# ", ch) >= 0:
+			case ch == '*':
+				size, num, next = size+num+star+len(badWidth), 0, next+1
+				continue
+			case ch == '.', strings.IndexByte("+-# ", ch) >= 0:
 				size, num = size+num, 0
 				continue
 			}
 			break
 		}
 		size += num
-		if next >= 0 && next < len(values) {
-			size += len(values[next])
+		if next >= 0 && next < len(sizes) {
+			size += sizes[next]
 		}
 		next++
-		if size > 1<<40 {
-			break
-		}
 	}
 	return size
 }
+
+// badWidth is what a '*' yields for a value that is no number.
+const badWidth = "%!(BADWIDTH)"
 
 func (e *evaluator) textLocalArch(*call) (string, error) {
 	if e.server() {
@@ -192,7 +197,7 @@ func (e *evaluator) manifest(c *call, ref string, p ocispecs.Platform) (Manifest
 	if err != nil {
 		return Manifest{}, e.failed(c.args[0].span, err, "can't look up %s", ref)
 	}
-	return m, nil
+	return m, e.chargeText(len(m.Manifest)+len(m.Config)+len(m.Index), c.span)
 }
 
 // manifestThroughDaemon returns a look-up of digest and config that prefers the daemon.
@@ -207,6 +212,6 @@ func (e *evaluator) manifestThroughDaemon(c *call, ref string, p ocispecs.Platfo
 		if err != nil {
 			return Manifest{}, e.failed(c.args[0].span, err, "can't look up %s", ref)
 		}
-		return Manifest{Digest: dgst, Config: string(config)}, nil
+		return Manifest{Digest: dgst, Config: string(config)}, e.chargeText(len(config), c.span)
 	}
 }

@@ -14,6 +14,7 @@ import (
 type pipe struct {
 	// fs is set on a leaf.
 	fs *filesystem
+	// at is the call that made it, the zero Span for sequences.
 	at diag.Span
 	// parallel says how children run; a pipe without fs and children is nothing.
 	parallel bool
@@ -69,11 +70,17 @@ func (e *evaluator) stage(c *call, cur *pipe) *pipe {
 	if len(children) == 0 {
 		return cur
 	}
-	return e.sequence(cur, &pipe{parallel: true, children: children, k: e.keys.of("parallel", ks)})
+	return e.sequence(cur, &pipe{parallel: true, at: c.span, children: children, k: e.keys.of("parallel", ks)})
 }
 
-// tree turns a pipeline into a request tree.
-func (e *evaluator) tree(p *pipe) (*request.Node, error) {
+// tree turns a pipeline into a request tree. around is the place of what it is a part of.
+func (e *evaluator) tree(p *pipe, around diag.Span) (*request.Node, error) {
+	if p.at.IsValid() {
+		around = p.at
+	}
+	if err := e.burn(around); err != nil {
+		return nil, err
+	}
 	if p.fs != nil {
 		return e.fsTree(p.fs, p.at)
 	}
@@ -83,7 +90,7 @@ func (e *evaluator) tree(p *pipe) (*request.Node, error) {
 	}
 	var children []*request.Node
 	for _, c := range p.parts() {
-		n, err := e.tree(c)
+		n, err := e.tree(c, around)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +138,10 @@ func (e *evaluator) solveOf(img *image, at diag.Span) (*request.Solve, error) {
 	}
 	s := request.Solve{Platform: img.platform, Needs: img.needs, Span: at}
 	var err error
-	if s.ImageConfig, err = img.configJSON(); err != nil {
+	if s.ImageConfig, err = img.configJSON(e.ctx); err != nil {
+		if late := e.timeout(at); late != nil {
+			return nil, late
+		}
 		return nil, diag.Errorf(diag.Internal, at, "write image config: %v", err)
 	}
 	for _, sc := range img.scopes {
@@ -148,14 +158,8 @@ func (e *evaluator) solveOf(img *image, at diag.Span) (*request.Solve, error) {
 		}
 		return nil, diag.Errorf(diag.Conversion, at, "the filesystem can't be built: %v", err)
 	}
-	e.marshalled += len(out.Definition.Def)
-	if limit := 10 * e.limits.Vertices; e.marshalled > limit {
-		return nil, diag.Errorf(
-			LimitVertices,
-			at,
-			"the solves and exports of the program have more than %d build steps in all",
-			limit,
-		)
+	if err := e.chargeSolve(out, at); err != nil {
+		return nil, err
 	}
 	e.solves[img] = out
 	return out, nil

@@ -143,6 +143,14 @@ func (o *options) list() []*option {
 
 func (o *options) key() key { return o.k }
 
+// sizeOfList is how many values are copied where v is added to a list.
+func sizeOfList(v value) int {
+	if o, ok := v.(*options); ok {
+		return o.n
+	}
+	return 1
+}
+
 // appendOptions returns o with more options after its own.
 func (e *evaluator) appendOptions(o *options, more ...*option) *options {
 	if len(more) == 0 {
