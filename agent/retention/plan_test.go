@@ -18,7 +18,7 @@ import (
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-var own = []string{"ns"}
+var served = []string{"ns"}
 
 const day = 24 * time.Hour
 
@@ -50,7 +50,7 @@ func TestExpired(t *testing.T) {
 			if tc.want {
 				want = []string{tc.tag.Name}
 			}
-			got := Expired(Input{Namespace: "ns", Served: own, Tags: []Tag{tc.tag}, Used: tc.used, Now: noon}, 7*day)
+			got := Expired(Input{Namespace: "ns", Served: served, Tags: []Tag{tc.tag}, Used: tc.used, Now: noon}, 7*day)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
 			}
@@ -75,7 +75,7 @@ func TestOrphanedTagsAreTheOnesOfTheDeletedBuildCacheAlone(t *testing.T) {
 		Keys:   []v1alpha1.KeyUse{{Key: "app", LastUsed: metav1.NewTime(noon)}},
 		Mounts: []v1alpha1.MountUse{{ID: "ns/go"}, {ID: "elsewhere/npm"}},
 	}}}
-	w := Input{Namespace: "ns", Served: own, Now: noon}
+	w := Input{Namespace: "ns", Served: served, Now: noon}
 	w.Gather("mine", daemons,
 		[]v1alpha1.HLBBuild{build("mine", "shared", "npm", true), build("other", "shared", "go", true), {}})
 	app, npm := cacheref.Tag("ns", "app"), cacheref.MountTag("ns", "npm", noon, "mine-0")
@@ -112,7 +112,7 @@ func TestTagsOfOtherServedNamespaces(t *testing.T) {
 }
 
 func TestLastUses(t *testing.T) {
-	w := Input{Namespace: "ns", Served: own, Now: noon}
+	w := Input{Namespace: "ns", Served: served, Now: noon}
 	w.Gather("c", []v1alpha1.BuildDaemon{
 		{
 			Status: v1alpha1.BuildDaemonStatus{
@@ -147,7 +147,7 @@ func TestForeignTagsAreNeverPlanned(t *testing.T) {
 			rapid.Map(rapid.String(), func(id string) string { return cacheref.MountTag(other, id, noon, "d") }),
 		).Draw(t, "foreign")
 		own := cacheref.Tag("ns", rapid.String().Draw(t, "key"))
-		w := Input{Namespace: "ns", Served: own, Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}},
+		w := Input{Namespace: "ns", Served: served, Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}},
 			Used: map[string]time.Time{foreign: {}, own: {}}}
 		for _, plan := range [][]string{Expired(w, time.Second), Orphaned(w)} {
 			if !slices.Contains(plan, own) {
@@ -195,7 +195,7 @@ func TestTagsOfWhatIsNotListedStay(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			old := noon.Add(-99 * day)
-			in := Input{Namespace: "ns", Served: own, Tags: []Tag{{app, old}, {mount, old}},
+			in := Input{Namespace: "ns", Served: served, Tags: []Tag{{app, old}, {mount, old}},
 				Now: noon}
 			in.Gather("cache", []v1alpha1.BuildDaemon{{Status: tc.status}}, nil)
 			want := slices.Sorted(slices.Values(tc.want))
