@@ -15,23 +15,12 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
-
-// IndexDaemon is the field of HLBBuilds by which the manager's cache must index those that are bound.
-const IndexDaemon = "status.placement.daemon"
-
-// writers is how many HLBBuilds are reconciled at once: the API server takes some milliseconds for each write, most of
-// it waiting for its disk.
-const writers = 8
 
 // Reconciler decides what becomes of attempts, keeps the time limits of builds, and opens runs by schedule, of
 // suspended builds and while a build's BuildCache is missing. Other runs are opened with their first decision by the
@@ -40,42 +29,6 @@ type Reconciler struct {
 	Client client.Client
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
-}
-
-// SetupWithManager watches HLBBuilds, the daemons they are bound to and the BuildCaches they wait for.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
-		Named("hlbbuild").
-		For(&v1alpha1.HLBBuild{}).
-		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(IndexDaemon))).
-		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(placement.IndexCache)),
-			ignoreUpdates).
-		WithOptions(controller.Options{MaxConcurrentReconciles: writers}).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-}
-
-// buildsBy maps an object to the HLBBuilds that name it in an indexed field.
-func (r *Reconciler) buildsBy(index string) handler.MapFunc {
-	return func(ctx context.Context, o client.Object) []reconcile.Request {
-		var builds v1alpha1.HLBBuildList
-		err := r.Client.List(
-			ctx,
-			&builds,
-			client.InNamespace(o.GetNamespace()),
-			client.MatchingFields{index: o.GetName()},
-			client.UnsafeDisableDeepCopy,
-		)
-		if err != nil {
-			return nil // the list comes from memory; it fails only while the manager stops
-		}
-		requests := make([]reconcile.Request, len(builds.Items))
-		for i := range builds.Items {
-			requests[i] = reconcile.Request{
-				NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: builds.Items[i].Name},
-			}
-		}
-		return requests
-	}
 }
 
 // Reconcile takes one HLBBuild a step nearer to its spec. Called twice on the same world, it does nothing the second
