@@ -42,8 +42,9 @@ var errProtocol = errors.New("the child does not keep to the protocol")
 func (c *conversation) run(ctx context.Context, program *Program) (*wire.Result, [][]byte, error) {
 	ctx, cancel := context.WithCancel(ctx) // ends calls that the child no longer waits for
 	defer cancel()
-	messages := make(chan message)
-	go c.listen(ctx, messages)
+	messages, done := make(chan message), make(chan struct{})
+	defer close(done)
+	go c.listen(messages, done)
 	c.process.work(time.Now())
 	if err := wire.Write(c.process.in, program, program.Source, program.Context); err != nil {
 		return nil, nil, err
@@ -52,6 +53,8 @@ func (c *conversation) run(ctx context.Context, program *Program) (*wire.Result,
 	waiting := false
 	for {
 		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
 		case m := <-messages:
 			switch {
 			case m.err != nil:
@@ -78,14 +81,14 @@ func (c *conversation) run(ctx context.Context, program *Program) (*wire.Result,
 	}
 }
 
-// listen reads until the child ends, or ctx.
-func (c *conversation) listen(ctx context.Context, messages chan<- message) {
+// listen reads until the child ends, or nobody waits any more.
+func (c *conversation) listen(messages chan<- message, done <-chan struct{}) {
 	for {
 		var m message
 		m.blobs, m.err = wire.Read(c.process.out, c.limits.MessageBytes, &m.FromChild)
 		select {
 		case messages <- m:
-		case <-ctx.Done():
+		case <-done:
 			return
 		}
 		if m.err != nil {

@@ -133,10 +133,13 @@ func (p *process) explain(err error) error {
 	if errors.As(err, &long) {
 		return &LimitError{fmt.Sprintf("the compiled program takes more than %s", mebibytes(p.limits.MessageBytes))}
 	}
+	if errors.Is(err, errProtocol) || errors.Is(err, wire.ErrMalformed) {
+		return &InternalError{err}
+	}
 	select {
 	case <-p.ended:
 	case <-time.After(time.Second):
-		return &InternalError{err} // it lives, but does not keep to the protocol
+		return &InternalError{err}
 	}
 	p.mu.Lock()
 	cause := p.cause

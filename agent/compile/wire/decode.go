@@ -62,7 +62,7 @@ func get[T any](parts []*T, number int) (*T, error) {
 		return nil, nil
 	}
 	if number < 0 || number > len(parts) || parts[number-1] == nil {
-		return nil, fmt.Errorf("%w: there is no part %d of that kind", errMalformed, number)
+		return nil, fmt.Errorf("%w: there is no part %d of that kind", ErrMalformed, number)
 	}
 	return parts[number-1], nil
 }
@@ -70,7 +70,7 @@ func get[T any](parts []*T, number int) (*T, error) {
 // must is get for a part that has to be there.
 func must[T any](parts []*T, number int) (*T, error) {
 	if number == 0 {
-		return nil, fmt.Errorf("%w: a part is missing", errMalformed)
+		return nil, fmt.Errorf("%w: a part is missing", ErrMalformed)
 	}
 	return get(parts, number)
 }
@@ -88,7 +88,7 @@ func (d *decoder) part(p *Part) error {
 	case p.Node != nil:
 		node, err = d.node(p.Node)
 	default:
-		err = fmt.Errorf("%w: an empty part", errMalformed)
+		err = fmt.Errorf("%w: an empty part", ErrMalformed)
 	}
 	d.solves, d.scopes, d.nodes = append(d.solves, solve), append(d.scopes, scope), append(d.nodes, node)
 	return err
@@ -100,7 +100,7 @@ func (d *decoder) node(in *Node) (*request.Node, error) {
 	switch {
 	case in.Kind < request.Single || in.Kind > request.Sequential, isLeaf && len(in.Children) > 0,
 		!isLeaf && in.Solve != 0, (in.Kind == request.Export) != (in.Output != nil):
-		return nil, fmt.Errorf("%w: a node of kind %d has what others have", errMalformed, in.Kind)
+		return nil, fmt.Errorf("%w: a node of kind %d has what others have", ErrMalformed, in.Kind)
 	case isLeaf:
 		var err error
 		out.Solve, err = must(d.solves, in.Solve)
@@ -151,7 +151,7 @@ func (d *decoder) solve(in *Solve) (*request.Solve, error) {
 
 func (d *decoder) blob(n int) ([]byte, error) {
 	if n < 0 || n >= len(d.blobs) {
-		return nil, fmt.Errorf("%w: there is no blob %d", errMalformed, n)
+		return nil, fmt.Errorf("%w: there is no blob %d", ErrMalformed, n)
 	}
 	return d.blobs[n], nil
 }
@@ -227,7 +227,7 @@ func (d *decoder) message(n int, into proto.Message) error {
 		return err
 	}
 	if err := proto.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
 }
@@ -235,11 +235,11 @@ func (d *decoder) message(n int, into proto.Message) error {
 func checkPlaces(at *pb.Locations, files int) error {
 	for _, l := range at.Locations {
 		if l == nil || l.SourceIndex < 0 || int(l.SourceIndex) >= files {
-			return fmt.Errorf("%w: a place in no file", errMalformed)
+			return fmt.Errorf("%w: a place in no file", ErrMalformed)
 		}
 		for _, r := range l.Ranges {
 			if r == nil || r.Start == nil || r.End == nil {
-				return fmt.Errorf("%w: a place without bounds", errMalformed)
+				return fmt.Errorf("%w: a place without bounds", ErrMalformed)
 			}
 		}
 	}

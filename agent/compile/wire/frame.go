@@ -26,8 +26,8 @@ func (e *TooLongError) Error() string {
 	return fmt.Sprintf("a message of %d bytes is longer than %d", e.Bytes, e.Limit)
 }
 
-// errMalformed is about a frame that does not keep to the protocol.
-var errMalformed = errors.New("the message is malformed")
+// ErrMalformed is in errors about a frame that does not keep to the protocol.
+var ErrMalformed = errors.New("the message is malformed")
 
 // header is what a frame says of itself.
 type header struct {
@@ -83,19 +83,19 @@ func Read(r io.Reader, limit int64, value any) (blobs [][]byte, err error) {
 	}
 	var h header
 	if err := json.Unmarshal(text, &h); err != nil {
-		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if err := json.Unmarshal(h.Value, value); err != nil {
-		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	for _, n := range h.Blobs {
 		if n < 0 || n > len(rest) {
-			return nil, fmt.Errorf("%w: its body is too short", errMalformed)
+			return nil, fmt.Errorf("%w: its body is too short", ErrMalformed)
 		}
 		blobs, rest = append(blobs, rest[:n:n]), rest[n:]
 	}
 	if len(rest) > 0 {
-		return nil, fmt.Errorf("%w: its body is too long", errMalformed)
+		return nil, fmt.Errorf("%w: its body is too long", ErrMalformed)
 	}
 	return blobs, nil
 }
