@@ -103,11 +103,19 @@ func TestAFailureIsReportedWithItsReason(t *testing.T) {
 			return &daemon.Outcome{}, errors.New("it broke")
 		},
 		"slow": until(make(chan struct{})),
+		"panicked": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
+			panic("at the builder")
+		},
 	}}, "pod")
 	bad := w.bind("bad", "bad")
+	panicked := w.bind("panicked", "panicked")
 	slow := w.bind("slow", "slow", testbuild.WithTimeout(1))
 	w.WaitCondition(t, bad, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonSolveFailed)
 	w.WaitCondition(t, slow, v1alpha1.ConditionSucceeded, metav1.ConditionFalse, v1alpha1.ReasonDeadlineExceeded)
+	w.eventually(panicked, "lost", isLost)
+	if got := panicked.Status.Run.Lost.Reason; got != v1alpha1.ReasonInternalError {
+		t.Errorf("a build whose builder panicked was lost for %s", got)
+	}
 	if got := envtestkit.Kstatus(t, bad); got != kstatus.FailedStatus {
 		t.Errorf("kstatus is %s", got)
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	CopierPath string
 	// HealthAddr is where /healthz and /readyz are served, "host:port"; empty for nowhere.
 	HealthAddr string
+	// MemoryBytes is the memory of the agent's container, 0 for no limit.
+	MemoryBytes int64
 	// DrainTimeout is how long running builds are waited for when the agent must stop.
 	DrainTimeout time.Duration
 	// Lease is how the daemon's Lease is kept.
@@ -77,6 +79,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	} {
 		flags.StringVar(f.value, f.name, *f.value, f.usage)
 	}
+	flags.Int64Var(&o.MemoryBytes, "memory-bytes", o.MemoryBytes, "the memory of the agent's container; 0 for no limit")
 	for _, f := range []struct {
 		value       *time.Duration
 		name, usage string

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package buildlog writes one plain log file an attempt on the daemon's volume and keeps the newest of them.
+// Package buildlog writes one plain log file an attempt on the daemon's volume and keeps the newest of them. What steps
+// write is made safe to show, see package plaintext.
 package buildlog
 
 import (
@@ -13,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/openllb/hlb-operator/internal/plaintext"
 )
 
 const (
@@ -34,6 +37,7 @@ func Name(namespace, build, run string, attempt int32) string {
 type File struct {
 	mu   sync.Mutex
 	f    *os.File
+	text *plaintext.Writer // into bounded
 	left int
 	err  error
 }
@@ -47,16 +51,25 @@ func Create(dir, name string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}
-	return &File{f: f, left: LimitBytes}, prune(dir)
+	l := &File{f: f, left: LimitBytes}
+	l.text = plaintext.NewWriter(bounded{l})
+	return l, prune(dir)
 }
 
 // Path is the file's path.
 func (l *File) Path() string { return l.f.Name() }
 
-// Write appends p, as much as the limit leaves.
+// Write appends p as text that can be shown on a terminal, as much as the limit leaves.
 func (l *File) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// bounded is a file up to its limit. The file is locked.
+type bounded struct{ *File }
+
+func (l bounded) Write(p []byte) (int, error) {
 	if l.left == 0 || l.err != nil {
 		return len(p), nil
 	}
@@ -73,7 +86,7 @@ func (l *File) Write(p []byte) (int, error) {
 func (l *File) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return cmp.Or(l.err, l.f.Close())
+	return cmp.Or(l.text.Flush(), l.err, l.f.Close())
 }
 
 // prune deletes the oldest files of dir beyond Keep. Files that others delete meanwhile are no error.

@@ -40,6 +40,31 @@ func TestALogIsBounded(t *testing.T) {
 	}
 }
 
+// TestALogIsSafeToShow writes what a step may write, in pieces.
+func TestALogIsSafeToShow(t *testing.T) {
+	f, err := buildlog.Create(t.TempDir(), "a.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{
+		"#1 \x1b[3", "2mgreen\x1b[0m\n", "\x1b]0;owned\x07\n", "\xf0\x9f", "\x98\x80\n", "\x1b",
+	} {
+		if _, err := f.Write([]byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(f.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "#1 green\n\\x1b]0;owned\\x07\n😀\n\\x1b"; string(data) != want {
+		t.Errorf("the file has %q, want %q", data, want)
+	}
+}
+
 func TestTheNewestLogsStay(t *testing.T) {
 	dir := t.TempDir()
 	old := time.Now().Add(-time.Hour)

@@ -65,8 +65,8 @@ func (c *conversation) run(ctx context.Context, program *Program) (*wire.Result,
 				return nil, nil, errProtocol
 			}
 			if c.calls++; c.calls > c.limits.Calls {
-				return nil, nil, &LimitError{fmt.Sprintf("the program has more than %d things looked up or built while "+
-					"it is compiled", c.limits.Calls)}
+				return nil, nil, &LimitError{fmt.Sprintf(
+					"the program has more than %d things looked up or built while it is compiled", c.limits.Calls)}
 			}
 			waiting = true
 			c.process.rest(time.Now())
@@ -106,7 +106,8 @@ func (c *conversation) answer(ctx context.Context, call *wire.Call, blobs [][]by
 	}()
 	perform := operations[call.Op]
 	if perform == nil {
-		return reply{answer: &wire.Answer{Error: wire.NewError(fmt.Errorf("%w: there is no call %q", errProtocol, call.Op))}}
+		err := fmt.Errorf("%w: there is no call %q", errProtocol, call.Op)
+		return reply{answer: &wire.Answer{Error: wire.NewError(err)}}
 	}
 	answer, sent, err := perform(c, ctx, call, blobs)
 	for _, b := range sent {

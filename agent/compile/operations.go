@@ -19,7 +19,9 @@ import (
 const maxBlob = 16 << 20
 
 // operation performs a call of one kind.
-type operation func(c *conversation, ctx context.Context, call *wire.Call, blobs [][]byte) (*wire.Answer, [][]byte, error)
+type operation func(
+	c *conversation, ctx context.Context, call *wire.Call, blobs [][]byte,
+) (*wire.Answer, [][]byte, error)
 
 var operations = map[wire.Op]operation{
 	wire.OpResolve:    (*conversation).resolve,

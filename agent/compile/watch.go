@@ -15,8 +15,8 @@ import (
 // watchEvery is how often a child is looked at. A program can fill about 50 MiB in that time.
 const watchEvery = 20 * time.Millisecond
 
-// watch ends the process once it takes more than the limits. It returns when the process has ended. The kernel's limits,
-// which the child has set for itself, hold where a look comes late.
+// watch ends the process once it takes more than the limits. It returns when the process has ended. The kernel's
+// limits, which the child has set for itself, hold where a look comes late.
 func (p *process) watch(limits *Limits, memory *memory) {
 	defer memory.remove(p)
 	ticker := time.NewTicker(watchEvery)

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/openllb/hlb-operator/agent/compile"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/lower"
@@ -25,7 +26,7 @@ import (
 
 // Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error
 // it says how far the build came. Errors are *CompileError, *DisconnectedError, *SourceError, *CredentialError,
-// *PushError, those of package solve, or the connection's.
+// *PushError, those of packages compile and solve, or the connection's.
 func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	out := &Outcome{ImportErrors: map[string]string{}}
 	attach, creds, err := attachables(job)
@@ -37,7 +38,7 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 		return out, err
 	}
 	out.request, out.Mounts = req, mountsOf(req)
-	watch := &watcher{forward: job.Progress, importErrors: out.ImportErrors}
+	watch := &watcher{request: req, forward: job.Progress, importErrors: out.ImportErrors}
 	res, err := solve.Run(ctx, d.client, req, solve.Options{
 		Session:      attach,
 		CacheImports: cacheImports(job.Plan.Imports),
@@ -65,8 +66,8 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	return out, err
 }
 
-// compile takes the job's program to a request. What it has to look up it looks up through the daemon, in a job of
-// its own.
+// compile takes the job's program to a request. What the compiler has to look up is looked up through the daemon, in a
+// job of its own.
 func (d *Daemon) compile(
 	ctx context.Context,
 	job *Job,
@@ -80,28 +81,22 @@ func (d *Daemon) compile(
 			err = lost
 		}
 	}()
-	prog, err := program(ctx, job, gw)
+	prog, files, err := program(ctx, job, gw)
 	if err != nil {
 		return nil, err
 	}
-	req, found := hlb.Compile(ctx, prog, hlb.Options{
-		Targets:             job.Spec.HLB.Targets,
-		Platform:            platformOf(job.Spec),
-		Args:                job.Spec.HLB.Args,
-		Profile:             hlb.ProfileServer,
-		Resolver:            gw,
-		Solver:              gw,
-		Pusher:              &pusher{daemon: d, attach: attach, job: job},
-		Registry:            &registry{credentials: creds, hosts: job.Registries},
-		Context:             contextState(job),
-		ContextApart:        job.Spec.HLB.Inline != nil && job.Spec.Source != nil,
-		Secrets:             ids(job.Spec.Secrets, func(s v1alpha1.BuildSecret) string { return s.ID }),
-		SSH:                 ids(job.Spec.SSH, func(s v1alpha1.BuildSSH) string { return s.ID }),
-		CacheMountNamespace: job.Namespace,
-		CacheMountSharing:   mountpolicy.Sharing(job.Namespace, job.Mounts),
-		AllowCacheRef:       job.allowCacheRef,
-		AllowedEntitlements: job.Entitlements,
+	req, found, err := d.compiler.Compile(ctx, prog, &compile.Services{
+		Resolver:      gw,
+		Solver:        gw,
+		Pusher:        &pusher{daemon: d, attach: attach, job: job},
+		Registry:      &registry{credentials: creds, hosts: job.Registries},
+		Files:         files,
+		AllowCacheRef: job.allowCacheRef,
+		Sharing:       mountpolicy.Sharing(job.Namespace, job.Mounts),
 	})
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range found {
 		if d.Code == lower.DaemonLost {
 			return nil, &DisconnectedError{d.Message}
@@ -121,14 +116,6 @@ func outputName(specs []v1alpha1.OutputSpec, image string) string {
 		}
 	}
 	return ""
-}
-
-func ids[E any](list []E, id func(E) string) []string {
-	var out []string
-	for _, e := range list {
-		out = append(out, id(e))
-	}
-	return out
 }
 
 func (j *Job) allowCacheRef(ref string) error {
@@ -194,6 +181,7 @@ func cacheImports(refs []string) []client.CacheOptionsEntry {
 
 // watcher learns from progress messages what no other answer of the daemon says.
 type watcher struct {
+	request      *hlb.Request
 	forward      func(*client.SolveStatus)
 	importErrors map[string]string
 	pushFailed   bool
@@ -201,8 +189,8 @@ type watcher struct {
 
 func (w *watcher) see(s *client.SolveStatus) {
 	for _, v := range s.Vertexes {
-		if v.Error == "" {
-			continue
+		if v.Error == "" || w.request.Has(v.Digest) {
+			continue // a program can give any name to its own steps
 		}
 		if ref, ok := strings.CutPrefix(v.Name, "importing cache manifest from "); ok {
 			w.importErrors[ref] = v.Error

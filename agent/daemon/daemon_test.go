@@ -19,11 +19,12 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/solve"
 	"github.com/openllb/hlb-operator/test/kit/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/compiletest"
 )
 
 func dial(t *testing.T, bk *buildkittest.Daemon) *daemon.Daemon {
 	t.Helper()
-	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket)
+	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket, compiletest.New(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 		defer close(drained)
 		for s := range ch {
 			for _, v := range s.Vertexes {
-				if v.Error != "" && strings.HasPrefix(v.Name, "exporting cache") {
+				if v.Error != "" && strings.HasPrefix(v.Name, "exporting cache") && !out.request.Has(v.Digest) {
 					failure = v.Error
 				}
 			}

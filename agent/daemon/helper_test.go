@@ -15,7 +15,11 @@ import (
 	"testing"
 
 	"github.com/moby/buildkit/client"
+
+	"github.com/openllb/hlb-operator/test/kit/compiletest"
 )
+
+func TestMain(m *testing.M) { compiletest.Main(m) }
 
 // onLog makes a progress function that closes ch when a step prints text.
 func onLog(text string, ch chan struct{}) func(*client.SolveStatus) {

@@ -11,6 +11,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/test/kit/compiletest"
 )
 
 func TestPolicyGivesMountsTheirSharing(t *testing.T) {
@@ -30,7 +31,7 @@ func TestPolicyGivesMountsTheirSharing(t *testing.T) {
 			{ID: "/a", Sharing: v1alpha1.MountPrivate}, {ID: "/c", Sharing: v1alpha1.MountLocked},
 		},
 	}
-	req, err := (&Daemon{}).compile(t.Context(), job, nil, nil)
+	req, err := (&Daemon{compiler: compiletest.New(t)}).compile(t.Context(), job, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 
+	"github.com/openllb/hlb-operator/agent/compile"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/hlb"
 )
 
 // sourceAuth is the name under which the session serves the credentials of the source's repository. Only that git
@@ -45,29 +45,63 @@ func authHeader(auth *inputs.BasicAuth) []byte {
 	return []byte("basic " + base64.StdEncoding.EncodeToString([]byte(auth.Username+":"+auth.Password)))
 }
 
-// program returns the program and the files beside it, from the job's inputs or from its repository.
-func program(ctx context.Context, job *Job, gw *lazyJob) (hlb.Program, error) {
+// program returns the program, with what the build declares, and the files beside it, nil for none. They are from the
+// job's inputs or from its repository.
+func program(ctx context.Context, job *Job, gw *lazyJob) (*compile.Program, fs.FS, error) {
+	spec := job.Spec
+	p := &compile.Program{
+		Kind:         compile.KindHLB,
+		Filename:     job.Inputs.Filename,
+		ContextApart: spec.HLB.Inline != nil && spec.Source != nil,
+		Targets:      spec.HLB.Targets,
+		Args:         spec.HLB.Args,
+		Platform:     platformOf(spec),
+		Secrets:      ids(spec.Secrets, func(s v1alpha1.BuildSecret) string { return s.ID }),
+		SSH:          ids(spec.SSH, func(s v1alpha1.BuildSSH) string { return s.ID }),
+		Entitlements: job.Entitlements,
+		Namespace:    job.Namespace,
+	}
+	if state := contextState(job); state != nil {
+		var err error
+		if p.Context, err = compile.Definition(ctx, state); err != nil {
+			return nil, nil, &SourceError{"Can't describe the build's context", err}
+		}
+	}
+	files, err := readProgram(ctx, job, gw, p)
+	p.HasFiles = files != nil
+	return p, files, err
+}
+
+func ids[E any](list []E, id func(E) string) []string {
+	var out []string
+	for _, e := range list {
+		out = append(out, id(e))
+	}
+	return out
+}
+
+// readProgram reads the program's text and returns the files beside it.
+func readProgram(ctx context.Context, job *Job, gw *lazyJob, p *compile.Program) (fs.FS, error) {
 	in := job.Inputs
 	if in.Program != nil {
-		p := hlb.Program{Filename: in.Filename, Source: in.Program}
-		if in.Files != nil {
-			p.Files = flatFiles(in.Files)
+		p.Source = in.Program
+		if in.Files == nil {
+			return nil, nil
 		}
-		return p, nil
+		return flatFiles(in.Files), nil
 	}
 	what := fmt.Sprintf("Can't read %s of %s", in.Filename, job.Spec.Source.Git.URL)
 	tree, err := checkout(ctx, gw, gitState(job.Spec.Source.Git))
 	if err != nil {
-		return hlb.Program{}, &SourceError{what, err}
+		return nil, &SourceError{what, err}
 	}
-	source, err := tree.ReadFile(in.Filename)
-	if err != nil {
+	if p.Source, err = tree.ReadFile(in.Filename); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = errors.New("there is no such file")
 		}
-		return hlb.Program{}, &SourceError{what, err}
+		return nil, &SourceError{what, err}
 	}
-	return hlb.Program{Filename: in.Filename, Source: source, Files: tree}, nil
+	return tree, nil
 }
 
 func checkout(ctx context.Context, gw *lazyJob, state llb.State) (*builtFiles, error) {

@@ -5,10 +5,13 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/go-logr/logr"
+	bkclient "github.com/moby/buildkit/client"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,12 +48,17 @@ func (r *Runner) run(s *slot, b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCache, 
 	log.Info("Claimed a build", "key", b.Status.Run.Key)
 	a := &attempt{Runner: r, slot: s, build: b, cache: cache, log: log, began: r.Now()}
 	ended := a.do()
-	// before the end is reported: the next build of the key may begin at that moment
-	a.record(ended == ending{})
-	a.releaseMounts(ended == ending{})
-	a.report(ended)
-	r.slots.end(name, s, true)
-	a.afterwards(ended)
+	for _, step := range []func(){
+		// before the end is reported: the next build of the key may begin at that moment
+		func() { a.record(ended == ending{}) },
+		func() { a.releaseMounts(ended == ending{}) },
+		func() { a.report(ended) },
+		func() { r.slots.end(name, s, true) },
+		func() { a.afterwards(ended) },
+	} {
+		//nolint:errcheck // it is logged, and the build has ended already
+		a.recovered(func() error { step(); return nil })
+	}
 }
 
 // claim makes the attempt this agent's, or returns errNotMine.
@@ -93,7 +101,7 @@ func (a *attempt) do() ending {
 		&deadlineError{limit},
 	)
 	defer cancel()
-	a.err = a.solve(ctx)
+	a.err = a.recovered(func() error { return a.solve(ctx) })
 	var cause error
 	if ctx.Err() != nil {
 		cause = context.Cause(ctx)
@@ -102,6 +110,24 @@ func (a *attempt) do() ending {
 		a.log.V(1).Info("The build ended with an error", "reason", a.err.Error())
 	}
 	return classify(a.err, cause, a.Daemon.IsVolumeFull())
+}
+
+// guarded is recovered for what other goroutines than the attempt's own call.
+func (a *attempt) guarded(f func()) {
+	if err := a.recovered(func() error { f(); return nil }); err != nil {
+		a.slot.cancel(err)
+	}
+}
+
+// recovered calls f and turns a panic into a *panicError, so that it ends this attempt and no other.
+func (a *attempt) recovered(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{fmt.Sprint(p)}
+			a.log.Error(err, "Panicked", "stack", string(debug.Stack()))
+		}
+	}()
+	return f()
 }
 
 // solve gathers what the build names and has the daemon build it.
@@ -136,7 +162,8 @@ func (a *attempt) solve(ctx context.Context) error {
 		a.job.Entitlements = append(a.job.Entitlements, string(e))
 	}
 	a.progress = a.openLog()
-	a.job.Progress, a.job.Prepare = a.progress.see, a.prepare
+	a.job.Progress = func(s *bkclient.SolveStatus) { a.guarded(func() { a.progress.see(s) }) }
+	a.job.Prepare = func(ctx context.Context, used []daemon.Mount) { a.guarded(func() { a.prepare(ctx, used) }) }
 	a.out, err = a.Builder.Build(ctx, a.job)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openllb/hlb-operator/agent/compile"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/lease"
@@ -37,6 +38,13 @@ type apiError struct {
 }
 
 func (e *apiError) Error() string { return "can't read what the build names: " + e.err.Error() }
+
+// panicError: the agent itself panicked while it was on the attempt. Another attempt may succeed.
+type panicError struct {
+	text string
+}
+
+func (e *panicError) Error() string { return "the agent failed while it was on the build: " + e.text }
 
 // ending is how an attempt ended. The zero value is success; silent is set when it must not be reported.
 type ending struct {
@@ -67,7 +75,10 @@ func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
 // ended) and whether the volume is full.
 func classify(err, cause error, volumeFull bool) ending {
 	var deadline *deadlineError
+	var crash *panicError
 	switch {
+	case errors.As(cause, &crash):
+		return lost(v1alpha1.ReasonInternalError, crash)
 	case err == nil:
 		return ending{}
 	case errors.Is(cause, errSuperseded):
@@ -87,18 +98,27 @@ func classify(err, cause error, volumeFull bool) ending {
 // classifyBuild is classify for an attempt that nobody cancelled.
 func classifyBuild(err error, volumeFull bool) ending {
 	var step *solve.StepError
-	var compile *daemon.CompileError
+	var program *daemon.CompileError
 	var source *daemon.SourceError
 	var credential *daemon.CredentialError
 	var push *daemon.PushError
 	var missing *inputs.Error
 	var entitlement *solve.EntitlementError
 	var api *apiError
+	var limit *compile.LimitError
+	var internal *compile.InternalError
+	var crash *panicError
 	switch {
 	case errors.As(err, &api):
 		return lost(v1alpha1.ReasonDaemonLost, api)
-	case errors.As(err, &compile):
-		return ending{failure: compileFailure(compile.Diagnostics)}
+	case errors.As(err, &crash):
+		return lost(v1alpha1.ReasonInternalError, crash)
+	case errors.As(err, &internal):
+		return lost(v1alpha1.ReasonInternalError, internal)
+	case errors.As(err, &limit):
+		return failed(v1alpha1.ReasonCompileLimitExceeded, limit)
+	case errors.As(err, &program):
+		return ending{failure: compileFailure(program.Diagnostics)}
 	case errors.As(err, &missing):
 		return ending{missing: missing}
 	case errors.As(err, &credential):
@@ -178,9 +198,21 @@ func stepFailure(step *solve.StepError) *v1alpha1.FailureStatus {
 		f.ExitCode = &code
 		f.Message = fmt.Sprintf("Step %s ended with exit code %d", step.Name, code)
 	} else {
-		f.Message = fmt.Sprintf("Step %s failed: %v", step.Name, step.Err)
+		f.Message = fmt.Sprintf("Step %s failed: %s", step.Name, shortWords(fmt.Sprint(step.Err)))
 	}
 	return f
+}
+
+// longWord is the length from which a word of an error is no text but data, such as the options of a mount.
+const longWord = 200
+
+// shortWords cuts long words of an error.
+func shortWords(s string) string {
+	words := strings.Split(s, " ")
+	for i, w := range words {
+		words[i] = status.Clip(w, longWord)
+	}
+	return strings.Join(words, " ")
 }
 
 // position is where a span starts, nil for one that points nowhere.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/openllb/hlb-operator/agent/compile"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/lease"
@@ -53,6 +54,14 @@ func TestClassify(t *testing.T) {
 		"a program with errors": {
 			&daemon.CompileError{Diagnostics: diag.List{diag.Errorf("X", at(1), "wrong")}}, nil, false, "CompileFailed",
 		},
+		"a program over a limit of compiling": {
+			&compile.LimitError{What: "too much memory"}, nil, false, "CompileLimitExceeded",
+		},
+		"a compiler that failed": {
+			&compile.InternalError{Err: errors.New("no process")}, nil, false, "lost InternalError",
+		},
+		"a panic while building":       {&panicError{"nil"}, nil, false, "lost InternalError"},
+		"a panic in another goroutine": {nil, &panicError{"nil"}, false, "lost InternalError"},
 		"a missing Secret": {
 			&inputs.Error{Reason: v1alpha1.ReasonSecretNotFound, Message: "none"}, nil, false, "missing SecretNotFound",
 		},

@@ -5,6 +5,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/go-logr/logr"
 	bkclient "github.com/moby/buildkit/client"
@@ -33,6 +34,13 @@ func newProgressLog(file *buildlog.File, log logr.Logger) *progressLog {
 
 func (p *progressLog) write() {
 	defer close(p.done)
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Error(fmt.Errorf("progress: %v", r), "Panicked", "stack", string(debug.Stack()))
+			for range p.in { // the build goes on without a log
+			}
+		}
+	}()
 	display, err := progressui.NewDisplay(p.file, progressui.PlainMode)
 	if err == nil {
 		_, err = display.UpdateFrom(context.Background(), p.in)

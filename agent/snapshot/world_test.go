@@ -20,6 +20,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/compiletest"
 )
 
 const mount = "ns/go"
@@ -53,6 +54,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+func TestMain(m *testing.M) { compiletest.Main(m) }
+
 // site is a daemon with its agent's Maker.
 type site struct {
 	*snapshot.Maker
@@ -65,7 +68,7 @@ type site struct {
 func (w *world) site(name string) *site {
 	w.t.Helper()
 	bk := buildkittest.Start(w.t, buildkittest.Options{Registries: []string{w.registry.Address}})
-	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket)
+	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket, compiletest.New(w.t))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -68,6 +68,9 @@ const (
 
 	// ReasonCompileFailed surfaces when the program has errors; status.failure.diagnostics lists them.
 	ReasonCompileFailed = "CompileFailed"
+	// ReasonCompileLimitExceeded surfaces when compiling the program took more memory, time or room than a compile may,
+	// so that it was ended; the message names the limit.
+	ReasonCompileLimitExceeded = "CompileLimitExceeded"
 	// ReasonSourceFailed surfaces when the program or its context can't be read.
 	ReasonSourceFailed = "SourceFailed"
 	// ReasonSolveFailed surfaces when a step of the build failed.
@@ -85,6 +88,8 @@ const (
 	ReasonNotPermitted = "NotPermitted"
 	// ReasonDaemonLost surfaces when the daemon of an attempt vanished; the build is retried.
 	ReasonDaemonLost = "DaemonLost"
+	// ReasonInternalError surfaces when the agent failed at a build by a fault of its own; the build is retried.
+	ReasonInternalError = "InternalError"
 	// ReasonDiskFull surfaces when the daemon's volume was full; the build is retried.
 	ReasonDiskFull = "DiskFull"
 	// ReasonDaemonDraining surfaces when a daemon began to shut down before it took up a build bound to it.

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openllb/hlb-operator/agent/compile/child"
 	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/analyze"
 	"github.com/openllb/hlb-operator/hlb/check"
@@ -61,6 +62,9 @@ type pass struct {
 var limits = syntax.Limits{MaxBytes: 64 << 20}
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == child.Command {
+		os.Exit(child.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	out := flag.String("o", "out/bench-hlb.json", "file to write")
 	runs := flag.Int("runs", 5, "runs of each measurement, of which the best counts")
 	flag.Parse()
@@ -82,6 +86,16 @@ func bench(out string, runs int) error {
 			if err != nil {
 				return err
 			}
+			r.Figures = append(r.Figures, f)
+		}
+	}
+	for _, lines := range []int{100, 1_000} {
+		for _, p := range processes() {
+			f, err := measure(fmt.Sprintf("generated-%d", lines), p, hlbtest.Program(lines), runs)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%s, %d lines: %.1f ms\n", p.name, lines, f.Ms)
 			r.Figures = append(r.Figures, f)
 		}
 	}

@@ -94,6 +94,7 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			"--node=$(NODE_NAME)",
 			"--buildkit-addr=unix://" + socketPath,
 			"--state-dir=" + agentState,
+			"--memory-bytes=$(MEMORY_BYTES)",
 			fmt.Sprintf("--health-addr=:%d", healthPort),
 			fmt.Sprintf("--drain-timeout=%ds", cache.Spec.BuildKit.DrainTimeoutSeconds),
 		},
@@ -101,6 +102,9 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			field("POD_NAMESPACE", "metadata.namespace"),
 			field("POD_UID", "metadata.uid"),
 			field("NODE_NAME", "spec.nodeName"),
+			{Name: "MEMORY_BYTES", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{
+				ContainerName: containerAgent, Resource: "limits.memory", Divisor: resource.MustParse("1"),
+			}}},
 		},
 		Ports: []corev1.ContainerPort{
 			{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP},
@@ -117,9 +121,7 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			FailureThreshold: 3,
 			TimeoutSeconds:   10,
 		},
-		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
-		}},
+		Resources:       agentResources(),
 		SecurityContext: agentSecurity(),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
@@ -127,6 +129,17 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			{Name: volumeToken, MountPath: tokenDir, ReadOnly: true},
 			{Name: volumeTmp, MountPath: "/tmp"},
 		},
+	}
+}
+
+// agentResources bound the memory of the agent and of the processes in which it compiles. There is no limit of processor
+// time: a throttled agent would lose its Lease. Its children have a limit each, and give way.
+func agentResources() corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+		},
+		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("2Gi")},
 	}
 }
 

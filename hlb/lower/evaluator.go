@@ -39,12 +39,12 @@ type evaluator struct {
 	nothing   *pipe
 	noOptions *options
 
-	modules  *loader
-	acts     map[actKey]*activation
-	running  map[*ast.Func][]int // indexes of the statements in progress, innermost last
-	stack    []frame
+	modules *loader
+	acts    map[actKey]*activation
+	running map[*ast.Func][]int // indexes of the statements in progress, innermost last
+	stack   []frame
 	budget
-	ids      func() string
+	ids func() string
 
 	maps        map[string]*llb.SourceMap // by file
 	places      map[diag.Span]llb.ConstraintsOpt
@@ -78,7 +78,7 @@ func newEvaluator(ctx context.Context, opts Options) *evaluator {
 		images:    map[string]resolved{},
 		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
 		mountsSeen: map[request.CacheMount]bool{}, budget: budget{ops: map[digest.Digest][]byte{}},
-		solves:     map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
+		solves: map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
 	}
 	e.platform = defaultPlatform(opts)
 	st := llb.Scratch()

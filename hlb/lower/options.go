@@ -103,8 +103,8 @@ type Limits struct {
 	// TextBytes is the size of all strings that are made, looked-up image configs and manifests included. Default 64
 	// MiB, 1 GiB.
 	TextBytes int
-	// SolveBytes is the size of one definition with its image config. Default a little under 16 MiB, the longest message
-	// that BuildKit takes.
+	// SolveBytes is the size of one definition with its image config. Default a little under 16 MiB, the longest
+	// message that BuildKit takes.
 	SolveBytes int
 	// RequestBytes is the size of all definitions and image configs, equal ops counted once. Default 32 MiB, 1 GiB.
 	RequestBytes int

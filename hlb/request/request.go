@@ -50,6 +50,7 @@ type Request struct {
 
 	indexOnce sync.Once
 	vertices  map[digest.Digest]Vertex // names and places of what came from the program
+	own       map[digest.Digest]bool   // all that came from the program
 }
 
 // Target is the subtree of one target.

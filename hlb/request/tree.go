@@ -161,15 +161,26 @@ func (r *Request) Vertex(d digest.Digest) (Vertex, bool) {
 	return v, ok
 }
 
+// Has reports whether the vertex with this digest is of the program. Others are the daemon's own, such as exports.
+func (r *Request) Has(d digest.Digest) bool {
+	r.Index()
+	return r.own[d]
+}
+
 // Index reads the places of all vertices out of the definitions, once. Vertex does so when first called; most
 // requests succeed and never need it.
 func (r *Request) Index() {
 	r.indexOnce.Do(func() {
-		r.vertices = map[digest.Digest]Vertex{}
+		r.vertices, r.own = map[digest.Digest]Vertex{}, map[digest.Digest]bool{}
 		for _, leaf := range r.Root.Leaves() {
 			r.index(leaf.Solve)
 			for _, s := range leaf.Solve.Scopes {
 				r.index(s.Section)
+				for _, imp := range s.Imports {
+					if imp.Layout != nil {
+						r.index(imp.Layout)
+					}
+				}
 			}
 		}
 	})
@@ -178,6 +189,7 @@ func (r *Request) Index() {
 func (r *Request) index(s *Solve) {
 	src := s.Definition.Source
 	for d, md := range s.Definition.Metadata {
+		r.own[d] = true
 		if _, done := r.vertices[d]; done {
 			continue
 		}

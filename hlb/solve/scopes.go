@@ -109,14 +109,16 @@ type cacheResults struct {
 }
 
 // add records the exports of one solve. A failed export that may fail shows only as an error of the vertex that did it.
-func (c *cacheResults) add(entries []client.CacheOptionsEntry, resp map[string]string, err error, t *tracker) {
+func (c *cacheResults) add(
+	entries []client.CacheOptionsEntry, resp map[string]string, err error, t *tracker, req *request.Request,
+) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range entries {
 		res := CacheExport{Entry: e}
 		if err != nil {
 			res.Err = err
-		} else if why := t.errorNamed("exporting cache to " + exporterName(e.Type)); why != "" {
+		} else if why := t.errorNamed("exporting cache to "+exporterName(e.Type), req.Has); why != "" {
 			res.Err = cacheError(why)
 		} else {
 			res.Manifest = manifestDigest(resp["cache.manifest"])

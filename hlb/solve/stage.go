@@ -135,7 +135,7 @@ func (r *runner) build(ctx context.Context, g *group, extra []client.CacheOption
 		}
 		return res, err
 	})
-	r.caches.add(opt.CacheExports, j.response, err, r.track)
+	r.caches.add(opt.CacheExports, j.response, err, r.track, r.req)
 	if err != nil {
 		return err
 	}

@@ -135,12 +135,14 @@ func (t *tracker) name(d digest.Digest) string {
 	return t.names[d]
 }
 
-// errorNamed returns the error of a vertex whose name begins with prefix, empty if there is none.
-func (t *tracker) errorNamed(prefix string) string {
+// errorNamed returns the error of a vertex of the daemon's own whose name begins with prefix, empty if there is none.
+// isProgram reports whether a vertex is of the program, which can give any name to its own.
+func (t *tracker) errorNamed(prefix string, isProgram func(digest.Digest) bool) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for d, name := range t.names {
-		if len(name) >= len(prefix) && name[:len(prefix)] == prefix && t.errs[d] != "" {
+		if len(name) >= len(prefix) && name[:len(prefix)] == prefix && t.errs[d] != "" &&
+			!isProgram(d) {
 			return t.errs[d]
 		}
 	}

@@ -3,13 +3,15 @@
 package status
 
 import (
-	"strings"
 	"unicode/utf8"
+
+	"github.com/openllb/hlb-operator/internal/plaintext"
 )
 
-// Clip cuts s to at most limit bytes at a character's border, marking the cut with "…". Invalid UTF-8 is replaced.
+// Clip cuts s to at most limit bytes at a character's border, marking the cut with "…". What could steer a terminal
+// is made visible: builds write some of it.
 func Clip(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = plaintext.Text(s)
 	if len(s) <= limit {
 		return s
 	}
@@ -22,7 +24,7 @@ func Clip(s string, limit int) string {
 
 // ClipHead is Clip that keeps the end of s: what matters in a log.
 func ClipHead(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = plaintext.Text(s)
 	if len(s) <= limit {
 		return s
 	}

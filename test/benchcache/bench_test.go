@@ -25,6 +25,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/buildkittest"
+	"github.com/openllb/hlb-operator/test/kit/compiletest"
 	"github.com/openllb/hlb-operator/test/kit/sizingreplay"
 )
 
@@ -38,6 +39,8 @@ type site struct {
 	maker  *snapshot.Maker
 }
 
+func TestMain(m *testing.M) { compiletest.Main(m) }
+
 // bench is a registry, a BuildCache and the daemons of the measurement.
 type bench struct {
 	t        *testing.T
@@ -49,7 +52,7 @@ type bench struct {
 func (b *bench) site(name string) *site {
 	b.t.Helper()
 	bk := buildkittest.Start(b.t, buildkittest.Options{Registries: []string{b.registry.Address}})
-	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket)
+	d, err := daemon.Dial(context.Background(), "unix://"+bk.Socket, compiletest.New(b.t))
 	if err != nil {
 		b.t.Fatal(err)
 	}

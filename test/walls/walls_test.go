@@ -71,6 +71,9 @@ func TestWallsHold(t *testing.T) {
 		},
 		"the agent decides nothing":              {m + "/agent", m + "/scheduler", "what was decided"},
 		"the agent knows no manager":             {m + "/agent/daemon", m + "/controllers", "what was decided"},
+		"children know no cluster":               {m + "/agent/compile/child", "k8s.io/client-go/rest", "credentials"},
+		"children know no registries":            {m + "/agent/compile", m + "/agent/daemon", "credentials"},
+		"agents compile in children":             {m + "/agent/snapshot", m + "/hlb", "in children only"},
 		"shared things know none who share them": {m + "/internal/status", m + "/agent", "knows neither"},
 		"conditions are derived without a client": {
 			m + "/internal/status", "k8s.io/client-go/rest", "without a client",
@@ -118,8 +121,8 @@ func TestWallsHaveDoors(t *testing.T) {
 			Deps: []string{m + "/hlb/analyze"},
 		},
 		{
-			ImportPath: m + "/agent", Imports: []string{m + "/hlb", "sigs.k8s.io/controller-runtime"},
-			Deps: []string{m + "/hlb", "k8s.io/client-go/rest"},
+			ImportPath: m + "/agent/run", Imports: []string{m + "/hlb/diag", "sigs.k8s.io/controller-runtime"},
+			Deps: []string{m + "/hlb/diag", "k8s.io/client-go/rest"},
 		},
 		{ImportPath: m + "/internal/eviction", Imports: []string{"math"}, Deps: []string{"math", "unsafe"}},
 		{

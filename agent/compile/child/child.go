@@ -96,7 +96,9 @@ func serve(in io.Reader, out io.Writer) error {
 }
 
 // compileSafely compiles and turns a panic into a result.
-func compileSafely(ctx context.Context, compile compiler, p *wire.Program, a *agent) (res *wire.Result, blobs [][]byte) {
+func compileSafely(
+	ctx context.Context, compile compiler, p *wire.Program, a *agent,
+) (res *wire.Result, blobs [][]byte) {
 	defer func() {
 		if r := recover(); r != nil {
 			res, blobs = &wire.Result{Panic: clip(fmt.Sprintf("%v\n%s", r, debug.Stack()), 16<<10)}, nil
