@@ -98,8 +98,12 @@ func TestDeathsAreTold(t *testing.T) {
 		},
 		"Go's runtime crashes":    {"echo SIGSEGV >&2; exit 2", "has crashed: SIGSEGV", true},
 		"it ends":                 {"echo why >&2; exit 3", "exit status 3: why", false},
-		"it says what it can't":   {"printf '\\0\\0\\0\\002\\0\\0\\0\\0{}'; sleep 5", "the message is malformed", false},
-		"it says too much":        {"printf '\\177\\0\\0\\002\\0\\0\\0\\0{}'; sleep 5", "takes more than 64 MiB", true},
+		"it says what it can't": {
+			"printf '\\0\\0\\0\\002\\0\\0\\0\\0{}'; sleep 5", "the message is malformed", false,
+		},
+		"it says too much": {
+			"printf '\\177\\0\\0\\002\\0\\0\\0\\0{}'; sleep 5", "takes more than 64 MiB", true,
+		},
 		"it does not exist":       {"", "no such file", false},
 		"it never says a word":    {"sleep 600", "longer than 1s", true},
 		"it waits and burns time": {"while :; do :; done", "longer than 1s", true},

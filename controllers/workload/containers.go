@@ -132,8 +132,8 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 	}
 }
 
-// agentResources bound the memory of the agent and of the processes in which it compiles. There is no limit of processor
-// time: a throttled agent would lose its Lease. Its children have a limit each, and give way.
+// agentResources bound the memory of the agent and of the processes in which it compiles. There is no limit of
+// processor time: a throttled agent would lose its Lease. Its children have a limit each, and give way.
 func agentResources() corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{

@@ -49,6 +49,7 @@ func Main(args []string, in io.Reader, out io.Writer, stderr io.Writer) int {
 	if code := bound(args, stderr); code != exitDone {
 		return code
 	}
+	warmUp()
 	err := serve(in, out)
 	switch {
 	case err == nil:
@@ -58,6 +59,13 @@ func Main(args []string, in io.Reader, out io.Writer, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, "compile:", err)
 	return exitBad
+}
+
+// warmUp compiles a program of each kind, so that what is made at the first use is there when a build's comes.
+func warmUp() {
+	source := `fs default() { scratch; run "a" with option { cacheMount "/c" }; mkfile "/a" 0o644 "${string { "b"; }}" }`
+	hlb.Compile(context.Background(), hlb.Program{Filename: "build.hlb", Source: []byte(source)},
+		hlb.Options{Profile: hlb.ProfileServer})
 }
 
 // bound bounds the process.
