@@ -34,7 +34,7 @@ import (
 type options struct {
 	operatorImage string
 	buildkitImage string
-	inputsRole    string
+	buildsRole    string
 	metricsAddr   string
 	healthAddr    string
 	leaderElect   bool
@@ -60,9 +60,9 @@ func parseOptions() options {
 		"Image of the daemons where a BuildCache names none.",
 	)
 	flag.StringVar(
-		&o.inputsRole,
-		"inputs-role",
-		"hlb-operator-agent-inputs",
+		&o.buildsRole,
+		"builds-role",
+		"hlb-operator-agent-builds",
 		"ClusterRole that lets agents read the Secrets and ConfigMaps that builds name.",
 	)
 	flag.StringVar(
@@ -135,7 +135,7 @@ func run(ctx context.Context, o options) error {
 	}
 	install := controllers.Install{
 		Images:     workload.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
-		InputsRole: o.inputsRole,
+		BuildsRole: o.buildsRole,
 		Explain:    explain,
 	}
 	if o.recordDir != "" {
