@@ -4,13 +4,11 @@ package fleet
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
@@ -42,52 +40,6 @@ func TestSnapshotCountsSlots(t *testing.T) {
 	if diff := cmp.Diff([]string{"waits"}, waiting); diff != "" || len(queue) != 1 || queue[0].UID != "waits" ||
 		queue[0].AgeSeconds != 10 {
 		t.Errorf("queue is %+v (-want +got):\n%s", queue, diff)
-	}
-}
-
-func TestSnapshotTranslatesConditions(t *testing.T) {
-	condition, ready := testbuild.WithCondition, testbuild.WithReady
-	draining := condition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)
-	full := condition(v1alpha1.ConditionDiskPressure, metav1.ConditionTrue, v1alpha1.ReasonVolumeNearlyFull)
-	cases := map[string]struct {
-		suspend bool
-		change  func(*v1alpha1.BuildDaemon)
-		want    scheduler.Phase
-	}{
-		"a serving one": {false, testbuild.Serving, scheduler.Ready},
-		"one that never reported": {
-			false, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady,
-		},
-		"one whose Lease ran out": {
-			false, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady,
-		},
-		"one that drains": {false, draining, scheduler.Draining},
-		"a full one":      {false, full, scheduler.Cordoned},
-		"one that is full and away": {
-			false, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady,
-		},
-		"one scaled away and asleep": {
-			true, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant,
-		},
-		"one scaled away, its pod there": {true, testbuild.Serving, scheduler.Draining},
-		"one that comes back": {
-			false, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady,
-		},
-		"one whose object is being deleted": {
-			false, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} },
-			scheduler.Gone,
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			f := observe(t)
-			suspended := func(d *v1alpha1.BuildDaemon) { d.Spec.Suspend = tc.suspend }
-			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change,
-				suspended)}
-			if got := f.daemon("c-0").Phase; got != tc.want {
-				t.Errorf("phase is %s, want %s", got, tc.want)
-			}
-		})
 	}
 }
 
@@ -135,44 +87,6 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, queue, cmpopts.EquateApprox(0.01, 0)); diff != "" {
 		t.Errorf("queue differs (-want +got):\n%s", diff)
-	}
-}
-
-func TestBuildsGoWhereTheirPlatformIs(t *testing.T) {
-	cases := map[string]struct {
-		platform string
-		daemons  [2][]string
-		want     string
-	}{
-		"a build without one goes anywhere": {"", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "Run"},
-		"one for a platform goes there": {
-			"linux/arm64", [2][]string{{"linux/amd64"}, {"linux/amd64", "linux/arm64/v8"}}, "c-1",
-		},
-		"one that nobody builds for waits": {
-			"linux/riscv64", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "0/2 daemons fit: 2 WrongPlatform",
-		},
-		"one that a daemon may build for that has not said": {
-			"linux/riscv64", [2][]string{{"linux/amd64"}, nil}, "c-1",
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			b := opened("b", "k")
-			b.Spec.Platforms = []string{tc.platform}
-			f := observe(t, b)
-			for i := range f.daemons {
-				f.daemons[i].Status.Platforms = tc.daemons[i]
-			}
-			view, queue, _ := f.view()
-			d := scheduler.Cycle(view, queue, &f.state.params)[0]
-			got := d.String()
-			if d.Action == scheduler.Run {
-				got = d.Action.String() + " " + d.Chosen.Name
-			}
-			if !strings.Contains(got, tc.want) {
-				t.Errorf("%q, want %q", got, tc.want)
-			}
-		})
 	}
 }
 
@@ -295,26 +209,4 @@ func waiting(builds ...v1alpha1.HLBBuild) *State {
 	}
 	s.queue.settle(func(*pendingBuild) scheduler.Request { return scheduler.Request{} })
 	return s
-}
-
-// TestALargerVolumeWeighsMore grows the volume of one of two daemons of 10 GB.
-func TestALargerVolumeWeighsMore(t *testing.T) {
-	f := observe(t)
-	weight := func(bytes int64) uint32 {
-		t.Helper()
-		f.daemons[1].Status.CapacityBytes = bytes
-		f.daemons[1].ResourceVersion = fmt.Sprint(bytes)
-		view, _, _ := f.view()
-		at, _ := view.Position(f.daemonID(1))
-		return view.Daemons[at].Weight
-	}
-	f.daemons[0].Status.CapacityBytes = 10e9
-	for _, step := range []struct {
-		bytes int64
-		want  uint32
-	}{{10e9, 1000}, {12e9, 1000}, {20e9, 2000}, {11e9, 1000}} {
-		if got := weight(step.bytes); got != step.want {
-			t.Errorf("a volume of %d bytes weighs %d, want %d", step.bytes, got, step.want)
-		}
-	}
 }
