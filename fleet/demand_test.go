@@ -16,13 +16,13 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
-// withMounts is a run that tells of cache mounts.
+// withMounts is a run that reports cache mounts.
 func withMounts(b v1alpha1.HLBBuild, mounts ...v1alpha1.BuildMount) v1alpha1.HLBBuild {
 	b.Status.Mounts = mounts
 	return b
 }
 
-// withSnapshot has a daemon tell of a mount's snapshot.
+// withSnapshot has a daemon report a mount's snapshot.
 func withSnapshot(d *v1alpha1.BuildDaemon, mount string, outcome v1alpha1.SnapshotOutcome, at time.Time, bytes int64) {
 	d.Status.Mounts = append(d.Status.Mounts, v1alpha1.MountUse{
 		ID: mount, Bytes: bytes,
@@ -52,13 +52,13 @@ func TestRequestsKnowSharingAndSnapshotsOfMounts(t *testing.T) {
 		{ID: f.mountID("ns/other"), Gain: 0.5 / 3, Sharing: scheduler.Locked},
 		{ID: f.mountID("ns/own"), Gain: 0.5 / 3, Sharing: scheduler.Private},
 	}
-	ask := func() []scheduler.KeyUse {
+	keys := func() []scheduler.KeyUse {
 		t.Helper()
 		f.now = f.now.Add(demandInterval)
 		_, queue, _ := f.view()
 		return queue[0].Keys
 	}
-	if diff := cmp.Diff(want, ask(), cmpopts.EquateApprox(0.001, 0)); diff != "" {
+	if diff := cmp.Diff(want, keys(), cmpopts.EquateApprox(0.001, 0)); diff != "" {
 		t.Errorf("keys differ (-want +got):\n%s", diff)
 	}
 	for i := range 5 { // each build that has the mount makes the snapshot older
@@ -66,12 +66,12 @@ func TestRequestsKnowSharingAndSnapshotsOfMounts(t *testing.T) {
 			withMounts(done(fmt.Sprint("again", i), "k", "c-0", 3*time.Second, false),
 				v1alpha1.BuildMount{ID: "ns/primed", Bytes: 70}))
 	}
-	if got := ask()[1].SnapshotFresh; !near(got, 0.9) {
+	if got := keys()[1].SnapshotFresh; !near(got, 0.9) {
 		t.Errorf("a snapshot that has missed 5 builds is worth %.2f, want 0.90", got)
 	}
 }
 
-// TestARefreshedBuildIsNoColdOne tells what lengths of builds are learned as.
+// TestARefreshedBuildIsNoColdOne is about the mode whose lengths a build teaches.
 func TestARefreshedBuildIsNoColdOne(t *testing.T) {
 	cases := map[string]struct {
 		change func(b *v1alpha1.HLBBuild)

@@ -17,7 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-func TestSnapshotCountsSlots(t *testing.T) {
+func TestSlotsAreCounted(t *testing.T) {
 	assumed, done := opened("assumed", "k"), placed("done", "k", "c-0", true)
 	lost := placed("lost", "k", "c-0", true)
 	status.Succeed(&done, envtestkit.Epoch)
@@ -43,7 +43,7 @@ func TestSnapshotCountsSlots(t *testing.T) {
 	}
 }
 
-func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
+func TestTheLedgerHasReportedAndPendingCopies(t *testing.T) {
 	daemons := twoDaemons()
 	used := envtestkit.Epoch.Add(-time.Hour)
 	testbuild.WithKey("reported", used, 3, 40)(&daemons[0])
@@ -64,7 +64,7 @@ func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
 	}
 }
 
-func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
+func TestRequestsHaveTheSpecOfTheirBuilds(t *testing.T) {
 	daemons := twoDaemons()
 	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
 	b := placed("b", "k", "c-1", true)
@@ -100,10 +100,10 @@ func TestNamespacesShareNoCaches(t *testing.T) {
 	}
 }
 
-func TestOnlyNewsIsWritten(t *testing.T) {
+func TestOnlyUpdatesOfReasonsAreWritten(t *testing.T) {
 	noFit := scheduler.Decision{Action: scheduler.NoFit}
 	wait := scheduler.Decision{Action: scheduler.Wait}
-	told := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
+	updated := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
 		b := opened("b", "k")
 		status.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
 		return &b
@@ -115,25 +115,25 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	cases := map[string]struct {
 		build    *v1alpha1.HLBBuild
 		decision scheduler.Decision
-		told     time.Duration // ago, never if 0
+		age      time.Duration // of the latest update by this manager, 0 for none
 		want     bool
 	}{
-		"the first answer":                          {&fresh, noFit, 0, true},
-		"the first of this manager, as before":      {told(&noFit), noFit, 0, false},
-		"no daemon, as before":                      {told(&noFit), noFit, time.Hour, false},
-		"waiting, as before":                        {told(&wait), wait, time.Hour, false},
-		"waiting for some seconds more":             {told(&wait), later, time.Hour, false},
-		"waiting after there was none":              {told(&noFit), wait, minReasonInterval, true},
-		"waiting when none was told a moment ago":   {told(&noFit), wait, minReasonInterval - 1, false},
-		"no daemon for another count of causes":     {told(&noFit), busy, minCountInterval, true},
-		"another count of causes soon after":        {told(&noFit), busy, minCountInterval - 1, false},
-		"another count, told by an earlier manager": {told(&noFit), busy, 0, true},
+		"the first answer":                         {&fresh, noFit, 0, true},
+		"the first of this manager, as before":     {updated(&noFit), noFit, 0, false},
+		"no daemon, as before":                     {updated(&noFit), noFit, time.Hour, false},
+		"waiting, as before":                       {updated(&wait), wait, time.Hour, false},
+		"waiting for some seconds more":            {updated(&wait), later, time.Hour, false},
+		"waiting after there was none":             {updated(&noFit), wait, minReasonInterval, true},
+		"waiting soon after there was none":        {updated(&noFit), wait, minReasonInterval - 1, false},
+		"no daemon for another count of causes":    {updated(&noFit), busy, minCountInterval, true},
+		"another count of causes soon after":       {updated(&noFit), busy, minCountInterval - 1, false},
+		"another count after an earlier manager's": {updated(&noFit), busy, 0, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			s := waiting(*tc.build)
-			if tc.told > 0 {
-				s.builds[nameOf(tc.build)].UpdatedAt = s.now.Add(-tc.told)
+			if tc.age > 0 {
+				s.builds[nameOf(tc.build)].UpdatedAt = s.now.Add(-tc.age)
 			}
 			todo := s.selectWrites([]scheduler.Decision{tc.decision})
 			if got := len(todo) == 1; got != tc.want {
@@ -172,9 +172,9 @@ func TestBuildsOfAQueueThatMovesAreUpdatedLater(t *testing.T) {
 		sincePlan time.Duration // since the placement
 		want      int
 	}{
-		"a short queue is told at once":  {shortQueue, time.Second, 0, shortQueue},
-		"a long one that moves is not":   {shortQueue + 1, time.Second, 0, 0},
-		"one that has just moved is not": {shortQueue + 1, time.Second, movingInterval - 1, 0},
+		"a short queue is updated at once": {shortQueue, time.Second, 0, shortQueue},
+		"a long one that moves is not":     {shortQueue + 1, time.Second, 0, 0},
+		"one that has just moved is not":   {shortQueue + 1, time.Second, movingInterval - 1, 0},
 		"one that moves no more is": {
 			shortQueue + 1, time.Second, movingInterval, shortQueue + 1,
 		},

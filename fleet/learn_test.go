@@ -24,7 +24,7 @@ func TestAHotKeyIsWantedTwice(t *testing.T) {
 		f.builds = append(f.builds, b)
 	}
 	f.cycle()
-	for range 2 { // two sweeps must ask
+	for range 2 { // it takes two sweeps
 		f.now = f.now.Add(sweepInterval)
 		f.cycle()
 	}
@@ -44,7 +44,7 @@ func TestAHotKeyIsWantedTwice(t *testing.T) {
 	}
 }
 
-func TestMemoryForgetsKeysThatNobodyHas(t *testing.T) {
+func TestKeysThatNobodyHasAreForgotten(t *testing.T) {
 	f := observe(t)
 	f.cycle()
 	f.builds = []v1alpha1.HLBBuild{done("a", "k", "c-0", 9*time.Second, true)}

@@ -9,7 +9,7 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 )
 
-func TestSavingsAreBounded(t *testing.T) {
+func TestTheBudgetOfPrefetchesIsBounded(t *testing.T) {
 	p := &prefetchState{Budget: bucket{At: envtestkit.Epoch}}
 	for _, tc := range []struct {
 		after   time.Duration

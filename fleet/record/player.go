@@ -259,7 +259,7 @@ func firstDifference(got, recorded []byte) string {
 	return fmt.Sprintf("from byte %d on\n\t…%s…\nrecorded was\n\t…%s…", at, around(got), around(recorded))
 }
 
-// Bytes that are shown around a difference: as much as tells the build or the key.
+// Bytes that are shown around a difference, enough to find the build or key in.
 const (
 	differenceBefore = 300
 	differenceAfter  = 500

@@ -55,8 +55,12 @@ spec:
 `
 
 // recordingPatch mounts the volume in the manager, and appends to a patch of its Deployment.
-const recordingPatch = `      - {op: add, path: /spec/template/spec/containers/0/args/-, value: "--record-dir=/recording/%s/$(POD_NAME)"}
-      - {op: add, path: /spec/template/spec/containers/0/args/-, value: "--record-limit-bytes=%d"}
+const recordingPatch = `      - op: add
+        path: /spec/template/spec/containers/0/args/-
+        value: "--record-dir=/recording/%s/$(POD_NAME)"
+      - op: add
+        path: /spec/template/spec/containers/0/args/-
+        value: "--record-limit-bytes=%d"
       - op: add
         path: /spec/template/spec/containers/0/volumeMounts
         value: [{name: recording, mountPath: /recording}]
