@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -142,7 +143,7 @@ func run(ctx context.Context, o options) error {
 		if install.Recorder, err = record.Open(o.recordDir, o.recordLimit); err != nil {
 			return err
 		}
-		if err := mgr.Add(install.Recorder); err != nil {
+		if err := mgr.Add(recording(install.Recorder)); err != nil {
 			return fmt.Errorf("add the recording: %w", err)
 		}
 	}
@@ -154,6 +155,16 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("add probes: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// recording runs the recorder. Builds are placed without a recording too, so a full disk does not end the manager.
+func recording(r *record.Recorder) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		if err := r.Start(ctx); err != nil {
+			ctrl.Log.Error(err, "Failed to record, nothing is recorded until the manager is restarted")
+		}
+		return nil
+	}
 }
 
 // ownImage is the image of the manager's own container: manager and agent are always of one version.
