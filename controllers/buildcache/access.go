@@ -44,7 +44,7 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 		ObjectMeta: objectMeta(cache, workload.AgentName(cache.Name)),
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{group}, Resources: []string{"hlbbuilds"}, Verbs: []string{"get", "list", "watch"}},
-			{APIGroups: []string{group}, Resources: []string{"hlbbuilds/status"}, Verbs: []string{"patch", "update"}},
+			{APIGroups: []string{group}, Resources: []string{"hlbbuilds/status"}, Verbs: []string{"patch"}},
 			{
 				APIGroups:     []string{group},
 				Resources:     []string{"buildcaches"},
@@ -61,7 +61,7 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 				APIGroups:     []string{group},
 				Resources:     []string{"builddaemons/status"},
 				ResourceNames: daemons,
-				Verbs:         []string{"patch", "update"},
+				Verbs:         []string{"patch"},
 			},
 			{
 				APIGroups:     []string{"coordination.k8s.io"},

@@ -26,6 +26,7 @@ type manager struct {
 	t       *testing.T
 	command []string
 	log     *os.File
+	pprof   string // address of its profiles
 
 	mu       sync.Mutex
 	process  *os.Process // nil while none runs
@@ -55,9 +56,10 @@ func startManager(t *testing.T, root string, config *rest.Config) *manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &manager{t: t, log: log, command: []string{
+	pprof := freeAddress(t)
+	m := &manager{t: t, log: log, pprof: pprof, command: []string{
 		program, "--kubeconfig", kubeconfig, "--pod-namespace=default", "--operator-image=operator:test",
-		"--metrics-bind-address=0", "--health-probe-bind-address=0",
+		"--metrics-bind-address=0", "--health-probe-bind-address=0", "--pprof-bind-address=" + pprof,
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	first, err := m.start(ctx)
