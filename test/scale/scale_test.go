@@ -113,6 +113,9 @@ func (r *report) burst(f *fleet, watch *watch) {
 	r.WarmShare = watch.warmShare("burst")
 	r.ProcessorSeconds, r.ManagerCPUSeconds = p.used, p.used["manager"]
 	r.APIServerCPUMsPerBuild = r.apiServerMs(p) / attempts
+	if r.APIServerCPUMsPerRenewal > 0 {
+		r.RenewalsPerBuild = r.APIServerCPUMsPerBuild / r.APIServerCPUMsPerRenewal
+	}
 	r.Limit = limitOf(p.used, watch.buildSeconds(), r.TotalSeconds, *daemons)
 }
 
