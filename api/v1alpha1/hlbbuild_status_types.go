@@ -335,43 +335,47 @@ type HLBBuildStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// run is the current run.
 	// +optional
+	// +structType=atomic
 	Run *RunStatus `json:"run,omitempty"`
 	// placement of the current attempt; unset while it waits.
 	// +optional
+	// +structType=atomic
 	Placement *PlacementStatus `json:"placement,omitempty"`
 	// cache says how the registry cache was used.
 	// +optional
+	// +structType=atomic
 	Cache *CacheUseStatus `json:"cache,omitempty"`
 	// steps of the current run.
 	// +optional
+	// +structType=atomic
 	Steps *StepsStatus `json:"steps,omitempty"`
 	// mounts that the run used.
 	// +optional
-	// +listType=map
-	// +listMapKey=id
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Mounts []BuildMount `json:"mounts,omitempty"`
 	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold
 	// them or held old content.
 	// +optional
-	// +listType=map
-	// +listMapKey=id
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Prime []PrimeStatus `json:"prime,omitempty"`
 	// outputs that the run pushed.
 	// +optional
-	// +listType=map
-	// +listMapKey=image
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Outputs []OutputStatus `json:"outputs,omitempty"`
 	// failure says why the run failed.
 	// +optional
+	// +structType=atomic
 	Failure *FailureStatus `json:"failure,omitempty"`
 	// log is where the attempt's whole log is.
 	// +optional
+	// +structType=atomic
 	Log *LogReference `json:"log,omitempty"`
 	// schedule says when spec.schedule came last and comes next.
 	// +optional
+	// +structType=atomic
 	Schedule *ScheduleStatus `json:"schedule,omitempty"`
 	// history of the latest spec.historyLimit runs before this one, latest first.
 	// +optional

@@ -15,6 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// fieldOwner is the name of manager and agents in managedFields. It is one name: a status that both write would hold a
+// list of fields for each of two, which is as large as the status itself, and of no use to anybody.
+const fieldOwner = "hlb-operator"
+
 // Writer writes objects and sends the events of what it wrote. It is safe for concurrent use.
 type Writer struct {
 	// Client reads from a cache, if it has one.
@@ -57,13 +61,15 @@ const (
 // Patch writes what differs between before and after outside of their status. after must be a changed copy of before,
 // and is brought up to date when it was written.
 func (w *Writer) Patch(ctx context.Context, before, after client.Object, policy Policy) (Outcome, error) {
-	return w.patch(ctx, before, after, policy, func(p client.Patch) error { return w.Client.Patch(ctx, after, p) })
+	return w.patch(ctx, before, after, policy, func(p client.Patch) error {
+		return w.Client.Patch(ctx, after, p, client.FieldOwner(fieldOwner))
+	})
 }
 
 // PatchStatus is Patch for the status, which alone may differ.
 func (w *Writer) PatchStatus(ctx context.Context, before, after client.Object, policy Policy) (Outcome, error) {
 	return w.patch(ctx, before, after, policy, func(p client.Patch) error {
-		return w.Client.Status().Patch(ctx, after, p)
+		return w.Client.Status().Patch(ctx, after, p, client.FieldOwner(fieldOwner))
 	})
 }
 
