@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package builddaemon watches over agents: it gives each BuildDaemon the Lease that its agent renews, and reports on a
-// daemon whose agent fell silent.
+// Package builddaemon supervises agents: it makes the Lease that each agent renews, and writes the status of a
+// BuildDaemon whose agent fell silent.
 package builddaemon
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
-// Reconciler gives each BuildDaemon its Lease and reports on it when the agent falls silent.
+// Reconciler makes the Lease of each BuildDaemon, and writes the daemon's status while no agent renews it.
 type Reconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -40,7 +40,7 @@ func (r *Reconciler) writer() *write.Writer {
 	return &write.Writer{Client: r.Client, Live: r.Live, Events: r.Events}
 }
 
-// SetupWithManager watches BuildDaemons, and their Leases for a change of holder; silence is found by timer.
+// SetupWithManager watches BuildDaemons, and their Leases for a change of holder. Silence is found by timer.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.leases = newLeaseWatch()
 	return ctrl.NewControllerManagedBy(mgr).
@@ -58,7 +58,7 @@ var holderChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 
 func holder(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.HolderIdentity, "") }
 
-// Reconcile keeps the Lease in being and looks whether it is still renewed.
+// Reconcile makes the Lease where it is missing, and checks that it is renewed.
 func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon) (ctrl.Result, error) {
 	if !daemon.DeletionTimestamp.IsZero() {
 		r.leases.forget(client.ObjectKeyFromObject(daemon))
@@ -69,10 +69,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon
 		if client.IgnoreNotFound(err) != nil {
 			return ctrl.Result{}, fmt.Errorf("read Lease: %w", err)
 		}
-		_, err := r.writer().Apply(ctx, daemon, desiredLease(daemon)) // its creation wakes us again
+		_, err := r.writer().Apply(ctx, daemon, desiredLease(daemon)) // its creation is an event of this controller
 		return ctrl.Result{}, err
 	}
-	state, left := r.leases.look(lease, status.HasReported(daemon), r.Clock.Now())
+	state, left := r.leases.observe(lease, status.HasReported(daemon), r.Clock.Now())
 	if state == alive {
 		return ctrl.Result{RequeueAfter: left}, nil
 	}

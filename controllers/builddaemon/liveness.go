@@ -10,43 +10,44 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// leaseGrace is added to a Lease's own duration before its daemon is given up. The agent cancels its builds when it
-// could not renew for two thirds of the duration, so at this point nothing of it runs any more, clocks apart.
+// leaseGrace is added to a Lease's own duration before it counts as expired. The agent cancels its builds when it could
+// not renew for two thirds of the duration, so that none of them runs any more, whatever the clocks show.
 const leaseGrace = 2 * time.Second
 
-// liveness is what a Lease says about its agent.
+// liveness is the state of an agent by its Lease.
 type liveness int
 
 const (
 	neverSeen liveness = iota // no agent has ever held the Lease
 	alive                     // renewed in time
-	released                  // the agent gave it up at its orderly end
+	released                  // the agent released it at its orderly end
 	expired                   // not renewed in time
 )
 
-// leaseWatch remembers when each Lease was last seen to change, on this process's own clock: renewal times come from
+// leaseWatch records when each Lease was last observed to change, on this process's own clock: renewal times come from
 // other machines' clocks and are only compared with one another. It is safe for concurrent use.
 type leaseWatch struct {
-	mu   sync.Mutex
-	seen map[types.NamespacedName]sighting
+	mu       sync.Mutex
+	observed map[types.NamespacedName]renewal
 }
 
-type sighting struct {
+// renewal is the last observed change of a Lease.
+type renewal struct {
 	holder   string
-	renewed  time.Time     // as the agent wrote it
-	at       time.Time     // on this process's clock
+	renewed  time.Time     // by the agent's clock
+	at       time.Time     // by this process's clock
 	duration time.Duration // how long the Lease may stay unchanged
 }
 
-// unknownDuration is assumed of a Lease that was deleted before this process saw it. Agents' Leases last no longer.
+// unknownDuration is assumed of a Lease that was deleted before this process observed it. No Lease lasts longer.
 const unknownDuration = 15 * time.Second
 
-func newLeaseWatch() *leaseWatch { return &leaseWatch{seen: map[types.NamespacedName]sighting{}} }
+func newLeaseWatch() *leaseWatch { return &leaseWatch{observed: map[types.NamespacedName]renewal{}} }
 
-// look says how the Lease stands now and, while it is alive, how long it may stay unchanged. A Lease without a
-// holder, of a daemon that has been reported on, was deleted and made anew: its agent may work on for as long as the
-// old one lasts.
-func (w *leaseWatch) look(lease *coordinationv1.Lease, reported bool, now time.Time) (liveness, time.Duration) {
+// observe returns the state of a Lease now and, while it is alive, how long it may stay unchanged. A Lease without a
+// holder, of a daemon that has reported, was deleted and made anew: its agent may work on for as long as the old one
+// lasts.
+func (w *leaseWatch) observe(lease *coordinationv1.Lease, reported bool, now time.Time) (liveness, time.Duration) {
 	name := types.NamespacedName{Namespace: lease.Namespace, Name: lease.Name}
 	blank := lease.Spec.RenewTime == nil || lease.Spec.HolderIdentity == nil
 	switch {
@@ -59,17 +60,17 @@ func (w *leaseWatch) look(lease *coordinationv1.Lease, reported bool, now time.T
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	last, known := w.seen[name]
+	last, known := w.observed[name]
 	switch {
 	case blank && !known:
-		last = sighting{at: now, duration: unknownDuration}
+		last = renewal{at: now, duration: unknownDuration}
 	case !blank && (!known || last.holder != holder(lease) || !last.renewed.Equal(lease.Spec.RenewTime.Time)):
-		last = sighting{holder: *lease.Spec.HolderIdentity, renewed: lease.Spec.RenewTime.Time, at: now}
+		last = renewal{holder: *lease.Spec.HolderIdentity, renewed: lease.Spec.RenewTime.Time, at: now}
 		if seconds := lease.Spec.LeaseDurationSeconds; seconds != nil {
 			last.duration = time.Duration(*seconds) * time.Second
 		}
 	}
-	w.seen[name] = last
+	w.observed[name] = last
 	if left := last.at.Add(last.duration + leaseGrace).Sub(now); left > 0 {
 		return alive, left
 	}
@@ -79,5 +80,5 @@ func (w *leaseWatch) look(lease *coordinationv1.Lease, reported bool, now time.T
 func (w *leaseWatch) forget(name types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.seen, name)
+	delete(w.observed, name)
 }

@@ -60,7 +60,7 @@ func TestLeaseIsJudgedByOwnClock(t *testing.T) {
 	}
 	for _, s := range steps {
 		now = now.Add(s.after)
-		if got, left := w.look(s.lease, s.reported, now); got != s.want || left != s.wantLeft {
+		if got, left := w.observe(s.lease, s.reported, now); got != s.want || left != s.wantLeft {
 			t.Errorf("%s: %d with %s left, want %d with %s", s.name, got, left, s.want, s.wantLeft)
 		}
 	}
@@ -68,7 +68,7 @@ func TestLeaseIsJudgedByOwnClock(t *testing.T) {
 
 func TestRestartedManagerWaitsAWholeLease(t *testing.T) {
 	old := lease("a", envtestkit.Epoch.Add(-24*time.Hour))
-	if got, left := newLeaseWatch().look(old, true, envtestkit.Epoch); got != alive || left != 17*time.Second {
+	if got, left := newLeaseWatch().observe(old, true, envtestkit.Epoch); got != alive || left != 17*time.Second {
 		t.Errorf("a Lease seen for the first time is %d with %s left: the agent may be well", got, left)
 	}
 }
