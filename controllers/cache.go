@@ -20,10 +20,11 @@ import (
 )
 
 // CacheOptions bound what the manager keeps of a cluster: of Kubernetes' own kinds only what belongs to a BuildCache,
-// by its label, and of all objects only what the manager reads. Whoever must know of other objects reads past the cache.
+// by its label, and of all objects only what the manager reads. Whoever must know of other objects reads past the
+// cache.
 //
-// What is left out of the cache is lost when a cached object is written back as a whole. So the manager patches, and has
-// no right to update.
+// What is left out of the cache is lost when a cached object is written back as a whole. So the manager patches, and
+// has no right to update.
 func CacheOptions() cache.Options {
 	belongs, err := labels.NewRequirement(v1alpha1.LabelCache, selection.Exists, nil)
 	utilruntime.Must(err)
