@@ -105,6 +105,25 @@ type LostAttempt struct {
 	Message string `json:"message,omitempty"`
 }
 
+// ReleasingAttempt names a claimed attempt that is no longer wanted.
+type ReleasingAttempt struct {
+	// run that the attempt belongs to.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	Run string `json:"run"`
+	// attempt of that run.
+	// +required
+	Attempt int32 `json:"attempt"`
+	// daemon that it was claimed on.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Daemon string `json:"daemon"`
+	// startedBy is the agentID that claimed it.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	StartedBy string `json:"startedBy"`
+}
+
 // MissingInput is something that a build names and that does not exist yet.
 type MissingInput struct {
 	// reason: SecretNotFound or SourceNotFound.
@@ -331,9 +350,13 @@ type HLBBuildStatus struct {
 	// run is the current run.
 	// +optional
 	Run *RunStatus `json:"run,omitempty"`
-	// placement of the current attempt; unset while it waits.
+	// placement of the current attempt, or of the one in releasing; unset while the run waits.
 	// +optional
 	Placement *PlacementStatus `json:"placement,omitempty"`
+	// releasing is an attempt that was taken from its agent and may still be executing. No attempt is placed before
+	// the agent has acknowledged, or is known to have ended. The manager sets it; the agent or the manager clears it.
+	// +optional
+	Releasing *ReleasingAttempt `json:"releasing,omitempty"`
 	// cache says how the registry cache was used.
 	// +optional
 	Cache *CacheUseStatus `json:"cache,omitempty"`
