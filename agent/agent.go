@@ -101,8 +101,8 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// managerOptions narrow the manager to what the agent may see: builds of its daemon, its own BuildDaemon and
-// BuildCache. Everything else is read directly, when a build needs it.
+// managerOptions narrow the manager to its own BuildDaemon and BuildCache. Package builds watches the builds of the
+// daemon. Everything else is read directly, when a build needs it.
 func managerOptions(opts Options, scheme *runtime.Scheme, log logr.Logger) ctrl.Options {
 	named := func(name string) cache.ByObject {
 		return cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", name)}
@@ -114,9 +114,6 @@ func managerOptions(opts Options, scheme *runtime.Scheme, log logr.Logger) ctrl.
 			DefaultNamespaces:           map[string]cache.Config{opts.Namespace: {}},
 			ReaderFailOnMissingInformer: true,
 			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.HLBBuild{}: {
-					Field: fields.OneTermEqualSelector(v1alpha1.FieldPlacementDaemon, opts.Daemon),
-				},
 				&v1alpha1.BuildDaemon{}: named(opts.Daemon),
 				&v1alpha1.BuildCache{}:  named(opts.Cache),
 			},

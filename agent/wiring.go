@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/openllb/hlb-operator/agent/board"
+	"github.com/openllb/hlb-operator/agent/builds"
 	"github.com/openllb/hlb-operator/agent/daemonstatus"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/lease"
@@ -81,9 +82,11 @@ func wire(
 		Snapshots: f.snapshots, Replicas: replicas.New(me, live, now), Board: facts, Events: events, Log: log, Now: now,
 	})
 	maker := newMaker(opts, me, f, mgr, builder, now)
+	bound := builds.New(me, mgr, log)
 	runner := run.New(run.Config{
-		Self: me, StateDir: opts.StateDir, Client: cached, Live: live, Lease: keeper, Builder: builder, Daemon: watcher,
-		Maker: maker, Usage: f.usage, Sizing: f.sizing, Board: facts, Events: events, Log: log, Now: now,
+		Self: me, StateDir: opts.StateDir, Builds: bound, Client: cached, Live: live, Lease: keeper, Builder: builder,
+		Daemon: watcher, Maker: maker, Usage: f.usage, Sizing: f.sizing, Board: facts, Events: events, Log: log,
+		Now: now,
 	})
 	prefetcher := &prefetch.Prefetcher{
 		Self: me, Client: cached, Daemon: watcher, Maker: maker, Usage: f.usage, Board: facts, HasLease: hasLease,
@@ -106,7 +109,7 @@ func wire(
 		status: status, log: log,
 	}
 	return a, errors.Join(runner.SetUp(mgr), prefetcher.SetUp(mgr), a.addProbes(),
-		a.addLoops(watcher.Run, snapshotter.Run, cleaner.Run, status.Run))
+		a.addLoops(bound.Run, watcher.Run, snapshotter.Run, cleaner.Run, status.Run))
 }
 
 // newMaker makes the maker of snapshots.
@@ -115,7 +118,7 @@ func newMaker(
 ) *snapshot.Maker {
 	live := mgr.GetAPIReader()
 	return &snapshot.Maker{
-		Namespace: me.Namespace, Daemon: me.Daemon, Copier: builder, State: f.snapshots, ProgramPath: opts.CopierPath,
+		Daemon: me.Daemon, Copier: builder, State: f.snapshots, ProgramPath: opts.CopierPath,
 		Now: now,
 		DockerConfig: func(ctx context.Context, cache *v1alpha1.BuildCache) ([]byte, error) {
 			return inputs.DockerConfig(ctx, live, me.Namespace, cache.Spec.Registry)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers holds the manager's reconcilers: BuildCache (the fleet), workload (what a BuildDaemon runs as),
-// BuildDaemon (liveness), HLBBuild (runs and attempts) and placement (the scheduling loop). Agents run the builds;
-// nothing here talks to a daemon.
+// Package controllers sets up the manager's reconcilers, each in a folder of its own: buildcache (the fleet), workload
+// (what a BuildDaemon runs as), builddaemon (liveness), hlbbuild (runs and attempts) and placement (the scheduling
+// loop). Agents run the builds; nothing here talks to a daemon.
 package controllers
 
 import (
@@ -11,14 +11,14 @@ import (
 
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/buildcache"
+	"github.com/openllb/hlb-operator/controllers/builddaemon"
+	"github.com/openllb/hlb-operator/controllers/hlbbuild"
 	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/fleet/record"
-	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -58,7 +58,7 @@ type Install struct {
 
 // Setup adds every controller of the manager, and the indexes they share.
 func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
-	if err := addIndexes(ctx, mgr); err != nil {
+	if err := watches.AddIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
@@ -75,8 +75,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		"workload": &workload.Reconciler{
 			Client: c, Live: live, Events: recorder, Clock: now, Images: install.Images,
 		},
-		"BuildDaemon": &BuildDaemonReconciler{Client: c, Events: recorder, Clock: now, Live: live},
-		"HLBBuild":    &HLBBuildReconciler{Client: c, Events: recorder, Clock: now},
+		"BuildDaemon": &builddaemon.Reconciler{Client: c, Events: recorder, Clock: now, Live: live},
+		"HLBBuild":    &hlbbuild.Reconciler{Client: c, Events: recorder, Clock: now},
 		"placement": &placement.Reconciler{
 			Client:   c,
 			Events:   recorder,
@@ -89,25 +89,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	for name, controller := range controllers {
 		if err := controller.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up the %s controller: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// addIndexes lets the controllers find bound builds by daemon and builds by cache without going through all of them.
-func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
-	indexes := map[string]client.IndexerFunc{
-		indexCache: func(o client.Object) []string { return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name} },
-		indexDaemon: func(o client.Object) []string {
-			if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
-				return []string{b.Status.Placement.Daemon}
-			}
-			return nil // what has ended on a daemon has nothing to do with what becomes of the daemon
-		},
-	}
-	for field, index := range indexes {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.HLBBuild{}, field, index); err != nil {
-			return fmt.Errorf("index HLBBuilds by %s: %w", field, err)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ package fleet
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -106,7 +107,8 @@ func importsCache(cache *v1alpha1.BuildCache) bool {
 
 // isPrimed reports whether a daemon that does not hold the mount fills it from its newest snapshot.
 func isPrimed(cache *v1alpha1.BuildCache, id string) bool {
-	return mountpolicy.Primes(mountpolicy.Of(cache.Namespace, cache.Spec.Mounts, id))
+	_, written, ok := strings.Cut(mountpolicy.Unbased(id), "/") // after the namespace of its builds
+	return ok && mountpolicy.Primes(mountpolicy.For(cache.Spec.Mounts, written))
 }
 
 func sharingOf(s v1alpha1.MountSharing) scheduler.Sharing {

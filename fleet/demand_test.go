@@ -163,7 +163,8 @@ func TestACopyThatIsFarBehindIsRefreshed(t *testing.T) {
 		view, queue, _ := f.view()
 		params := f.state.learnedParams()
 		d, _ := scheduler.Place(view, &queue[0], &params)
-		if got := placementOf(&d); d.Action != scheduler.Run || got.Daemon != "c-0" || got.Refresh != want {
+		got := placementOf(&v1alpha1.HLBBuild{}, &d)
+		if d.Action != scheduler.Run || got.Daemon != "c-0" || got.Refresh != want {
 			t.Errorf("%d builds behind: %+v (%s), want refresh %v", behind, got, d.String(), want)
 		}
 	}

@@ -103,13 +103,19 @@ func (s *State) setPhase(k *buildState) {
 		k.Assumed = nil
 	}
 	switch {
-	case status.IsBound(b):
+	case status.IsBound(b) && s.isOwn(b):
 		s.hold(k, b.Status.Placement.Daemon)
 	case status.IsWaiting(b) && k.Assumed != nil:
 		s.hold(k, k.Assumed.Daemon)
 	case status.IsWaiting(b):
 		s.queue.add(k)
 	}
+}
+
+// isOwn reports whether a build that has a placement is on a daemon of this fleet's namespace: one of another namespace
+// may have the same name.
+func (s *State) isOwn(b *v1alpha1.HLBBuild) bool {
+	return b.DaemonName().Namespace == s.cache.Namespace
 }
 
 // leave takes a build out of the queue, or frees the slot that it has.

@@ -101,7 +101,7 @@ func (s *State) observeEnd(k *buildState) {
 	if k.Charged > 0 {
 		s.shares.End(b.Spec.Queue, k.Charged, took)
 	}
-	if b.Status.Failure != nil || b.Status.Placement == nil || b.Status.Cache == nil {
+	if b.Status.Failure != nil || b.Status.Placement == nil || !s.isOwn(b) || b.Status.Cache == nil {
 		return // it shows nothing of how long a whole build takes
 	}
 	id, mode, daemon := s.key(run.Key), modeOf(b), b.Status.Placement.Daemon

@@ -42,7 +42,7 @@ func (s *State) observeMounts(b *v1alpha1.HLBBuild) {
 	if b.Status.Cache != nil && b.Status.Cache.ExportRef != "" {
 		key.Exported, key.ExportedAt = true, key.Version+1 // it holds this very build's layers
 	}
-	if b.Status.Placement == nil {
+	if b.Status.Placement == nil || !s.isOwn(b) {
 		return
 	}
 	for i := range b.Status.Prime {

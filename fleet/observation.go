@@ -56,7 +56,7 @@ func (w *BuildWrite) IsPlacement() bool { return w.Decision.Action == scheduler.
 // Apply changes the status of build, a copy of w.Build, as the decision says.
 func (w *BuildWrite) Apply(build *v1alpha1.HLBBuild, now time.Time) {
 	if w.IsPlacement() {
-		status.Place(build, placementOf(&w.Decision), now)
+		status.Place(build, placementOf(build, &w.Decision), now)
 	} else {
 		status.Wait(build, waitReason(&w.Decision), w.Decision.String(), now)
 	}
@@ -112,14 +112,18 @@ func nameOf(b *v1alpha1.HLBBuild) types.NamespacedName {
 }
 
 // placementOf says where a build is to run.
-func placementOf(d *scheduler.Decision) v1alpha1.PlacementStatus {
-	return v1alpha1.PlacementStatus{
+func placementOf(b *v1alpha1.HLBBuild, d *scheduler.Decision) v1alpha1.PlacementStatus {
+	out := v1alpha1.PlacementStatus{
 		Daemon:  d.Chosen.Name,
 		Reason:  d.String(),
 		Rank:    d.Chosen.Rank,
 		Warm:    d.Chosen.Mode == scheduler.Warm,
 		Refresh: d.Chosen.Prime != 0,
 	}
+	if namespace := b.CacheName().Namespace; namespace != b.Namespace {
+		out.Namespace = namespace
+	}
+	return out
 }
 
 func waitReason(d *scheduler.Decision) string {

@@ -27,7 +27,7 @@ import (
 func roomy() gc.Input {
 	const tib = 1 << 40
 	return gc.Input{
-		Namespace: "ns", Now: time.Now(), Volume: gc.Volume{CapacityBytes: tib, FreeBytes: tib},
+		Namespaces: []string{"ns"}, Now: time.Now(), Volume: gc.Volume{CapacityBytes: tib, FreeBytes: tib},
 		Budget: gc.Budget{CapacityBytes: tib, MountsBytes: tib, LayersBytes: tib},
 	}
 }

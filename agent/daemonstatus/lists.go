@@ -134,7 +134,7 @@ func mountUse(f *Facts, id string, bytes int64, e *snapshot.Entry) v1alpha1.Moun
 		}
 	}
 	if f.Cache != nil {
-		if p := mountpolicy.Of(f.Self.Namespace, f.Cache.Spec.Mounts, id); p != nil {
+		if p := mountpolicy.Of(f.Cache.ServedNamespaces(), f.Cache.Spec.Mounts, id); p != nil {
 			use.Policy = p.ID
 		}
 	}

@@ -49,9 +49,9 @@ type Input struct {
 	Records []Record
 	Volume  Volume
 	Budget  Budget
-	// Namespace of the mounts' ids, and Policies of the BuildCache.
-	Namespace string
-	Policies  []v1alpha1.MountPolicy
+	// Namespaces of the mounts' ids, and Policies of the BuildCache.
+	Namespaces []string
+	Policies   []v1alpha1.MountPolicy
 	// MountUsed is the last use of mounts by builds, by id without base state; mounts may be missing. BuildKit's own
 	// LastUsed also moves without a build.
 	MountUsed map[string]time.Time
@@ -212,7 +212,7 @@ func (p *planner) enqueueLayer(r Record) {
 }
 
 func (p *planner) policy(r Record) *v1alpha1.MountPolicy {
-	return mountpolicy.Of(p.in.Namespace, p.in.Policies, r.Mount)
+	return mountpolicy.Of(p.in.Namespaces, p.in.Policies, r.Mount)
 }
 
 func (p *planner) isPinned(r Record) bool {

@@ -22,7 +22,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 // roomy is a volume that nothing needs to be pruned for: 1000 MiB, 500 free, budgets of 300 each.
 func roomy(records ...gc.Record) gc.Input {
 	return gc.Input{
-		Records: records, Namespace: "ns", Now: now,
+		Records: records, Namespaces: []string{"ns"}, Now: now,
 		Volume: gc.Volume{CapacityBytes: 1000 * mib, FreeBytes: 500 * mib, CapacityInodes: 1000, FreeInodes: 500},
 		Budget: gc.Budget{
 			CapacityBytes: 1000 * mib, MountsBytes: 300 * mib, LayersBytes: 300 * mib, FreeBytes: 200 * mib,

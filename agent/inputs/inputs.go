@@ -49,18 +49,18 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// Gather reads everything that spec names in the namespace, and the registry cache's credentials. The error is an
-// *Error when the user must help, else the API's.
+// Gather reads everything that a build names in its namespace, and the credentials of its BuildCache's registry in that
+// one's. The error is an *Error when the user must help, else the API's.
 func Gather(
 	ctx context.Context,
 	c client.Reader,
-	namespace string,
-	spec *v1alpha1.HLBBuildSpec,
-	registry *v1alpha1.RegistryCacheSpec,
+	build *v1alpha1.HLBBuild,
+	cache *v1alpha1.BuildCache,
 ) (*Inputs, error) {
+	spec := &build.Spec
 	g := &gatherer{
 		client:     c,
-		namespace:  namespace,
+		namespace:  build.Namespace,
 		secrets:    map[string]*corev1.Secret{},
 		configMaps: map[string]*corev1.ConfigMap{},
 	}
@@ -73,13 +73,11 @@ func Gather(
 			return nil, err
 		}
 	}
-	if registry != nil && registry.SecretRef != nil {
-		config, err := g.dockerConfig(ctx, registry.SecretRef.Name)
-		if err != nil {
-			return nil, err
-		}
-		in.CacheRegistry = config
+	config, err := DockerConfig(ctx, c, cache.Namespace, cache.Spec.Registry)
+	if err != nil {
+		return nil, err
 	}
+	in.CacheRegistry = config
 	return in, nil
 }
 

@@ -31,6 +31,17 @@ func ref(name string) *v1alpha1.LocalObjectReference {
 	return &v1alpha1.LocalObjectReference{Name: name}
 }
 
+func build(spec *v1alpha1.HLBBuildSpec) *v1alpha1.HLBBuild {
+	return &v1alpha1.HLBBuild{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "build"}, Spec: *spec}
+}
+
+// cacheWith is a BuildCache in namespace builders with a registry whose credentials a Secret there holds, if any.
+func cacheWith(secret *v1alpha1.LocalObjectReference) *v1alpha1.BuildCache {
+	c := &v1alpha1.BuildCache{ObjectMeta: metav1.ObjectMeta{Namespace: "builders", Name: "cache"}}
+	c.Spec.Registry = &v1alpha1.RegistryCacheSpec{SecretRef: secret}
+	return c
+}
+
 func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
 	c := fake.NewClientBuilder().WithObjects(
 		&corev1.ConfigMap{
@@ -39,7 +50,11 @@ func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
 		},
 		secret("git", map[string]string{"username": "u", "password": "p"}),
 		secret("docker", map[string]string{".dockerconfigjson": "{}"}),
-		secret("cache", map[string]string{".dockerconfigjson": "{c}"}),
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "builders", Name: "cache"},
+			Data:       map[string][]byte{".dockerconfigjson": []byte("{c}")},
+		},
+		secret("cache", map[string]string{".dockerconfigjson": "{of the build's namespace}"}),
 		secret("tokens", map[string]string{"a": "1", "b": "2"}),
 		secret("key", map[string]string{"ssh-privatekey": "pem"}),
 	).Build()
@@ -52,7 +67,7 @@ func TestEverythingThatABuildNamesIsGathered(t *testing.T) {
 		SSH:                []v1alpha1.BuildSSH{{ID: "default", SecretRef: *ref("key")}},
 		RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("docker")},
 	}
-	got, err := inputs.Gather(t.Context(), c, "ns", spec, &v1alpha1.RegistryCacheSpec{SecretRef: ref("cache")})
+	got, err := inputs.Gather(t.Context(), c, build(spec), cacheWith(ref("cache")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +97,7 @@ func TestARepositoryHasItsOwnCredentials(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			spec := &v1alpha1.HLBBuildSpec{HLB: &tc.hlb, Source: &v1alpha1.SourceSpec{Git: git}}
-			got, err := inputs.Gather(t.Context(), c, "ns", spec, nil)
+			got, err := inputs.Gather(t.Context(), c, build(spec), cacheWith(nil))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +141,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			_, err := inputs.Gather(t.Context(), c, "ns", &tc.spec, nil)
+			_, err := inputs.Gather(t.Context(), c, build(&tc.spec), cacheWith(nil))
 			var missing *inputs.Error
 			if !errors.As(err, &missing) || missing.Reason != tc.wantReason ||
 				!strings.Contains(missing.Message, tc.wantNamed) {
@@ -145,9 +160,8 @@ func TestTroubleWithTheAPIIsNotTheUsersFault(t *testing.T) {
 			return errors.New("connection refused")
 		},
 	}).Build()
-	_, err := inputs.Gather(t.Context(), c, "ns",
-		&v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{},
-			RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("a")}}, nil)
+	_, err := inputs.Gather(t.Context(), c, build(&v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{},
+		RegistrySecretRefs: []v1alpha1.LocalObjectReference{*ref("a")}}), cacheWith(nil))
 	var missing *inputs.Error
 	if err == nil || errors.As(err, &missing) {
 		t.Errorf("got %v, want the API's own error", err)

@@ -66,7 +66,7 @@ func (o *Observer) plan(
 	size := sizing.VolumeSize(cache)
 	in := gc.Input{
 		Records: seen.Cache, Volume: vol, Budget: gc.BudgetOf(vol, size.Value(), cache.Spec.Storage.GC),
-		Namespace: o.Self.Namespace, Policies: cache.Spec.Mounts, MountUsed: o.Usage.LastUses(),
+		Namespaces: cache.ServedNamespaces(), Policies: cache.Spec.Mounts, MountUsed: o.Usage.LastUses(),
 		LostSeconds: o.lostSeconds(cache), Now: o.Now(),
 	}
 	plan := gc.Plan(in)
@@ -108,10 +108,10 @@ func replicasAge(in *gc.Input, plan []gc.Victim, mountBytes int64) time.Duration
 // lostSeconds returns what the next build of each mount is expected to lose when it does not find it, by id, where that
 // is known: what the mount saves, and with a snapshot to fill it from no more than that takes.
 func (o *Observer) lostSeconds(cache *v1alpha1.BuildCache) map[string]float64 {
-	lost := o.Usage.SavedSeconds()
+	lost, namespaces := o.Usage.SavedSeconds(), cache.ServedNamespaces()
 	for id, saved := range lost {
 		e, _ := o.Snapshots.Entry(id)
-		if e.Ref != "" && mountpolicy.Primes(mountpolicy.Of(o.Self.Namespace, cache.Spec.Mounts, id)) {
+		if e.Ref != "" && mountpolicy.Primes(mountpolicy.Of(namespaces, cache.Spec.Mounts, id)) {
 			lost[id] = eviction.LostSeconds(saved, e.Bytes)
 		}
 	}

@@ -56,7 +56,7 @@ func newTrying(t *testing.T, reach func(context.Context) error) *trying {
 	}
 	clock, events, holds := envtestkit.NewClock(), &envtestkit.Recorder{}, &roomyDaemon{}
 	maker := &snapshot.Maker{
-		Namespace: "ns", State: snapshot.OpenState(filepath.Join(dir, "snapshots.json"), book.Epoch()),
+		State:       snapshot.OpenState(filepath.Join(dir, "snapshots.json"), book.Epoch()),
 		ProgramPath: filepath.Join(dir, "mountcopy"), Now: clock.Now,
 		DockerConfig: func(ctx context.Context, _ *v1alpha1.BuildCache) ([]byte, error) { return nil, reach(ctx) },
 	}
@@ -64,6 +64,7 @@ func newTrying(t *testing.T, reach func(context.Context) error) *trying {
 		Registry: &v1alpha1.RegistryCacheSpec{Repository: "localhost:1/cache"},
 		Mounts:   []v1alpha1.MountPolicy{{ID: "*", Prime: v1alpha1.PrimeOnFreshDaemon, PrimeTimeoutSeconds: 1}},
 	}}
+	cache.Namespace = "ns"
 	p := &Prefetcher{
 		Daemon: holds, Maker: maker, Usage: book, Board: board.New(), Events: events, Log: logr.Discard(),
 		Now: clock.Now,

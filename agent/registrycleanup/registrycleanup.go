@@ -120,16 +120,20 @@ func (c *Cleaner) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, fi
 func (c *Cleaner) clean(
 	ctx context.Context, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon,
 ) ([]string, error) {
-	var builds v1alpha1.HLBBuildList
-	if err := c.Live.List(ctx, &builds, client.InNamespace(c.Self.Namespace)); err != nil {
-		return nil, fmt.Errorf("list builds: %w", err)
+	in := retention.Input{Namespace: c.Self.Namespace, Served: cache.ServedNamespaces(), Now: c.Now()}
+	var builds []v1alpha1.HLBBuild
+	for _, namespace := range in.Served {
+		var list v1alpha1.HLBBuildList
+		if err := c.Live.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("list builds of namespace %s: %w", namespace, err)
+		}
+		builds = append(builds, list.Items...)
 	}
 	config, err := inputs.DockerConfig(ctx, c.Live, c.Self.Namespace, cache.Spec.Registry)
 	if err != nil {
 		return nil, err
 	}
-	in := retention.Input{Namespace: c.Self.Namespace, Now: c.Now()}
-	in.Gather(c.Self.Cache, daemons, builds.Items)
+	in.Gather(c.Self.Cache, daemons, builds)
 	var gone []string
 	var failed []error
 	for _, where := range repositories(cache) {
@@ -158,7 +162,7 @@ func (c *Cleaner) cleanOne(
 		return err
 	}
 	digest := func(tag string) (string, error) { return repo.Digest(ctx, tag) }
-	in.Tags, err = c.FirstSeen.Observe(where, c.Self.Namespace, names, digest, in.Now)
+	in.Tags, err = c.FirstSeen.Observe(where, in.Served, names, digest, in.Now)
 	if err != nil {
 		c.Log.Error(err, "Failed to write when tags were first seen")
 	}

@@ -5,6 +5,7 @@ package retention
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/openllb/hlb-operator/internal/cacheref"
@@ -41,19 +42,20 @@ func OpenFirstSeen(path string) (f *FirstSeen, lost error) {
 	return f, err
 }
 
-// Observe records what a repository holds now and returns those of its tags that the operator makes for the namespace.
+// Observe records what a repository holds now and returns those of its tags that the operator makes for the namespaces.
 // digest is asked for tags of build cache; a snapshot's tag has its time in it. A tag whose digest is unknown counts as
 // new. An error is that of writing the file; the tags are valid with it.
 func (f *FirstSeen) Observe(
-	repository, namespace string,
-	names []string,
+	repository string,
+	namespaces, names []string,
 	digest func(tag string) (string, error),
 	now time.Time,
 ) ([]Tag, error) {
 	before, after := f.seen[repository], map[string]observation{}
 	var out []Tag
 	for _, name := range names {
-		if !cacheref.Owned(namespace, name) {
+		own := func(namespace string) bool { return cacheref.Owned(namespace, name) }
+		if !slices.ContainsFunc(namespaces, own) {
 			continue
 		}
 		if at, ok := cacheref.MountTagTime(name); ok {

@@ -22,7 +22,7 @@ func TestTagsAreAsOldAsTheirContent(t *testing.T) {
 		if lost != nil {
 			t.Fatal(lost)
 		}
-		tags, err := seen.Observe("r/cache", "ns",
+		tags, err := seen.Observe("r/cache", []string{"ns"},
 			[]string{kept, rewritten, snapshot, "latest", cacheref.Tag("other", "a")},
 			func(tag string) (string, error) {
 				if tag == rewritten {

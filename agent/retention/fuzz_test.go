@@ -27,7 +27,7 @@ func FuzzFirstSeen(f *testing.F) {
 		}
 		seen, _ := OpenFirstSeen(path)
 		digest := func(string) (string, error) { return "sha256:1", nil }
-		tags, err := seen.Observe("r.example.com/c", "ns", []string{name, tag}, digest, time.Unix(1_800_000_000, 0))
+		tags, err := seen.Observe("r.example.com/c", served, []string{name, tag}, digest, time.Unix(1_800_000_000, 0))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,10 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildkey"
 	"github.com/openllb/hlb-operator/internal/cacheref"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
@@ -23,8 +26,10 @@ type Tag struct {
 
 // Input is what a plan is made from.
 type Input struct {
-	// Namespace of the BuildCache. Only tags that the operator makes for it are ever planned.
+	// Namespace of the BuildCache, and Served the namespaces whose builds its daemons see, this one included. Only tags
+	// that the operator makes for these are ever planned.
 	Namespace string
+	Served    []string
 	Tags      []Tag
 	// Used is when builds last used a key or a mount, by Subject.
 	Used map[string]time.Time
@@ -64,37 +69,39 @@ func Orphaned(w Input) []string {
 func (w Input) pick(goes func(t Tag, subject string) bool) []string {
 	var out []string
 	for _, t := range w.Tags {
-		if subject, own := cacheref.Subject(w.Namespace, t.Name); own && goes(t, subject) {
-			out = append(out, t.Name)
+		for _, namespace := range w.Served {
+			if subject, own := cacheref.Subject(namespace, t.Name); own && goes(t, subject) {
+				out = append(out, t.Name)
+			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-// Gather takes from the BuildDaemons of a BuildCache and the builds of its namespace when keys and mounts were last
-// used, now by builds that have not ended. For the builds of other BuildCaches it notes the subjects in Others as
-// well.
+// Gather takes from the BuildDaemons of a BuildCache and the builds of the namespaces that it serves when keys and
+// mounts were last used, now by builds that have not ended. For the builds of other BuildCaches it notes the subjects
+// in Others as well.
 func (w *Input) Gather(cache string, daemons []v1alpha1.BuildDaemon, builds []v1alpha1.HLBBuild) {
 	w.Used, w.Others = map[string]time.Time{}, map[string]bool{}
 	for i := range daemons {
 		w.boundUnlisted(&daemons[i].Status)
 		for _, k := range daemons[i].Status.Keys {
-			w.use(cacheref.Tag(w.Namespace, k.Key), k.LastUsed.Time)
+			w.use(cacheref.Tag(buildkey.Namespace(k.Key, w.Namespace), k.Key), k.LastUsed.Time)
 		}
 		for _, m := range daemons[i].Status.Mounts {
-			if written, own := mountpolicy.Written(w.Namespace, m.ID); own {
+			if namespace, written, own := mountpolicy.Written(w.Served, m.ID); own {
 				var last time.Time
 				if m.LastUsed != nil {
 					last = m.LastUsed.Time
 				}
-				w.use(cacheref.MountSubject(w.Namespace, written), last)
+				w.use(cacheref.MountSubject(namespace, written), last)
 			}
 		}
 	}
 	for i := range builds {
 		for _, subject := range w.subjects(&builds[i]) {
-			if builds[i].Spec.CacheRef.Name != cache {
+			if builds[i].CacheName() != (types.NamespacedName{Namespace: w.Namespace, Name: cache}) {
 				w.Others[subject] = true
 			}
 			w.use(subject, lastUse(&builds[i], w.Now))
@@ -140,10 +147,10 @@ func (w *Input) subjects(b *v1alpha1.HLBBuild) []string {
 	if b.Status.Run == nil || b.Status.Run.Key == "" {
 		return nil
 	}
-	out := []string{cacheref.Tag(w.Namespace, b.Status.Run.Key)}
+	out := []string{cacheref.Tag(b.Namespace, b.Status.Run.Key)}
 	for _, m := range b.Status.Mounts {
-		if written, own := mountpolicy.Written(w.Namespace, m.ID); own {
-			out = append(out, cacheref.MountSubject(w.Namespace, written))
+		if namespace, written, own := mountpolicy.Written(w.Served, m.ID); own {
+			out = append(out, cacheref.MountSubject(namespace, written))
 		}
 	}
 	return out

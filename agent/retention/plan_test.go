@@ -18,6 +18,8 @@ import (
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
+var served = []string{"ns"}
+
 const day = 24 * time.Hour
 
 func TestExpired(t *testing.T) {
@@ -48,7 +50,7 @@ func TestExpired(t *testing.T) {
 			if tc.want {
 				want = []string{tc.tag.Name}
 			}
-			got := Expired(Input{Namespace: "ns", Tags: []Tag{tc.tag}, Used: tc.used, Now: noon}, 7*day)
+			got := Expired(Input{Namespace: "ns", Served: served, Tags: []Tag{tc.tag}, Used: tc.used, Now: noon}, 7*day)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
 			}
@@ -59,7 +61,7 @@ func TestExpired(t *testing.T) {
 // build is one of a BuildCache, with a key and a mount, that ended a day ago or has not.
 func build(cache, key, mount string, ended bool) v1alpha1.HLBBuild {
 	b := v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{CacheRef: v1alpha1.CacheReference{Name: cache}}}
-	b.Status.Run = &v1alpha1.RunStatus{Key: key}
+	b.Namespace, b.Status.Run = "ns", &v1alpha1.RunStatus{Key: key}
 	b.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/" + mount}}
 	if ended {
 		at := metav1.NewMicroTime(noon.Add(-day))
@@ -73,7 +75,7 @@ func TestOrphanedTagsAreTheOnesOfTheDeletedBuildCacheAlone(t *testing.T) {
 		Keys:   []v1alpha1.KeyUse{{Key: "app", LastUsed: metav1.NewTime(noon)}},
 		Mounts: []v1alpha1.MountUse{{ID: "ns/go"}, {ID: "elsewhere/npm"}},
 	}}}
-	w := Input{Namespace: "ns", Now: noon}
+	w := Input{Namespace: "ns", Served: served, Now: noon}
 	w.Gather("mine", daemons,
 		[]v1alpha1.HLBBuild{build("mine", "shared", "npm", true), build("other", "shared", "go", true), {}})
 	app, npm := cacheref.Tag("ns", "app"), cacheref.MountTag("ns", "npm", noon, "mine-0")
@@ -86,8 +88,31 @@ func TestOrphanedTagsAreTheOnesOfTheDeletedBuildCacheAlone(t *testing.T) {
 	}
 }
 
+func TestTagsOfOtherServedNamespaces(t *testing.T) {
+	foreign := build("c", "/team/app", "m", true)
+	foreign.Namespace, foreign.Spec.CacheRef.Namespace = "team", "ns"
+	foreign.Status.Mounts = []v1alpha1.BuildMount{{ID: "team/go"}}
+	kept := build("c", "kept", "m", true) // names a BuildCache of the same name in its own namespace
+	kept.Namespace = "team"
+	w := Input{Namespace: "ns", Served: []string{"ns", "team"}, Now: noon}
+	w.Gather("c", []v1alpha1.BuildDaemon{{Status: v1alpha1.BuildDaemonStatus{
+		Keys: []v1alpha1.KeyUse{{Key: "/team/lib"}}, Mounts: []v1alpha1.MountUse{{ID: "elsewhere/x"}},
+	}}}, []v1alpha1.HLBBuild{foreign, kept})
+	want := []string{
+		cacheref.Tag("team", "/team/app"), cacheref.Tag("team", "/team/lib"),
+		cacheref.MountTag("team", "go", noon, "c-0"),
+	}
+	for _, tag := range append(want, cacheref.Tag("team", "kept"), cacheref.MountTag("elsewhere", "x", noon, "c-0")) {
+		w.Tags = append(w.Tags, Tag{tag, noon})
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, Orphaned(w)); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
 func TestLastUses(t *testing.T) {
-	w := Input{Namespace: "ns", Now: noon}
+	w := Input{Namespace: "ns", Served: served, Now: noon}
 	w.Gather("c", []v1alpha1.BuildDaemon{
 		{
 			Status: v1alpha1.BuildDaemonStatus{
@@ -122,7 +147,7 @@ func TestForeignTagsAreNeverPlanned(t *testing.T) {
 			rapid.Map(rapid.String(), func(id string) string { return cacheref.MountTag(other, id, noon, "d") }),
 		).Draw(t, "foreign")
 		own := cacheref.Tag("ns", rapid.String().Draw(t, "key"))
-		w := Input{Namespace: "ns", Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}},
+		w := Input{Namespace: "ns", Served: served, Now: noon, Tags: []Tag{{Name: foreign}, {Name: own}},
 			Used: map[string]time.Time{foreign: {}, own: {}}}
 		for _, plan := range [][]string{Expired(w, time.Second), Orphaned(w)} {
 			if !slices.Contains(plan, own) {
@@ -169,7 +194,8 @@ func TestTagsOfWhatIsNotListedStay(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			in := Input{Namespace: "ns", Tags: []Tag{{app, noon.Add(-99 * day)}, {mount, noon.Add(-99 * day)}},
+			old := noon.Add(-99 * day)
+			in := Input{Namespace: "ns", Served: served, Tags: []Tag{{app, old}, {mount, old}},
 				Now: noon}
 			in.Gather("cache", []v1alpha1.BuildDaemon{{Status: tc.status}}, nil)
 			want := slices.Sorted(slices.Values(tc.want))

@@ -115,7 +115,7 @@ func (a *attempt) solve(ctx context.Context) error {
 	mounts, known := a.Usage.KeyMounts(key)
 	a.refresh = a.build.Status.Placement != nil && a.build.Status.Placement.Refresh
 	fresh := a.refresh || cacheplan.IsFresh(known, mounts, a.held)
-	in, err := inputs.Gather(ctx, a.Live, a.build.Namespace, &a.build.Spec, registry)
+	in, err := inputs.Gather(ctx, a.Live, a.build, a.cache)
 	if err != nil {
 		var missing *inputs.Error
 		if errors.As(err, &missing) {

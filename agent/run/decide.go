@@ -42,7 +42,7 @@ const (
 // was on last, nil for none.
 func decide(b *v1alpha1.HLBBuild, me *self.Self, known *attemptID) action {
 	if !b.DeletionTimestamp.IsZero() || !status.IsBound(b) || status.NeedsRun(b) ||
-		b.Status.Placement.Daemon != me.Daemon {
+		b.DaemonName() != me.DaemonName() {
 		return actionRelease
 	}
 	if known != nil && *known == attemptOf(b) {
@@ -63,5 +63,5 @@ func decide(b *v1alpha1.HLBBuild, me *self.Self, known *attemptID) action {
 func isMine(b *v1alpha1.HLBBuild, id attemptID, me *self.Self) bool {
 	run, placement := b.Status.Run, b.Status.Placement
 	return b.DeletionTimestamp.IsZero() && run != nil && placement != nil && attemptOf(b) == id && !status.IsLost(b) &&
-		placement.Daemon == me.Daemon && run.StartedBy == me.AgentID
+		b.DaemonName() == me.DaemonName() && run.StartedBy == me.AgentID
 }

@@ -16,7 +16,7 @@ import (
 
 var (
 	start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	me    = &self.Self{Daemon: "cache-0", AgentID: "pod/a"}
+	me    = &self.Self{Namespace: "ns", Daemon: "cache-0", AgentID: "pod/a"}
 )
 
 // bound is a build whose first attempt is placed on daemon.
@@ -56,6 +56,9 @@ func TestDecide(t *testing.T) {
 		}, now, actionRelease, false},
 		"a build of another daemon is released": {
 			func(b *v1alpha1.HLBBuild) { b.Status.Placement.Daemon = "cache-1" }, now, actionRelease, false,
+		},
+		"a build of a daemon of the same name in another namespace is released": {
+			func(b *v1alpha1.HLBBuild) { b.Status.Placement.Namespace = "other" }, now, actionRelease, false,
 		},
 		"a build taken back is released": {
 			func(b *v1alpha1.HLBBuild) { status.Wait(b, "Pending", "", start) }, now, actionRelease, false,

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/openllb/hlb-operator/agent/board"
+	"github.com/openllb/hlb-operator/agent/builds"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/agent/self"
@@ -69,6 +70,7 @@ type Config struct {
 	Self self.Self
 	// StateDir is a directory on the daemon's volume, for the logs.
 	StateDir string
+	Builds   *builds.Watcher
 	Client   client.Client // reads from the cache
 	Live     client.Reader // reads from the API server
 	Lease    *lease.Keeper
@@ -130,7 +132,7 @@ func (r *Runner) SetUp(mgr ctrl.Manager) error {
 	})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent-"+r.Self.Daemon).
-		For(&v1alpha1.HLBBuild{}).
+		WatchesRawSource(source.Channel(r.Builds.Changes(), toBuild)).
 		Watches(&v1alpha1.BuildCache{}, toQueue).
 		Watches(&v1alpha1.BuildDaemon{}, toQueue).
 		WatchesRawSource(source.Channel(r.requeues, toBuild)).
@@ -142,7 +144,7 @@ func (r *Runner) SetUp(mgr ctrl.Manager) error {
 func (r *Runner) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	name := req.NamespacedName
 	b := &v1alpha1.HLBBuild{}
-	if err := r.Client.Get(ctx, name, b); err != nil {
+	if err := r.Builds.Get(ctx, name, b); err != nil {
 		if apierrors.IsNotFound(err) { // deleted, or no longer bound to this daemon
 			r.slots.release(name, true)
 			return reconcile.Result{}, nil

@@ -30,9 +30,9 @@ type Copier interface {
 
 // Maker makes snapshots and fills mounts from them, for the daemon of one agent. It is safe for concurrent use.
 type Maker struct {
-	Namespace, Daemon string
-	Copier            Copier
-	State             *State
+	Daemon string
+	Copier Copier
+	State  *State
 	// ProgramPath is where cmd/mountcopy lies.
 	ProgramPath string
 	// DockerConfig reads the credentials of a BuildCache's registry, nil for none.
@@ -79,24 +79,24 @@ func (m *Maker) copyOf(
 	return &daemon.MountCopy{ID: id, Sharing: sharing, Repository: repo, Program: program}, where, nil
 }
 
-// newest is a mount's latest snapshot that fits this machine.
+// newest is the latest snapshot of a mount of a namespace's programs that fits this machine.
 func (m *Maker) newest(
 	ctx context.Context,
 	repo *registry.Repository,
-	id string,
+	namespace, id string,
 ) (tag string, man registry.Manifest, tags []string, err error) {
 	all, err := repo.Tags(ctx)
 	if err != nil {
 		return "", man, nil, err
 	}
-	tags = cacheref.MountTags(all, m.Namespace, id)
+	tags = cacheref.MountTags(all, namespace, id)
 	for _, tag := range tags {
 		man, found, err := repo.Manifest(ctx, tag)
 		if err != nil {
 			return "", man, tags, err
 		}
 		a := man.Annotations
-		if found && daemon.IsSnapshot(man) && a[annotationMount] == id && a[annotationNamespace] == m.Namespace &&
+		if found && daemon.IsSnapshot(man) && a[annotationMount] == id && a[annotationNamespace] == namespace &&
 			a[annotationPlatform] == platform() {
 			return tag, man, tags, nil
 		}
@@ -116,13 +116,13 @@ var errDisturbed = errors.New("a build began to use the mount while it was copie
 func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string) (Entry, error) {
 	began := m.Now()
 	e, known := m.State.Entry(id)
-	written, own := mountpolicy.Written(m.Namespace, id)
+	namespace, written, own := mountpolicy.Written(cache.ServedNamespaces(), id)
 	p := mountpolicy.For(cache.Spec.Mounts, written)
 	if !known || !own || p == nil || p.Snapshot == nil {
 		return e, nil
 	}
 	changed := e
-	outcome, err := m.take(ctx, cache, p, id, written, &changed)
+	outcome, err := m.take(ctx, cache, p, subject{namespace, written, id}, &changed)
 	changed.Outcome, changed.Message = outcome, ""
 	if err != nil {
 		changed.Message = err.Error()
@@ -158,34 +158,37 @@ func (e *Entry) putOff(disturbed bool) {
 	}
 }
 
+// subject is a mount: by the namespace and id of the programs that have it, and by the id that BuildKit knows.
+type subject struct{ namespace, written, id string }
+
 // take decides, copies and cleans up; e gets what is new about the newest snapshot. An error with Pushed is about the
 // clean-up.
 func (m *Maker) take(
 	ctx context.Context,
 	cache *v1alpha1.BuildCache,
 	p *v1alpha1.MountPolicy,
-	id, written string,
+	s subject,
 	e *Entry,
 ) (v1alpha1.SnapshotOutcome, error) {
-	quiet, begun := m.State.quiet(id)
+	quiet, begun := m.State.quiet(s.id)
 	switch {
 	case !quiet:
-		return v1alpha1.SnapshotDeferred, m.State.whyNotQuiet(id)
+		return v1alpha1.SnapshotDeferred, m.State.whyNotQuiet(s.id)
 	case e.Ref != "" && e.SnapshotUse == e.Uses && e.Outcome != v1alpha1.SnapshotFailed:
 		return v1alpha1.SnapshotUnchanged, nil // no build has used it since
 	}
-	c, where, err := m.copyOf(ctx, cache, p, id, e.Sharing)
+	c, where, err := m.copyOf(ctx, cache, p, s.id, e.Sharing)
 	if err != nil {
 		return v1alpha1.SnapshotFailed, err
 	}
-	_, man, tags, err := m.newest(ctx, c.Repository, written)
+	_, man, tags, err := m.newest(ctx, c.Repository, s.namespace, s.written)
 	if err != nil {
 		return v1alpha1.SnapshotFailed, fmt.Errorf("look for earlier snapshots: %w", err)
 	}
-	m.prepare(c, p, id, written, man)
+	m.prepare(c, p, s, man)
 	if e.Sharing != "locked" { // builds wait for a locked mount, so none can disturb it
 		c.Check = func() error {
-			if quiet, now := m.State.quiet(id); !quiet || now != begun {
+			if quiet, now := m.State.quiet(s.id); !quiet || now != begun {
 				return errDisturbed
 			}
 			return nil
@@ -215,13 +218,13 @@ func (m *Maker) take(
 }
 
 // prepare fills in a copy that adds to the newest snapshot, or is whole where that is due.
-func (m *Maker) prepare(c *daemon.MountCopy, p *v1alpha1.MountPolicy, id, written string, newest registry.Manifest) {
+func (m *Maker) prepare(c *daemon.MountCopy, p *v1alpha1.MountPolicy, s subject, newest registry.Manifest) {
 	c.Patience = patience
 	c.Image, c.Whole = newest, needsWhole(daemon.ContentLayers(newest))
-	c.Tag = cacheref.MountTag(m.Namespace, written, m.Now(), m.Daemon)
+	c.Tag = cacheref.MountTag(s.namespace, s.written, m.Now(), m.Daemon)
 	c.Annotations = map[string]string{
-		annotationMount: written, annotationNamespace: m.Namespace, annotationDaemon: m.Daemon,
-		annotationPlatform: platform(), annotationUsage: m.Position(id),
+		annotationMount: s.written, annotationNamespace: s.namespace, annotationDaemon: m.Daemon,
+		annotationPlatform: platform(), annotationUsage: m.Position(s.id),
 	}
 	if p.Snapshot.MaxSize != nil {
 		c.MaxBytes = p.Snapshot.MaxSize.Value()
@@ -238,9 +241,10 @@ func (m *Maker) cleanUp(ctx context.Context, repo *registry.Repository, tags []s
 	return nil
 }
 
-// policyOf is the BuildCache's policy of a mount, nil when it has none or the mount is another namespace's.
+// policyOf is the BuildCache's policy of a mount, nil when it has none or the mount is of a namespace that is not
+// served.
 func (m *Maker) policyOf(cache *v1alpha1.BuildCache, id string) *v1alpha1.MountPolicy {
-	return mountpolicy.Of(m.Namespace, cache.Spec.Mounts, id)
+	return mountpolicy.Of(cache.ServedNamespaces(), cache.Spec.Mounts, id)
 }
 
 // Due lists the mounts whose snapshots are due, sorted. A schedule that can't be read is noted at its mounts.

@@ -22,7 +22,7 @@ func TestAnOverdueSnapshotIsReportedOnce(t *testing.T) {
 	clock, told := envtestkit.NewClock(), &envtestkit.Recorder{}
 	state := OpenState(filepath.Join(t.TempDir(), "state.json"), "epoch")
 	m := &Snapshotter{
-		Maker: &Maker{Namespace: "ns", Daemon: "cache-0", State: state, Now: clock.Now},
+		Maker: &Maker{Daemon: "cache-0", State: state, Now: clock.Now},
 		Self:  self.Self{Namespace: "ns", Cache: "cache", Daemon: "cache-0"}, RequestSync: func() {},
 		Events: told, Log: logr.Discard(),
 	}

@@ -71,7 +71,7 @@ func (m *Maker) Begin(
 // primingOf is how a mount is primed that the daemon does not hold, nil when no policy demands it or there is nowhere
 // to look for a snapshot.
 func (m *Maker) primingOf(cache *v1alpha1.BuildCache, mount daemon.Mount) *priming {
-	written, own := mountpolicy.Written(m.Namespace, mount.ID)
+	namespace, written, own := mountpolicy.Written(cache.ServedNamespaces(), mount.ID)
 	p := mountpolicy.For(cache.Spec.Mounts, written)
 	if !own || !mountpolicy.Primes(p) || repositoryOf(p, cache.Spec.Registry) == "" {
 		return nil
@@ -79,7 +79,7 @@ func (m *Maker) primingOf(cache *v1alpha1.BuildCache, mount daemon.Mount) *primi
 	return &priming{
 		policy:  p,
 		mount:   mount,
-		written: written,
+		subject: subject{namespace, written, mount.ID},
 		limit:   time.Duration(max(p.PrimeTimeoutSeconds, 1)) * time.Second,
 	}
 }
@@ -115,8 +115,8 @@ func await(ctx context.Context, other <-chan struct{}, limit time.Duration) *v1a
 type priming struct {
 	policy  *v1alpha1.MountPolicy
 	mount   daemon.Mount
-	written string // the mount's id as programs write it
-	held    bool   // there is content, to be replaced if it is older than a snapshot
+	subject subject
+	held    bool // there is content, to be replaced if it is older than a snapshot
 	limit   time.Duration
 }
 
@@ -152,7 +152,7 @@ func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *priming
 	if err != nil {
 		return err
 	}
-	tag, man, _, err := m.newest(ctx, c.Repository, p.written)
+	tag, man, _, err := m.newest(ctx, c.Repository, p.subject.namespace, p.subject.written)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look for snapshots: %w", err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/registry"
@@ -43,7 +44,7 @@ func newWorld(t *testing.T) *world {
 	if err := os.WriteFile(w.program, buildkittest.Copier(t), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w.cache = &v1alpha1.BuildCache{Spec: v1alpha1.BuildCacheSpec{
+	w.cache = &v1alpha1.BuildCache{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}, Spec: v1alpha1.BuildCacheSpec{
 		Registry: &v1alpha1.RegistryCacheSpec{Repository: r.Ref("team/cache")},
 		Mounts: []v1alpha1.MountPolicy{
 			{ID: "go", PrimeTimeoutSeconds: 60, Snapshot: &v1alpha1.MountSnapshotSpec{Keep: 2}},
@@ -71,7 +72,7 @@ func (w *world) site(name string) *site {
 	w.t.Cleanup(func() { d.Close() })
 	s := &site{w: w, client: bk.Client()}
 	s.Maker = &snapshot.Maker{
-		Namespace: "ns", Daemon: name, Copier: d,
+		Daemon: name, Copier: d,
 		State:       snapshot.OpenState(filepath.Join(w.t.TempDir(), "state.json"), "epoch"),
 		ProgramPath: w.program, Position: func(string) string { return "epoch/1" },
 		// so that no two tags are equal

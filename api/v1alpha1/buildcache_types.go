@@ -25,6 +25,10 @@ type BuildCacheSpec struct {
 	// +kubebuilder:default={}
 	BuildKit BuildKitSpec `json:"buildkit,omitempty"`
 
+	// allowedNamespaces are the namespaces whose builds may name this BuildCache, besides its own. Unset: none.
+	// +optional
+	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
+
 	// podTemplate adds to the daemons' pods what the operator leaves to the cluster's admin, at PodSpec's own paths.
 	// +optional
 	PodTemplate *PodTemplateOverlay `json:"podTemplate,omitempty"`
@@ -296,6 +300,13 @@ type BuildCacheStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Daemons []DaemonSummary `json:"daemons,omitempty"`
+	// namespaces are the other namespaces whose builds the daemons see, because builds there name the BuildCache; at
+	// most 256 of them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Namespaces []ServedNamespace `json:"namespaces,omitempty"`
 	// storage is the size of the volumes.
 	// +optional
 	Storage *StorageStatus `json:"storage,omitempty"`

@@ -48,8 +48,11 @@ const (
 	ReasonNoDaemonFits = "NoDaemonFits"
 	// ReasonWaitingForDaemon surfaces when waiting for a busy daemon is cheaper than running on a free one.
 	ReasonWaitingForDaemon = "WaitingForDaemon"
-	// ReasonCacheNotFound surfaces when spec.cacheRef names no BuildCache of the namespace.
+	// ReasonCacheNotFound surfaces when spec.cacheRef names no BuildCache.
 	ReasonCacheNotFound = "CacheNotFound"
+	// ReasonNamespaceNotAllowed surfaces when spec.cacheRef names a BuildCache of another namespace that does not admit
+	// the build's by spec.allowedNamespaces.
+	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonDaemonChosen surfaces when the build was bound to a daemon; the message says why to that one.
 	ReasonDaemonChosen = "DaemonChosen"
 	// ReasonAwaitingAgent surfaces when a bound build was not yet taken up by the daemon's agent.

@@ -51,7 +51,8 @@ type RunStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	RequestedAt string `json:"requestedAt,omitempty"`
-	// key is the cache key that placement goes by.
+	// key is the cache key that placement goes by. Of a build that lies in another namespace than its BuildCache, it
+	// begins with that namespace between slashes.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Key string `json:"key,omitempty"`
@@ -148,6 +149,10 @@ type PlacementStatus struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Daemon string `json:"daemon"`
+	// namespace of the BuildDaemon, where that is another one than the build's.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
 	// reason of the choice, for people.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512

@@ -3,7 +3,10 @@
 package v1alpha1
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // HLBBuildSpec describes what to build and against which cache. A change of what the result depends on (cacheRef,
@@ -39,11 +42,12 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:items:Pattern=`^linux/[a-z0-9]+(/v[0-9]+)?$`
 	Platforms []string `json:"platforms,omitempty"`
 
-	// cacheKey overrides the derived cache key. Builds of one key go to the same daemon. A change holds for a run that
-	// waits, and for later ones.
+	// cacheKey overrides the derived cache key. Builds of one key and namespace go to the same daemon. A change holds
+	// for a run that waits, and for later ones.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/')",message="cacheKey can't begin with a slash: such keys are those of other namespaces' builds"
 	CacheKey string `json:"cacheKey,omitempty"`
 
 	// outputs are images to push besides what the program itself pushes.
@@ -134,6 +138,22 @@ type HLBBuildSpec struct {
 	Queue string `json:"queue,omitempty"`
 }
 
+// CacheName returns the namespaced name of the BuildCache that builds b.
+func (b *HLBBuild) CacheName() types.NamespacedName {
+	return types.NamespacedName{
+		Namespace: cmp.Or(b.Spec.CacheRef.Namespace, b.Namespace), Name: b.Spec.CacheRef.Name,
+	}
+}
+
+// DaemonName returns the namespaced name of the BuildDaemon that b is placed on, empty for none.
+func (b *HLBBuild) DaemonName() types.NamespacedName {
+	p := b.Status.Placement
+	if p == nil {
+		return types.NamespacedName{}
+	}
+	return types.NamespacedName{Namespace: cmp.Or(p.Namespace, b.Namespace), Name: p.Daemon}
+}
+
 // Platform is the build's one platform, empty for the daemon's own.
 func (s *HLBBuildSpec) Platform() string {
 	if len(s.Platforms) == 0 {
@@ -149,6 +169,13 @@ type CacheReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
+	// namespace of the BuildCache, where that is another one than the build's. The BuildCache must admit the build's
+	// namespace by spec.allowedNamespaces. Its daemons read the Secrets and ConfigMaps that the build names, in the
+	// build's namespace.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // HLBSpec is an HLB program and what to build of it.

@@ -14,6 +14,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 // cleaning is a BuildCache whose tags are deleted with it.
@@ -80,29 +81,29 @@ func TestADeletionWaitsForTheRegistry(t *testing.T) {
 
 func TestTheFinalizerFollowsTheSpec(t *testing.T) {
 	w := newWorld(t)
-	cache := testbuild.BuildCache(w.ns, "cache", cleaning)
-	w.create(cache)
+	cache := testbuild.BuildCache(w.NS, "cache", cleaning)
+	w.Create(cache)
 	reconcile := func() {
 		t.Helper()
-		_, err := w.caches.Reconcile(t.Context(), read(w, cache))
-		w.must(err)
+		_, err := w.caches.Reconcile(t.Context(), fleettest.Read(w, cache))
+		w.Must(err)
 	}
 	reconcile()
-	if got := read(w, cache).Finalizers; len(got) != 1 || got[0] != finalizerRegistry {
+	if got := fleettest.Read(w, cache).Finalizers; len(got) != 1 || got[0] != finalizerRegistry {
 		t.Fatalf("finalizers are %v", got)
 	}
 	cache.Spec.Registry.Retention.OnDelete = v1alpha1.RegistryRetain
-	w.must(w.c.Update(t.Context(), cache))
+	w.Must(w.Client.Update(t.Context(), cache))
 	reconcile()
-	if got := read(w, cache).Finalizers; len(got) != 0 {
+	if got := fleettest.Read(w, cache).Finalizers; len(got) != 0 {
 		t.Fatalf("finalizers are %v after the spec changed", got)
 	}
 	cache.Spec.Registry.Retention.OnDelete = v1alpha1.RegistryDelete
-	w.must(w.c.Update(t.Context(), cache))
+	w.Must(w.Client.Update(t.Context(), cache))
 	reconcile()
-	w.must(w.c.Delete(t.Context(), cache))
+	w.Must(w.Client.Delete(t.Context(), cache))
 	reconcile() // no daemon is ready, so it goes at once
-	if err := w.c.Get(t.Context(), client.ObjectKeyFromObject(cache), cache); !apierrors.IsNotFound(err) {
+	if err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(cache), cache); !apierrors.IsNotFound(err) {
 		t.Errorf("the BuildCache is still there: %v", err)
 	}
 }

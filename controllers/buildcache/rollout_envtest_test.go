@@ -18,13 +18,14 @@ import (
 	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 // podUIDs are the UIDs of the fleet's pods by daemon.
 func (w *world) podUIDs() map[string]string {
-	w.t.Helper()
+	w.T.Helper()
 	var pods corev1.PodList
-	w.must(w.c.List(w.t.Context(), &pods, client.InNamespace(w.ns)))
+	w.Must(w.Client.List(w.T.Context(), &pods, client.InNamespace(w.NS)))
 	out := map[string]string{}
 	for i := range pods.Items {
 		out[pods.Items[i].Labels[v1alpha1.LabelDaemon]] = string(pods.Items[i].UID)
@@ -60,10 +61,10 @@ func TestAConfigChangeReplacesPodsOneByOne(t *testing.T) {
 		t.Errorf("%v are replaced before their StatefulSets know the change", got)
 	}
 	for n := 1; n <= 3; n++ {
-		for _, d := range w.daemons() {
+		for _, d := range w.Daemons() {
 			w.work(d.Name)
 		}
-		w.kubernetes()
+		w.RunKubernetes()
 		w.keep(cache)
 		if got := changed(before, w.podUIDs()); len(got) != n {
 			t.Errorf("after %d steps %v are replaced", n, got)
@@ -72,13 +73,13 @@ func TestAConfigChangeReplacesPodsOneByOne(t *testing.T) {
 		if c := envtestkit.Condition(cache, "Ready"); c.Reason != v1alpha1.ReasonDaemonsNotReady {
 			t.Errorf("in the middle of a roll-out Ready is %+v", c)
 		}
-		w.kubernetes()
+		w.RunKubernetes()
 	}
 	cache = w.settle(cache)
 	if c := envtestkit.Condition(cache, "Ready"); c.Status != metav1.ConditionTrue {
 		t.Errorf("after the roll-out Ready is %+v", c)
 	}
-	for _, d := range w.daemons() {
+	for _, d := range w.Daemons() {
 		if d.Annotations[v1alpha1.AnnotationUpdating] != "" {
 			t.Errorf("the update of %s has no end", d.Name)
 		}
@@ -91,8 +92,8 @@ func TestAnUpgradeOfTheOperatorRestartsNoBuildkitd(t *testing.T) {
 	cache := w.settle(w.made(2))
 	before := w.podUIDs()
 	agents := func() (next int) {
-		for _, d := range w.daemons() {
-			if w.pod(d.Name).Spec.Containers[0].Image == "operator:next" {
+		for _, d := range w.Daemons() {
+			if w.Pod(d.Name).Spec.Containers[0].Image == "operator:next" {
 				next++
 			}
 		}
@@ -105,7 +106,7 @@ func TestAnUpgradeOfTheOperatorRestartsNoBuildkitd(t *testing.T) {
 	if got := agents(); got != 0 {
 		t.Errorf("%d agents are replaced before their StatefulSets know", got)
 	}
-	w.kubernetes()
+	w.RunKubernetes()
 	w.keep(cache)
 	w.keep(cache)
 	if got := agents(); got != 1 {
@@ -134,7 +135,7 @@ func TestARollOutOfFiveFinishesFour(t *testing.T) {
 		if w.podUIDs()["c-4"] != before["c-4"] {
 			w.unschedulable("c-4")
 		}
-		w.clock.Step(time.Minute)
+		w.Clock.Step(time.Minute)
 	}
 	if got := changed(before, w.podUIDs()); len(got) != 5 {
 		t.Errorf("%v are replaced", got)
@@ -148,37 +149,37 @@ func TestARollOutOfFiveFinishesFour(t *testing.T) {
 
 // unschedulable has the scheduler find no node for a daemon's pod, whose former agent has ended.
 func (w *world) unschedulable(daemon string) {
-	w.t.Helper()
-	pod := w.pod(daemon)
+	w.T.Helper()
+	pod := w.Pod(daemon)
 	pod.Status = corev1.PodStatus{Conditions: []corev1.PodCondition{{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
 		Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes",
 	}}}
-	w.must(w.c.Status().Update(w.t.Context(), pod))
-	d := w.daemon(daemon)
+	w.Must(w.Client.Status().Update(w.T.Context(), pod))
+	d := w.Daemon(daemon)
 	if envtestkit.Condition(d, "Ready").Reason == v1alpha1.ReasonDaemonServing {
 		testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonAgentStopped)(d)
-		w.must(w.c.Status().Update(w.t.Context(), d))
+		w.Must(w.Client.Status().Update(w.T.Context(), d))
 	}
 }
 
 func TestScaleDownAndUp(t *testing.T) {
 	w := newWorld(t)
 	cache := w.settle(w.made(2))
-	least := w.daemon("c-0") // is worth nothing
-	busy := w.daemon("c-1")
-	testbuild.WithKey("k", w.clock.Now(), 1, 50)(busy)
-	w.must(w.c.Status().Update(t.Context(), busy))
+	least := w.Daemon("c-0") // is worth nothing
+	busy := w.Daemon("c-1")
+	testbuild.WithKey("k", w.Clock.Now(), 1, 50)(busy)
+	w.Must(w.Client.Status().Update(t.Context(), busy))
 	claim := w.claim(least.Name).UID
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { *s.Replicas = 1 })
 	w.keep(cache)
 	w.work("c-0")
-	d := w.daemon("c-0")
+	d := w.Daemon("c-0")
 	if !d.Spec.Suspend || envtestkit.Condition(d, "Ready").Reason != v1alpha1.ReasonDaemonServing {
 		t.Errorf("while its pod finishes builds the daemon is %+v, suspend %v", d.Status.Conditions, d.Spec.Suspend)
 	}
 	cache = w.settle(cache)
-	if c := envtestkit.Condition(w.daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonScaledDown {
+	if c := envtestkit.Condition(w.Daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonScaledDown {
 		t.Errorf("Ready of the daemon that sleeps is %+v", c)
 	}
 	if cache.Status.Replicas != 1 || cache.Status.Daemons[0].Name != "c-1" {
@@ -189,7 +190,7 @@ func TestScaleDownAndUp(t *testing.T) {
 	}
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { *s.Replicas = 2 })
 	w.settle(cache)
-	if d := w.daemon("c-0"); d.UID != least.UID || d.Spec.Suspend || w.claim("c-0").UID != claim {
+	if d := w.Daemon("c-0"); d.UID != least.UID || d.Spec.Suspend || w.claim("c-0").UID != claim {
 		t.Errorf("the daemon came back as another: %+v", d.ObjectMeta)
 	}
 }
@@ -201,11 +202,11 @@ func TestScaleDownCanDeleteTheVolume(t *testing.T) {
 	}))
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { *s.Replicas = 1 })
 	w.keep(cache)
-	if w.claim("c-1"); !w.exists(&v1alpha1.BuildDaemon{ObjectMeta: w.named("c-1")}) {
+	if w.claim("c-1"); !w.Exists(&v1alpha1.BuildDaemon{ObjectMeta: w.Named("c-1")}) {
 		t.Error("the daemon is deleted while it finishes its builds")
 	}
 	w.settle(cache)
-	if w.exists(&v1alpha1.BuildDaemon{ObjectMeta: w.named("c-1")}) {
+	if w.Exists(&v1alpha1.BuildDaemon{ObjectMeta: w.Named("c-1")}) {
 		t.Error("the BuildDaemon is still there")
 	}
 	w.collect("c-1")
@@ -219,16 +220,16 @@ func TestScaleDownCanDeleteTheVolume(t *testing.T) {
 // collect lets a claim that is being deleted go, and fails the test if it is not. No controller protects claims here
 // from being deleted while a pod uses them, so that it may be gone already.
 func (w *world) collect(daemon string) {
-	w.t.Helper()
-	claim := &corev1.PersistentVolumeClaim{ObjectMeta: w.named(workload.ClaimName(daemon))}
-	if !w.exists(claim) {
+	w.T.Helper()
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: w.Named(workload.ClaimName(daemon))}
+	if !w.Exists(claim) {
 		return
 	}
 	if claim.DeletionTimestamp.IsZero() {
-		w.t.Errorf("claim %s is not being deleted", claim.Name)
+		w.T.Errorf("claim %s is not being deleted", claim.Name)
 	}
 	claim.Finalizers = nil
-	w.must(w.c.Update(w.t.Context(), claim))
+	w.Must(w.Client.Update(w.T.Context(), claim))
 }
 
 // TestADaemonThatIsDeletedIsMadeAnew deletes a BuildDaemon while its pod runs. Another one of its name is made, with a
@@ -236,19 +237,19 @@ func (w *world) collect(daemon string) {
 func TestADaemonThatIsDeletedIsMadeAnew(t *testing.T) {
 	w := newWorld(t)
 	cache := w.settle(w.made(2))
-	was, claim := w.daemon("c-1"), w.claim("c-1")
-	w.must(w.c.Delete(t.Context(), was.DeepCopy()))
+	was, claim := w.Daemon("c-1"), w.claim("c-1")
+	w.Must(w.Client.Delete(t.Context(), was.DeepCopy()))
 	w.keep(cache)
-	if w.exists(&v1alpha1.BuildDaemon{ObjectMeta: w.named("c-1")}) {
+	if w.Exists(&v1alpha1.BuildDaemon{ObjectMeta: w.Named("c-1")}) {
 		t.Fatal("the BuildDaemon is made anew while its former pod runs")
 	}
-	w.kubernetes() // its StatefulSet and pod are collected
+	w.RunKubernetes() // its StatefulSet and pod are collected
 	w.collect("c-1")
 	w.settle(cache)
-	if now := w.daemon("c-1"); now.UID == was.UID || w.claim("c-1").UID == claim.UID {
+	if now := w.Daemon("c-1"); now.UID == was.UID || w.claim("c-1").UID == claim.UID {
 		t.Error("the BuildDaemon or its claim is the former one")
 	}
-	if !metav1.IsControlledBy(w.set("c-1"), w.daemon("c-1")) {
+	if !metav1.IsControlledBy(w.Set("c-1"), w.Daemon("c-1")) {
 		t.Error("the StatefulSet belongs to the former BuildDaemon")
 	}
 }
@@ -258,18 +259,18 @@ func TestABuildCacheThatIsMadeAnewHasItsVolumes(t *testing.T) {
 	w := newWorld(t)
 	cache := w.settle(w.made(2))
 	claim := w.claim("c-1").UID
-	w.must(w.c.Delete(t.Context(), cache))
-	for _, d := range w.daemons() {
-		w.must(w.c.Delete(t.Context(), &d))
+	w.Must(w.Client.Delete(t.Context(), cache))
+	for _, d := range w.Daemons() {
+		w.Must(w.Client.Delete(t.Context(), &d))
 	}
-	w.must(w.c.Delete(t.Context(), w.claim("c-0")))
+	w.Must(w.Client.Delete(t.Context(), w.claim("c-0")))
 	w.collect("c-0")
-	w.kubernetes()
+	w.RunKubernetes()
 	for _, o := range []client.Object{
 		&corev1.ConfigMap{}, &corev1.ServiceAccount{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
 		&networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{},
 	} {
-		w.must(w.c.DeleteAllOf(t.Context(), o, client.InNamespace(w.ns), client.HasLabels{v1alpha1.LabelCache}))
+		w.Must(w.Client.DeleteAllOf(t.Context(), o, client.InNamespace(w.NS), client.HasLabels{v1alpha1.LabelCache}))
 	}
 	next := w.settle(w.made(1))
 	if got := w.claim("c-1"); got.UID != claim || got.Annotations[v1alpha1.AnnotationCacheUID] != string(next.UID) {
@@ -286,16 +287,16 @@ func TestABuildCacheThatIsMadeAnewHasItsVolumes(t *testing.T) {
 func TestWhatOthersSetOnADaemonStays(t *testing.T) {
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
-	d := w.daemon("c-0")
+	d := w.Daemon("c-0")
 	d.Spec.Unschedulable = true
 	d.Spec.Prefetch = []v1alpha1.PrefetchRequest{{
-		ID: "m", Sharing: v1alpha1.MountShared, RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy(),
+		ID: "m", Sharing: v1alpha1.MountShared, RequestedAt: metav1.NewTime(w.Clock.Now()).Rfc3339Copy(),
 	}}
 	delete(d.Annotations, v1alpha1.AnnotationAppliedHash) // so that it is applied once more
-	w.must(w.c.Update(t.Context(), d))
+	w.Must(w.Client.Update(t.Context(), d))
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { s.BuildKit.MaxConcurrentBuilds++ })
 	w.settle(cache)
-	if got := w.daemon("c-0").Spec; !got.Unschedulable || len(got.Prefetch) != 1 {
+	if got := w.Daemon("c-0").Spec; !got.Unschedulable || len(got.Prefetch) != 1 {
 		t.Errorf("after the BuildDaemon was applied once more its spec is %+v", got)
 	}
 }
@@ -304,15 +305,15 @@ func TestWhatOthersSetOnADaemonStays(t *testing.T) {
 func TestABuildCacheWaitsForItsPredecessorsObjects(t *testing.T) {
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
-	w.must(w.c.Delete(t.Context(), cache))
+	w.Must(w.Client.Delete(t.Context(), cache))
 	next := w.made(1)
-	if _, err := w.caches.Reconcile(t.Context(), read(w, next)); err == nil {
+	if _, err := w.caches.Reconcile(t.Context(), fleettest.Read(w, next)); err == nil {
 		t.Error("the fleet is as it should be though its objects belong to the former")
 	}
-	if c := envtestkit.Condition(read(w, next), v1alpha1.ConditionStalled); c != nil {
+	if c := envtestkit.Condition(fleettest.Read(w, next), v1alpha1.ConditionStalled); c != nil {
 		t.Errorf("Stalled is %+v: the former's objects are about to go", c)
 	}
-	if d := w.daemon("c-0"); metav1.IsControlledBy(d, next) {
+	if d := w.Daemon("c-0"); metav1.IsControlledBy(d, next) {
 		t.Error("the former's BuildDaemon is taken over")
 	}
 }

@@ -18,11 +18,11 @@ import (
 
 // warn sends a Warning event about a daemon's StatefulSet, as its controller does.
 func (w *world) warn(daemon, reason, message string) {
-	w.t.Helper()
-	w.create(&corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, GenerateName: daemon + "-"},
+	w.T.Helper()
+	w.Create(&corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.NS, GenerateName: daemon + "-"},
 		InvolvedObject: corev1.ObjectReference{
-			Kind: "StatefulSet", Namespace: w.ns, Name: daemon, APIVersion: "apps/v1", UID: w.set(daemon).UID,
+			Kind: "StatefulSet", Namespace: w.NS, Name: daemon, APIVersion: "apps/v1", UID: w.Set(daemon).UID,
 		},
 		Type: corev1.EventTypeWarning, Reason: reason, Message: message,
 		FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(), Count: 1, Source: corev1.EventSource{
@@ -38,19 +38,19 @@ func TestAPodThatIsRefusedIsExplained(t *testing.T) {
 	w.work("c-0")
 	w.warn("c-0", "FailedCreate", `create Pod c-0-0 in StatefulSet c-0 failed error: pods "c-0-0" is forbidden: `+
 		`violates PodSecurity "restricted:latest": privileged`)
-	w.clock.Step(10 * time.Second)
+	w.Clock.Step(10 * time.Second)
 	if result := w.work("c-0"); result.RequeueAfter <= 0 || result.RequeueAfter > time.Minute {
 		t.Errorf("it is looked at again after %s, want within a minute", result.RequeueAfter)
 	}
-	d := w.daemon("c-0")
+	d := w.Daemon("c-0")
 	ready := envtestkit.Condition(d, "Ready")
 	if ready == nil || ready.Reason != v1alpha1.ReasonPodSecurityRefused ||
 		envtestkit.Kstatus(t, d) != kstatus.FailedStatus {
 		t.Errorf("Ready of the daemon is %+v", ready)
 	}
-	w.c.writes = 0
-	if w.work("c-0"); w.c.writes > 0 {
-		t.Errorf("the same trouble is written %d times more", w.c.writes)
+	w.manager.writes = 0
+	if w.work("c-0"); w.manager.writes > 0 {
+		t.Errorf("the same trouble is written %d times more", w.manager.writes)
 	}
 	cache = w.keep(cache)
 	ready = envtestkit.Condition(cache, "Ready")
@@ -71,18 +71,18 @@ func TestAPodThatIsRefusedIsExplained(t *testing.T) {
 func TestTheAgentHasTheFirstWord(t *testing.T) {
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
-	pod := w.pod("c-0")
+	pod := w.Pod("c-0")
 	pod.Status.Conditions[0].Status = corev1.ConditionFalse // the node is silent
-	w.must(w.c.Status().Update(t.Context(), pod))
+	w.Must(w.Client.Status().Update(t.Context(), pod))
 	w.work("c-0")
-	if c := envtestkit.Condition(w.daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonDaemonServing {
+	if c := envtestkit.Condition(w.Daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonDaemonServing {
 		t.Errorf("while its agent reports Ready is %+v", c)
 	}
-	d := w.daemon("c-0")
+	d := w.Daemon("c-0")
 	testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)(d)
-	w.must(w.c.Status().Update(t.Context(), d))
+	w.Must(w.Client.Status().Update(t.Context(), d))
 	w.work("c-0")
-	if c := envtestkit.Condition(w.daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonNodeLost {
+	if c := envtestkit.Condition(w.Daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonNodeLost {
 		t.Errorf("Ready is %+v", c)
 	}
 	if c := envtestkit.Condition(w.keep(cache), "Ready"); c.Reason != v1alpha1.ReasonNodeLost {
@@ -99,7 +99,7 @@ func TestADaemonThatIsWokenIsNoLongerAsleep(t *testing.T) {
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { *s.Replicas = 1 })
 	w.keep(cache)
 	w.work("c-0")
-	if c := envtestkit.Condition(w.daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonNotStarted {
+	if c := envtestkit.Condition(w.Daemon("c-0"), "Ready"); c.Reason != v1alpha1.ReasonNotStarted {
 		t.Errorf("Ready is %+v", c)
 	}
 }

@@ -16,33 +16,34 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 func (w *world) class(expandable bool) string {
-	w.t.Helper()
+	w.T.Helper()
 	class := &storagev1.StorageClass{
-		ObjectMeta:  metav1.ObjectMeta{Name: w.ns + fmt.Sprint("-", expandable)},
+		ObjectMeta:  metav1.ObjectMeta{Name: w.NS + fmt.Sprint("-", expandable)},
 		Provisioner: "example.com/p", AllowVolumeExpansion: &expandable,
 	}
-	w.create(class)
+	w.Create(class)
 	return class.Name
 }
 
 // ofClass is a settled fleet of n daemons whose volumes are of the class.
 func (w *world) ofClass(n int32, class string) *v1alpha1.BuildCache {
-	w.t.Helper()
+	w.T.Helper()
 	return w.settle(w.made(n, func(c *v1alpha1.BuildCache) { c.Spec.Storage.StorageClassName = &class }))
 }
 
 func (w *world) grow(cache *v1alpha1.BuildCache, size string) *v1alpha1.BuildCache {
-	w.t.Helper()
+	w.T.Helper()
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { s.Storage.Size = resource.MustParse(size) })
 	return w.keep(cache)
 }
 
 // asks is what the claim of a daemon asks for.
 func (w *world) asks(daemon string) string {
-	w.t.Helper()
+	w.T.Helper()
 	size := w.claim(daemon).Spec.Resources.Requests[corev1.ResourceStorage]
 	return size.String()
 }
@@ -58,7 +59,7 @@ func resized(cache *v1alpha1.BuildCache) metav1.Condition {
 func TestALargerSizeGrowsTheClaims(t *testing.T) {
 	w := newWorld(t)
 	cache := w.ofClass(1, w.class(true))
-	set := w.set("c-0").UID
+	set := w.Set("c-0").UID
 	cache = w.grow(cache, "20Gi")
 	w.work("c-0")
 	if got := w.asks("c-0"); got != "20Gi" {
@@ -70,12 +71,12 @@ func TestALargerSizeGrowsTheClaims(t *testing.T) {
 	if c := envtestkit.Condition(cache, "Ready"); c.Status != metav1.ConditionTrue {
 		t.Errorf("while volumes grow Ready is %+v", c)
 	}
-	if got := w.set("c-0"); got.UID != set || !got.DeletionTimestamp.IsZero() {
+	if got := w.Set("c-0"); got.UID != set || !got.DeletionTimestamp.IsZero() {
 		t.Error("the StatefulSet is made anew though its claim is there")
 	}
 	claim := w.claim("c-0")
 	claim.Status.Capacity = claim.Spec.Resources.Requests
-	w.must(w.c.Status().Update(t.Context(), claim))
+	w.Must(w.Client.Status().Update(t.Context(), claim))
 	if c := resized(w.keep(cache)); c.Status != metav1.ConditionTrue {
 		t.Errorf("condition is %+v", c)
 	}
@@ -91,22 +92,22 @@ func TestALargerSizeGrowsTheClaims(t *testing.T) {
 func TestAClaimYetToBeMadeIsOfThePresentSize(t *testing.T) {
 	w := newWorld(t)
 	cache := w.ofClass(1, w.class(true))
-	w.must(w.c.Delete(t.Context(), w.claim("c-0")))
+	w.Must(w.Client.Delete(t.Context(), w.claim("c-0")))
 	w.collect("c-0")
-	set := w.set("c-0").UID
+	set := w.Set("c-0").UID
 	w.grow(cache, "20Gi")
 	w.work("c-0")
-	found := &appsv1.StatefulSet{ObjectMeta: w.named("c-0")}
-	if w.exists(found) && (found.UID != set || found.DeletionTimestamp.IsZero()) {
+	found := &appsv1.StatefulSet{ObjectMeta: w.Named("c-0")}
+	if w.Exists(found) && (found.UID != set || found.DeletionTimestamp.IsZero()) {
 		t.Errorf("the StatefulSet of the former size stays: %+v", found.ObjectMeta)
 	}
-	pod := w.pod("c-0").UID
+	pod := w.Pod("c-0").UID
 	w.settle(cache)
-	made := w.set("c-0").Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[corev1.ResourceStorage]
+	made := w.Set("c-0").Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[corev1.ResourceStorage]
 	if made.Cmp(resource.MustParse("20Gi")) != 0 {
 		t.Errorf("the next claim would be of %s", made.String())
 	}
-	if w.pod("c-0").UID != pod {
+	if w.Pod("c-0").UID != pod {
 		t.Error("the pod was replaced with its StatefulSet")
 	}
 }
@@ -144,8 +145,8 @@ func TestAClassThatCantExpandIsTold(t *testing.T) {
 	if meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionStalled) {
 		t.Error("the fleet is stalled by it")
 	}
-	result, err := w.caches.Reconcile(t.Context(), read(w, cache))
-	if w.must(err); result.RequeueAfter <= 0 || result.RequeueAfter.Minutes() > 1 {
+	result, err := w.caches.Reconcile(t.Context(), fleettest.Read(w, cache))
+	if w.Must(err); result.RequeueAfter <= 0 || result.RequeueAfter.Minutes() > 1 {
 		t.Errorf("it is looked at again after %s, want within a minute", result.RequeueAfter)
 	}
 	if !awaitsExpansion(cache) {
@@ -162,13 +163,13 @@ func TestASizeThatCantBeReachedCanBeTakenBack(t *testing.T) {
 	claim.Status.AllocatedResourceStatuses = map[corev1.ResourceName]corev1.ClaimResourceStatus{
 		corev1.ResourceStorage: corev1.PersistentVolumeClaimControllerResizeInfeasible,
 	}
-	w.must(w.c.Status().Update(t.Context(), claim))
+	w.Must(w.Client.Status().Update(t.Context(), claim))
 	cache = w.keep(cache)
 	if c := resized(cache); c.Reason != v1alpha1.ReasonExpansionFailed {
 		t.Errorf("condition is %+v", c)
 	}
 	cache.Spec.Storage.Size = resource.MustParse("5Gi")
-	if err := w.c.Update(t.Context(), cache); err == nil {
+	if err := w.Client.Update(t.Context(), cache); err == nil {
 		t.Error("a size below what volumes have is taken")
 	}
 	cache = w.grow(cache, "12Gi")

@@ -13,7 +13,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -25,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 )
 
 // workers is how many fleets are looked at at once: one large fleet holds up no other.
@@ -35,7 +35,7 @@ const usagePause = 15 * time.Second
 
 // SetupWithManager watches BuildCaches and all that they own, so that drift is repaired.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	byLabel := handler.EnqueueRequestsFromMapFunc(cacheOfLabel)
+	byLabel := handler.EnqueueRequestsFromMapFunc(watches.ByLabel(v1alpha1.LabelCache))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("buildcache").
 		// its own status wakes no one
@@ -55,15 +55,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-}
-
-// cacheOfLabel maps an object to the BuildCache that its label names.
-func cacheOfLabel(_ context.Context, o client.Object) []reconcile.Request {
-	name := o.GetLabels()[v1alpha1.LabelCache]
-	if name == "" {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }
 
 // cachesOfClass maps a storage class to the BuildCaches whose volumes wait for its expansion.
@@ -87,27 +78,27 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // daemonEvents wakes a fleet by its BuildDaemons: at once where something matters to it, after a while where only usage
 // has changed, which each build does.
 var daemonEvents = handler.Funcs{
-	CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-		addAll(ctx, q, e.Object, 0)
+	CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+		addFleet(q, e.Object, 0)
 	},
-	DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-		addAll(ctx, q, e.Object, 0)
+	DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+		addFleet(q, e.Object, 0)
 	},
-	UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+	UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 		before, after := e.ObjectOld.(*v1alpha1.BuildDaemon), e.ObjectNew.(*v1alpha1.BuildDaemon)
 		switch {
 		case mattersAtOnce(before, after):
-			addAll(ctx, q, after, 0)
+			addFleet(q, after, 0)
 		case mattersLater(before, after):
-			addAll(ctx, q, after, usagePause)
+			addFleet(q, after, usagePause)
 		}
 	},
 }
 
-// addAll has the fleet of an object looked at after a while.
-func addAll(ctx context.Context, q queue, o client.Object, after time.Duration) {
-	for _, request := range cacheOfLabel(ctx, o) {
-		q.AddAfter(request, after)
+// addFleet has the fleet of an object looked at after a while.
+func addFleet(q queue, o client.Object, after time.Duration) {
+	if cache, ok := watches.Labelled(o, v1alpha1.LabelCache); ok {
+		q.AddAfter(reconcile.Request{NamespacedName: cache}, after)
 	}
 }
 

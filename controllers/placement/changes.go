@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 )
 
 // changes collects the names of objects that informers report to have changed, by BuildCache. Rounds read the objects
@@ -84,8 +85,8 @@ func (c *changes) noteBuild(_ context.Context, o client.Object) []reconcile.Requ
 
 // noteDaemon maps a BuildDaemon to its BuildCache, and notes that it has changed.
 func (c *changes) noteDaemon(_ context.Context, o client.Object) []reconcile.Request {
-	cache := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[v1alpha1.LabelCache]}
-	if cache.Name == "" {
+	cache, ok := watches.Labelled(o, v1alpha1.LabelCache)
+	if !ok {
 		return nil
 	}
 	c.mu.Lock()

@@ -62,9 +62,9 @@ func TestRoundsReadWhatHasChanged(t *testing.T) {
 		l.changes.noteBuild(t.Context(), b)
 		break
 	}
-	before := len(saved(&world{t: t, placement: r}, cache).Builds)
+	before := len(saved(t, r, cache).Builds)
 	round()
-	if after := len(saved(&world{t: t, placement: r}, cache).Builds); after != before-1 {
+	if after := len(saved(t, r, cache).Builds); after != before-1 {
 		t.Errorf("%d builds are known after one of %d was deleted", after, before)
 	}
 }

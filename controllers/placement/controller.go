@@ -29,9 +29,6 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// IndexCache is the field of HLBBuilds by which the manager's cache must index them.
-const IndexCache = "spec.cacheRef.name"
-
 const (
 	// waitingCheck is how often a queue is decided again when nothing happens: costs and ages move with time.
 	waitingCheck = 10 * time.Second

@@ -40,10 +40,10 @@ func TestRoundsAreExplainedAndDecidedAgain(t *testing.T) {
 	w.placement.Explain = &Explanations{}
 	server := httptest.NewServer(w.placement.Explain)
 	defer server.Close()
-	cache := w.fleet(2, 1)
-	w.open("first", testbuild.WithCacheKey("app"))
+	cache := w.Fleet(2, 1)
+	w.Build("first", testbuild.WithCacheKey("app"))
 	w.place(cache)
-	w.open("second", testbuild.WithCacheKey("app"))
+	w.Build("second", testbuild.WithCacheKey("app"))
 	w.place(cache)
 	w.place(cache) // brings no news
 
@@ -52,7 +52,7 @@ func TestRoundsAreExplainedAndDecidedAgain(t *testing.T) {
 		Cache  string
 		Builds []struct{ Name, Action, Daemon, Decision string }
 	}
-	_, body := get(t, server, ExplainPath+"?cache="+w.ns+"/cache")
+	_, body := get(t, server, ExplainPath+"?cache="+w.NS+"/cache")
 	if err := json.Unmarshal(body, &rounds); err != nil {
 		t.Fatal(err)
 	}

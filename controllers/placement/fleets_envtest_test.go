@@ -14,6 +14,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 // TestFleetsDoNotMix decides three BuildCaches at once: two of one namespace, and one of another namespace with the
@@ -21,8 +22,8 @@ import (
 func TestFleetsDoNotMix(t *testing.T) {
 	w := newWorld(t)
 	elsewhere := envtestkit.Get(t).Namespace(t)
-	caches := []*v1alpha1.BuildCache{w.fleet(2, 3), w.fleetIn(w.ns, "second", 2, 3),
-		w.fleetIn(elsewhere, "cache", 2, 3)}
+	caches := []*v1alpha1.BuildCache{w.Fleet(2, 3), w.FleetIn(w.NS, "second", 2, 3),
+		w.FleetIn(elsewhere, "cache", 2, 3)}
 	prefix := []string{"a", "b", "a"}
 	var builds [][]*v1alpha1.HLBBuild
 	for i, cache := range caches {
@@ -30,7 +31,7 @@ func TestFleetsDoNotMix(t *testing.T) {
 		for n := range 8 { // two more than there are slots
 			b := testbuild.HLBBuild(cache.Namespace, fmt.Sprint(prefix[i], n), testbuild.WithCache(cache.Name),
 				testbuild.WithCacheKey(fmt.Sprint("key-", n)))
-			w.create(b)
+			w.Create(b)
 			builds[i] = append(builds[i], b)
 		}
 	}
@@ -48,7 +49,7 @@ func TestFleetsDoNotMix(t *testing.T) {
 	for i, cache := range caches {
 		bound := map[string]int{}
 		for _, b := range builds[i] {
-			if p := read(w, b).Status.Placement; p != nil {
+			if p := fleettest.Read(w, b).Status.Placement; p != nil {
 				bound[p.Daemon]++
 			}
 		}
@@ -63,13 +64,13 @@ func TestFleetsDoNotMix(t *testing.T) {
 	}
 
 	// What one fleet holds is no reason in another, and a BuildCache that goes takes only its own memory along.
-	known := func(cache *v1alpha1.BuildCache) int { return len(saved(w, cache).Builds) }
+	known := func(cache *v1alpha1.BuildCache) int { return len(saved(t, w.placement, cache).Builds) }
 	for _, cache := range caches {
 		if n := known(cache); n != 8 {
 			t.Errorf("of %s/%s %d builds are known, want its own 8", cache.Namespace, cache.Name, n)
 		}
 	}
-	w.must(w.c.Delete(t.Context(), caches[2]))
+	w.Must(w.Client.Delete(t.Context(), caches[2]))
 	if _, err := w.placement.reconcile(t.Context(),
 		reconcile.Request{NamespacedName: client.ObjectKeyFromObject(caches[2])}); err != nil {
 		t.Error(err)

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/fleet"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
@@ -56,7 +57,7 @@ func (r *Reconciler) list(ctx context.Context, obs *fleet.Observation) error {
 		return fmt.Errorf("list BuildDaemons: %w", err)
 	}
 	var builds v1alpha1.HLBBuildList
-	byField := client.MatchingFields{IndexCache: obs.Cache.Name}
+	byField := client.MatchingFields{watches.IndexCache: obs.Cache.Name}
 	if err := r.Client.List(ctx, &builds, in, byField, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list HLBBuilds: %w", err)
 	}

@@ -22,17 +22,18 @@ import (
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 func TestSameKeyGoesToTheSameDaemon(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(5, 4)
+	cache := w.Fleet(5, 4)
 	var homes []string
 	for i := range 3 {
-		b := w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey("app"))
+		b := w.Build(fmt.Sprintf("b%d", i), testbuild.WithCacheKey("app"))
 		w.place(cache)
-		w.takeUp(b)
-		w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
+		w.Start(b)
+		w.Report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.Clock.Now()) })
 		homes = append(homes, b.Status.Placement.Daemon)
 	}
 	if homes[0] != homes[1] || homes[1] != homes[2] {
@@ -42,39 +43,39 @@ func TestSameKeyGoesToTheSameDaemon(t *testing.T) {
 
 func TestReportedKeysDrawBuilds(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(3, 4)
-	home := w.open("home", testbuild.WithCacheKey("app"))
+	cache := w.Fleet(3, 4)
+	home := w.Build("home", testbuild.WithCacheKey("app"))
 	w.place(cache)
-	ordinal := int32(read(w, home).Status.Placement.Daemon[len("cache-")] - '0')
+	ordinal := fleettest.Ordinal(fleettest.Read(w, home).Status.Placement.Daemon)
 	holder := (ordinal + 1) % 3 // not where the key would go by itself
-	w.setDaemon(holder, testbuild.WithKey("app", w.clock.Now(), 2, 60))
-	w.must(w.c.Delete(t.Context(), home))
-	b := w.open("b", testbuild.WithCacheKey("app"))
+	w.SetDaemon(holder, testbuild.WithKey("app", w.Clock.Now(), 2, 60))
+	w.Must(w.Client.Delete(t.Context(), home))
+	b := w.Build("b", testbuild.WithCacheKey("app"))
 	w.place(cache)
-	if p := read(w, b).Status.Placement; p == nil || p.Daemon != fmt.Sprintf("cache-%d", holder) || !p.Warm {
+	if p := fleettest.Read(w, b).Status.Placement; p == nil || p.Daemon != fmt.Sprintf("cache-%d", holder) || !p.Warm {
 		t.Errorf("placement is %+v, want warm on cache-%d", p, holder)
 	}
 }
 
 func TestCapacityIsKept(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(2, 2)
+	cache := w.Fleet(2, 2)
 	var last *v1alpha1.HLBBuild
 	for i := range 6 {
-		w.clock.Step(time.Second)
-		last = w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
+		w.Clock.Step(time.Second)
+		last = w.Build(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
 	}
 	if w.place(cache).RequeueAfter == 0 {
 		t.Error("builds wait and the loop does not look again")
 	}
-	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.daemonsOf(t.Context())); diff != "" {
+	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.Bound()); diff != "" {
 		t.Errorf("bound builds differ (-want +got):\n%s", diff)
 	}
 	w.place(cache)
-	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.daemonsOf(t.Context())); diff != "" {
+	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.Bound()); diff != "" {
 		t.Errorf("after a second round, bound builds differ (-want +got):\n%s", diff)
 	}
-	if last = read(w, last); last.Status.Placement != nil {
+	if last = fleettest.Read(w, last); last.Status.Placement != nil {
 		t.Error("the youngest build was placed before older ones")
 	}
 	if got := last.Status.Conditions; len(got) == 0 {
@@ -84,7 +85,7 @@ func TestCapacityIsKept(t *testing.T) {
 
 // showing is a client that lists these HLBBuilds, as the manager's cache may hold them, and all else as it is.
 func showing(w *world, builds ...v1alpha1.HLBBuild) client.Client {
-	return interceptor.NewClient(w.c, interceptor.Funcs{
+	return interceptor.NewClient(w.Client, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList,
 			options ...client.ListOption) error {
 			if l, ok := list.(*v1alpha1.HLBBuildList); ok {
@@ -98,24 +99,24 @@ func showing(w *world, builds ...v1alpha1.HLBBuild) client.Client {
 
 func TestAssumedPlacementsCountUntilTheyAreSeen(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 1)
-	older := w.open("older") // which would go first, if the cache showed it at once
-	w.clock.Step(time.Second)
-	younger := w.open("younger")
+	cache := w.Fleet(1, 1)
+	older := w.Build("older") // which would go first, if the cache showed it at once
+	w.Clock.Step(time.Second)
+	younger := w.Build("younger")
 	w.placement.Client = showing(w, *younger)
 	w.place(cache)
 	before := younger.DeepCopy()
-	if read(w, younger).Status.Placement == nil {
+	if fleettest.Read(w, younger).Status.Placement == nil {
 		t.Fatal("the younger build was not placed")
 	}
 	w.placement.Client = showing(w, *older, *before)
 	w.place(cache)
-	if p := read(w, older).Status.Placement; p != nil {
+	if p := fleettest.Read(w, older).Status.Placement; p != nil {
 		t.Errorf("the only slot was given away twice: %+v", p)
 	}
-	w.placement.Client = w.c
+	w.placement.Client = w.Client
 	w.place(cache)
-	for _, k := range saved(w, cache).Builds {
+	for _, k := range saved(t, w.placement, cache).Builds {
 		if k.State.Assumed != nil {
 			t.Errorf("%s is assumed although it was observed", k.State.Assumed)
 		}
@@ -125,26 +126,26 @@ func TestAssumedPlacementsCountUntilTheyAreSeen(t *testing.T) {
 // TestTakenBackBuildIsNotAssumed is about a build that was placed and taken back between two looks of the loop.
 func TestTakenBackBuildIsNotAssumed(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(2, 1)
-	b := w.open("b")
+	cache := w.Fleet(2, 1)
+	b := w.Build("b")
 	w.place(cache)
-	w.report(b, func(b *v1alpha1.HLBBuild) { status.Wait(b, v1alpha1.ReasonPending, "taken back", w.clock.Now()) })
+	w.Report(b, func(b *v1alpha1.HLBBuild) { status.Wait(b, v1alpha1.ReasonPending, "taken back", w.Clock.Now()) })
 	w.place(cache)
-	if read(w, b).Status.Placement == nil {
+	if fleettest.Read(w, b).Status.Placement == nil {
 		t.Error("a build that was taken back is never placed again")
 	}
 }
 
 func TestRestartInMidRoundLosesNothing(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(2, 2)
+	cache := w.Fleet(2, 2)
 	for i := range 4 {
-		w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
+		w.Build(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
 	}
 	// The manager dies after two writes.
 	var writes atomic.Int32
 	died := errors.New("the manager died")
-	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
+	w.placement.Client = interceptor.NewClient(w.Client, interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
 			options ...client.SubResourcePatchOption) error {
 			if writes.Add(1) > 2 {
@@ -153,26 +154,26 @@ func TestRestartInMidRoundLosesNothing(t *testing.T) {
 			return c.SubResource(sub).Patch(ctx, o, p, options...)
 		},
 	})
-	if _, err := w.placement.Reconcile(t.Context(), read(w, cache)); !errors.Is(err, died) {
+	if _, err := w.placement.Reconcile(t.Context(), fleettest.Read(w, cache)); !errors.Is(err, died) {
 		t.Fatalf("the round ended with %v", err)
 	}
 	w.restart()
 	w.place(cache)
-	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.daemonsOf(t.Context())); diff != "" {
+	if diff := cmp.Diff(map[string]int{"cache-0": 2, "cache-1": 2}, w.Bound()); diff != "" {
 		t.Errorf("after the restart, bound builds differ (-want +got):\n%s", diff)
 	}
 }
 
 func TestTwoManagersNeverPlaceABuildTwice(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(2, 8)
+	cache := w.Fleet(2, 8)
 	const n = 12
 	for i := range n {
-		w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
+		w.Build(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i)))
 	}
 	var mu sync.Mutex
 	placed := map[string]int{}
-	counting := interceptor.NewClient(w.c, interceptor.Funcs{
+	counting := interceptor.NewClient(w.Client, interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
 			options ...client.SubResourcePatchOption) error {
 			err := c.SubResource(sub).Patch(ctx, o, p, options...)
@@ -184,10 +185,10 @@ func TestTwoManagersNeverPlaceABuildTwice(t *testing.T) {
 			return err
 		},
 	})
-	read(w, cache)
+	fleettest.Read(w, cache)
 	var wg sync.WaitGroup
 	for range 2 {
-		r := &Reconciler{Client: counting, Events: w.events, Clock: w.clock, Params: scheduler.DefaultParams()}
+		r := &Reconciler{Client: counting, Events: w.Events, Clock: w.Clock, Params: scheduler.DefaultParams()}
 		wg.Go(func() {
 			if _, err := r.Reconcile(t.Context(), cache.DeepCopy()); err != nil {
 				t.Errorf("a conflict is an error: %v", err)
@@ -207,71 +208,71 @@ func TestTwoManagersNeverPlaceABuildTwice(t *testing.T) {
 
 func TestNobodyFits(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 1)
-	w.setDaemon(0, testbuild.WithReady(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable))
-	b := w.open("b")
+	cache := w.Fleet(1, 1)
+	w.SetDaemon(0, testbuild.WithReady(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable))
+	b := w.Build("b")
 	if w.place(cache).RequeueAfter != waitingCheck {
 		t.Error("the loop does not look again")
 	}
-	b = read(w, b)
-	expectState(t, b, v1alpha1.ReasonNoDaemonFits, kstatus.InProgressStatus)
+	b = fleettest.Read(w, b)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonNoDaemonFits, kstatus.InProgressStatus)
 	version := b.ResourceVersion
 	w.place(cache)
-	if read(w, b).ResourceVersion != version {
+	if fleettest.Read(w, b).ResourceVersion != version {
 		t.Error("the same news is written twice")
 	}
-	w.setDaemon(0, testbuild.Serving)
+	w.SetDaemon(0, testbuild.Serving)
 	w.place(cache)
-	if read(w, b).Status.Placement == nil {
+	if fleettest.Read(w, b).Status.Placement == nil {
 		t.Error("the build was not placed when its daemon came up")
 	}
 }
 
 func TestAPlatformThatNobodyBuildsForIsNamed(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(3, 1)
+	cache := w.Fleet(3, 1)
 	for i := range int32(3) {
-		w.setDaemon(i, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/amd64", "linux/386"} })
+		w.SetDaemon(i, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/amd64", "linux/386"} })
 	}
-	b := w.open("b", func(b *v1alpha1.HLBBuild) { b.Spec.Platforms = []string{"linux/arm64"} })
+	b := w.Build("b", func(b *v1alpha1.HLBBuild) { b.Spec.Platforms = []string{"linux/arm64"} })
 	w.place(cache)
-	c := meta.FindStatusCondition(read(w, b).Status.Conditions, v1alpha1.ConditionScheduled)
+	c := meta.FindStatusCondition(fleettest.Read(w, b).Status.Conditions, v1alpha1.ConditionScheduled)
 	if c == nil || c.Reason != v1alpha1.ReasonNoDaemonFits || c.Message != "0/3 daemons fit: 3 WrongPlatform" {
 		t.Errorf("the build is told %+v", c)
 	}
-	w.setDaemon(2, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/arm64"} })
+	w.SetDaemon(2, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/arm64"} })
 	w.place(cache)
-	if p := read(w, b).Status.Placement; p == nil || p.Daemon != "cache-2" {
+	if p := fleettest.Read(w, b).Status.Placement; p == nil || p.Daemon != "cache-2" {
 		t.Errorf("placement is %+v, want cache-2", p)
 	}
 }
 
 func TestDeletedCacheGetsNoBuilds(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 1)
-	b := w.open("b")
+	cache := w.Fleet(1, 1)
+	b := w.Build("b")
 	cache.Finalizers = []string{"example.com/hold"}
-	w.must(w.c.Update(t.Context(), cache), w.c.Delete(t.Context(), cache))
+	w.Must(w.Client.Update(t.Context(), cache), w.Client.Delete(t.Context(), cache))
 	w.place(cache)
-	if read(w, b).Status.Placement != nil {
+	if fleettest.Read(w, b).Status.Placement != nil {
 		t.Error("a build was placed on a fleet that is being deleted")
 	}
 	cache.Finalizers = nil
-	w.must(w.c.Update(t.Context(), cache))
+	w.Must(w.Client.Update(t.Context(), cache))
 }
 
 func TestEditInFlightCancels(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 4)
-	b := w.open("b")
+	cache := w.Fleet(1, 4)
+	b := w.Build("b")
 	w.place(cache)
-	w.takeUp(b)
+	w.Start(b)
 	b.Spec.HLB.Targets = []string{"other"}
-	w.must(w.c.Update(t.Context(), b))
-	w.events.Take()
+	w.Must(w.Client.Update(t.Context(), b))
+	w.Events.Take()
 	w.place(cache)
-	b = read(w, b)
-	expectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
+	b = fleettest.Read(w, b)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 	h := b.Status.History
 	if len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled || h[0].Daemon != "cache-0" {
 		t.Errorf("history is %+v", h)
@@ -279,7 +280,7 @@ func TestEditInFlightCancels(t *testing.T) {
 	if run := b.Status.Run; run.ID != "g2" || run.StartedAt != nil || run.Attempt != 1 {
 		t.Errorf("the new run inherits from the old one: %+v", run)
 	}
-	if diff := cmp.Diff([]string{v1alpha1.ReasonCancelled}, w.events.Reasons()); diff != "" {
+	if diff := cmp.Diff([]string{v1alpha1.ReasonCancelled}, w.Events.Reasons()); diff != "" {
 		t.Errorf("events differ (-want +got):\n%s", diff)
 	}
 }
@@ -288,9 +289,9 @@ func TestEditInFlightCancels(t *testing.T) {
 // first.
 func TestARunIsOpenedWithItsFirstDecision(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 1)
+	cache := w.Fleet(1, 1)
 	writes := map[string]int{}
-	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
+	w.placement.Client = interceptor.NewClient(w.Client, interceptor.Funcs{
 		SubResourcePatch: func(
 			ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
 			options ...client.SubResourcePatchOption,
@@ -299,25 +300,25 @@ func TestARunIsOpenedWithItsFirstDecision(t *testing.T) {
 			return c.SubResource(sub).Patch(ctx, o, p, options...)
 		},
 	})
-	first := w.open("first")
+	first := w.Build("first")
 	w.place(cache)
-	w.clock.Step(time.Second)
-	waits := w.open("waits")
+	w.Clock.Step(time.Second)
+	waits := w.Build("waits")
 	w.place(cache)
-	w.clock.Step(time.Second)
+	w.Clock.Step(time.Second)
 	w.place(cache) // with nothing to report
-	read(w, first)
+	fleettest.Read(w, first)
 	if run := first.Status.Run; run == nil || run.ID != "g1" || first.Status.Placement == nil {
 		t.Errorf("the first build has the run %+v and the placement %+v", run, first.Status.Placement)
 	}
-	expectState(t, read(w, waits), v1alpha1.ReasonNoDaemonFits, kstatus.InProgressStatus)
-	if waited := w.clock.Now().Sub(waits.Status.Run.QueuedAt.Time); waited != time.Second {
+	fleettest.ExpectState(t, fleettest.Read(w, waits), v1alpha1.ReasonNoDaemonFits, kstatus.InProgressStatus)
+	if waited := w.Clock.Now().Sub(waits.Status.Run.QueuedAt.Time); waited != time.Second {
 		t.Errorf("the second build was queued %s ago, want 1 s", waited)
 	}
 	if diff := cmp.Diff(map[string]int{"first": 1, "waits": 1}, writes); diff != "" {
 		t.Errorf("writes differ (-want +got):\n%s", diff)
 	}
-	if events := w.events.Reasons(); len(events) > 0 {
+	if events := w.Events.Reasons(); len(events) > 0 {
 		t.Errorf("ordinary placements have the events %q", events)
 	}
 }

@@ -18,66 +18,67 @@ import (
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 // grown is a fleet of one daemon that was scaled to two. The one has built a key whose home is the other, 100 s cold
 // and 10 s warm, and has a snapshot of the key's mount, of 1 GB. more changes the key's builds.
 func grown(w *world, more ...func(*v1alpha1.HLBBuild)) *v1alpha1.BuildCache {
-	w.t.Helper()
-	cache := w.fleet(1, 4)
+	w.T.Helper()
+	cache := w.Fleet(1, 4)
 	cache.Spec.Prefetch = &v1alpha1.PrefetchSpec{BandwidthPerHour: resource.MustParse("1Ti")}
 	cache.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "m", Prime: v1alpha1.PrimeOnFreshDaemon}}
-	w.must(w.c.Update(w.t.Context(), cache))
+	w.Must(w.Client.Update(w.T.Context(), cache))
 	two := cache.DeepCopy()
 	two.Spec.Replicas = new(int32(2))
-	key := keyAt(w.t, two, "cache-1", 0)
+	key := keyAt(w.T, two, "cache-1", 0)
 	for i, took := range []time.Duration{100 * time.Second, 10 * time.Second, 10 * time.Second} {
-		b := w.open(fmt.Sprint("b", i), append(more, testbuild.WithCacheKey(key))...)
+		b := w.Build(fmt.Sprint("b", i), append(more, testbuild.WithCacheKey(key))...)
 		w.place(cache)
-		w.takeUp(b)
-		w.clock.Step(took)
-		w.report(b, func(b *v1alpha1.HLBBuild) {
+		w.Start(b)
+		w.Clock.Step(took)
+		w.Report(b, func(b *v1alpha1.HLBBuild) {
 			b.Status.Cache = &v1alpha1.CacheUseStatus{Fresh: i == 0}
-			b.Status.Mounts = []v1alpha1.BuildMount{{ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 2e9}}
-			status.Succeed(b, w.clock.Now())
+			b.Status.Mounts = []v1alpha1.BuildMount{{ID: w.NS + "/m", Sharing: v1alpha1.MountLocked, Bytes: 2e9}}
+			status.Succeed(b, w.Clock.Now())
 		})
 	}
-	w.setDaemon(0, testbuild.WithKey(key, w.clock.Now(), 10, 100), func(d *v1alpha1.BuildDaemon) {
-		d.Status.Mounts = []v1alpha1.MountUse{{ID: w.ns + "/m", Bytes: 1e9, Snapshot: &v1alpha1.MountSnapshotStatus{
-			Outcome: v1alpha1.SnapshotPushed, Time: metav1.NewTime(w.clock.Now()), Ref: "r/x@sha256:1", Bytes: 1e9,
+	w.SetDaemon(0, testbuild.WithKey(key, w.Clock.Now(), 10, 100), func(d *v1alpha1.BuildDaemon) {
+		d.Status.Mounts = []v1alpha1.MountUse{{ID: w.NS + "/m", Bytes: 1e9, Snapshot: &v1alpha1.MountSnapshotStatus{
+			Outcome: v1alpha1.SnapshotPushed, Time: metav1.NewTime(w.Clock.Now()), Ref: "r/x@sha256:1", Bytes: 1e9,
 		}}}
 	})
 	if again := w.place(cache).RequeueAfter; again != 0 {
-		w.t.Errorf("at rest the loop looks again in %s", again)
+		w.T.Errorf("at rest the loop looks again in %s", again)
 	}
 	cache.Spec.Replicas = new(int32(2))
-	w.must(w.c.Update(w.t.Context(), cache))
-	w.create(testbuild.BuildDaemon(w.ns, "cache", 1))
-	w.setDaemon(1, testbuild.Serving)
+	w.Must(w.Client.Update(w.T.Context(), cache))
+	w.Create(testbuild.BuildDaemon(w.NS, "cache", 1))
+	w.SetDaemon(1, testbuild.Serving)
 	return cache
 }
 
 // rest has the loop look at a fleet that changed, and once more when it wants to.
 func (w *world) rest(cache *v1alpha1.BuildCache) {
-	w.t.Helper()
+	w.T.Helper()
 	again := w.place(cache).RequeueAfter
 	if again != 2*time.Minute {
-		w.t.Errorf("after a daemon has joined the loop looks again in %s, want %s", again, 2*time.Minute)
+		w.T.Errorf("after a daemon has joined the loop looks again in %s, want %s", again, 2*time.Minute)
 	}
-	w.clock.Step(again)
+	w.Clock.Step(again)
 	w.place(cache)
 }
 
 // requested is what the second daemon is asked for.
 func (w *world) requested() []v1alpha1.PrefetchRequest {
-	w.t.Helper()
-	return read(w, testbuild.BuildDaemon(w.ns, "cache", 1)).Spec.Prefetch
+	w.T.Helper()
+	return fleettest.Read(w, testbuild.BuildDaemon(w.NS, "cache", 1)).Spec.Prefetch
 }
 
 // bring has the second daemon report that it has brought in all that it was asked for.
 func (w *world) bring() {
-	w.t.Helper()
-	w.setDaemon(1, func(d *v1alpha1.BuildDaemon) {
+	w.T.Helper()
+	w.SetDaemon(1, func(d *v1alpha1.BuildDaemon) {
 		for _, r := range d.Spec.Prefetch {
 			d.Status.Prefetch = append(d.Status.Prefetch, v1alpha1.PrefetchStatus{
 				PrimeStatus: v1alpha1.PrimeStatus{
@@ -94,13 +95,13 @@ func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
 	cache := grown(w)
 	w.rest(cache)
 	want := []v1alpha1.PrefetchRequest{{
-		ID: w.ns + "/m", Sharing: v1alpha1.MountLocked, Bytes: 1e9,
-		RequestedAt: metav1.NewTime(w.clock.Now()).Rfc3339Copy(),
+		ID: w.NS + "/m", Sharing: v1alpha1.MountLocked, Bytes: 1e9,
+		RequestedAt: metav1.NewTime(w.Clock.Now()).Rfc3339Copy(),
 	}}
 	if diff := cmp.Diff(want, w.requested()); diff != "" {
 		t.Fatalf("requests differ (-want +got):\n%s", diff)
 	}
-	if d := read(w, testbuild.BuildDaemon(w.ns, "cache", 0)); len(d.Spec.Prefetch) > 0 {
+	if d := fleettest.Read(w, testbuild.BuildDaemon(w.NS, "cache", 0)); len(d.Spec.Prefetch) > 0 {
 		t.Errorf("the daemon that holds the mount is asked for %+v", d.Spec.Prefetch)
 	}
 	w.bring()
@@ -108,12 +109,12 @@ func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
 	if got := w.requested(); len(got) > 0 {
 		t.Errorf("what the daemon is done with is not taken back: %+v", got)
 	}
-	w.clock.Step(time.Minute)
-	version := read(w, testbuild.BuildDaemon(w.ns, "cache", 1)).ResourceVersion
+	w.Clock.Step(time.Minute)
+	version := fleettest.Read(w, testbuild.BuildDaemon(w.NS, "cache", 1)).ResourceVersion
 	if again := w.place(cache).RequeueAfter; again != 0 {
 		t.Errorf("at rest the loop looks again in %s", again)
 	}
-	if read(w, testbuild.BuildDaemon(w.ns, "cache", 1)).ResourceVersion != version {
+	if fleettest.Read(w, testbuild.BuildDaemon(w.NS, "cache", 1)).ResourceVersion != version {
 		t.Error("at rest the loop writes")
 	}
 }
@@ -124,7 +125,7 @@ func TestMountsAreForDaemonsThatBuildTheirKey(t *testing.T) {
 		t.Run(platform, func(t *testing.T) {
 			w := newWorld(t)
 			cache := grown(w, func(b *v1alpha1.HLBBuild) { b.Spec.Platforms = []string{platform} })
-			w.setDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/arm64"} })
+			w.SetDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.Platforms = []string{"linux/arm64"} })
 			w.rest(cache)
 			if got := w.requested(); len(got) != want {
 				t.Errorf("it is asked for %+v, want %d mounts", got, want)
@@ -140,8 +141,8 @@ func TestRequestsAreTakenBackWithTheSpec(t *testing.T) {
 	if len(w.requested()) != 1 {
 		t.Fatalf("requests are %+v, want one", w.requested())
 	}
-	read(w, cache).Spec.Prefetch = nil
-	w.must(w.c.Update(t.Context(), cache))
+	fleettest.Read(w, cache).Spec.Prefetch = nil
+	w.Must(w.Client.Update(t.Context(), cache))
 	if again := w.place(cache).RequeueAfter; again != 0 || len(w.requested()) > 0 {
 		t.Errorf("without spec.prefetch the loop looks again in %s and asks for %+v", again, w.requested())
 	}
@@ -152,24 +153,24 @@ func TestAConflictMeansTheNextPlan(t *testing.T) {
 	w := newWorld(t)
 	cache := grown(w)
 	patches := 0
-	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
+	w.placement.Client = interceptor.NewClient(w.Client, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
 			options ...client.PatchOption) error {
 			if patches++; patches == 1 {
-				w.setDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.UsedBytes++ })
+				w.SetDaemon(1, func(d *v1alpha1.BuildDaemon) { d.Status.UsedBytes++ })
 			}
 			return c.Patch(ctx, o, p, options...)
 		},
 	})
 	w.rest(cache)
-	left := saved(w, cache).Prefetch.Budget.Tokens
+	left := saved(t, w.placement, cache).Prefetch.Budget.Tokens
 	if got := w.requested(); patches != 1 || len(got) > 0 || left <= 0 {
 		t.Errorf("%d writes, with the requests %+v; %g bytes are left", patches, got, left)
 	}
-	w.clock.Step(time.Minute)
+	w.Clock.Step(time.Minute)
 	before := left
 	w.place(cache)
-	left = saved(w, cache).Prefetch.Budget.Tokens
+	left = saved(t, w.placement, cache).Prefetch.Budget.Tokens
 	if got := w.requested(); len(got) != 1 || left >= before+1<<40/60 {
 		t.Errorf("after the next plan the requests are %+v, and %g bytes are left of %g", got, left, before)
 	}

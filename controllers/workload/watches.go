@@ -3,24 +3,20 @@
 package workload
 
 import (
-	"context"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 )
 
 // workers is how many daemons are looked at at once.
@@ -29,14 +25,14 @@ const workers = 4
 // SetupWithManager watches BuildDaemons, their StatefulSets, pods and claims, and the BuildCaches that have the
 // template.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	byLabel := handler.EnqueueRequestsFromMapFunc(daemonOfLabel)
+	byLabel := handler.EnqueueRequestsFromMapFunc(watches.ByLabel(v1alpha1.LabelDaemon))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("workload").
 		For(&v1alpha1.BuildDaemon{}, builder.WithPredicates(daemonChanged)).
 		Owns(&appsv1.StatefulSet{}).
 		Watches(&corev1.Pod{}, byLabel).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
-		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(r.daemonsOf),
+		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(watches.DaemonsOf(r.Client)),
 			builder.WithPredicates(cacheChanged)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
@@ -57,28 +53,3 @@ var cacheChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return before.Generation != after.Generation ||
 		!equality.Semantic.DeepEqual(before.Status.Storage, after.Status.Storage)
 }}
-
-// daemonOfLabel maps an object to the BuildDaemon that its label names.
-func daemonOfLabel(_ context.Context, o client.Object) []reconcile.Request {
-	name := o.GetLabels()[v1alpha1.LabelDaemon]
-	if name == "" {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
-}
-
-// daemonsOf maps a BuildCache to its BuildDaemons.
-func (r *Reconciler) daemonsOf(ctx context.Context, cache client.Object) []reconcile.Request {
-	var daemons v1alpha1.BuildDaemonList
-	err := r.Client.List(ctx, &daemons,
-		client.InNamespace(cache.GetNamespace()), client.MatchingLabels{v1alpha1.LabelCache: cache.GetName()})
-	if err != nil {
-		log.FromContext(ctx).Error(err, "Failed to list BuildDaemons", "BuildCache", cache.GetName())
-		return nil
-	}
-	out := make([]reconcile.Request, len(daemons.Items))
-	for i := range daemons.Items {
-		out[i].NamespacedName = client.ObjectKeyFromObject(&daemons.Items[i])
-	}
-	return out
-}

@@ -24,7 +24,27 @@ const defaultProgram = "build.hlb"
 //
 // mounts are the ids of cache mounts that static analysis found in an inline program, in any order; nil for other
 // sources. The key is at most 512 bytes long.
+//
+// A build's caches are its namespace's. So the key of a build that lies in another namespace than its BuildCache begins
+// with that namespace between slashes, which no other key does.
 func Derive(b *v1alpha1.HLBBuild, mounts []string) string {
+	if b.CacheName().Namespace != b.Namespace {
+		return "/" + b.Namespace + "/" + own(b, mounts)
+	}
+	return own(b, mounts)
+}
+
+// Namespace is the namespace of the builds that have a key, on the daemons of a BuildCache in namespace home.
+func Namespace(key, home string) string {
+	if rest, foreign := strings.CutPrefix(key, "/"); foreign {
+		namespace, _, _ := strings.Cut(rest, "/")
+		return namespace
+	}
+	return home
+}
+
+// own is the key among the builds of one namespace.
+func own(b *v1alpha1.HLBBuild, mounts []string) string {
 	spec := &b.Spec
 	if spec.CacheKey != "" {
 		return spec.CacheKey

@@ -79,6 +79,18 @@ func TestDerive(t *testing.T) {
 	}
 }
 
+func TestKeysOfOtherNamespaces(t *testing.T) {
+	b := &v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{CacheKey: "mine"}}
+	b.Namespace, b.Spec.CacheRef.Namespace = "team", "builders"
+	if got := buildkey.Derive(b, nil); got != "/team/mine" || buildkey.Namespace(got, "builders") != "team" {
+		t.Errorf("the key is %q, of namespace %q", got, buildkey.Namespace(got, "builders"))
+	}
+	b.Namespace = "builders"
+	if got := buildkey.Derive(b, nil); got != "mine" || buildkey.Namespace(got, "builders") != "builders" {
+		t.Errorf("the key is %q, of namespace %q", got, buildkey.Namespace(got, "builders"))
+	}
+}
+
 func TestMountOrderDoesNotMatter(t *testing.T) {
 	text := "x"
 	b := &v1alpha1.HLBBuild{Spec: v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &text}}}

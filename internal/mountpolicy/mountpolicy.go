@@ -7,6 +7,7 @@ package mountpolicy
 import (
 	"cmp"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -66,19 +67,23 @@ var base = regexp.MustCompile(`:[0-9a-z]{25}$`)
 // Scoped is the id that BuildKit knows a program's mount by, in a namespace.
 func Scoped(namespace, id string) string { return namespace + "/" + id }
 
-// Written is the id as a program of the namespace writes it, from the one that BuildKit knows; false for mounts of no
-// program.
-func Written(namespace, id string) (string, bool) {
-	return strings.CutPrefix(Unbased(id), namespace+"/")
+// Written splits an id as BuildKit knows it into the namespace of the program's build and the id as the program writes
+// it. It returns false for mounts of no program of these namespaces.
+func Written(namespaces []string, id string) (namespace, written string, ok bool) {
+	namespace, written, ok = strings.Cut(Unbased(id), "/")
+	if !ok || !slices.Contains(namespaces, namespace) {
+		return "", "", false
+	}
+	return namespace, written, true
 }
 
 // Unbased is an id as BuildKit knows it without the state that the mount began with. Several mounts may have it.
 func Unbased(id string) string { return base.ReplaceAllString(id, "") }
 
 // Of is the entry that applies to a mount by the id that BuildKit knows, nil when none does or it is no mount of a
-// program of the namespace.
-func Of(namespace string, policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
-	written, own := Written(namespace, id)
+// program of these namespaces.
+func Of(namespaces []string, policies []v1alpha1.MountPolicy, id string) *v1alpha1.MountPolicy {
+	_, written, own := Written(namespaces, id)
 	if !own {
 		return nil
 	}
@@ -107,8 +112,9 @@ func Primes(p *v1alpha1.MountPolicy) bool {
 // Sharing returns the sharing modes of policies, for mounts of a namespace that a program names no mode for. The
 // function takes ids as BuildKit knows them, and returns false for mounts without a policy or mode.
 func Sharing(namespace string, policies []v1alpha1.MountPolicy) func(id string) (mode string, ok bool) {
+	own := []string{namespace}
 	return func(id string) (string, bool) {
-		p := Of(namespace, policies, id)
+		p := Of(own, policies, id)
 		if p == nil || p.Sharing == "" {
 			return "", false
 		}

@@ -75,18 +75,20 @@ func TestIDsAreThoseOfPrograms(t *testing.T) {
 		"one of a path":                    {"ns//root/.cache", "/root/.cache", true},
 		"one that began with a state":      {"ns/go:0123456789abcdefghijklmno", "go", true},
 		"one whose id has a colon":         {"ns/go:1.26", "go:1.26", true},
-		"another namespace's":              {"other/go", "other/go", false},
-		"one of no program":                {"seed", "seed", false},
-		"a namespace that begins the same": {"ns-2/go", "ns-2/go", false},
+		"one of another served namespace":  {"b/go", "go", true},
+		"another namespace's":              {"other/go", "", false},
+		"one of no program":                {"seed", "", false},
+		"a namespace that begins the same": {"ns-2/go", "", false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got, ok := mountpolicy.Written("ns", tc.known); got != tc.want || ok != tc.ofProgram {
-				t.Errorf("got %q, %v; want %q, %v", got, ok, tc.want, tc.ofProgram)
+			namespace, got, ok := mountpolicy.Written([]string{"ns", "b"}, tc.known)
+			if got != tc.want || ok != tc.ofProgram || ok && namespace != tc.known[:strings.Index(tc.known, "/")] {
+				t.Errorf("got %q of %q, %v; want %q, %v", got, namespace, ok, tc.want, tc.ofProgram)
 			}
 		})
 	}
-	if id, ok := mountpolicy.Written("ns", mountpolicy.Scoped("ns", "/x")); !ok || id != "/x" {
+	if _, id, ok := mountpolicy.Written([]string{"ns"}, mountpolicy.Scoped("ns", "/x")); !ok || id != "/x" {
 		t.Errorf("the scoped id is read back as %q, %v", id, ok)
 	}
 }

@@ -53,12 +53,13 @@ type schema struct {
 	Items      *schema           `json:"items"`
 }
 
-// fields collects the paths of a schema's leaves. The pod template is one leaf for each of its parts.
+// fields collects the paths of a schema's leaves. The pod template is one leaf for each of its parts,
+// a label selector is one.
 func fields(s *schema, path string, into map[string]bool) {
 	if s.Items != nil {
 		s, path = s.Items, path+"[]"
 	}
-	if len(s.Properties) == 0 || strings.HasPrefix(path, "podTemplate.") {
+	if len(s.Properties) == 0 || strings.HasPrefix(path, "podTemplate.") || strings.HasSuffix(path, ".selector") {
 		into[path] = true
 		return
 	}

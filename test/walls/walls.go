@@ -33,7 +33,7 @@ type wall struct {
 	why         string
 }
 
-var rules = []wall{
+var rules = append([]wall{
 	{of: "api", direct: true,
 		only: []string{"./api", "k8s.io/api", "k8s.io/apimachinery", "sigs.k8s.io/controller-runtime/pkg/scheme"},
 		why:  "types are for everyone to import, so they bring nothing along"},
@@ -75,6 +75,23 @@ var rules = []wall{
 	{of: "cmd", except: []string{"cmd/sim", "cmd/bench-hlb", "cmd/bench-scheduler"},
 		never: []string{"./test", "./scheduler/sim", "testing"},
 		why:   "test kits and simulators stay out of what is shipped"},
+}, reconcilersApart()...)
+
+// reconcilersApart are the rules of the folders of controllers: none imports a reconciler, but that of fleets knows the
+// workloads of its daemons.
+func reconcilersApart() []wall {
+	reconcilers := []string{"buildcache", "builddaemon", "hlbbuild", "placement", "workload"}
+	var out []wall
+	for _, of := range append([]string{"watches"}, reconcilers...) {
+		w := wall{of: "controllers/" + of, why: "reconcilers affect one another through the API only"}
+		for _, other := range reconcilers {
+			if other != of && !(of == "buildcache" && other == "workload") {
+				w.never = append(w.never, "./controllers/"+other)
+			}
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 // Violations lists every breach of the rules, sorted, each as a sentence.

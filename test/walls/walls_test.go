@@ -62,7 +62,13 @@ func TestWallsHold(t *testing.T) {
 		"the manager knows no agent": {
 			m + "/controllers", m + "/agent/lease", "through the API only",
 		},
-		"the manager compiles nothing itself":    {m + "/controllers", m + "/hlb/analyze", "internal/buildkey"},
+		"the manager compiles nothing itself": {m + "/controllers", m + "/hlb/analyze", "internal/buildkey"},
+		"reconcilers know no other": {
+			m + "/controllers/hlbbuild", m + "/controllers/placement", "through the API only",
+		},
+		"workloads know no fleet": {
+			m + "/controllers/workload", m + "/controllers/buildcache", "through the API only",
+		},
 		"the agent decides nothing":              {m + "/agent", m + "/scheduler", "what was decided"},
 		"the agent knows no manager":             {m + "/agent/daemon", m + "/controllers", "what was decided"},
 		"shared things know none who share them": {m + "/internal/status", m + "/agent", "knows neither"},
@@ -97,6 +103,10 @@ func TestWallsHaveDoors(t *testing.T) {
 		{
 			ImportPath: m + "/controllers", Imports: []string{m + "/internal/buildkey", m + "/scheduler"},
 			Deps: []string{m + "/hlb/analyze", m + "/scheduler"},
+		},
+		{
+			ImportPath: m + "/controllers/buildcache", Imports: []string{m + "/controllers/workload"},
+			Deps: []string{m + "/controllers/workload", m + "/controllers/watches"},
 		},
 		{
 			ImportPath: m + "/fleet", Imports: []string{m + "/scheduler", "k8s.io/apimachinery/pkg/types"},

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+// Package hlbbuild decides what becomes of runs and their attempts: by the daemon they are bound to, by schedule, by
+// suspension and by time limits.
+package hlbbuild
 
 import (
 	"context"
@@ -13,74 +15,25 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
-// Index fields of HLBBuilds in the manager's cache.
-const (
-	indexDaemon = "status.placement.daemon"
-	indexCache  = placement.IndexCache
-)
-
-// writers is how many HLBBuilds are reconciled at once: the API server takes some milliseconds for each write, most of
-// it waiting for its disk.
-const writers = 8
-
-// HLBBuildReconciler decides what becomes of attempts, keeps the time limits of builds, and opens runs by schedule, of
+// Reconciler decides what becomes of attempts, keeps the time limits of builds, and opens runs by schedule, of
 // suspended builds and while a build's BuildCache is missing. Other runs are opened with their first decision by the
 // placement loop of the BuildCache, and run by agents.
-type HLBBuildReconciler struct {
+type Reconciler struct {
 	Client client.Client
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
 }
 
-// SetupWithManager watches HLBBuilds, the daemons they are bound to and the BuildCaches they wait for.
-func (r *HLBBuildReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	return ctrl.NewControllerManagedBy(mgr).
-		Named("hlbbuild").
-		For(&v1alpha1.HLBBuild{}).
-		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(indexDaemon))).
-		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(r.buildsBy(indexCache)), ignoreUpdates).
-		WithOptions(controller.Options{MaxConcurrentReconciles: writers}).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-}
-
-// buildsBy maps an object to the HLBBuilds that name it in an indexed field.
-func (r *HLBBuildReconciler) buildsBy(index string) handler.MapFunc {
-	return func(ctx context.Context, o client.Object) []reconcile.Request {
-		var builds v1alpha1.HLBBuildList
-		err := r.Client.List(
-			ctx,
-			&builds,
-			client.InNamespace(o.GetNamespace()),
-			client.MatchingFields{index: o.GetName()},
-			client.UnsafeDisableDeepCopy,
-		)
-		if err != nil {
-			return nil // the list comes from memory; it fails only while the manager stops
-		}
-		requests := make([]reconcile.Request, len(builds.Items))
-		for i := range builds.Items {
-			requests[i] = reconcile.Request{
-				NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: builds.Items[i].Name},
-			}
-		}
-		return requests
-	}
-}
-
 // Reconcile takes one HLBBuild a step nearer to its spec. Called twice on the same world, it does nothing the second
 // time.
-func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBBuild) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBBuild) (ctrl.Result, error) {
 	if !build.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // its agent sees the deletion itself
 	}
@@ -105,7 +58,7 @@ func (r *HLBBuildReconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBB
 
 // advance changes the status in memory by what is due: a new run, another attempt, a way back into the queue, an end.
 // It returns how long until there is something to do by the clock alone, 0 for never.
-func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
+func (r *Reconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if status.NeedsRun(build) {
 		served, err := r.isServed(ctx, build)
@@ -138,7 +91,7 @@ func (r *HLBBuildReconciler) advance(ctx context.Context, build *v1alpha1.HLBBui
 
 // isServed reports whether a placement loop opens the build's runs: that of its BuildCache, unless that is going or the
 // build is suspended.
-func (r *HLBBuildReconciler) isServed(ctx context.Context, build *v1alpha1.HLBBuild) (bool, error) {
+func (r *Reconciler) isServed(ctx context.Context, build *v1alpha1.HLBBuild) (bool, error) {
 	if build.Spec.Suspend {
 		return false, nil
 	}
@@ -152,7 +105,7 @@ func (r *HLBBuildReconciler) isServed(ctx context.Context, build *v1alpha1.HLBBu
 }
 
 // checkBound looks whether the daemon of a bound attempt still answers for it.
-func (r *HLBBuildReconciler) checkBound(ctx context.Context, build *v1alpha1.HLBBuild) error {
+func (r *Reconciler) checkBound(ctx context.Context, build *v1alpha1.HLBBuild) error {
 	daemon := &v1alpha1.BuildDaemon{}
 	err := r.Client.Get(
 		ctx,
@@ -177,7 +130,7 @@ func (r *HLBBuildReconciler) checkBound(ctx context.Context, build *v1alpha1.HLB
 }
 
 // afterLoss opens the next attempt or, when there were enough, fails the run.
-func (r *HLBBuildReconciler) afterLoss(build *v1alpha1.HLBBuild) {
+func (r *Reconciler) afterLoss(build *v1alpha1.HLBBuild) {
 	now := r.Clock.Now()
 	if retryAllowed(build) {
 		status.Retry(build, now)
@@ -197,7 +150,7 @@ func (r *HLBBuildReconciler) afterLoss(build *v1alpha1.HLBBuild) {
 
 // checkCache says so on a waiting build whose BuildCache does not exist. It may come later, as it does when both are
 // applied at once.
-func (r *HLBBuildReconciler) checkCache(ctx context.Context, build *v1alpha1.HLBBuild) error {
+func (r *Reconciler) checkCache(ctx context.Context, build *v1alpha1.HLBBuild) error {
 	err := r.Client.Get(
 		ctx,
 		types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package hlbbuild
 
 import (
 	"context"
@@ -53,7 +53,7 @@ func keepDeadline(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 }
 
 // expire deletes a build whose spec.ttlSecondsAfterFinished is over, unless it has changed since it was read.
-func (r *HLBBuildReconciler) expire(ctx context.Context, b *v1alpha1.HLBBuild) error {
+func (r *Reconciler) expire(ctx context.Context, b *v1alpha1.HLBBuild) error {
 	err := r.Client.Delete(ctx, b, client.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // gone, or its change wakes us again

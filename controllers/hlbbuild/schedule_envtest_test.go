@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package hlbbuild
 
 import (
 	"strings"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 // hourly makes a build run each hour, on the hour.
@@ -28,15 +29,15 @@ func hourly(change ...func(*v1alpha1.ScheduleSpec)) func(*v1alpha1.HLBBuild) {
 
 // end has the run of a build end well, and the manager look at it.
 func (w *world) end(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
-	w.t.Helper()
-	w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
+	w.T.Helper()
+	w.Report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.Clock.Now()) })
 	return w.step(b)
 }
 
 // untilHour moves the clock to just after the n-th full hour from now.
 func (w *world) untilHour(n int) {
-	now := w.clock.Now()
-	w.clock.Step(now.Truncate(time.Hour).Add(time.Duration(n)*time.Hour + time.Second).Sub(now))
+	now := w.Clock.Now()
+	w.Clock.Step(now.Truncate(time.Hour).Add(time.Duration(n)*time.Hour + time.Second).Sub(now))
 }
 
 func TestAScheduleOpensRuns(t *testing.T) {
@@ -48,9 +49,9 @@ func TestAScheduleOpensRuns(t *testing.T) {
 	}
 	b = w.end(b)
 	first := b.Status.Run.ID
-	result, err := w.builds.Reconcile(t.Context(), read(w, b))
-	w.must(err)
-	if until := b.Status.Schedule.NextTime.Sub(w.clock.Now()); result.RequeueAfter <= 0 ||
+	result, err := w.builds.Reconcile(t.Context(), fleettest.Read(w, b))
+	w.Must(err)
+	if until := b.Status.Schedule.NextTime.Sub(w.Clock.Now()); result.RequeueAfter <= 0 ||
 		result.RequeueAfter > time.Hour || result.RequeueAfter < until-time.Second {
 		t.Errorf("looks again in %v, and the next run is in %v", result.RequeueAfter, until)
 	}
@@ -77,7 +78,7 @@ func TestMissedTimesAreMadeUpForOnce(t *testing.T) {
 	w := newWorld(t)
 	b := w.end(w.open("b", hourly()))
 	w.untilHour(7)
-	w.restart(w.c)
+	w.restart(w.Client)
 	b = w.step(b)
 	if b.Status.Run.Cause != v1alpha1.CauseScheduled || len(b.Status.History) != 1 {
 		t.Fatalf("after seven hours: run %+v, history %+v", b.Status.Run, b.Status.History)
@@ -92,7 +93,7 @@ func TestATimeThatIsTooLateIsSkipped(t *testing.T) {
 	w := newWorld(t)
 	b := w.end(w.open("b", hourly(func(s *v1alpha1.ScheduleSpec) { s.StartingDeadlineSeconds = ptr.To[int32](60) })))
 	w.untilHour(1)
-	w.clock.Step(5 * time.Minute)
+	w.Clock.Step(5 * time.Minute)
 	b = w.step(b)
 	if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Schedule.LastTime == nil {
 		t.Errorf("five minutes late: run %+v, schedule %+v", b.Status.Run, b.Status.Schedule)
@@ -139,9 +140,9 @@ func TestAScheduleThatCantBeKeptSaysSo(t *testing.T) {
 		b.Status.Run == nil {
 		t.Fatalf("condition is %+v", c)
 	}
-	w.clock.Step(time.Minute)
+	w.Clock.Step(time.Minute)
 	b.Spec.Schedule = nil
-	w.must(w.c.Update(t.Context(), b))
+	w.Must(w.Client.Update(t.Context(), b))
 	b = w.step(b)
 	if b.Status.Schedule != nil ||
 		meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionScheduleAccepted) != nil {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+// Package builddaemon watches over agents: it gives each BuildDaemon the Lease that its agent renews, and reports on a
+// daemon whose agent fell silent.
+package builddaemon
 
 import (
 	"context"
@@ -23,8 +25,8 @@ import (
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
-// BuildDaemonReconciler gives each BuildDaemon its Lease and reports on it when the agent falls silent.
-type BuildDaemonReconciler struct {
+// Reconciler gives each BuildDaemon its Lease and reports on it when the agent falls silent.
+type Reconciler struct {
 	Client client.Client
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
@@ -34,12 +36,12 @@ type BuildDaemonReconciler struct {
 	leases *leaseWatch
 }
 
-func (r *BuildDaemonReconciler) writer() *write.Writer {
+func (r *Reconciler) writer() *write.Writer {
 	return &write.Writer{Client: r.Client, Live: r.Live, Events: r.Events}
 }
 
 // SetupWithManager watches BuildDaemons, and their Leases for a change of holder; silence is found by timer.
-func (r *BuildDaemonReconciler) SetupWithManager(mgr ctrl.Manager) error {
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.leases = newLeaseWatch()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("builddaemon").
@@ -57,7 +59,7 @@ var holderChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 func holder(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.HolderIdentity, "") }
 
 // Reconcile keeps the Lease in being and looks whether it is still renewed.
-func (r *BuildDaemonReconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon) (ctrl.Result, error) {
 	if !daemon.DeletionTimestamp.IsZero() {
 		r.leases.forget(client.ObjectKeyFromObject(daemon))
 		return ctrl.Result{}, nil

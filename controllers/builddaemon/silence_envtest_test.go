@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package builddaemon
 
 import (
 	"testing"
@@ -13,16 +13,18 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 func TestSilentDaemonIsGivenUp(t *testing.T) {
-	w := newWorld(t)
-	w.create(testbuild.BuildDaemon(w.ns, "cache", 0))
+	w := fleettest.New(t)
+	daemons := &Reconciler{Client: w.Client, Events: w.Events, Clock: w.Clock, leases: newLeaseWatch()}
+	w.Create(testbuild.BuildDaemon(w.NS, "cache", 0))
 	look := func() (*v1alpha1.BuildDaemon, time.Duration) {
-		d := read(w, testbuild.BuildDaemon(w.ns, "cache", 0))
-		result, err := w.daemons.Reconcile(t.Context(), d)
-		w.must(err)
-		return read(w, d), result.RequeueAfter
+		d := fleettest.Read(w, testbuild.BuildDaemon(w.NS, "cache", 0))
+		result, err := daemons.Reconcile(t.Context(), d)
+		w.Must(err)
+		return fleettest.Read(w, d), result.RequeueAfter
 	}
 	expect := func(d *v1alpha1.BuildDaemon, value metav1.ConditionStatus, reason string) {
 		t.Helper()
@@ -31,34 +33,34 @@ func TestSilentDaemonIsGivenUp(t *testing.T) {
 		}
 	}
 	look() // makes the Lease
-	l := read(w, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "cache-0"}})
+	l := fleettest.Read(w, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.NS, Name: "cache-0"}})
 	d, _ := look()
 	expect(d, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted)
-	l.Spec = lease("agent", w.clock.Now()).Spec
-	w.must(w.c.Update(t.Context(), l))
-	w.setDaemon(0, testbuild.Serving)
+	l.Spec = lease("agent", w.Clock.Now()).Spec
+	w.Must(w.Client.Update(t.Context(), l))
+	w.SetDaemon(0, testbuild.Serving)
 	d, after := look()
 	expect(d, metav1.ConditionTrue, v1alpha1.ReasonDaemonServing)
 	if after != 17*time.Second {
 		t.Errorf("the next look is after %s", after)
 	}
-	w.clock.Step(after)
-	w.events.Take()
+	w.Clock.Step(after)
+	w.Events.Take()
 	d, _ = look()
 	expect(d, metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)
-	if diff := cmp.Diff([]string{v1alpha1.ReasonLeaseExpired}, w.events.Reasons()); diff != "" {
+	if diff := cmp.Diff([]string{v1alpha1.ReasonLeaseExpired}, w.Events.Reasons()); diff != "" {
 		t.Errorf("events differ (-want +got):\n%s", diff)
 	}
 	version := d.ResourceVersion
-	if d, _ = look(); d.ResourceVersion != version || len(w.events.Take()) > 0 {
+	if d, _ = look(); d.ResourceVersion != version || len(w.Events.Take()) > 0 {
 		t.Error("the same silence is reported twice")
 	}
-	w.must(w.c.Delete(t.Context(), l))
+	w.Must(w.Client.Delete(t.Context(), l))
 	look()
-	if read(w, l); len(l.OwnerReferences) != 1 || l.Spec.HolderIdentity != nil {
+	if fleettest.Read(w, l); len(l.OwnerReferences) != 1 || l.Spec.HolderIdentity != nil {
 		t.Errorf("the Lease that was deleted comes back as %+v", l)
 	}
-	w.setDaemon(0, testbuild.Serving) // an agent that dies while its Lease is gone
+	w.SetDaemon(0, testbuild.Serving) // an agent that dies while its Lease is gone
 	if d, after = look(); after != 0 {
 		t.Errorf("the Lease is waited for %s, after it had run out before", after)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package hlbbuild
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
 // TestADaemonIsDeletedInMidRound has a daemon go after some of a round's builds were bound to it and before others
@@ -25,10 +26,10 @@ import (
 // that had begun loses an attempt.
 func TestADaemonIsDeletedInMidRound(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(3, 4)
+	cache := w.Fleet(3, 4)
 	begun := w.open("begun", testbuild.WithCacheKey("begun"))
 	w.place(cache)
-	w.takeUp(begun)
+	w.Start(begun)
 	gone := begun.Status.Placement.Daemon
 	builds := []*v1alpha1.HLBBuild{begun}
 	for i := range 3 { // some whose home is the daemon that goes
@@ -43,22 +44,22 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 	}
 
 	var once sync.Once
-	w.placement.Client = interceptor.NewClient(w.c, interceptor.Funcs{
+	w.placement.Client = interceptor.NewClient(w.Client, interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
 			options ...client.SubResourcePatchOption) error {
 			err := c.SubResource(sub).Patch(ctx, o, p, options...)
 			if b := o.(*v1alpha1.HLBBuild); err == nil && b.Status.Placement != nil &&
 				b.Status.Placement.Daemon == gone {
 				once.Do(func() {
-					err = c.Delete(ctx, testbuild.BuildDaemon(w.ns, "cache", ordinalIn(gone)))
+					err = c.Delete(ctx, testbuild.BuildDaemon(w.NS, "cache", fleettest.Ordinal(gone)))
 				})
 			}
 			return err
 		},
 	})
 	w.place(cache)
-	w.placement.Client = w.c
-	if err := w.c.Get(t.Context(), types.NamespacedName{Namespace: w.ns, Name: gone},
+	w.placement.Client = w.Client
+	if err := w.Client.Get(t.Context(), types.NamespacedName{Namespace: w.NS, Name: gone},
 		&v1alpha1.BuildDaemon{}); !apierrors.IsNotFound(err) {
 		t.Fatalf("no build of the round went to %s, so it was not deleted in mid-round: %v", gone, err)
 	}
@@ -68,14 +69,14 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 		for _, b := range builds {
 			w.step(b)
 		}
-		w.clock.Step(time.Second)
+		w.Clock.Step(time.Second)
 		w.place(cache)
 		for _, b := range builds {
-			if read(w, b); !status.IsBound(b) || b.Status.Placement.Daemon == gone {
+			if fleettest.Read(w, b); !status.IsBound(b) || b.Status.Placement.Daemon == gone {
 				continue
 			}
-			w.takeUp(b)
-			w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
+			w.Start(b)
+			w.Report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.Clock.Now()) })
 			ended[b.Name]++
 		}
 	}
@@ -89,13 +90,10 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 			t.Errorf("%s had %d attempts, want %d; lost: %+v", b.Name, run.Attempt, attempts, run.Lost)
 		}
 	}
-	if bound := w.daemonsOf(t.Context()); len(bound) != 0 {
+	if bound := w.Bound(); len(bound) != 0 {
 		t.Errorf("still bound: %v", bound)
 	}
 }
-
-// ordinalIn is the ordinal at the end of a daemon's name.
-func ordinalIn(name string) int32 { return int32(name[len(name)-1] - '0') }
 
 // keyAt is the n-th key whose home is the daemon.
 func keyAt(t *testing.T, cache *v1alpha1.BuildCache, daemon string, n int) string {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package hlbbuild
 
 import (
 	"strings"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,30 +16,19 @@ import (
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
+	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
-
-// expectState checks Ready's reason and how kstatus reads the build.
-func expectState(t *testing.T, b *v1alpha1.HLBBuild, reason string, want kstatus.Status) {
-	t.Helper()
-	ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil || ready.Reason != reason {
-		t.Errorf("Ready is %+v, want reason %s", ready, reason)
-	}
-	if got := envtestkit.Kstatus(t, b); got != want {
-		t.Errorf("kstatus is %s, want %s", got, want)
-	}
-}
 
 func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 1)
-	b := testbuild.HLBBuild(w.ns, "b")
-	w.create(b)
+	cache := w.Fleet(1, 1)
+	b := testbuild.HLBBuild(w.NS, "b")
+	w.Create(b)
 	if got := envtestkit.Kstatus(t, b); got != kstatus.InProgressStatus {
 		t.Errorf("an unseen build's kstatus is %s", got)
 	}
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 	if run := b.Status.Run; run.ID != "g1" || run.Attempt != 1 || run.Cause != v1alpha1.CauseSpecChanged ||
 		run.Key != "build:b" {
 		t.Errorf("the first run is %+v", run)
@@ -51,15 +39,15 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 	}
 	w.place(cache)
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
-	w.takeUp(b)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
+	w.Start(b)
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonSolving, kstatus.InProgressStatus)
-	w.clock.Step(1500 * time.Millisecond)
-	w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
+	fleettest.ExpectState(t, b, v1alpha1.ReasonSolving, kstatus.InProgressStatus)
+	w.Clock.Step(1500 * time.Millisecond)
+	w.Report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.Clock.Now()) })
 	version = b.ResourceVersion
 	b = w.step(b)
-	expectState(t, b, v1alpha1.ReasonSucceeded, kstatus.CurrentStatus)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonSucceeded, kstatus.CurrentStatus)
 	if b.ResourceVersion != version || b.Status.Run.DurationSeconds != 2 {
 		t.Errorf("after the end: version %s → %s, %d s", version, b.ResourceVersion, b.Status.Run.DurationSeconds)
 	}
@@ -70,20 +58,20 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 
 func TestEachSpecAndRequestIsARun(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 4)
+	cache := w.Fleet(1, 4)
 	b := w.open("b")
 	finish := func() {
 		w.place(cache)
-		w.takeUp(b)
-		w.report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.clock.Now()) })
+		w.Start(b)
+		w.Report(b, func(b *v1alpha1.HLBBuild) { status.Succeed(b, w.Clock.Now()) })
 		w.step(b)
 	}
 	finish()
 	request := func(value string) {
 		testbuild.WithRequest(value)(b)
-		w.must(w.c.Update(t.Context(), b))
+		w.Must(w.Client.Update(t.Context(), b))
 		b = w.step(b)
-		expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
+		fleettest.ExpectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 	}
 	request("2026-01-01T00:00:00Z")
 	if b.Status.Run.Cause != v1alpha1.CauseRequested || b.Status.Run.Generation != 1 {
@@ -91,7 +79,7 @@ func TestEachSpecAndRequestIsARun(t *testing.T) {
 	}
 	finish()
 	b.Spec.CacheKey, b.Spec.HLB.Targets = "other", []string{"other"}
-	w.must(w.c.Update(t.Context(), b))
+	w.Must(w.Client.Update(t.Context(), b))
 	b = w.step(b)
 	run := b.Status.Run
 	if run.Cause != v1alpha1.CauseSpecChanged || run.Generation != 2 || run.Key != "other" ||
@@ -115,7 +103,7 @@ func TestLongRequestIsOneRun(t *testing.T) {
 		t.Errorf("a long annotation opens runs again and again: %+v", b.Status)
 	}
 	testbuild.WithRequest(strings.Repeat("ö", 100) + "x")(b)
-	w.must(w.c.Update(t.Context(), b))
+	w.Must(w.Client.Update(t.Context(), b))
 	if b = w.step(b); b.Status.Run.ID == first {
 		t.Error("a change beyond the 64th character opens no run")
 	}
@@ -124,47 +112,46 @@ func TestLongRequestIsOneRun(t *testing.T) {
 func TestBuildWaitsForItsCache(t *testing.T) {
 	w := newWorld(t)
 	b := w.open("b")
-	expectState(t, b, v1alpha1.ReasonCacheNotFound, kstatus.InProgressStatus)
-	if e := w.events.Take(); len(e) != 1 || e[0].Type != "Warning" ||
+	fleettest.ExpectState(t, b, v1alpha1.ReasonCacheNotFound, kstatus.InProgressStatus)
+	if e := w.Events.Take(); len(e) != 1 || e[0].Type != "Warning" ||
 		!strings.Contains(e[0].Note, `no BuildCache "cache"`) {
 		t.Errorf("events are %+v", e)
 	}
 	version := b.ResourceVersion
-	if b = w.step(b); b.ResourceVersion != version || len(w.events.Take()) > 0 {
+	if b = w.step(b); b.ResourceVersion != version || len(w.Events.Take()) > 0 {
 		t.Error("waiting for a cache writes or tells it again")
 	}
-	cache := w.fleet(1, 1)
+	cache := w.Fleet(1, 1)
 	w.place(cache)
-	expectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
+	fleettest.ExpectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 }
 
 func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(3, 1)
+	cache := w.Fleet(3, 1)
 	b := w.open("b", testbuild.WithRetryLimit(1))
 	w.place(cache)
-	w.takeUp(b)
+	w.Start(b)
 	first := b.Status.Placement.Daemon
 	lose := func() {
-		d := read(w,
-			&v1alpha1.BuildDaemon{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: b.Status.Placement.Daemon}})
+		d := w.Daemon(b.Status.Placement.Daemon)
 		testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)(d)
-		w.must(w.c.Status().Update(t.Context(), d))
+		w.Must(w.Client.Status().Update(t.Context(), d))
 		b = w.step(b)
 	}
 	lose()
-	expectState(t, b, v1alpha1.ReasonRetrying, kstatus.InProgressStatus)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonRetrying, kstatus.InProgressStatus)
 	if run := b.Status.Run; run.Attempt != 2 || run.StartedBy != "" || run.Lost.Daemon != first ||
 		run.Lost.Reason != v1alpha1.ReasonDaemonLost {
 		t.Errorf("after the loss the run is %+v", run)
 	}
 	w.place(cache)
-	w.takeUp(b)
+	w.Start(b)
 	if b.Status.Placement.Daemon == first {
 		t.Errorf("the second attempt went to the lost daemon %s", first)
 	}
 	lose()
-	expectState(t, b, v1alpha1.ReasonDaemonLost, kstatus.FailedStatus)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonDaemonLost, kstatus.FailedStatus)
 	if f := b.Status.Failure; f == nil || !strings.Contains(f.Message, "Attempt 2, the last of spec.retryLimit") {
 		t.Errorf("failure is %+v", f)
 	}
@@ -178,28 +165,28 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
 	cases := map[string]func(w *world, daemon int32){
 		"from a draining daemon": func(w *world, daemon int32) {
-			w.setDaemon(daemon,
+			w.SetDaemon(daemon,
 				testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
 		},
 		"from a silent daemon": func(w *world, daemon int32) {
-			w.setDaemon(daemon, testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired))
+			w.SetDaemon(daemon, testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired))
 		},
 		"from a daemon that is gone": func(w *world, daemon int32) {
-			w.must(w.c.Delete(w.t.Context(), testbuild.BuildDaemon(w.ns, "cache", daemon)))
+			w.Must(w.Client.Delete(w.T.Context(), testbuild.BuildDaemon(w.NS, "cache", daemon)))
 		},
 	}
 	for name, stop := range cases {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			cache := w.fleet(2, 1)
+			cache := w.Fleet(2, 1)
 			b := w.open("b")
 			w.place(cache)
-			first := read(w, b).Status.Placement.Daemon
-			stop(w, int32(first[len(first)-1]-'0'))
+			first := fleettest.Read(w, b).Status.Placement.Daemon
+			stop(w, fleettest.Ordinal(first))
 			b = w.step(b)
-			expectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
+			fleettest.ExpectState(t, b, v1alpha1.ReasonPending, kstatus.InProgressStatus)
 			w.place(cache) // by the same loop that placed it before: what it assumed then must not hold it
-			b = read(w, b)
+			b = fleettest.Read(w, b)
 			if b.Status.Placement == nil || b.Status.Placement.Daemon == first || b.Status.Run.Attempt != 1 ||
 				b.Status.Run.Lost != nil {
 				t.Errorf("placement %+v of run %+v, want the other daemon and the first attempt", b.Status.Placement,
@@ -211,23 +198,23 @@ func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
 
 func TestTakenBuildOfADrainingDaemonStays(t *testing.T) {
 	w := newWorld(t)
-	cache := w.fleet(1, 1)
+	cache := w.Fleet(1, 1)
 	b := w.open("b")
 	w.place(cache)
-	w.takeUp(b)
-	w.setDaemon(0,
+	w.Start(b)
+	w.SetDaemon(0,
 		testbuild.WithCondition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown))
-	expectState(t, w.step(b), v1alpha1.ReasonSolving, kstatus.InProgressStatus)
+	fleettest.ExpectState(t, w.step(b), v1alpha1.ReasonSolving, kstatus.InProgressStatus)
 }
 
 func TestDeletedBuildIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
-	b := testbuild.HLBBuild(w.ns, "b", func(b *v1alpha1.HLBBuild) { b.Finalizers = []string{"example.com/hold"} })
-	w.create(b)
-	w.must(w.c.Delete(t.Context(), b))
+	b := testbuild.HLBBuild(w.NS, "b", func(b *v1alpha1.HLBBuild) { b.Finalizers = []string{"example.com/hold"} })
+	w.Create(b)
+	w.Must(w.Client.Delete(t.Context(), b))
 	if b = w.step(b); b.Status.Run != nil {
 		t.Error("a deleted build got a run")
 	}
 	b.Finalizers = nil
-	w.must(client.IgnoreNotFound(w.c.Update(t.Context(), b)))
+	w.Must(client.IgnoreNotFound(w.Client.Update(t.Context(), b)))
 }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hlbbuild
+
+import (
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
+)
+
+// writers is how many HLBBuilds are reconciled at once: the API server takes some milliseconds for each write, most of
+// it waiting for its disk.
+const writers = 8
+
+// SetupWithManager watches HLBBuilds, the daemons they are bound to and the BuildCaches they wait for.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	byDaemon, byCache := watches.BuildsBy(r.Client, watches.IndexDaemon), watches.BuildsBy(r.Client, watches.IndexCache)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("hlbbuild").
+		For(&v1alpha1.HLBBuild{}).
+		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(byDaemon)).
+		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(byCache), ignoreUpdates).
+		WithOptions(controller.Options{MaxConcurrentReconciles: writers}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// ignoreUpdates passes only creation and deletion. Builds wait for a BuildCache to exist, and its status changes often.
+var ignoreUpdates = builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})

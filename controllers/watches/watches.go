@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package watches maps objects that changed to the objects to reconcile: by label, and by the indexes of HLBBuilds in
+// the manager's cache.
+package watches
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/status"
+)
+
+// Index fields of HLBBuilds in the manager's cache.
+const (
+	// IndexCache finds builds by their BuildCache.
+	IndexCache = "spec.cacheRef.name"
+	// IndexDaemon finds bound builds by their daemon. Builds that have ended do not depend on it any more.
+	IndexDaemon = "status.placement.daemon"
+)
+
+var indexes = map[string]client.IndexerFunc{
+	IndexCache: func(o client.Object) []string {
+		return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name}
+	},
+	IndexDaemon: func(o client.Object) []string {
+		if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
+			return []string{b.Status.Placement.Daemon}
+		}
+		return nil
+	},
+}
+
+// AddIndexes adds the index fields to the manager's cache. It must be called before the cache is started.
+func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for field, index := range indexes {
+		if err := indexer.IndexField(ctx, &v1alpha1.HLBBuild{}, field, index); err != nil {
+			return fmt.Errorf("index HLBBuilds by %s: %w", field, err)
+		}
+	}
+	return nil
+}
+
+// ByLabel maps an object to the one of its namespace that its label names; to none without the label.
+func ByLabel(label string) handler.MapFunc {
+	return func(_ context.Context, o client.Object) []reconcile.Request {
+		if name, ok := Labelled(o, label); ok {
+			return []reconcile.Request{{NamespacedName: name}}
+		}
+		return nil
+	}
+}
+
+// Labelled returns the name that an object's label has for an object of the same namespace; false without the label.
+func Labelled(o client.Object, label string) (types.NamespacedName, bool) {
+	name := o.GetLabels()[label]
+	return types.NamespacedName{Namespace: o.GetNamespace(), Name: name}, name != ""
+}
+
+// BuildsBy maps an object to the HLBBuilds of its namespace that name it in an indexed field.
+func BuildsBy(reader client.Reader, index string) handler.MapFunc {
+	return listed(reader, &v1alpha1.HLBBuildList{}, func(o client.Object) client.ListOption {
+		return client.MatchingFields{index: o.GetName()}
+	})
+}
+
+// DaemonsOf maps a BuildCache to its BuildDaemons.
+func DaemonsOf(reader client.Reader) handler.MapFunc {
+	return listed(reader, &v1alpha1.BuildDaemonList{}, func(o client.Object) client.ListOption {
+		return client.MatchingLabels{v1alpha1.LabelCache: o.GetName()}
+	})
+}
+
+// listed maps an object to those of a kind, in its namespace, that the option selects. Lists come from the manager's
+// cache and fail only while it stops: then nothing is to be reconciled.
+func listed(
+	reader client.Reader, kind client.ObjectList, option func(client.Object) client.ListOption,
+) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) (out []reconcile.Request) {
+		list := kind.DeepCopyObject().(client.ObjectList)
+		err := reader.List(ctx, list, client.InNamespace(o.GetNamespace()), option(o), client.UnsafeDisableDeepCopy)
+		if err == nil {
+			err = meta.EachListItem(list, func(item runtime.Object) error {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item.(client.Object))})
+				return nil
+			})
+		}
+		if err != nil {
+			log.FromContext(ctx).Error(err, "Failed to list objects to reconcile", "changed", klog.KObj(o))
+			return nil
+		}
+		return out
+	}
+}
