@@ -106,7 +106,7 @@ type LostAttempt struct {
 	Message string `json:"message,omitempty"`
 }
 
-// ReleasingAttempt names a claimed attempt that is no longer wanted.
+// ReleasingAttempt names a claimed attempt that is no longer wanted. status.placement has its daemon.
 type ReleasingAttempt struct {
 	// run that the attempt belongs to.
 	// +required
@@ -115,10 +115,6 @@ type ReleasingAttempt struct {
 	// attempt of that run.
 	// +required
 	Attempt int32 `json:"attempt"`
-	// daemon that it was claimed on.
-	// +required
-	// +kubebuilder:validation:MaxLength=253
-	Daemon string `json:"daemon"`
 	// startedBy is the agentID that claimed it.
 	// +required
 	// +kubebuilder:validation:MaxLength=128

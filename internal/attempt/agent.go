@@ -33,11 +33,11 @@ const (
 // Decide decides about a build as the agent last saw it. The agent holds session s. known is the attempt of the build
 // that this process is on, or was on last, or has a kept end of; nil for none.
 func Decide(b *v1alpha1.HLBBuild, s Session, known *ID) Action {
-	if r := b.Status.Releasing; r != nil && r.Daemon == s.Daemon {
+	if status.IsReleasing(b) && b.DaemonName() == s.Daemon {
 		return Acknowledge
 	}
 	if !b.DeletionTimestamp.IsZero() || !status.IsBound(b) || status.NeedsRun(b) ||
-		b.Status.Placement.Daemon != s.Daemon {
+		b.DaemonName() != s.Daemon {
 		return Leave
 	}
 	if known != nil && *known == Of(b) {
@@ -82,7 +82,7 @@ func MayAmend(b *v1alpha1.HLBBuild, c Claimed) bool {
 	}
 	run, placement := b.Status.Run, b.Status.Placement
 	return b.DeletionTimestamp.IsZero() && status.IsFinal(b) && !status.IsReleasing(b) && placement != nil &&
-		Of(b) == c.ID && run.StartedBy == c.Session.ID && placement.Daemon == c.Session.Daemon &&
+		Of(b) == c.ID && run.StartedBy == c.Session.ID && b.DaemonName() == c.Session.Daemon &&
 		(run.Lost == nil || run.Lost.Attempt != run.Attempt)
 }
 
@@ -141,8 +141,7 @@ func Disown(b *v1alpha1.HLBBuild, c Claimed, s Session, message string, now time
 // executing is whether anything of the build still executes in this process; everything that another process of the
 // daemon has executed is over, since s holds the Lease.
 func MayAcknowledge(b *v1alpha1.HLBBuild, s Session, executing bool) bool {
-	r := b.Status.Releasing
-	return s.IsHeld() && r != nil && r.Daemon == s.Daemon && !executing
+	return s.IsHeld() && status.IsReleasing(b) && b.DaemonName() == s.Daemon && !executing
 }
 
 // AcknowledgeRelease clears status.releasing.

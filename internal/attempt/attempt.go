@@ -31,7 +31,7 @@ func Of(b *v1alpha1.HLBBuild) ID {
 // another session. The zero value is no session.
 type Session struct {
 	// Daemon is the name of the BuildDaemon, which is also that of the Lease.
-	Daemon string `json:"daemon"`
+	Daemon types.NamespacedName `json:"daemon"`
 	// ID is the Lease's holder: PODUID/RANDOM.
 	ID string `json:"id"`
 }
@@ -52,7 +52,7 @@ func ClaimedAttempt(b *v1alpha1.HLBBuild) (Claimed, bool) {
 		return Claimed{}, false
 	}
 	return Claimed{
-		ID: Of(b), Session: Session{Daemon: b.Status.Placement.Daemon, ID: b.Status.Run.StartedBy},
+		ID: Of(b), Session: Session{Daemon: b.DaemonName(), ID: b.Status.Run.StartedBy},
 	}, true
 }
 
@@ -60,7 +60,7 @@ func ClaimedAttempt(b *v1alpha1.HLBBuild) (Claimed, bool) {
 // one which is being released. It is false if nothing can be executing.
 func Executing(b *v1alpha1.HLBBuild) (Session, bool) {
 	if r := b.Status.Releasing; r != nil {
-		return Session{Daemon: r.Daemon, ID: r.StartedBy}, true
+		return Session{Daemon: b.DaemonName(), ID: r.StartedBy}, true
 	}
 	c, ok := ClaimedAttempt(b)
 	return c.Session, ok

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -18,8 +19,10 @@ import (
 
 var (
 	start   = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	me      = attempt.Session{Daemon: "cache-0", ID: "pod/a"}
-	earlier = attempt.Session{Daemon: "cache-0", ID: "pod/z"}
+	daemon  = types.NamespacedName{Namespace: "ns", Name: "cache-0"}
+	other   = types.NamespacedName{Namespace: "ns", Name: "cache-1"}
+	me      = attempt.Session{Daemon: daemon, ID: "pod/a"}
+	earlier = attempt.Session{Daemon: daemon, ID: "pod/z"}
 	first   = attempt.ID{UID: "u", Run: "g1", Attempt: 1}
 )
 
@@ -88,6 +91,9 @@ func TestWhatAnAgentDoes(t *testing.T) {
 		"a build of another daemon is left": {
 			change: func(b *v1alpha1.HLBBuild) { b.Status.Placement.Daemon = "cache-1" }, want: attempt.Leave,
 		},
+		"a build of a daemon of that name in another namespace is left": {
+			change: func(b *v1alpha1.HLBBuild) { b.Status.Placement.Namespace = "other" }, want: attempt.Leave,
+		},
 		"a build that was withdrawn is left": {
 			change: func(b *v1alpha1.HLBBuild) { attempt.Withdraw(b, "", start) }, want: attempt.Leave,
 		},
@@ -147,11 +153,11 @@ func TestWhoMayNot(t *testing.T) {
 		try    func(*v1alpha1.HLBBuild) bool
 	}{
 		"claim without a session": {func(*v1alpha1.HLBBuild) {}, func(b *v1alpha1.HLBBuild) bool {
-			return attempt.Claim(b, attempt.Claimed{ID: first, Session: attempt.Session{Daemon: "cache-0"}}, start)
+			return attempt.Claim(b, attempt.Claimed{ID: first, Session: attempt.Session{Daemon: daemon}}, start)
 		}},
 		"claim another attempt": {func(*v1alpha1.HLBBuild) {}, func(b *v1alpha1.HLBBuild) bool {
-			other := attempt.ID{UID: "u", Run: "g1", Attempt: 2}
-			return attempt.Claim(b, attempt.Claimed{ID: other, Session: me}, start)
+			next := attempt.ID{UID: "u", Run: "g1", Attempt: 2}
+			return attempt.Claim(b, attempt.Claimed{ID: next, Session: me}, start)
 		}},
 		"claim a build of that name made anew": {func(b *v1alpha1.HLBBuild) { b.UID = "v" },
 			func(b *v1alpha1.HLBBuild) bool {
@@ -167,19 +173,19 @@ func TestWhoMayNot(t *testing.T) {
 			return attempt.Finish(b, attempt.Claimed{ID: first, Session: me}, attempt.End{})
 		}},
 		"disown without a session": {startedBy(earlier), func(b *v1alpha1.HLBBuild) bool {
-			return attempt.Disown(b, lost, attempt.Session{Daemon: "cache-0"}, "", start)
+			return attempt.Disown(b, lost, attempt.Session{Daemon: daemon}, "", start)
 		}},
 		"disown the session's own": {startedBy(me), func(b *v1alpha1.HLBBuild) bool {
 			return attempt.Disown(b, attempt.Claimed{ID: first, Session: me}, me, "", start)
 		}},
 		"disown another daemon's": {startedBy(earlier), func(b *v1alpha1.HLBBuild) bool {
-			return attempt.Disown(b, lost, attempt.Session{Daemon: "cache-1", ID: "pod/b"}, "", start)
+			return attempt.Disown(b, lost, attempt.Session{Daemon: other, ID: "pod/b"}, "", start)
 		}},
 		"acknowledge while it executes": {superseded, func(b *v1alpha1.HLBBuild) bool {
 			return attempt.AcknowledgeRelease(b, me, true, start)
 		}},
 		"acknowledge for another daemon": {superseded, func(b *v1alpha1.HLBBuild) bool {
-			return attempt.AcknowledgeRelease(b, attempt.Session{Daemon: "cache-1", ID: "pod/b"}, false, start)
+			return attempt.AcknowledgeRelease(b, attempt.Session{Daemon: other, ID: "pod/b"}, false, start)
 		}},
 		"place what is being released": {superseded, func(b *v1alpha1.HLBBuild) bool {
 			return attempt.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-1"}, start)

@@ -47,7 +47,7 @@ func Open(b *v1alpha1.HLBBuild, run v1alpha1.RunStatus, now time.Time) {
 	meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionCacheImported)
 	meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionCacheExported)
 	if releasing != nil {
-		Wait(b, v1alpha1.ReasonAwaitingRelease, releasingMessage(releasing), now)
+		Wait(b, v1alpha1.ReasonAwaitingRelease, releasingMessage(b), now)
 		return
 	}
 	Wait(b, v1alpha1.ReasonPending, "The run was opened and waits for the scheduler", now)

@@ -18,18 +18,19 @@ func startRelease(b *v1alpha1.HLBBuild) {
 		return
 	}
 	b.Status.Releasing = &v1alpha1.ReleasingAttempt{
-		Run: run.ID, Attempt: run.Attempt, Daemon: b.Status.Placement.Daemon, StartedBy: run.StartedBy,
+		Run: run.ID, Attempt: run.Attempt, StartedBy: run.StartedBy,
 	}
 }
 
-func releasingMessage(r *v1alpha1.ReleasingAttempt) string {
-	return fmt.Sprintf("Attempt %d of run %s is being ended on %s", r.Attempt, r.Run, r.Daemon)
+func releasingMessage(b *v1alpha1.HLBBuild) string {
+	r := b.Status.Releasing
+	return fmt.Sprintf("Attempt %d of run %s is being ended on %s", r.Attempt, r.Run, b.Status.Placement.Daemon)
 }
 
 // Released records that the attempt in status.releasing executes no longer. A run that is not final can be placed from
 // then on.
 func Released(b *v1alpha1.HLBBuild, now time.Time) {
-	ended := b.Status.Releasing
+	ended, daemon := b.Status.Releasing, b.Status.Placement.Daemon
 	b.Status.Releasing = nil
 	if IsFinal(b) {
 		return
@@ -40,7 +41,7 @@ func Released(b *v1alpha1.HLBBuild, now time.Time) {
 	if reason == v1alpha1.ReasonAwaitingRelease {
 		reason = v1alpha1.ReasonPending
 		message = fmt.Sprintf("%s has ended attempt %d of run %s; the run waits for the scheduler",
-			ended.Daemon, ended.Attempt, ended.Run)
+			daemon, ended.Attempt, ended.Run)
 	}
 	Wait(b, reason, message, now)
 }

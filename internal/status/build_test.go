@@ -307,7 +307,7 @@ func TestAnAttemptThatMayExecuteIsReleasedFirst(t *testing.T) {
 				}
 			}
 			expect(tc.wantPhase, tc.wantReason)
-			want := &v1alpha1.ReleasingAttempt{Run: "g1", Attempt: 1, Daemon: "c-0", StartedBy: "agent"}
+			want := &v1alpha1.ReleasingAttempt{Run: "g1", Attempt: 1, StartedBy: "agent"}
 			if diff := cmp.Diff(want, b.Status.Releasing); diff != "" {
 				t.Errorf("releasing (-want +got):\n%s", diff)
 			}

@@ -115,7 +115,7 @@ func (w *world) decide(s *state, i int, known claimed) attempt.Action {
 		func(o *v1alpha1.HLBBuild) (bool, int) {
 			id := known.object(d).ID
 			session := a.session.session(d)
-			session.Daemon = daemonName(d)
+			session.Daemon = daemonKey(d)
 			return true, int(attempt.Decide(o, session, &id))
 		})
 	return attempt.Action(r.value)

@@ -9,6 +9,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -25,6 +26,8 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 const retryLimit = 99
 
 func daemonName(d uint8) string { return fmt.Sprintf("cache-%d", d) }
+
+func daemonKey(d uint8) types.NamespacedName { return types.NamespacedName{Name: daemonName(d)} }
 
 func holderName(h holder) string {
 	switch h {
@@ -100,8 +103,7 @@ func (b build) object() *v1alpha1.HLBBuild {
 	}
 	if r := b.releasing; r.by != 0 {
 		o.Status.Releasing = &v1alpha1.ReleasingAttempt{
-			Run: fmt.Sprintf("r-%d", r.run), Attempt: int32(r.attempt), Daemon: daemonName(r.daemon),
-			StartedBy: holderName(r.by),
+			Run: fmt.Sprintf("r-%d", r.run), Attempt: int32(r.attempt), StartedBy: holderName(r.by),
 		}
 	}
 	status.Set(&o.Status.Conditions, metav1.Condition{
@@ -120,7 +122,7 @@ func buildOf(o *v1alpha1.HLBBuild) build {
 	}
 	if r := o.Status.Releasing; r != nil {
 		b.releasing = releasing{
-			run: numberIn(r.Run), attempt: uint8(r.Attempt), daemon: numberIn(r.Daemon), by: holderOf(r.StartedBy),
+			run: numberIn(r.Run), attempt: uint8(r.Attempt), by: holderOf(r.StartedBy),
 		}
 	}
 	run := o.Status.Run
@@ -142,7 +144,7 @@ func buildOf(o *v1alpha1.HLBBuild) build {
 func (c claimed) object(daemon uint8) attempt.Claimed {
 	return attempt.Claimed{
 		ID:      attempt.ID{UID: "u", Run: fmt.Sprintf("r-%d", c.run), Attempt: int32(c.attempt)},
-		Session: attempt.Session{Daemon: daemonName(daemon), ID: holderName(c.by)},
+		Session: attempt.Session{Daemon: daemonKey(daemon), ID: holderName(c.by)},
 	}
 }
 
@@ -150,7 +152,7 @@ func (h holder) session(daemon uint8) attempt.Session {
 	if h == nobody {
 		return attempt.Session{}
 	}
-	return attempt.Session{Daemon: daemonName(daemon), ID: holderName(h)}
+	return attempt.Session{Daemon: daemonKey(daemon), ID: holderName(h)}
 }
 
 // object is nil for a Lease that nobody has ever held and is only about to be made.

@@ -112,7 +112,7 @@ func (w *world) executing(b build) (executor, bool) {
 		if !ok {
 			return false, 0
 		}
-		return true, int(holderOf(s.ID))<<8 | int(numberIn(s.Daemon))
+		return true, int(holderOf(s.ID))<<8 | int(numberIn(s.Daemon.Name))
 	})
 	return executor{holder(r.value >> 8), uint8(r.value)}, r.done
 }

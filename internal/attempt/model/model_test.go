@@ -54,7 +54,7 @@ func executed(daemonOf [agents]uint8) state {
 // released is executed with another run opened, so that the attempt is to be released.
 func released(daemonOf [agents]uint8) state {
 	s := executed(daemonOf)
-	s.build.releasing = releasing{run: 1, attempt: 1, daemon: 0, by: session(0, 1)}
+	s.build.releasing = releasing{run: 1, attempt: 1, by: session(0, 1)}
 	s.build.asked, s.build.runAsked, s.build.run, s.build.startedBy = 1, 1, 2, nobody
 	s.m.build = view{s.build, true}
 	for i := range s.a {

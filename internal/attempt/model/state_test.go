@@ -50,8 +50,8 @@ type build struct {
 
 // releasing is status.releasing.
 type releasing struct {
-	run, attempt, daemon uint8
-	by                   holder
+	run, attempt uint8
+	by           holder
 }
 
 // claimed is an attempt and the session that has claimed it; zero for none.
