@@ -25,7 +25,8 @@ import (
 const (
 	// IndexCache finds builds by their BuildCache.
 	IndexCache = "spec.cacheRef.name"
-	// IndexDaemon finds bound builds by their daemon. Builds that have ended do not depend on it any more.
+	// IndexDaemon finds builds by the daemon that may execute an attempt of them. Builds that have ended do not depend
+	// on it any more.
 	IndexDaemon = "status.placement.daemon"
 )
 
@@ -34,7 +35,7 @@ var indexes = map[string]client.IndexerFunc{
 		return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name}
 	},
 	IndexDaemon: func(o client.Object) []string {
-		if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
+		if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) || status.IsReleasing(b) {
 			return []string{b.Status.Placement.Daemon}
 		}
 		return nil
