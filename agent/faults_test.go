@@ -86,7 +86,8 @@ func (o *outage) wait(t *testing.T, n int) {
 // answer fails requests with a status, as the API server or admission does.
 func answer(code int, reason metav1.StatusReason) func(*outage, *http.Request) (*http.Response, error) {
 	return func(_ *outage, r *http.Request) (*http.Response, error) {
-		body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d}`, reason, code)
+		body := fmt.Sprintf(
+			`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d}`, reason, code)
 		return &http.Response{
 			StatusCode: code, Status: http.StatusText(code), Request: r, ProtoMajor: 1, ProtoMinor: 1,
 			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
@@ -101,7 +102,9 @@ var faults = map[string]func(*outage, *http.Request) (*http.Response, error){
 	"422":           answer(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid),
 	"429":           answer(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests),
 	"500":           answer(http.StatusInternalServerError, metav1.StatusReasonInternalError),
-	"no connection": func(*outage, *http.Request) (*http.Response, error) { return nil, errors.New("no route to host") },
+	"no connection": func(*outage, *http.Request) (*http.Response, error) {
+		return nil, errors.New("no route to host")
+	},
 	"no answer": func(_ *outage, r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
@@ -190,7 +193,8 @@ func TestAReleaseIsAcknowledged(t *testing.T) {
 	await(t, begun, "the build")
 	testbuild.WithRequest("again")(b)
 	w.manage(b, func(b *v1alpha1.HLBBuild) {
-		status.Open(b, v1alpha1.RunStatus{ID: "g1-2", Cause: v1alpha1.CauseRequested, Generation: b.Generation}, time.Now())
+		run := v1alpha1.RunStatus{ID: "g1-2", Cause: v1alpha1.CauseRequested, Generation: b.Generation}
+		status.Open(b, run, time.Now())
 	})
 	time.Sleep(200 * time.Millisecond) // time to do wrong
 	w.manage(b, func(*v1alpha1.HLBBuild) {})

@@ -38,10 +38,11 @@ import (
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups="",resources=events,verbs=list
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get;list;watch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,resourceNames=hlb-operator-agent-inputs,verbs=bind
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,resourceNames=hlb-operator-agent-builds,verbs=bind
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -49,8 +50,8 @@ import (
 // Install is what the controllers need to know of the installation; every field but Recorder is set.
 type Install struct {
 	Images workload.Images
-	// InputsRole is the name of the ClusterRole that lets agents read what builds name.
-	InputsRole string
+	// BuildsRole is the name of the ClusterRole that lets agents read what builds name.
+	BuildsRole string
 	// Explain keeps the rounds of placement for whoever serves them.
 	Explain *placement.Explanations
 	// Recorder records what placement observes and decides; nil for nothing.
@@ -71,7 +72,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 			Events:     recorder,
 			Clock:      now,
 			Images:     install.Images,
-			InputsRole: install.InputsRole,
+			BuildsRole: install.BuildsRole,
 			Live:       live,
 		},
 		"workload": &workload.Reconciler{

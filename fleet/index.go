@@ -15,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// index is what follows from the objects and from what was learned. A cycle works out anew only what belongs to objects
-// that changed, so that ten thousand waiting builds cost little more than looking at them.
+// index is derived from the objects and from what was learned. A cycle updates only the entries of objects that
+// changed, so that ten thousand waiting builds cost little more than a pass over them.
 type index struct {
 	cycle      uint64
 	basis      indexBasis
@@ -204,8 +204,8 @@ func (s *State) refresh() error {
 	return nil
 }
 
-// describe works out what the scheduler sees of a daemon, and puts what the daemon holds, and what its builds are
-// making, into the ledger in place of what was there for it.
+// describe updates a daemon of the view, and its copies in the ledger: those that it reports, and those that its builds
+// are making.
 func (s *State) describe(d *daemonState) {
 	s.forget(d)
 	d.is = s.daemonOf(d.object)

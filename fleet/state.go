@@ -84,7 +84,7 @@ func (s *State) Cycle(obs Observation) (Writes, error) {
 	return w, nil
 }
 
-// Written takes in what became of the last Writes.
+// Written takes in the outcome of the last Writes.
 func (s *State) Written(w Written) {
 	at := w.At.UTC().Round(0)
 	for i := range w.Placed {

@@ -26,7 +26,9 @@ const patience = time.Minute
 
 var (
 	name   = types.NamespacedName{Namespace: "ns", Name: "cache-0"}
-	timing = attempt.Timing{RenewEvery: 50 * time.Millisecond, FenceAfter: 400 * time.Millisecond, Duration: time.Second}
+	timing = attempt.Timing{
+		RenewEvery: 50 * time.Millisecond, FenceAfter: 400 * time.Millisecond, Duration: time.Second,
+	}
 )
 
 // server holds one Lease and can be cut off.

@@ -2,8 +2,8 @@
 
 // Package run claims the builds that are bound to the daemon, runs them in its slots and reports their ends.
 //
-// What is to be done about a build, package attempt decides. Slots are what runs and what waits, an execution is in
-// each, and the reporter writes the builds' status. An end that can't be written is kept on the volume, and tried again.
+// Package attempt decides what is to be done about a build. Slots are what runs and what waits, an execution is in
+// each, and the reporter writes the builds' status. An end that can't be written is kept on the volume.
 package run
 
 import (
@@ -43,9 +43,11 @@ import (
 // Lease or daemon comes back at no event that a build would be requeued by.
 const notReadyPause = time.Second
 
-// shortReport bounds the tries of a report that is tried again by back-off of the work queue, which grows to lastRetry.
+// shortReport bounds the tries of a report that is tried again by back-off of the work queue, which grows from
+// firstRetry to lastRetry.
 const (
 	shortReport = 10 * time.Second
+	firstRetry  = 100 * time.Millisecond
 	lastRetry   = 15 * time.Second
 )
 
@@ -136,7 +138,7 @@ func (r *Runner) SetUp(mgr ctrl.Manager) error {
 		}
 		return out
 	})
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second/10, lastRetry)
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent-"+r.Self.Daemon).
 		WatchesRawSource(source.Channel(r.Builds.Changes(), toBuild)).
@@ -147,8 +149,8 @@ func (r *Runner) SetUp(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// Reconcile does about one build what package attempt decides. It never waits for a build. It takes names, because a build that
-// is gone is to be released.
+// Reconcile does about one build what package attempt decides. It never waits for a build. It takes names, because a
+// build that is gone is to be released.
 func (r *Runner) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	name := req.NamespacedName
 	b := &v1alpha1.HLBBuild{}

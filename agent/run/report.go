@@ -29,7 +29,9 @@ const tryTimeout = 5 * time.Second
 
 // retryPauses are the pauses after errors. Any error of the API server may pass: also that it forbids what it permitted
 // before, as it does while it starts, and that admission refuses it.
-var retryPauses = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 9, Cap: 30 * time.Second}
+var retryPauses = wait.Backoff{
+	Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 9, Cap: 30 * time.Second,
+}
 
 // try changes a build's status with an optimistic lock, unless permitted reports that the build, as it is by now, is no
 // longer the agent's to write (errNotMine). It begins with the build as the caller knows it and returns it as written.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package builddaemon watches over agents: it gives each BuildDaemon the Lease that its agent renews, and reports on a
-// daemon whose agent fell silent.
+// Package builddaemon supervises agents: it makes the Lease that each agent renews, and writes the status of a
+// BuildDaemon whose agent fell silent.
 package builddaemon
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
-// Reconciler gives each BuildDaemon its Lease and reports on it when the agent falls silent.
+// Reconciler makes the Lease of each BuildDaemon, and writes the daemon's status while no agent renews it.
 type Reconciler struct {
 	Client client.Client
 	Events events.EventRecorder
@@ -41,7 +41,7 @@ func (r *Reconciler) writer() *write.Writer {
 	return &write.Writer{Client: r.Client, Live: r.Live, Events: r.Events}
 }
 
-// SetupWithManager watches BuildDaemons, and their Leases for a change of holder; silence is found by timer.
+// SetupWithManager watches BuildDaemons, and their Leases for a change of holder. Silence is found by timer.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("builddaemon").
@@ -63,7 +63,7 @@ func (r *Reconciler) forget(e event.DeleteEvent) bool {
 	return false
 }
 
-// Reconcile keeps the Lease in being and looks whether it is still renewed.
+// Reconcile makes the Lease where it is missing, and checks that it is renewed.
 func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon) (ctrl.Result, error) {
 	if !daemon.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
@@ -73,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon
 		if client.IgnoreNotFound(err) != nil {
 			return ctrl.Result{}, fmt.Errorf("read Lease: %w", err)
 		}
-		_, err := r.writer().Apply(ctx, daemon, desiredLease(daemon)) // its creation wakes us again
+		_, err := r.writer().Apply(ctx, daemon, desiredLease(daemon)) // its creation is an event of this controller
 		return ctrl.Result{}, err
 	}
 	state, left, err := r.Liveness.Look(ctx, lease, status.HasReported(daemon))

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -93,43 +91,4 @@ func (r *Reconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (tim
 		next = soonest(next, max(at.Sub(now), 1))
 	}
 	return next, nil
-}
-
-// isServed reports whether a placement loop opens the build's runs: that of its BuildCache, unless that is going or the
-// build is suspended.
-func (r *Reconciler) isServed(ctx context.Context, build *v1alpha1.HLBBuild) (bool, error) {
-	if build.Spec.Suspend {
-		return false, nil
-	}
-	cache := &v1alpha1.BuildCache{}
-	key := types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name}
-	err := r.Client.Get(ctx, key, cache, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil && cache.DeletionTimestamp.IsZero(), err
-}
-
-// checkCache says so on a waiting build whose BuildCache does not exist. It may come later, as it does when both are
-// applied at once.
-func (r *Reconciler) checkCache(ctx context.Context, build *v1alpha1.HLBBuild) error {
-	err := r.Client.Get(
-		ctx,
-		types.NamespacedName{Namespace: build.Namespace, Name: build.Spec.CacheRef.Name},
-		&v1alpha1.BuildCache{},
-	)
-	if !apierrors.IsNotFound(err) {
-		return err
-	}
-	status.Wait(
-		build,
-		v1alpha1.ReasonCacheNotFound,
-		fmt.Sprintf(
-			"There is no BuildCache %q in namespace %q; the build waits for it",
-			build.Spec.CacheRef.Name,
-			build.Namespace,
-		),
-		r.Clock.Now(),
-	)
-	return nil
 }

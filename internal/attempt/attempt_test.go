@@ -146,7 +146,7 @@ func TestWhatAnAgentDoes(t *testing.T) {
 
 // TestWhoMayNot tries each transition of an agent where one precondition does not hold.
 func TestWhoMayNot(t *testing.T) {
-	superseded := mine(openNext)
+	superseded, ended := mine(openNext), mine(func(b *v1alpha1.HLBBuild) { status.Succeed(b, start) })
 	lost := attempt.Claimed{ID: first, Session: earlier}
 	cases := map[string]struct {
 		change func(*v1alpha1.HLBBuild)
@@ -169,7 +169,7 @@ func TestWhoMayNot(t *testing.T) {
 		"finish a superseded attempt": {superseded, func(b *v1alpha1.HLBBuild) bool {
 			return attempt.Finish(b, attempt.Claimed{ID: first, Session: me}, attempt.End{})
 		}},
-		"finish twice": {mine(func(b *v1alpha1.HLBBuild) { status.Succeed(b, start) }), func(b *v1alpha1.HLBBuild) bool {
+		"finish twice": {ended, func(b *v1alpha1.HLBBuild) bool {
 			return attempt.Finish(b, attempt.Claimed{ID: first, Session: me}, attempt.End{})
 		}},
 		"disown without a session": {startedBy(earlier), func(b *v1alpha1.HLBBuild) bool {

@@ -101,7 +101,7 @@ func startManager(t *testing.T) *refusals {
 	ctx, cancel := context.WithCancel(t.Context())
 	install := controllers.Install{
 		Images:     workload.Images{Operator: "operator:test", BuildKit: "buildkit:test"},
-		InputsRole: "hlb-operator-agent-inputs",
+		BuildsRole: "hlb-operator-agent-builds",
 	}
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		t.Fatal(err)

@@ -51,7 +51,8 @@ var rules = append([]wall{
 		why:   "placement reads no API, so that it can be replayed"},
 	{of: "fleet", except: []string{"fleet/record"}, direct: true,
 		only: []string{
-			"./api", "./scheduler", "./internal/attempt", "./internal/status", "./internal/mountpolicy", "k8s.io/apimachinery",
+			"./api", "./scheduler", "./internal/attempt", "./internal/status", "./internal/mountpolicy",
+			"k8s.io/apimachinery",
 		},
 		why: "what is believed of a fleet follows from what was observed"},
 	{of: "fleet",

@@ -211,12 +211,13 @@ func (w *world) report(s *state, i int) {
 	}
 	e.At.Time = epoch
 	what := "report " + endNames[a.end]
-	after, done := w.mem.change(op{name: what, build: a.build.build, arg: c, daemon: d}, func(o *v1alpha1.HLBBuild) bool {
+	finish := func(o *v1alpha1.HLBBuild) bool {
 		if now, ok := attempt.ClaimedAttempt(o); w.without == reportAny && ok {
 			return attempt.Finish(o, now, e)
 		}
 		return attempt.Finish(o, c.object(d), e)
-	})
+	}
+	after, done := w.mem.change(op{name: what, build: a.build.build, arg: c, daemon: d}, finish)
 	if !done {
 		if a.build.fresh {
 			n := *s
@@ -294,7 +295,8 @@ func (w *world) keepLease(s *state, i int) {
 	self, isNew := a.session, false
 	object := a.lease.holder.lease()
 	if self == nobody {
-		if a.age < leaseTicks && w.without != sessionAtOnce && w.without != sessionSameID || a.sessions == sessionsPerAgent {
+		tooSoon := a.age < leaseTicks && w.without != sessionAtOnce && w.without != sessionSameID
+		if tooSoon || a.sessions == sessionsPerAgent {
 			return
 		}
 		self, isNew = session(i, a.sessions+1), true
@@ -308,7 +310,8 @@ func (w *world) keepLease(s *state, i int) {
 		if !attempt.MayAcquire(object, holderName(self), unchanged, leaseTicks*tick) {
 			return
 		}
-	} else if w.steady[i] || !attempt.Renew(object, holderName(self), leaseTicks*tick, epoch) && w.without != renewTaken {
+	} else if w.steady[i] ||
+		!attempt.Renew(object, holderName(self), leaseTicks*tick, epoch) && w.without != renewTaken {
 		return
 	}
 	what := map[bool]string{true: "acquires its Lease", false: "renews its Lease"}[isNew]

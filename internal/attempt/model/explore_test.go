@@ -113,8 +113,8 @@ func (s state) String() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "build %+v, Leases %v", s.build, s.holder)
 	for i, a := range s.a {
-		fmt.Fprintf(&out, "\n    %s: session %d, age %d, stage %d on %+v, pause %d", agentNames[i], a.session, a.age, a.at,
-			a.on, a.pause)
+		fmt.Fprintf(&out, "\n    %s: session %d, age %d, stage %d on %+v, pause %d",
+			agentNames[i], a.session, a.age, a.at, a.on, a.pause)
 	}
 	return out.String()
 }
@@ -166,8 +166,8 @@ func (w *world) settles(s state) (steps []string, ok bool) {
 	return append(steps, s.String()), false
 }
 
-// isUseful reports whether a fault-free schedule takes a step: renewals only when time has passed, placements only where
-// an agent serves, and their withdrawal only where none does.
+// isUseful reports whether a fault-free schedule takes a step: renewals only when time has passed, placements only
+// where an agent serves, and their withdrawal only where none does.
 func (w *world) isUseful(s, n *state, l label) bool {
 	switch l.what {
 	case "renews its Lease":

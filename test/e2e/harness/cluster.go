@@ -41,7 +41,8 @@ type Cluster struct {
 	Client    client.WithWatch
 	Log       io.Writer
 
-	root string
+	root      string
+	recording *recording // nil for none
 }
 
 // Open connects to the cluster, starting the local one where that is meant.
