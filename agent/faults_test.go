@@ -96,12 +96,12 @@ func answer(code int, reason metav1.StatusReason) func(*outage, *http.Request) (
 }
 
 var faults = map[string]func(*outage, *http.Request) (*http.Response, error){
-	"401":           answer(http.StatusUnauthorized, metav1.StatusReasonUnauthorized),
-	"403":           answer(http.StatusForbidden, metav1.StatusReasonForbidden),
-	"409":           answer(http.StatusConflict, metav1.StatusReasonConflict),
-	"422":           answer(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid),
-	"429":           answer(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests),
-	"500":           answer(http.StatusInternalServerError, metav1.StatusReasonInternalError),
+	"401": answer(http.StatusUnauthorized, metav1.StatusReasonUnauthorized),
+	"403": answer(http.StatusForbidden, metav1.StatusReasonForbidden),
+	"409": answer(http.StatusConflict, metav1.StatusReasonConflict),
+	"422": answer(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid),
+	"429": answer(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests),
+	"500": answer(http.StatusInternalServerError, metav1.StatusReasonInternalError),
 	"no connection": func(*outage, *http.Request) (*http.Response, error) {
 		return nil, errors.New("no route to host")
 	},

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 
@@ -44,8 +45,19 @@ func TestASupersededAttemptIsReleasedBeforeTheNextIsPlaced(t *testing.T) {
 	w.place(cache)
 	w.Start(b)
 	first := b.Status.Placement.Daemon
+	w.Events.Take()
 	b = w.supersede(b)
 	fleettest.ExpectState(t, b, v1alpha1.ReasonAwaitingRelease, kstatus.InProgressStatus)
+	h := b.Status.History
+	if len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled || h[0].Daemon != first {
+		t.Errorf("history is %+v", h)
+	}
+	if run := b.Status.Run; run.ID != "g1-2" || run.StartedAt != nil || run.Attempt != 1 {
+		t.Errorf("the new run inherits from the old one: %+v", run)
+	}
+	if diff := cmp.Diff([]string{v1alpha1.ReasonCancelled}, w.Events.Reasons()); diff != "" {
+		t.Errorf("events differ (-want +got):\n%s", diff)
+	}
 	for range 2 {
 		w.place(cache)
 		if b = w.step(b); status.PhaseOfBuild(b) != status.BuildReleasing || b.Status.Placement.Daemon != first {
