@@ -15,6 +15,7 @@ import (
 	"github.com/openllb/hlb-operator/controllers/buildcache"
 	"github.com/openllb/hlb-operator/controllers/builddaemon"
 	"github.com/openllb/hlb-operator/controllers/hlbbuild"
+	"github.com/openllb/hlb-operator/controllers/liveness"
 	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/controllers/workload"
@@ -65,6 +66,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	}
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
 	recorder, now := mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
+	alive := &liveness.Watch{Client: c, Live: live, Clock: now}
 	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
 		"BuildCache": &buildcache.Reconciler{
 			Client:     c,
@@ -77,8 +79,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		"workload": &workload.Reconciler{
 			Client: c, Live: live, Events: recorder, Clock: now, Images: install.Images,
 		},
-		"BuildDaemon": &builddaemon.Reconciler{Client: c, Events: recorder, Clock: now, Live: live},
-		"HLBBuild":    &hlbbuild.Reconciler{Client: c, Events: recorder, Clock: now},
+		"BuildDaemon": &builddaemon.Reconciler{Client: c, Events: recorder, Clock: now, Live: live, Liveness: alive},
+		"HLBBuild":    &hlbbuild.Reconciler{Client: c, Events: recorder, Clock: now, Liveness: alive},
 		"placement": &placement.Reconciler{
 			Client:   c,
 			Events:   recorder,

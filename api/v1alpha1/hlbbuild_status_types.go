@@ -106,6 +106,21 @@ type LostAttempt struct {
 	Message string `json:"message,omitempty"`
 }
 
+// ReleasingAttempt names a claimed attempt that is no longer wanted. status.placement has its daemon.
+type ReleasingAttempt struct {
+	// run that the attempt belongs to.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	Run string `json:"run"`
+	// attempt of that run.
+	// +required
+	Attempt int32 `json:"attempt"`
+	// startedBy is the agentID that claimed it.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	StartedBy string `json:"startedBy"`
+}
+
 // MissingInput is something that a build names and that does not exist yet.
 type MissingInput struct {
 	// reason: SecretNotFound or SourceNotFound.
@@ -337,10 +352,14 @@ type HLBBuildStatus struct {
 	// +optional
 	// +structType=atomic
 	Run *RunStatus `json:"run,omitempty"`
-	// placement of the current attempt; unset while it waits.
+	// placement of the current attempt, or of the one in releasing; unset while the run waits.
 	// +optional
 	// +structType=atomic
 	Placement *PlacementStatus `json:"placement,omitempty"`
+	// releasing is an attempt that was taken from its agent and may still be executing. No attempt is placed before
+	// the agent has acknowledged, or is known to have ended. The manager sets it; the agent or the manager clears it.
+	// +optional
+	Releasing *ReleasingAttempt `json:"releasing,omitempty"`
 	// cache says how the registry cache was used.
 	// +optional
 	// +structType=atomic
