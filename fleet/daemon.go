@@ -196,8 +196,8 @@ func (s *State) noteCopies(d *daemonState) {
 	}
 }
 
-// roomBytes is what can be filled on a daemon's volume before its agent drops a cache mount: up to the bound of all
-// mounts together, and to the space that is kept free. Agents that have not looked yet report no bounds.
+// roomBytes is the space on a daemon's volume until its agent evicts a cache mount: within the bound of all mounts
+// together, and without the space that is kept free. An agent that has just started reports no bounds.
 func roomBytes(s *v1alpha1.BuildDaemonStatus) int64 {
 	room := s.CapacityBytes - s.UsedBytes
 	if s.GC != nil {

@@ -12,12 +12,13 @@ import (
 // A round of more builds than largeRound takes tens of milliseconds when every build is looked at, and megabytes to
 // explain.
 const (
-	largeRound         = 1000
-	largeRoundInterval = time.Second
+	largeRound           = 1000
+	largeRoundInterval   = time.Second
+	largeExplainInterval = 10 * time.Second
 )
 
-// Builds that keep waiting hear why, but that must not keep the API server from placements: when thousands wait and a
-// daemon comes or goes, the reason of all of them changes.
+// Status updates of waiting builds are limited, so that they don't delay placements at the API server: when thousands
+// wait and a daemon comes or goes, the reason of all of them changes.
 const (
 	waitUpdatesPerSecond = 50
 	waitUpdatesBurst     = 200
@@ -28,7 +29,7 @@ const (
 )
 
 // A long queue moves while builds of it are placed. Most of its builds are placed before anybody reads why they wait,
-// so a build hears that only after a while, and few do at a time. Opening a run and placing it is then one write.
+// so their status is updated late and few at a time. Opening a run and placing it is then one write.
 const (
 	shortQueue             = 16
 	movingInterval         = 5 * time.Second // since the latest placement
@@ -37,7 +38,7 @@ const (
 )
 
 // decide decides the queue. Of a large queue it decides only what can start now, but once in a while looks at every
-// build, so that those that wait hear why, and that the round can be explained.
+// build, to update why it waits and to explain the round.
 func (s *State) decide(w *Writes) {
 	s.updateQueue()
 	requests := s.queue.requests
@@ -56,7 +57,9 @@ func (s *State) decide(w *Writes) {
 	s.lookedAt = s.now
 	decisions := scheduler.Cycle(s.view, requests, &params)
 	w.Builds = s.selectWrites(decisions)
-	if s.Explain && len(w.Builds) > 0 {
+	isExplained := w.Queued <= largeRound || s.now.Sub(s.explainedAt) >= largeExplainInterval
+	if s.Explain && isExplained && len(w.Builds) > 0 {
+		s.explainedAt = s.now
 		w.Round = &Round{Record: scheduler.NewRecord(s.view, requests, &params, decisions)}
 		for i := range s.queue.builds {
 			w.Round.Names = append(w.Round.Names, s.queue.builds[i].build.object.Name)

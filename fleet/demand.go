@@ -26,13 +26,13 @@ const (
 	registryCacheBytes = 1
 )
 
-// demandID is what builds share that are alike for placement.
+// demandID identifies builds that are alike for placement.
 type demandID struct {
 	key   scheduler.KeyID
 	queue string
 }
 
-// demand is what all builds of one key and queue have in common.
+// demand is the part of a request that all builds of one key and queue share.
 type demand struct {
 	id         demandID
 	key        *keyState
@@ -96,7 +96,7 @@ func (s *State) keyUses(d *demand) []scheduler.KeyUse {
 	return uses
 }
 
-// freshness is the part of a copy's worth that is left after it has missed so many builds.
+// freshness is the part of a copy's worth that is left after it has missed builds, from 0 to 1.
 func (s *State) freshness(missed uint32) float64 {
 	return max(0, 1-s.estimates.StalePerVersion(&s.params)*float64(missed))
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fleet is what the manager believes of one BuildCache's daemons and builds, and what it decides about them:
+// Package fleet holds the manager's model of one BuildCache's daemons and builds, and its decisions about them:
 // placements, wait reasons and prefetches.
 //
-// Its only door is State: Cycle takes an Observation and returns Writes, Written takes back what came of them. Nothing
+// Its entry point is State: Cycle takes an Observation and returns Writes, Written takes back their outcome. Nothing
 // here reads the API, a clock or a random source, so the same observations give the same writes, and a recording of
 // observations can be replayed; see package record.
 //

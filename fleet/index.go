@@ -15,8 +15,8 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// index is what follows from the objects and from what was learned. A cycle works out anew only what belongs to objects
-// that changed, so that ten thousand waiting builds cost little more than looking at them.
+// index is derived from the objects and from what was learned. A cycle updates only the entries of objects that
+// changed, so that ten thousand waiting builds cost little more than a pass over them.
 type index struct {
 	cycle      uint64
 	basis      indexBasis
@@ -46,11 +46,12 @@ type buildState struct {
 	// UpdatedAt is when its status last got a reason for waiting, zero for never.
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
 
-	object  *v1alpha1.HLBBuild
-	version string // that was taken in; empty: take it in again
-	cycle   uint64 // in which it was last observed
-	daemon  string // that it has a slot of, by its status or by what was written
-	entry   uint64 // its entry in the queue, 0 for none
+	object  *v1alpha1.HLBBuild // nil for one that is over: nothing but its key matters any more
+	key     string             // of the run of a build that is over
+	version string             // that was taken in; empty: take it in again
+	cycle   uint64             // in which it was last observed
+	daemon  string             // that it has a slot of, by its status or by what was written
+	entry   uint64             // its entry in the queue, 0 for none
 }
 
 // assumption is a placement that was written on top of one version of a build and may not have been observed yet. It
@@ -204,8 +205,8 @@ func (s *State) refresh() error {
 	return nil
 }
 
-// describe works out what the scheduler sees of a daemon, and puts what the daemon holds, and what its builds are
-// making, into the ledger in place of what was there for it.
+// describe updates a daemon of the view, and its copies in the ledger: those that it reports, and those that its builds
+// are making.
 func (s *State) describe(d *daemonState) {
 	s.forget(d)
 	d.is = s.daemonOf(d.object)

@@ -4,13 +4,11 @@ package fleet
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
@@ -19,7 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 )
 
-func TestSnapshotCountsSlots(t *testing.T) {
+func TestSlotsAreCounted(t *testing.T) {
 	assumed, done := opened("assumed", "k"), placed("done", "k", "c-0", true)
 	lost := placed("lost", "k", "c-0", true)
 	status.Succeed(&done, envtestkit.Epoch)
@@ -45,53 +43,7 @@ func TestSnapshotCountsSlots(t *testing.T) {
 	}
 }
 
-func TestSnapshotTranslatesConditions(t *testing.T) {
-	condition, ready := testbuild.WithCondition, testbuild.WithReady
-	draining := condition(v1alpha1.ConditionDraining, metav1.ConditionTrue, v1alpha1.ReasonShuttingDown)
-	full := condition(v1alpha1.ConditionDiskPressure, metav1.ConditionTrue, v1alpha1.ReasonVolumeNearlyFull)
-	cases := map[string]struct {
-		suspend bool
-		change  func(*v1alpha1.BuildDaemon)
-		want    scheduler.Phase
-	}{
-		"a serving one": {false, testbuild.Serving, scheduler.Ready},
-		"one that never reported": {
-			false, func(d *v1alpha1.BuildDaemon) { d.Status.Conditions = nil }, scheduler.NotReady,
-		},
-		"one whose Lease ran out": {
-			false, ready(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired), scheduler.NotReady,
-		},
-		"one that drains": {false, draining, scheduler.Draining},
-		"a full one":      {false, full, scheduler.Cordoned},
-		"one that is full and away": {
-			false, func(d *v1alpha1.BuildDaemon) { full(d); ready(metav1.ConditionFalse, "X")(d) }, scheduler.NotReady,
-		},
-		"one scaled away and asleep": {
-			true, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.Dormant,
-		},
-		"one scaled away, its pod there": {true, testbuild.Serving, scheduler.Draining},
-		"one that comes back": {
-			false, ready(metav1.ConditionFalse, v1alpha1.ReasonScaledDown), scheduler.NotReady,
-		},
-		"one whose object is being deleted": {
-			false, func(d *v1alpha1.BuildDaemon) { d.DeletionTimestamp = &metav1.Time{Time: envtestkit.Epoch} },
-			scheduler.Gone,
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			f := observe(t)
-			suspended := func(d *v1alpha1.BuildDaemon) { d.Spec.Suspend = tc.suspend }
-			f.daemons = []v1alpha1.BuildDaemon{*testbuild.BuildDaemon("ns", "c", 0, testbuild.Serving, tc.change,
-				suspended)}
-			if got := f.daemon("c-0").Phase; got != tc.want {
-				t.Errorf("phase is %s, want %s", got, tc.want)
-			}
-		})
-	}
-}
-
-func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
+func TestTheLedgerHasReportedAndPendingCopies(t *testing.T) {
 	daemons := twoDaemons()
 	used := envtestkit.Epoch.Add(-time.Hour)
 	testbuild.WithKey("reported", used, 3, 40)(&daemons[0])
@@ -112,7 +64,7 @@ func TestSnapshotKnowsWhoHoldsWhat(t *testing.T) {
 	}
 }
 
-func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
+func TestRequestsHaveTheSpecOfTheirBuilds(t *testing.T) {
 	daemons := twoDaemons()
 	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
 	b := placed("b", "k", "c-1", true)
@@ -138,44 +90,6 @@ func TestRequestsCarryWhatBuildsAskFor(t *testing.T) {
 	}
 }
 
-func TestBuildsGoWhereTheirPlatformIs(t *testing.T) {
-	cases := map[string]struct {
-		platform string
-		daemons  [2][]string
-		want     string
-	}{
-		"a build without one goes anywhere": {"", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "Run"},
-		"one for a platform goes there": {
-			"linux/arm64", [2][]string{{"linux/amd64"}, {"linux/amd64", "linux/arm64/v8"}}, "c-1",
-		},
-		"one that nobody builds for waits": {
-			"linux/riscv64", [2][]string{{"linux/amd64"}, {"linux/arm64"}}, "0/2 daemons fit: 2 WrongPlatform",
-		},
-		"one that a daemon may build for that has not said": {
-			"linux/riscv64", [2][]string{{"linux/amd64"}, nil}, "c-1",
-		},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			b := opened("b", "k")
-			b.Spec.Platforms = []string{tc.platform}
-			f := observe(t, b)
-			for i := range f.daemons {
-				f.daemons[i].Status.Platforms = tc.daemons[i]
-			}
-			view, queue, _ := f.view()
-			d := scheduler.Cycle(view, queue, &f.state.params)[0]
-			got := d.String()
-			if d.Action == scheduler.Run {
-				got = d.Action.String() + " " + d.Chosen.Name
-			}
-			if !strings.Contains(got, tc.want) {
-				t.Errorf("%q, want %q", got, tc.want)
-			}
-		})
-	}
-}
-
 func TestNamespacesShareNoCaches(t *testing.T) {
 	a, b := identityOf(testbuild.BuildCache("a", "c")), identityOf(testbuild.BuildCache("b", "c"))
 	if a.key("k") == b.key("k") {
@@ -186,10 +100,10 @@ func TestNamespacesShareNoCaches(t *testing.T) {
 	}
 }
 
-func TestOnlyNewsIsWritten(t *testing.T) {
+func TestOnlyUpdatesOfReasonsAreWritten(t *testing.T) {
 	noFit := scheduler.Decision{Action: scheduler.NoFit}
 	wait := scheduler.Decision{Action: scheduler.Wait}
-	told := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
+	updated := func(d *scheduler.Decision) *v1alpha1.HLBBuild {
 		b := opened("b", "k")
 		status.Wait(&b, waitReason(d), d.String(), envtestkit.Epoch)
 		return &b
@@ -201,25 +115,25 @@ func TestOnlyNewsIsWritten(t *testing.T) {
 	cases := map[string]struct {
 		build    *v1alpha1.HLBBuild
 		decision scheduler.Decision
-		told     time.Duration // ago, never if 0
+		age      time.Duration // of the latest update by this manager, 0 for none
 		want     bool
 	}{
-		"the first answer":                          {&fresh, noFit, 0, true},
-		"the first of this manager, as before":      {told(&noFit), noFit, 0, false},
-		"no daemon, as before":                      {told(&noFit), noFit, time.Hour, false},
-		"waiting, as before":                        {told(&wait), wait, time.Hour, false},
-		"waiting for some seconds more":             {told(&wait), later, time.Hour, false},
-		"waiting after there was none":              {told(&noFit), wait, minReasonInterval, true},
-		"waiting when none was told a moment ago":   {told(&noFit), wait, minReasonInterval - 1, false},
-		"no daemon for another count of causes":     {told(&noFit), busy, minCountInterval, true},
-		"another count of causes soon after":        {told(&noFit), busy, minCountInterval - 1, false},
-		"another count, told by an earlier manager": {told(&noFit), busy, 0, true},
+		"the first answer":                         {&fresh, noFit, 0, true},
+		"the first of this manager, as before":     {updated(&noFit), noFit, 0, false},
+		"no daemon, as before":                     {updated(&noFit), noFit, time.Hour, false},
+		"waiting, as before":                       {updated(&wait), wait, time.Hour, false},
+		"waiting for some seconds more":            {updated(&wait), later, time.Hour, false},
+		"waiting after there was none":             {updated(&noFit), wait, minReasonInterval, true},
+		"waiting soon after there was none":        {updated(&noFit), wait, minReasonInterval - 1, false},
+		"no daemon for another count of causes":    {updated(&noFit), busy, minCountInterval, true},
+		"another count of causes soon after":       {updated(&noFit), busy, minCountInterval - 1, false},
+		"another count after an earlier manager's": {updated(&noFit), busy, 0, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			s := waiting(*tc.build)
-			if tc.told > 0 {
-				s.builds[nameOf(tc.build)].UpdatedAt = s.now.Add(-tc.told)
+			if tc.age > 0 {
+				s.builds[nameOf(tc.build)].UpdatedAt = s.now.Add(-tc.age)
 			}
 			todo := s.selectWrites([]scheduler.Decision{tc.decision})
 			if got := len(todo) == 1; got != tc.want {
@@ -258,9 +172,9 @@ func TestBuildsOfAQueueThatMovesAreUpdatedLater(t *testing.T) {
 		sincePlan time.Duration // since the placement
 		want      int
 	}{
-		"a short queue is told at once":  {shortQueue, time.Second, 0, shortQueue},
-		"a long one that moves is not":   {shortQueue + 1, time.Second, 0, 0},
-		"one that has just moved is not": {shortQueue + 1, time.Second, movingInterval - 1, 0},
+		"a short queue is updated at once": {shortQueue, time.Second, 0, shortQueue},
+		"a long one that moves is not":     {shortQueue + 1, time.Second, 0, 0},
+		"one that has just moved is not":   {shortQueue + 1, time.Second, movingInterval - 1, 0},
 		"one that moves no more is": {
 			shortQueue + 1, time.Second, movingInterval, shortQueue + 1,
 		},
@@ -295,26 +209,4 @@ func waiting(builds ...v1alpha1.HLBBuild) *State {
 	}
 	s.queue.settle(func(*pendingBuild) scheduler.Request { return scheduler.Request{} })
 	return s
-}
-
-// TestALargerVolumeWeighsMore grows the volume of one of two daemons of 10 GB.
-func TestALargerVolumeWeighsMore(t *testing.T) {
-	f := observe(t)
-	weight := func(bytes int64) uint32 {
-		t.Helper()
-		f.daemons[1].Status.CapacityBytes = bytes
-		f.daemons[1].ResourceVersion = fmt.Sprint(bytes)
-		view, _, _ := f.view()
-		at, _ := view.Position(f.daemonID(1))
-		return view.Daemons[at].Weight
-	}
-	f.daemons[0].Status.CapacityBytes = 10e9
-	for _, step := range []struct {
-		bytes int64
-		want  uint32
-	}{{10e9, 1000}, {12e9, 1000}, {20e9, 2000}, {11e9, 1000}} {
-		if got := weight(step.bytes); got != step.want {
-			t.Errorf("a volume of %d bytes weighs %d, want %d", step.bytes, got, step.want)
-		}
-	}
 }

@@ -4,6 +4,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -126,8 +127,8 @@ func done(name, key, daemon string, took time.Duration, fresh bool) v1alpha1.HLB
 	return b
 }
 
-// keyAt is the n-th key whose home is the daemon at a position.
-func (f *observed) keyAt(daemon, n int) string {
+// keyInOrder is a key whose order of daemons begins with these. base begins its name.
+func (f *observed) keyInOrder(base string, order ...string) string {
 	f.t.Helper()
 	var daemons []scheduler.Daemon
 	for i := range f.daemons {
@@ -139,14 +140,15 @@ func (f *observed) keyAt(daemon, n int) string {
 		f.t.Fatal(err)
 	}
 	for i := range 1000 {
-		key := fmt.Sprint("home-", i)
-		if view.Daemons[scheduler.Ranks(view, f.keyID(key), 1)[0]].Name != f.daemons[daemon].Name {
-			continue
+		key := fmt.Sprint(base, "-", i)
+		var names []string
+		for _, at := range scheduler.Ranks(view, f.keyID(key), len(order)) {
+			names = append(names, view.Daemons[at].Name)
 		}
-		if n--; n < 0 {
+		if slices.Equal(names, order) {
 			return key
 		}
 	}
-	f.t.Fatalf("no key has its home on %s", f.daemons[daemon].Name)
+	f.t.Fatalf("no key has the order %v", order)
 	return ""
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// keyState counts the successful builds of a key, and says which of them each daemon's copy has seen, and which cache
-// mounts and platform the latest had.
+// keyState is the history of a key: the number of its successful builds, how many of them each daemon's copy has seen,
+// and the cache mounts and platform of the latest.
 type keyState struct {
 	Version  uint32                `json:"version,omitempty"`
 	Seen     map[string]uint32     `json:"seen,omitempty"` // by daemon's name
 	Mounts   []v1alpha1.BuildMount `json:"mounts,omitempty"`
 	Platform string                `json:"platform,omitempty"`
 	MountsAt time.Time             `json:"mountsAt,omitzero"`
-	// Exported says that the registry has the key's cache, written by the build of version ExportedAt.
+	// Exported is set if the registry has the key's cache, written by the build of version ExportedAt.
 	Exported   bool   `json:"exported,omitempty"`
 	ExportedAt uint32 `json:"exportedAt,omitempty"`
 
@@ -160,8 +160,11 @@ func (s *State) sweep() {
 		}
 	}
 	for _, k := range s.builds {
-		if run := k.object.Status.Run; run != nil {
-			wanted[s.key(run.Key)] = true
+		switch {
+		case k.object == nil:
+			wanted[s.key(k.key)] = true
+		case k.object.Status.Run != nil:
+			wanted[s.key(k.object.Status.Run.Key)] = true
 		}
 	}
 	for id, key := range s.keys {

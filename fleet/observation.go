@@ -8,15 +8,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
-// Observation is what was seen of one BuildCache at one instant. The objects are kept and never changed.
+// Observation is one BuildCache with its daemons and builds at one instant. The objects are kept and never changed.
 type Observation struct {
 	Now   time.Time            `json:"now"`
 	Cache *v1alpha1.BuildCache `json:"cache"`
-	// Full says that Daemons and Builds are all there are. Otherwise they are those that changed since the observation
+	// Full is set if Daemons and Builds are all there are. Otherwise they are those that changed since the observation
 	// before, and the rest is as it was; the first observation must be full.
 	Full bool `json:"full,omitempty"`
 	// Rebuild has the index built anew. It asks for a full observation.
@@ -56,7 +57,7 @@ func (w *BuildWrite) IsPlacement() bool { return w.Decision.Action == scheduler.
 // Apply changes the status of build, a copy of w.Build, as the decision says.
 func (w *BuildWrite) Apply(build *v1alpha1.HLBBuild, now time.Time) {
 	if w.IsPlacement() {
-		status.Place(build, placementOf(build, &w.Decision), now)
+		attempt.Place(build, placementOf(build, &w.Decision), now)
 	} else {
 		status.Wait(build, waitReason(&w.Decision), w.Decision.String(), now)
 	}
@@ -78,7 +79,7 @@ type Round struct {
 	Record *scheduler.Record
 }
 
-// Written is what came of the Writes of the last Cycle: what is in the API server now. It counts until it is observed.
+// Written lists the Writes of the last Cycle that have reached the API server. It counts until it is observed.
 type Written struct {
 	At time.Time `json:"at"`
 	// Placed lists placements in the order of Writes.Builds.
@@ -93,7 +94,7 @@ type Placed struct {
 	// Before is the resource version that was observed.
 	Before string `json:"before"`
 	Daemon string `json:"daemon"`
-	// Warm says that the daemon is expected to hold the caches.
+	// Warm is set if the daemon is expected to hold the caches.
 	Warm bool `json:"warm,omitempty"`
 }
 

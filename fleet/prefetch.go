@@ -24,8 +24,9 @@ const (
 	maxBytesPerHour = 1 << 60
 )
 
-// prefetchState is what is remembered for a BuildCache with spec.prefetch. A new one has no budget, so that a manager
-// that is restarted spends no more than one that is not; requests that it finds it takes back as it would its own.
+// prefetchState is the state of prefetching for a BuildCache with spec.prefetch. A new one has no budget, so that a
+// manager that is restarted spends no more than one that is not. Requests of the manager before it are removed as its
+// own are.
 type prefetchState struct {
 	// Baseline is the membership for which all prefetches were made, as a view without builds; nil before the first.
 	Baseline     *baseline `json:"baseline,omitempty"`
@@ -44,8 +45,8 @@ type member struct {
 	Epoch scheduler.Epoch    `json:"epoch,string"`
 }
 
-// planPrefetch has daemons bring in what builds will want there after the membership has changed, and takes back what
-// they are done with.
+// planPrefetch requests prefetches that pay off after a membership change, and removes requests that have ended or
+// timed out.
 func (s *State) planPrefetch(w *Writes) error {
 	requests, err := s.prefetchRequests()
 	if err != nil {
@@ -101,13 +102,13 @@ func (s *State) prefetchRequests() ([][]v1alpha1.PrefetchRequest, error) {
 	return requests, err
 }
 
-// refill adds the bytes that may be requested since the last call, up to an hour's.
+// refill adds the budget since the last call, up to that of an hour.
 func (p *prefetchState) refill(bytesPerHour float64, now time.Time) {
 	p.BytesPerHour = min(bytesPerHour, maxBytesPerHour)
 	p.Budget.refill(p.BytesPerHour, time.Hour, p.BytesPerHour, now)
 }
 
-// spend takes a request that was made out of the budget.
+// spend subtracts a request from the budget.
 func (p *prefetchState) spend(r *v1alpha1.PrefetchRequest) { p.Budget.Tokens -= float64(r.Bytes) }
 
 // standing are the requests of a daemon that have neither ended nor timed out. Those that have are not repeated for a
@@ -163,7 +164,7 @@ func (p *prefetchState) setBaseline(view *scheduler.View) error {
 	return err
 }
 
-// isChanged reports whether other daemons take builds than those of the baseline. While none does there is nothing to
+// isChanged reports whether the daemons that take builds differ from the baseline. Without any there is nothing to
 // decide.
 func (p *prefetchState) isChanged() bool {
 	return p.Baseline != nil && len(p.Members) > 0 && !slices.Equal(membersOf(p.Baseline.view), p.Members)

@@ -106,6 +106,21 @@ type LostAttempt struct {
 	Message string `json:"message,omitempty"`
 }
 
+// ReleasingAttempt names a claimed attempt that is no longer wanted. status.placement has its daemon.
+type ReleasingAttempt struct {
+	// run that the attempt belongs to.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	Run string `json:"run"`
+	// attempt of that run.
+	// +required
+	Attempt int32 `json:"attempt"`
+	// startedBy is the agentID that claimed it.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	StartedBy string `json:"startedBy"`
+}
+
 // MissingInput is something that a build names and that does not exist yet.
 type MissingInput struct {
 	// reason: SecretNotFound or SourceNotFound.
@@ -335,43 +350,51 @@ type HLBBuildStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// run is the current run.
 	// +optional
+	// +structType=atomic
 	Run *RunStatus `json:"run,omitempty"`
-	// placement of the current attempt; unset while it waits.
+	// placement of the current attempt, or of the one in releasing; unset while the run waits.
 	// +optional
+	// +structType=atomic
 	Placement *PlacementStatus `json:"placement,omitempty"`
+	// releasing is an attempt that was taken from its agent and may still be executing. No attempt is placed before
+	// the agent has acknowledged, or is known to have ended. The manager sets it; the agent or the manager clears it.
+	// +optional
+	Releasing *ReleasingAttempt `json:"releasing,omitempty"`
 	// cache says how the registry cache was used.
 	// +optional
+	// +structType=atomic
 	Cache *CacheUseStatus `json:"cache,omitempty"`
 	// steps of the current run.
 	// +optional
+	// +structType=atomic
 	Steps *StepsStatus `json:"steps,omitempty"`
 	// mounts that the run used.
 	// +optional
-	// +listType=map
-	// +listMapKey=id
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Mounts []BuildMount `json:"mounts,omitempty"`
 	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold
 	// them or held old content.
 	// +optional
-	// +listType=map
-	// +listMapKey=id
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Prime []PrimeStatus `json:"prime,omitempty"`
 	// outputs that the run pushed.
 	// +optional
-	// +listType=map
-	// +listMapKey=image
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Outputs []OutputStatus `json:"outputs,omitempty"`
 	// failure says why the run failed.
 	// +optional
+	// +structType=atomic
 	Failure *FailureStatus `json:"failure,omitempty"`
 	// log is where the attempt's whole log is.
 	// +optional
+	// +structType=atomic
 	Log *LogReference `json:"log,omitempty"`
 	// schedule says when spec.schedule came last and comes next.
 	// +optional
+	// +structType=atomic
 	Schedule *ScheduleStatus `json:"schedule,omitempty"`
 	// history of the latest spec.historyLimit runs before this one, latest first.
 	// +optional

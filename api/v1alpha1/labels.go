@@ -30,6 +30,9 @@ const (
 	// AnnotationCacheUID on a volume claim is the UID of the BuildCache that last used it. A claim of another one was
 	// retained when that was deleted.
 	AnnotationCacheUID = "build.openllb.dev/cache-uid"
+	// AnnotationOwner is on an object that the operator made in another namespace than its owner's, where owner
+	// references don't reach: KIND/NAMESPACE/NAME of the owner.
+	AnnotationOwner = "build.openllb.dev/owner"
 	// AnnotationAppliedHash on an object that the operator applies is a hash of what it applied.
 	AnnotationAppliedHash = "build.openllb.dev/applied-hash"
 )

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -34,9 +35,10 @@ import (
 type options struct {
 	operatorImage string
 	buildkitImage string
-	inputsRole    string
+	buildsRole    string
 	metricsAddr   string
 	healthAddr    string
+	pprofAddr     string
 	leaderElect   bool
 	podNamespace  string
 	podName       string
@@ -60,9 +62,9 @@ func parseOptions() options {
 		"Image of the daemons where a BuildCache names none.",
 	)
 	flag.StringVar(
-		&o.inputsRole,
-		"inputs-role",
-		"hlb-operator-agent-inputs",
+		&o.buildsRole,
+		"builds-role",
+		"hlb-operator-agent-builds",
 		"ClusterRole that lets agents read the Secrets and ConfigMaps that builds name.",
 	)
 	flag.StringVar(
@@ -72,6 +74,12 @@ func parseOptions() options {
 		"Address of the metrics and of /debug/placements, served over HTTPS to whoever may GET them. 0 turns them off.",
 	)
 	flag.StringVar(&o.healthAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
+	flag.StringVar(
+		&o.pprofAddr,
+		"pprof-bind-address",
+		"",
+		"Address of /debug/pprof, served to whoever can reach it, so bind it to localhost. Empty: none.",
+	)
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one of several managers act.")
 	flag.StringVar(&o.podNamespace, "pod-namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the manager's own pod.")
 	flag.StringVar(&o.podName, "pod-name", os.Getenv("POD_NAME"), "Name of the manager's own pod.")
@@ -119,6 +127,7 @@ func run(ctx context.Context, o options) error {
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
 		},
 		HealthProbeBindAddress: o.healthAddr,
+		PprofBindAddress:       o.pprofAddr,
 		LeaderElection:         o.leaderElect,
 		LeaderElectionID:       "hlb-operator.build.openllb.dev",
 		// Nothing runs after the manager stops, so a successor need not wait for the lease to run out.
@@ -135,14 +144,14 @@ func run(ctx context.Context, o options) error {
 	}
 	install := controllers.Install{
 		Images:     workload.Images{Operator: o.operatorImage, BuildKit: o.buildkitImage},
-		InputsRole: o.inputsRole,
+		BuildsRole: o.buildsRole,
 		Explain:    explain,
 	}
 	if o.recordDir != "" {
 		if install.Recorder, err = record.Open(o.recordDir, o.recordLimit); err != nil {
 			return err
 		}
-		if err := mgr.Add(install.Recorder); err != nil {
+		if err := mgr.Add(recording(install.Recorder)); err != nil {
 			return fmt.Errorf("add the recording: %w", err)
 		}
 	}
@@ -154,6 +163,16 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("add probes: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// recording runs the recorder. Builds are placed without a recording too, so a full disk does not end the manager.
+func recording(r *record.Recorder) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		if err := r.Start(ctx); err != nil {
+			ctrl.Log.Error(err, "Failed to record, nothing is recorded until the manager is restarted")
+		}
+		return nil
+	}
 }
 
 // ownImage is the image of the manager's own container: manager and agent are always of one version.

@@ -62,14 +62,11 @@ func replayDir(dir string, out io.Writer) error {
 	if err := p.Play(dir); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d cycles replayed, %d before the first keyframe skipped\n", p.Cycles, p.Skipped)
+	fmt.Fprintln(out, p.Summary())
 	for _, d := range p.Differences {
 		fmt.Fprintln(out, d)
 	}
-	if n := len(p.Differences); n > 0 {
-		return fmt.Errorf("%d differences", n)
-	}
-	return nil
+	return p.Err()
 }
 
 // replayRound prints the decisions of the round in in, marking those that differ.

@@ -51,7 +51,7 @@ func TestARecordingIsReplayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = " ns/c b runs on c-0: HomeDaemon, cold"
-	if got := out.String(); !strings.Contains(got, want) || !strings.Contains(got, "1 cycles replayed, 0 before") {
+	if got := out.String(); !strings.Contains(got, want) || !strings.Contains(got, "1 cycles replayed from 20") {
 		t.Errorf("printed %q, want a line with %q", got, want)
 	}
 	if err := run(t.TempDir(), &out); err == nil || !strings.Contains(err.Error(), "no recording") {

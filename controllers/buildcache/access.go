@@ -35,16 +35,13 @@ func desiredServiceAccount(cache *v1alpha1.BuildCache) *corev1.ServiceAccount {
 	}
 }
 
-// desiredRole is what agents may do in their namespace: see builds and report on them, and keep their own daemons'
-// objects.
+// desiredRole is what agents may do about their fleet: see its objects, and keep those of their own daemons.
 func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 	const group = "build.openllb.dev"
 	return &rbacv1.Role{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"},
 		ObjectMeta: objectMeta(cache, workload.AgentName(cache.Name)),
 		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{group}, Resources: []string{"hlbbuilds"}, Verbs: []string{"get", "list", "watch"}},
-			{APIGroups: []string{group}, Resources: []string{"hlbbuilds/status"}, Verbs: []string{"patch", "update"}},
 			{
 				APIGroups:     []string{group},
 				Resources:     []string{"buildcaches"},
@@ -61,7 +58,7 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 				APIGroups:     []string{group},
 				Resources:     []string{"builddaemons/status"},
 				ResourceNames: daemons,
-				Verbs:         []string{"patch", "update"},
+				Verbs:         []string{"patch"},
 			},
 			{
 				APIGroups:     []string{"coordination.k8s.io"},
@@ -74,23 +71,31 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 	}
 }
 
-// desiredRoleBindings give the agents their Role, and the installation's ClusterRole for what builds name: Secrets
-// and ConfigMaps of the namespace. Those can't be narrowed by name, since builds name them freely. They are not in
-// the Role because the manager would then have to hold the right to read every Secret of the cluster itself; so it
-// only needs the right to bind that one ClusterRole.
-func desiredRoleBindings(cache *v1alpha1.BuildCache, inputsRole string) []*rbacv1.RoleBinding {
+// desiredRoleBindings give the agents their Role and the installation's ClusterRole about builds. What builds name
+// can't be narrowed by name, since they name it freely. It is not in a Role because the manager would then have to hold
+// the right to read every Secret of the cluster itself; so it only needs the right to bind that one ClusterRole.
+func desiredRoleBindings(cache *v1alpha1.BuildCache, buildsRole string) []*rbacv1.RoleBinding {
 	return []*rbacv1.RoleBinding{
 		roleBinding(
 			cache,
 			workload.AgentName(cache.Name),
 			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: workload.AgentName(cache.Name)},
 		),
-		roleBinding(
-			cache,
-			workload.AgentName(cache.Name)+"-inputs",
-			rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: inputsRole},
-		),
+		roleBinding(cache, workload.AgentName(cache.Name)+"-builds", aboutBuilds(buildsRole)),
 	}
+}
+
+// elsewhereBinding gives the agents the installation's ClusterRole about builds in another namespace. Names of
+// namespaces have no colon, so the RoleBindings of two BuildCaches never have one name.
+func elsewhereBinding(cache *v1alpha1.BuildCache, namespace, buildsRole string) *rbacv1.RoleBinding {
+	name := "hlb-operator:" + cache.Namespace + ":" + workload.AgentName(cache.Name)
+	out := roleBinding(cache, name, aboutBuilds(buildsRole))
+	out.Namespace = namespace
+	return out
+}
+
+func aboutBuilds(role string) rbacv1.RoleRef {
+	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}
 }
 
 func roleBinding(cache *v1alpha1.BuildCache, name string, role rbacv1.RoleRef) *rbacv1.RoleBinding {

@@ -31,8 +31,8 @@ type Reconciler struct {
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
 	Images workload.Images
-	// InputsRole is the ClusterRole that lets agents read what builds name.
-	InputsRole string
+	// BuildsRole is the ClusterRole that lets agents read what builds name.
+	BuildsRole string
 
 	tries write.Tries
 }
@@ -65,10 +65,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) 
 	if !cache.DeletionTimestamp.IsZero() {
 		return r.finish(ctx, cache)
 	}
-	if err := r.keepFinalizer(ctx, cache); err != nil {
+	if err := r.keepFinalizers(ctx, cache); err != nil {
 		return ctrl.Result{}, err
 	}
 	before := cache.DeepCopy()
+	if err := r.keepNamespaces(ctx, cache); err != nil {
+		return ctrl.Result{}, err
+	}
 	s := &snapshot{cache: cache, now: r.Clock.Now()}
 	l, err := r.read(ctx, cache)
 	if err != nil {
@@ -149,7 +152,7 @@ func (r *Reconciler) share(ctx context.Context, s *snapshot, p *plan) error {
 		desiredNetworkPolicy(s.cache),
 		desiredPodDisruptionBudget(s.cache),
 	}
-	for _, b := range desiredRoleBindings(s.cache, r.InputsRole) {
+	for _, b := range desiredRoleBindings(s.cache, r.BuildsRole) {
 		objects = append(objects, b)
 	}
 	for _, o := range objects {

@@ -29,13 +29,18 @@ func cleansRegistry(cache *v1alpha1.BuildCache) bool {
 	return cache.Spec.Registry != nil && cache.Spec.Registry.Retention.OnDelete == v1alpha1.RegistryDelete
 }
 
-// keepFinalizer puts the finalizer on while the spec asks for it.
-func (r *Reconciler) keepFinalizer(ctx context.Context, cache *v1alpha1.BuildCache) error {
+// keepFinalizers puts the finalizers on while there is something to do for them.
+func (r *Reconciler) keepFinalizers(ctx context.Context, cache *v1alpha1.BuildCache) error {
 	before := cache.DeepCopy()
-	if cleansRegistry(cache) {
-		controllerutil.AddFinalizer(cache, finalizerRegistry)
-	} else {
-		controllerutil.RemoveFinalizer(cache, finalizerRegistry)
+	for finalizer, needed := range map[string]bool{
+		finalizerRegistry: cleansRegistry(cache),
+		finalizerAccess:   cache.Spec.AllowedNamespaces != nil || len(cache.Status.Namespaces) > 0,
+	} {
+		if needed {
+			controllerutil.AddFinalizer(cache, finalizer)
+		} else {
+			controllerutil.RemoveFinalizer(cache, finalizer)
+		}
 	}
 	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
 		return fmt.Errorf("write finalizer: %w", err)
@@ -75,11 +80,11 @@ func cleanUpVerdict(
 	return false, false, ""
 }
 
-// finish lets a BuildCache go when its tags are gone from the registry, or will not go. Everything else is owned, so
-// garbage collection does the rest.
+// finish lets a BuildCache go when its tags are gone from the registry, or will not go, and its agents have no rights
+// in other namespaces any more. Everything else is owned, so garbage collection does the rest.
 func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(cache, finalizerRegistry) {
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.endAccess(ctx, cache)
 	}
 	var daemons v1alpha1.BuildDaemonList
 	fleet := client.MatchingLabels{v1alpha1.LabelCache: cache.Name}
@@ -97,5 +102,21 @@ func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ct
 		return ctrl.Result{}, fmt.Errorf("remove finalizer: %w", err)
 	}
 	write.Send(r.Events, write.RegistryCleaned(cache, ok, message))
-	return ctrl.Result{}, nil
+	return ctrl.Result{}, r.endAccess(ctx, cache)
+}
+
+// endAccess takes the agents' rights in other namespaces back, and then the finalizer for it.
+func (r *Reconciler) endAccess(ctx context.Context, cache *v1alpha1.BuildCache) error {
+	if !controllerutil.ContainsFinalizer(cache, finalizerAccess) {
+		return nil
+	}
+	if err := r.revoke(ctx, cache, nil); err != nil {
+		return err
+	}
+	before := cache.DeepCopy()
+	controllerutil.RemoveFinalizer(cache, finalizerAccess)
+	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
+		return fmt.Errorf("remove finalizer: %w", err)
+	}
+	return nil
 }

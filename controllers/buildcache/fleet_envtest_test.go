@@ -63,7 +63,7 @@ func TestBuildCacheMakesItsObjects(t *testing.T) {
 	cache = w.settle(cache)
 	want := []string{
 		"BuildDaemon c-0", "BuildDaemon c-1", "ConfigMap c-buildkitd", "NetworkPolicy c-daemons",
-		"PodDisruptionBudget c-daemons", "Role c-agent", "RoleBinding c-agent", "RoleBinding c-agent-inputs",
+		"PodDisruptionBudget c-daemons", "Role c-agent", "RoleBinding c-agent", "RoleBinding c-agent-builds",
 		"ServiceAccount c-agent",
 	}
 	settled := w.owned(cache)

@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 	w.manager = &counting{WithWatch: w.Client}
 	w.caches = &Reconciler{
 		Client: w.manager, Events: w.Events, Clock: w.Clock, Images: testImages,
-		InputsRole: "hlb-operator-agent-inputs",
+		BuildsRole: "hlb-operator-agent-builds",
 	}
 	w.workloads = &workload.Reconciler{Client: w.manager, Events: w.Events, Clock: w.Clock, Images: testImages}
 	return w

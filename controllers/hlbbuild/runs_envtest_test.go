@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -126,6 +127,37 @@ func TestBuildWaitsForItsCache(t *testing.T) {
 	fleettest.ExpectState(t, w.step(b), v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 }
 
+func TestABuildWaitsUntilItsNamespaceIsAdmitted(t *testing.T) {
+	w := newWorld(t)
+	builders := envtestkit.Get(t).Namespace(t)
+	cache := w.FleetIn(builders, "cache", 1, 1)
+	b := w.Build("b", func(b *v1alpha1.HLBBuild) { b.Spec.CacheRef.Namespace = builders })
+	w.place(cache)
+	b = w.step(b)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonNamespaceNotAllowed, kstatus.InProgressStatus)
+	if e := w.Events.Take(); len(e) != 1 || e[0].Type != "Warning" ||
+		!strings.Contains(e[0].Note, "does not admit builds of namespace") {
+		t.Errorf("events are %+v", e)
+	}
+	cache.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
+	w.Must(w.Client.Update(t.Context(), cache))
+	w.place(cache)
+	fleettest.ExpectState(t, w.step(b), v1alpha1.ReasonPending, kstatus.InProgressStatus)
+	cache = fleettest.Read(w, cache)
+	cache.Status.Namespaces = []v1alpha1.ServedNamespace{{Name: w.NS, Admitted: true}}
+	w.Must(w.Client.Status().Update(t.Context(), cache))
+	w.Clock.Step(time.Second)
+	w.place(cache)
+	b = w.step(b)
+	fleettest.ExpectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
+	if name := b.DaemonName(); name.Namespace != builders || name.Name != "cache-0" {
+		t.Errorf("the build is on %s", name)
+	}
+	if key := b.Status.Run.Key; !strings.HasPrefix(key, "/"+w.NS+"/") {
+		t.Errorf("its key is %q, as builds of the fleet's own namespace have", key)
+	}
+}
+
 func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 	w := newWorld(t)
 	cache := w.Fleet(3, 1)
@@ -136,6 +168,7 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 	lose := func() {
 		d := w.Daemon(b.Status.Placement.Daemon)
 		testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)(d)
+		w.SetHolder(d.Name, attempt.Taken)
 		w.Must(w.Client.Status().Update(t.Context(), d))
 		b = w.step(b)
 	}

@@ -5,6 +5,7 @@ package hlbbuild
 import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -21,15 +22,19 @@ const writers = 8
 
 // SetupWithManager watches HLBBuilds, the daemons they are bound to and the BuildCaches they wait for.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	byDaemon, byCache := watches.BuildsBy(r.Client, watches.IndexDaemon), watches.BuildsBy(r.Client, watches.IndexCache)
+	onDaemon, ofCache := watches.BuildsOn(r.Client), watches.BuildsOf(r.Client)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("hlbbuild").
-		For(&v1alpha1.HLBBuild{}).
-		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(byDaemon)).
-		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(byCache), ignoreUpdates).
+		For(&v1alpha1.HLBBuild{}, builder.WithPredicates(predicate.Funcs{DeleteFunc: r.forget})).
+		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(onDaemon)).
+		Watches(&v1alpha1.BuildCache{}, handler.EnqueueRequestsFromMapFunc(ofCache),
+			builder.WithPredicates(watches.AdmissionChanged)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: writers}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// ignoreUpdates passes only creation and deletion. Builds wait for a BuildCache to exist, and its status changes often.
-var ignoreUpdates = builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
+// forget forgets a build that is gone.
+func (r *Reconciler) forget(e event.DeleteEvent) bool {
+	r.waits.end(client.ObjectKeyFromObject(e.Object))
+	return false
+}

@@ -74,7 +74,7 @@ func (c *changes) take(cache types.NamespacedName) (daemons []string, builds []t
 // noteBuild maps an HLBBuild to its BuildCache, and notes that it has changed.
 func (c *changes) noteBuild(_ context.Context, o client.Object) []reconcile.Request {
 	b := o.(*v1alpha1.HLBBuild)
-	cache := types.NamespacedName{Namespace: b.Namespace, Name: b.Spec.CacheRef.Name}
+	cache := b.CacheName()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if changed := c.of[cache]; changed != nil {

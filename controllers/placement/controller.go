@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/fleet"
 	"github.com/openllb/hlb-operator/fleet/record"
 	"github.com/openllb/hlb-operator/scheduler"
@@ -60,8 +61,10 @@ type loop struct {
 	state     *fleet.State
 	restUntil time.Time // when the next round may begin
 	complete  bool      // the State has observed all objects: changes are enough from here on
-	opened    map[types.NamespacedName]opening
-	digestAt  time.Time // when the next digest is due for the recording
+	// namespaces are the other namespaces that were served in the last round.
+	namespaces []v1alpha1.ServedNamespace
+	opened     map[types.NamespacedName]opening
+	digestAt   time.Time // when the next digest is due for the recording
 }
 
 // SetupWithManager makes a BuildCache's loop run whenever one of its builds or daemons changed.
@@ -70,7 +73,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second/10, waitingCheck)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("placement").
-		For(&v1alpha1.BuildCache{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.BuildCache{}, builder.WithPredicates(predicate.Or[client.Object](
+			predicate.GenerationChangedPredicate{}, watches.AdmissionChanged))).
 		Watches(&v1alpha1.HLBBuild{}, handler.EnqueueRequestsFromMapFunc(r.changes.noteBuild)).
 		Watches(&v1alpha1.BuildDaemon{}, handler.EnqueueRequestsFromMapFunc(r.changes.noteDaemon)).
 		// over BuildCaches; the queue never hands out one twice

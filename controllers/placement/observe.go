@@ -16,6 +16,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/fleet"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 )
@@ -30,6 +31,9 @@ type opening struct {
 func (r *Reconciler) observe(ctx context.Context, cache *v1alpha1.BuildCache, l *loop) (fleet.Observation, error) {
 	obs := fleet.Observation{Now: r.Clock.Now().UTC().Round(0), Cache: cache}
 	name := client.ObjectKeyFromObject(cache)
+	if !slices.Equal(l.namespaces, cache.Status.Namespaces) {
+		l.namespaces, l.complete = cache.Status.Namespaces, false
+	}
 	daemons, builds, followed := r.changes.take(name)
 	if l.complete = l.complete && followed; l.complete {
 		if err := r.get(ctx, &obs, daemons, builds); err != nil {
@@ -56,17 +60,19 @@ func (r *Reconciler) list(ctx context.Context, obs *fleet.Observation) error {
 	if err := r.Client.List(ctx, &daemons, in, byLabel, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list BuildDaemons: %w", err)
 	}
-	var builds v1alpha1.HLBBuildList
-	byField := client.MatchingFields{watches.IndexCache: obs.Cache.Name}
-	if err := r.Client.List(ctx, &builds, in, byField, client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list HLBBuilds: %w", err)
-	}
 	for i := range daemons.Items {
 		obs.Daemons = append(obs.Daemons, &daemons.Items[i])
 	}
-	for i := range builds.Items {
-		if b := &builds.Items[i]; !isLeaving(b) {
-			obs.Builds = append(obs.Builds, b)
+	for _, namespace := range obs.Cache.ServedNamespaces() {
+		var builds v1alpha1.HLBBuildList
+		in, byField := client.InNamespace(namespace), client.MatchingFields{watches.IndexCache: obs.Cache.Name}
+		if err := r.Client.List(ctx, &builds, in, byField, client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("list HLBBuilds: %w", err)
+		}
+		for i := range builds.Items {
+			if b := &builds.Items[i]; belongs(b, obs.Cache) && !isLeaving(b) {
+				obs.Builds = append(obs.Builds, b)
+			}
 		}
 	}
 	return nil
@@ -96,7 +102,7 @@ func (r *Reconciler) get(
 		b := &v1alpha1.HLBBuild{}
 		err := r.Client.Get(ctx, name, b, client.UnsafeDisableDeepCopy)
 		switch {
-		case apierrors.IsNotFound(err) || err == nil && (b.Spec.CacheRef.Name != obs.Cache.Name || isLeaving(b)):
+		case apierrors.IsNotFound(err) || err == nil && (!belongs(b, obs.Cache) || isLeaving(b)):
 			obs.RemovedBuilds = append(obs.RemovedBuilds, name)
 		case err != nil:
 			return fmt.Errorf("get HLBBuild: %w", err)
@@ -107,10 +113,22 @@ func (r *Reconciler) get(
 	return nil
 }
 
+// belongs reports whether a build is the BuildCache's to place: it names it and lies in a namespace that is admitted,
+// or it got its daemon while that was so.
+func belongs(b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCache) bool {
+	return b.CacheName() == client.ObjectKeyFromObject(cache) &&
+		(cache.Admits(b.Namespace) || status.IsBound(b) && !status.NeedsRun(b))
+}
+
 // isLeaving reports whether a build asks for a run that it is not given here: because it is being deleted, or because
-// it is suspended. A suspended build comes back with a run that is held.
+// it is suspended, which comes back with a run that is held, or because an attempt of it may be executing, which is to
+// be released before it is placed again.
 func isLeaving(b *v1alpha1.HLBBuild) bool {
-	return (b.Spec.Suspend || !b.DeletionTimestamp.IsZero()) && status.NeedsRun(b)
+	if !status.NeedsRun(b) {
+		return false
+	}
+	_, may := attempt.Executing(b)
+	return may || b.Spec.Suspend || !b.DeletionTimestamp.IsZero()
 }
 
 // openRuns opens in memory the runs that observed builds ask for. Those opened before for the same version stay as they
@@ -145,7 +163,7 @@ func (l *loop) openRuns(obs *fleet.Observation) {
 	for n, i := range fresh {
 		o := opening{before: obs.Builds[i], after: withOwnStatus(obs.Builds[i])}
 		later := time.Duration(len(fresh)-1-n) * time.Microsecond
-		status.Open(o.after, buildrun.New(o.after), now.Add(-later))
+		attempt.Open(o.after, buildrun.New(o.after), now.Add(-later))
 		obs.Builds[i], l.opened[client.ObjectKeyFromObject(o.before)] = o.after, o
 	}
 }

@@ -7,14 +7,18 @@ package watches
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -23,9 +27,10 @@ import (
 
 // Index fields of HLBBuilds in the manager's cache.
 const (
-	// IndexCache finds builds by their BuildCache.
+	// IndexCache finds builds by the name of their BuildCache.
 	IndexCache = "spec.cacheRef.name"
-	// IndexDaemon finds bound builds by their daemon. Builds that have ended do not depend on it any more.
+	// IndexDaemon finds builds by the name of the daemon that may execute an attempt of them. Builds that have ended do
+	// not depend on it any more.
 	IndexDaemon = "status.placement.daemon"
 )
 
@@ -34,7 +39,7 @@ var indexes = map[string]client.IndexerFunc{
 		return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name}
 	},
 	IndexDaemon: func(o client.Object) []string {
-		if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
+		if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) || status.IsReleasing(b) {
 			return []string{b.Status.Placement.Daemon}
 		}
 		return nil
@@ -67,31 +72,50 @@ func Labelled(o client.Object, label string) (types.NamespacedName, bool) {
 	return types.NamespacedName{Namespace: o.GetNamespace(), Name: name}, name != ""
 }
 
-// BuildsBy maps an object to the HLBBuilds of its namespace that name it in an indexed field.
-func BuildsBy(reader client.Reader, index string) handler.MapFunc {
-	return listed(reader, &v1alpha1.HLBBuildList{}, func(o client.Object) client.ListOption {
-		return client.MatchingFields{index: o.GetName()}
+// BuildsOf maps a BuildCache to the HLBBuilds that name it, of all namespaces.
+func BuildsOf(reader client.Reader) handler.MapFunc {
+	return builds(reader, IndexCache, (*v1alpha1.HLBBuild).CacheName)
+}
+
+// BuildsOn maps a BuildDaemon to the HLBBuilds that are bound to it, of all namespaces.
+func BuildsOn(reader client.Reader) handler.MapFunc {
+	return builds(reader, IndexDaemon, (*v1alpha1.HLBBuild).DaemonName)
+}
+
+// builds maps an object to the HLBBuilds that name it in an indexed field, which has its name alone.
+func builds(
+	reader client.Reader, index string, named func(*v1alpha1.HLBBuild) types.NamespacedName,
+) handler.MapFunc {
+	return listed(reader, &v1alpha1.HLBBuildList{}, func(o client.Object) []client.ListOption {
+		return []client.ListOption{client.MatchingFields{index: o.GetName()}}
+	}, func(item, o client.Object) bool {
+		return named(item.(*v1alpha1.HLBBuild)) == client.ObjectKeyFromObject(o)
 	})
 }
 
 // DaemonsOf maps a BuildCache to its BuildDaemons.
 func DaemonsOf(reader client.Reader) handler.MapFunc {
-	return listed(reader, &v1alpha1.BuildDaemonList{}, func(o client.Object) client.ListOption {
-		return client.MatchingLabels{v1alpha1.LabelCache: o.GetName()}
-	})
+	return listed(reader, &v1alpha1.BuildDaemonList{}, func(o client.Object) []client.ListOption {
+		return []client.ListOption{
+			client.InNamespace(o.GetNamespace()), client.MatchingLabels{v1alpha1.LabelCache: o.GetName()},
+		}
+	}, func(client.Object, client.Object) bool { return true })
 }
 
-// listed maps an object to those of a kind, in its namespace, that the option selects. Lists come from the manager's
+// listed maps an object to those of a kind that the options select and that belong to it. Lists come from the manager's
 // cache and fail only while it stops: then nothing is to be reconciled.
 func listed(
-	reader client.Reader, kind client.ObjectList, option func(client.Object) client.ListOption,
+	reader client.Reader, kind client.ObjectList, options func(client.Object) []client.ListOption,
+	belongs func(item, o client.Object) bool,
 ) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) (out []reconcile.Request) {
 		list := kind.DeepCopyObject().(client.ObjectList)
-		err := reader.List(ctx, list, client.InNamespace(o.GetNamespace()), option(o), client.UnsafeDisableDeepCopy)
+		err := reader.List(ctx, list, append(options(o), client.UnsafeDisableDeepCopy)...)
 		if err == nil {
 			err = meta.EachListItem(list, func(item runtime.Object) error {
-				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item.(client.Object))})
+				if found := item.(client.Object); belongs(found, o) {
+					out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(found)})
+				}
 				return nil
 			})
 		}
@@ -102,3 +126,12 @@ func listed(
 		return out
 	}
 }
+
+// AdmissionChanged passes changes of a BuildCache in which builds it takes: it comes or goes, or it admits other
+// namespaces. Its status changes often otherwise.
+var AdmissionChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	was, is := e.ObjectOld.(*v1alpha1.BuildCache), e.ObjectNew.(*v1alpha1.BuildCache)
+	return was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+		!equality.Semantic.DeepEqual(was.Spec.AllowedNamespaces, is.Spec.AllowedNamespaces) ||
+		!slices.Equal(was.Status.Namespaces, is.Status.Namespaces)
+}}

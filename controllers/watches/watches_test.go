@@ -5,6 +5,7 @@ package watches
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,11 +40,15 @@ func manager(t *testing.T) client.Client {
 	}
 	over := bound("ns", "over", "cache-0")
 	status.Succeed(over, envtestkit.Epoch)
+	foreign := testbuild.HLBBuild("team", "waiting")
+	foreign.Spec.CacheRef.Namespace = "ns"
+	visitor := bound("team", "running", "cache-0")
+	visitor.Status.Placement.Namespace = "ns"
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		testbuild.BuildDaemon("ns", "cache", 0), testbuild.BuildDaemon("ns", "cache", 1),
 		testbuild.BuildDaemon("ns", "other", 0), testbuild.BuildDaemon("elsewhere", "cache", 2),
 		testbuild.HLBBuild("ns", "waiting"), testbuild.HLBBuild("elsewhere", "waiting"),
-		bound("ns", "running", "cache-0"), bound("ns", "beside", "cache-1"), over,
+		bound("ns", "running", "cache-0"), bound("ns", "beside", "cache-1"), over, foreign, visitor,
 	)
 	for field, index := range indexes {
 		builder.WithIndex(&v1alpha1.HLBBuild{}, field, index)
@@ -60,17 +65,20 @@ func TestObjectsAreMapped(t *testing.T) {
 		object client.Object
 		want   []string
 	}{
-		"an object with a label wakes what it names":  {ByLabel(v1alpha1.LabelCache), daemon, []string{"cache"}},
+		"an object with a label wakes what it names":  {ByLabel(v1alpha1.LabelCache), daemon, []string{"ns/cache"}},
 		"an object without the label wakes nothing":   {ByLabel(v1alpha1.LabelCache), cache, nil},
-		"a daemon wakes the builds that are bound":    {BuildsBy(c, IndexDaemon), daemon, []string{"running"}},
-		"a BuildCache wakes the builds that name it":  {BuildsBy(c, IndexCache), cache, []string{"waiting"}},
-		"a BuildCache wakes its daemons and no other": {DaemonsOf(c), cache, []string{"cache-0", "cache-1"}},
+		"a daemon wakes the builds that are bound":    {BuildsOn(c), daemon, []string{"ns/running", "team/running"}},
+		"a BuildCache wakes the builds that name it":  {BuildsOf(c), cache, []string{"ns/waiting", "team/waiting"}},
+		"a BuildCache wakes its daemons and no other": {DaemonsOf(c), cache, []string{"ns/cache-0", "ns/cache-1"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			var want []reconcile.Request
 			for _, n := range tc.want {
-				want = append(want, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: n}})
+				namespace, name, _ := strings.Cut(n, "/")
+				want = append(want, reconcile.Request{NamespacedName: types.NamespacedName{
+					Namespace: namespace, Name: name,
+				}})
 			}
 			if diff := cmp.Diff(want, tc.by(t.Context(), tc.object)); diff != "" {
 				t.Errorf("requests differ (-want +got):\n%s", diff)

@@ -34,7 +34,7 @@ type Entry struct {
 type Cycle struct {
 	// Learned is what the State had learned before a keyframe; nil for other cycles.
 	Learned json.RawMessage `json:"learned,omitempty"`
-	// Gap says that entries are missing before the keyframe, or were written by another State.
+	// Gap is set if entries are missing before the keyframe, or were written by another State.
 	Gap bool `json:"gap,omitempty"`
 	// Observation has no Cache where that is as it was in the cycle before.
 	Observation fleet.Observation `json:"observation"`

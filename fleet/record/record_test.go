@@ -5,8 +5,11 @@ package record
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,6 +179,10 @@ func TestOldFilesGo(t *testing.T) {
 	if p.Cycles == 0 || p.Cycles >= s.cycles {
 		t.Errorf("%d of %d cycles are left", p.Cycles, s.cycles)
 	}
+	if want := "older files were removed, the replay starts at " + p.Rotated; p.Rotated == fileName(0) ||
+		p.Rotated == "" || !strings.Contains(p.Summary(), want) {
+		t.Errorf("the summary is %q, want it with %q", p.Summary(), want)
+	}
 	files, err := Files(s.dir)
 	if err != nil || len(files) < 2 {
 		t.Fatalf("the files %q are left (%v)", files, err)
@@ -220,15 +227,15 @@ func TestARestartBeginsAnew(t *testing.T) {
 	h := newHistory(t, 5, 3)
 	dir := t.TempDir()
 	cycles := 0
-	for range 2 {
+	for manager := range 2 {
 		s := newSession(t, h, dir, 1<<40)
 		for range 50 {
 			h.happen()
 			s.cycle()
 		}
 		cycles += s.cycles
-		if p := s.replay(); p.Cycles != cycles {
-			t.Errorf("%d cycles were replayed, want %d", p.Cycles, cycles)
+		if p := s.replay(); p.Cycles != cycles || p.Gaps != manager || p.Rotated != "" {
+			t.Errorf("%d cycles were replayed, want %d: %s", p.Cycles, cycles, p.Summary())
 		}
 	}
 }
@@ -301,5 +308,63 @@ func TestDifferencesAreFound(t *testing.T) {
 	}
 	if len(p.Differences) != 2 {
 		t.Errorf("found the differences %q, want one in the decision and one in the digest", p.Differences)
+	}
+	const want = "2 differences, the first: 00000000.jsonl.gz entry 1: ns/c: the cycle of "
+	if err := p.Err(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "c-9") {
+		t.Errorf("the error is %v, want it with %q and the other daemon", err, want)
+	}
+}
+
+// TestAFileThatWasCutIsReplayed has the manager die while it writes.
+func TestAFileThatWasCutIsReplayed(t *testing.T) {
+	s := newSession(t, newHistory(t, 13, 2), t.TempDir(), 1<<40)
+	for range 100 {
+		s.happen()
+		s.cycle()
+	}
+	s.stop()
+	name := filepath.Join(s.dir, fileName(0))
+	whole, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int64{whole.Size() - 1, whole.Size() / 2, 5, 0} {
+		if err := os.Truncate(name, size); err != nil {
+			t.Fatal(err)
+		}
+		p := &Player{}
+		if err := errors.Join(p.Play(s.dir), p.Err()); err != nil {
+			t.Errorf("of %d bytes the replay ended with %v", size, err)
+		}
+		if len(p.Cut) != 1 || !strings.Contains(p.Summary(), "not written to their end: "+fileName(0)) {
+			t.Errorf("of %d bytes the summary is %q", size, p.Summary())
+		}
+	}
+}
+
+// TestAFullDiskEndsTheRecording has files that can't be made.
+func TestAFullDiskEndsTheRecording(t *testing.T) {
+	h := newHistory(t, 17, 2)
+	s := newSession(t, h, t.TempDir(), 1<<40)
+	s.stop()
+	recorder, err := Open(filepath.Join(s.dir, "lost"), 1<<40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(recorder.dir); err != nil {
+		t.Fatal(err)
+	}
+	s.recorder = recorder
+	s.cycle()
+	if err := recorder.Start(t.Context()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the recording ended with %v, want that there is no directory", err)
+	}
+	for range maxWaiting + 1 { // none waits, and none asks for a keyframe
+		h.happen()
+		s.cycle()
+	}
+	if recorder.NeedsKeyframe(recorded) || len(recorder.entries) > 0 {
+		t.Errorf("after its end the recorder has %d entries, and wants a keyframe: %v",
+			len(recorder.entries), recorder.NeedsKeyframe(recorded))
 	}
 }

@@ -38,6 +38,7 @@ type Recorder struct {
 	entries chan pending
 	mu      sync.Mutex
 	fleets  map[types.NamespacedName]*progress
+	ended   bool // Start has returned: nothing is recorded any more
 
 	file  *os.File // used by Start alone, as all that follows
 	zip   *gzip.Writer
@@ -94,12 +95,15 @@ func Files(dir string) ([]string, error) {
 	return files, nil
 }
 
+// fileName is the name of a recording's n-th file, from 0.
+func fileName(n int) string { return fmt.Sprintf("%08d%s", n, suffix) }
+
 // NeedsKeyframe reports whether the next cycle of a fleet should be a keyframe: a full observation that rebuilds.
 func (r *Recorder) NeedsKeyframe(of types.NamespacedName) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.fleets[of]
-	return p == nil || !p.keyframe
+	return !r.ended && (p == nil || !p.keyframe)
 }
 
 // Cycle records a cycle. learned is what was learned before a keyframe, nil for other cycles.
@@ -117,7 +121,7 @@ func (r *Recorder) Cycle(
 		p = &progress{gap: true}
 		r.fleets[of] = p
 	}
-	if p.gap && learned == nil {
+	if r.ended || p.gap && learned == nil {
 		return
 	}
 	c := &Cycle{Learned: learned, Gap: p.gap, Observation: obs}
@@ -157,7 +161,7 @@ func (r *Recorder) Forget(of types.NamespacedName) {
 func (r *Recorder) note(e Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.fleets[e.Fleet]; p != nil && !p.gap {
+	if p := r.fleets[e.Fleet]; p != nil && !p.gap && !r.ended {
 		r.send(p, pending{Entry: e})
 	}
 }
@@ -173,9 +177,15 @@ func (r *Recorder) send(p *progress, e pending) bool {
 	}
 }
 
-// Start writes entries until ctx is done, and then those that wait.
+// Start writes entries until ctx is done, and then those that wait. After an error, as of a full disk, nothing is
+// recorded any more.
 func (r *Recorder) Start(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, r.close()) }()
+	defer func() {
+		r.mu.Lock()
+		r.ended = true
+		r.mu.Unlock()
+		err = errors.Join(err, r.close())
+	}()
 	for {
 		select {
 		case e := <-r.entries:
@@ -245,7 +255,7 @@ func (r *Recorder) rotate() error {
 	if err := errors.Join(r.close(), r.expire()); err != nil {
 		return err
 	}
-	name := filepath.Join(r.dir, fmt.Sprintf("%08d%s", r.next, suffix))
+	name := filepath.Join(r.dir, fileName(r.next))
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

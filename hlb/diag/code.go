@@ -59,6 +59,10 @@ const (
 	Conversion Code = "CONVERSION"
 	// ImportCycle: modules that import each other in a circle.
 	ImportCycle Code = "IMPORT-CYCLE"
+	// LimitImports: too many modules.
+	LimitImports Code = "LIMIT-IMPORTS"
+	// LimitImportDepth: modules that import modules too deeply.
+	LimitImportDepth Code = "LIMIT-IMPORT-DEPTH"
 	// ImportScheme: an import with a URI scheme that isn't supported.
 	ImportScheme Code = "IMPORT-SCHEME"
 	// Recursion: a function that calls itself, which would never end.

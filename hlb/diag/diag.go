@@ -7,6 +7,7 @@ package diag
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,6 +128,19 @@ func (l List) Error() string {
 		lines[i] = d.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// ListOf returns the diagnostics of an error that stopped a pass. An error of another kind becomes an Internal one.
+func ListOf(err error) List {
+	var list List
+	if errors.As(err, &list) {
+		return list
+	}
+	var d *Diagnostic
+	if errors.As(err, &d) {
+		return List{d}
+	}
+	return List{Errorf(Internal, Span{}, "%v", err)}
 }
 
 // Unwrap gives errors.As and errors.Is access to each diagnostic.

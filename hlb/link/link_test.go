@@ -65,6 +65,17 @@ func TestFiles(t *testing.T) {
 		"repositories and filesystems are left alone": {
 			"import a from \"git://h/r\"\nimport b from fs { image \"x\"; }\nfs c() { a.f; b.f; }", nil, 2,
 		},
+		"a repository that gives the path of another module is no circle": {
+			"import a from \"git://h/r\"\nimport b from a.path(\"b.hlb\")\nfs c() { a.f; b.g; }", nil, 2,
+		},
+		"a missing file is reported once": {
+			"import a from \"gone.hlb\"\nimport b from a.path(\"b.hlb\")\nfs c() { a.f; b.g; }",
+			[]string{"build.hlb IMPORT-NOT-FOUND 1:15"}, 1,
+		},
+		"a broken module is reported once": {
+			"import a from \"broken.hlb\"\nimport b from \"./broken.hlb\"\nfs c() { a.f; b.g; }",
+			[]string{"broken.hlb SYNTAX 1:4"}, 0,
+		},
 		"a file imported twice is one module": {
 			"import a from \"a.hlb\"\nimport b from \"./a.hlb\"\nfs c() { a.f; b.f; b.nope; }",
 			[]string{"build.hlb UNDEFINED 3:22"}, 0,

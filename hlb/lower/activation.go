@@ -8,6 +8,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/module"
 )
 
 // actKey identifies a call of a function.
@@ -66,7 +67,7 @@ func setEffect(binds []bind, name string, get func() (value, error)) {
 	}
 }
 
-func (e *evaluator) activate(home *source, fn *ast.Func, cur value, args []arg) *activation {
+func (e *evaluator) activate(home *module.Module, fn *ast.Func, cur value, args []arg) *activation {
 	keys := make([]key, 0, len(args)+1)
 	keys = append(keys, cur.key())
 	for _, a := range args {

@@ -84,7 +84,7 @@ func (e *evaluator) invoke(s callSite, obj *check.Object) (value, error) {
 }
 
 func (e *evaluator) callBuiltin(s callSite, fn *builtin.Func) (value, error) {
-	c := &call{name: fn.Name, span: s.span, cur: s.cur, binds: s.binds, dir: s.env.mod.dir}
+	c := &call{name: fn.Name, span: s.span, cur: s.cur, binds: s.binds, dir: s.env.mod.Dir}
 	var err error
 	if c.opts, err = e.withOptions(s, fn); err != nil {
 		return nil, err
@@ -250,7 +250,7 @@ func (e *evaluator) callFunc(s callSite, obj *check.Object) (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	home, err := e.modules.home(obj.Module)
+	home, err := e.modules.Home(obj.Module)
 	if err != nil {
 		return nil, err
 	}

@@ -33,10 +33,6 @@ const (
 	LimitSize diag.Code = "LIMIT-SIZE"
 	// LimitString: a text too long.
 	LimitString diag.Code = "LIMIT-STRING"
-	// LimitImports: too many modules.
-	LimitImports diag.Code = "LIMIT-IMPORTS"
-	// LimitImportDepth: modules that import modules too deeply.
-	LimitImportDepth diag.Code = "LIMIT-IMPORT-DEPTH"
 	// LimitText: the texts of the program too long in all.
 	LimitText diag.Code = "LIMIT-TEXT"
 	// LimitLayers: more steps on top of each other than BuildKit can mount.

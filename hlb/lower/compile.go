@@ -14,6 +14,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/hlb/request"
 	"github.com/openllb/hlb-operator/hlb/spell"
 )
@@ -35,37 +36,24 @@ func Compile(ctx context.Context, prog Program, opts Options) (*request.Request,
 	ctx, cancel := context.WithTimeoutCause(ctx, opts.Limits.withDefaults(opts.Profile).Wall, errWall)
 	defer cancel()
 	e := newEvaluator(ctx, opts)
-	m, found := e.parse(prog.Filename, prog.Source, e.programDir(prog), 0)
+	m, found := e.modules.Program(prog.Filename, prog.Source, e.programDir(prog))
 	if m == nil {
 		return nil, found
 	}
 	e.warnings = found
-	args, errs := bindArgs(m.info, opts)
+	args, errs := bindArgs(m.Info, opts)
 	if len(errs) > 0 {
 		return nil, errs
 	}
 	req, err := e.targets(m, args)
 	if err != nil {
-		return nil, asList(err)
+		return nil, diag.ListOf(err)
 	}
 	return req, nil
 }
 
-// asList turns the error that stopped an evaluation into diagnostics.
-func asList(err error) diag.List {
-	var list diag.List
-	if errors.As(err, &list) {
-		return list
-	}
-	var d *diag.Diagnostic
-	if errors.As(err, &d) {
-		return diag.List{d}
-	}
-	return diag.List{diag.Errorf(diag.Internal, diag.Span{}, "%v", err)}
-}
-
 // targets evaluates the targets and builds the request.
-func (e *evaluator) targets(m *source, args map[*ast.Param]string) (*request.Request, error) {
+func (e *evaluator) targets(m *module.Module, args map[*ast.Param]string) (*request.Request, error) {
 	e.uniqueID = e.ids()
 	req := &request.Request{Warnings: e.warnings}
 	var roots []*request.Node
@@ -79,13 +67,13 @@ func (e *evaluator) targets(m *source, args map[*ast.Param]string) (*request.Req
 	}
 	req.Root = request.Group(request.Parallel, roots...)
 	req.CacheMounts = e.mounts
-	req.Sources = e.sources
+	req.Sources = e.modules.Sources
 	return req, nil
 }
 
-func (e *evaluator) target(m *source, name string, given map[*ast.Param]string) (request.Target, error) {
+func (e *evaluator) target(m *module.Module, name string, given map[*ast.Param]string) (request.Target, error) {
 	t := request.Target{Name: name}
-	obj := m.info.Scope[name]
+	obj := m.Info.Scope[name]
 	var args []arg
 	for _, p := range obj.Func.Params.Params {
 		if text, ok := given[p]; ok {

@@ -24,6 +24,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
@@ -39,7 +40,7 @@ type evaluator struct {
 	nothing   *pipe
 	noOptions *options
 
-	modules *loader
+	modules *modules
 	acts    map[actKey]*activation
 	running map[*ast.Func][]int // indexes of the statements in progress, innermost last
 	stack   []frame
@@ -48,7 +49,6 @@ type evaluator struct {
 
 	maps        map[string]*llb.SourceMap // by file
 	places      map[diag.Span]llb.ConstraintsOpt
-	sources     map[string][]byte
 	images      map[string]resolved // image configs by reference and platform
 	frontends   map[key]built
 	uniqueID    string    // of local sources that have no id of their own
@@ -73,13 +73,14 @@ type frame struct {
 func newEvaluator(ctx context.Context, opts Options) *evaluator {
 	e := &evaluator{
 		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(opts.Profile), keys: newKeys(),
-		acts: map[actKey]*activation{}, running: map[*ast.Func][]int{}, modules: newLoader(), ids: opts.IDSource,
-		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{}, sources: map[string][]byte{},
+		acts: map[actKey]*activation{}, running: map[*ast.Func][]int{}, ids: opts.IDSource,
+		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{},
 		images:    map[string]resolved{},
 		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
 		mountsSeen: map[request.CacheMount]bool{}, budget: budget{ops: map[digest.Digest][]byte{}},
 		solves: map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},
 	}
+	e.modules = newModules(e.limits)
 	e.platform = defaultPlatform(opts)
 	st := llb.Scratch()
 	e.scratch = &filesystem{image: &image{meta: st, platform: e.platform}, k: e.keys.of("scratch")}
@@ -90,7 +91,7 @@ func newEvaluator(ctx context.Context, opts Options) *evaluator {
 
 // scope of names and effects that a piece of code is evaluated in.
 type env struct {
-	mod    *source
+	mod    *module.Module
 	fn     *ast.Func // nil in the operand of an import
 	params map[*ast.Param]value
 	act    *activation // where `as` binds; nil outside functions
@@ -117,7 +118,7 @@ func (e *evaluator) location(s diag.Span) llb.ConstraintsOpt {
 	}
 	m := e.maps[s.File]
 	if m == nil {
-		m = llb.NewSourceMap(nil, s.File, "HLB", e.sources[s.File])
+		m = llb.NewSourceMap(nil, s.File, "HLB", e.modules.Sources[s.File])
 		e.maps[s.File] = m
 	}
 	l := m.Location([]*pb.Range{{
@@ -166,7 +167,7 @@ func (e *evaluator) callStmt(en *env, kind ast.Kind, s *ast.CallStmt, cur value)
 		return cur, nil
 	}
 	site := callSite{env: en, kind: kind, name: s.Callee, args: s.Args, with: s.With, span: s.Span(), cur: cur}
-	for _, alias := range en.mod.info.Aliases[s] {
+	for _, alias := range en.mod.Info.Aliases[s] {
 		site.binds = append(site.binds, bind{alias: alias, act: en.act})
 	}
 	v, err := e.invoke(site, obj)
@@ -224,7 +225,7 @@ func (e *evaluator) replace(cur, next *filesystem) *filesystem {
 
 // callee returns what a name stands for, loading the module of an import's member.
 func (e *evaluator) callee(en *env, n *ast.Name) (*check.Object, error) {
-	obj := en.mod.info.Callee(n)
+	obj := en.mod.Info.Callee(n)
 	if obj == nil {
 		return nil, diag.Errorf(diag.Internal, n.Span(), "%s was not resolved", n)
 	}
@@ -234,7 +235,7 @@ func (e *evaluator) callee(en *env, n *ast.Name) (*check.Object, error) {
 	if err := e.resolveImport(en.mod, obj.Import, n.Span()); err != nil {
 		return nil, err
 	}
-	return en.mod.info.Callee(n), nil
+	return en.mod.Info.Callee(n), nil
 }
 
 // expr evaluates an expression for a position that wants a kind.
@@ -256,7 +257,7 @@ func (e *evaluator) expr(en *env, x ast.Expr, want ast.Kind) (value, error) {
 		s, err := e.parts(en, x.Parts, x.Span())
 		return e.text(x.Mode.Apply(s)), err
 	case *ast.BlockLit:
-		kind := en.mod.info.BlockKind(x)
+		kind := en.mod.Info.BlockKind(x)
 		return e.block(en, kind, x.Body, e.empty(kind))
 	case *ast.CallExpr:
 		return e.callExpr(en, x, want)

@@ -125,8 +125,8 @@ func TestImportLimits(t *testing.T) {
 		limits Limits
 		want   diag.Code
 	}{
-		"depth": {"import m from \"m0.hlb\"\nfs default() { m.f; }", Limits{}, LimitImportDepth},
-		"count": {many + "fs default() { " + body + "}", Limits{Imports: 5}, LimitImports},
+		"depth": {"import m from \"m0.hlb\"\nfs default() { m.f; }", Limits{}, diag.LimitImportDepth},
+		"count": {many + "fs default() { " + body + "}", Limits{Imports: 5}, diag.LimitImports},
 		"size":  {"import m from \"big.hlb\"\nfs default() { m.f; }", Limits{}, diag.SourceTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -152,6 +152,9 @@ type Built struct {
 	Name string
 }
 
+// tree keeps its files apart from those of other filesystems.
+func (b Built) tree() string { return b.Name }
+
 // Resolve implements Root.
 func (b Built) Resolve(dir, p string) (string, error) { return jail(dir, p, true) }
 

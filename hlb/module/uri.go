@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package module finds and reads the modules that a program imports. It knows where a path leads and keeps programs
-// inside the tree they came with; what a module means is the evaluator's business.
+// Package module finds, reads and checks the modules that a program imports. It knows where a path leads and keeps
+// programs inside the tree they came with. Which module an import stands for is found by its users: package link
+// without evaluating anything, package lower by evaluation.
 package module
 
 import (

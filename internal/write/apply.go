@@ -8,20 +8,20 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
 )
-
-// fieldOwner is the manager's name in server-side apply.
-const fieldOwner = "hlb-operator"
 
 // NameConflictError means that a needed name is taken by an object of somebody else.
 type NameConflictError struct {
@@ -43,7 +43,8 @@ func (e *NameConflictError) Fault() (string, status.FailureClass) {
 }
 
 // Apply brings a desired object into being by server-side apply, controlled by owner. desired is a typed object with
-// its kind set, without status; it is the caller's afterwards, with the owner reference and an annotation added.
+// its kind set, without status; it is the caller's afterwards, with the owner reference and an annotation added. In
+// another namespace than the owner's, an annotation stands for the reference, and the caller deletes the object.
 //
 // Where the object exists and has all that is desired, nothing is sent and the outcome is Unchanged. Fields that others
 // set and desired does not mention stay theirs; fields that were desired once and are no longer are removed. Apply
@@ -52,7 +53,7 @@ func (e *NameConflictError) Fault() (string, status.FailureClass) {
 // object that owner does not control, and another error while that is an object of owner's predecessor.
 func (w *Writer) Apply(ctx context.Context, owner, desired client.Object) (Outcome, error) {
 	gvk := desired.GetObjectKind().GroupVersionKind()
-	if err := controllerutil.SetControllerReference(owner, desired, w.Client.Scheme()); err != nil {
+	if err := w.own(owner, desired); err != nil {
 		return Unchanged, fmt.Errorf("own %s %s: %w", gvk.Kind, desired.GetName(), err)
 	}
 	content, err := desiredContent(desired)
@@ -67,7 +68,7 @@ func (w *Writer) Apply(ctx context.Context, owner, desired client.Object) (Outco
 		return Conflict, fmt.Errorf("%s %s belongs to an earlier %s of the same name and is about to be collected",
 			gvk.Kind, desired.GetName(), kindOf(w.Client, owner))
 	}
-	if found != nil && !metav1.IsControlledBy(found, owner) {
+	if found != nil && !w.Owns(owner, found) {
 		return Conflict, &NameConflictError{
 			Kind: gvk.Kind, Name: desired.GetName(), OwnerKind: kindOf(w.Client, owner),
 		}
@@ -85,6 +86,41 @@ func (w *Writer) Apply(ctx context.Context, owner, desired client.Object) (Outco
 		return Unchanged, fmt.Errorf("apply %s %s: %w", gvk.Kind, desired.GetName(), err)
 	}
 	return Written, nil
+}
+
+// own marks an object as the owner's.
+func (w *Writer) own(owner, o client.Object) error {
+	if o.GetNamespace() == owner.GetNamespace() {
+		return controllerutil.SetControllerReference(owner, o, w.Client.Scheme())
+	}
+	annotations := maps.Clone(o.GetAnnotations())
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[v1alpha1.AnnotationOwner] = ownerText(kindOf(w.Client, owner), owner)
+	o.SetAnnotations(annotations)
+	return nil
+}
+
+// Owns reports whether an object was made by Apply for the owner.
+func (w *Writer) Owns(owner, o client.Object) bool {
+	if o.GetNamespace() == owner.GetNamespace() {
+		return metav1.IsControlledBy(o, owner)
+	}
+	return o.GetAnnotations()[v1alpha1.AnnotationOwner] == ownerText(kindOf(w.Client, owner), owner)
+}
+
+func ownerText(kind string, owner client.Object) string {
+	return kind + "/" + owner.GetNamespace() + "/" + owner.GetName()
+}
+
+// OwnerElsewhere returns the owner of an object of another namespace, of this kind; false for none.
+func OwnerElsewhere(o client.Object, kind string) (types.NamespacedName, bool) {
+	parts := strings.Split(o.GetAnnotations()[v1alpha1.AnnotationOwner], "/")
+	if len(parts) != 3 || parts[0] != kind {
+		return types.NamespacedName{}, false
+	}
+	return types.NamespacedName{Namespace: parts[1], Name: parts[2]}, true
 }
 
 // IsFormer reports whether an object is controlled by an owner of the same kind and name that was deleted, so that the

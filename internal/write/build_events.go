@@ -51,8 +51,8 @@ func readyChanged(before, after *v1alpha1.HLBBuild, ready *metav1.Condition) []E
 		return []Event{runFinished(after, ready)}
 	case isNewLoss(before.Status.Run, run):
 		return []Event{attemptLost(after)}
-	case ready.Reason == v1alpha1.ReasonCacheNotFound:
-		return []Event{cacheNotFound(after, ready)}
+	case ready.Reason == v1alpha1.ReasonCacheNotFound, ready.Reason == v1alpha1.ReasonNamespaceNotAllowed:
+		return []Event{noCache(after, ready)}
 	case isNewlyMissing(before.Status.Run, run):
 		return []Event{inputMissing(after, ready)}
 	case ready.Reason == v1alpha1.ReasonAwaitingAgent && run.Attempt > 1:
@@ -110,7 +110,7 @@ func attemptPlaced(b *v1alpha1.HLBBuild) Event {
 	return normal(b, v1alpha1.ReasonDaemonChosen, "Place", note)
 }
 
-func cacheNotFound(b *v1alpha1.HLBBuild, ready *metav1.Condition) Event {
+func noCache(b *v1alpha1.HLBBuild, ready *metav1.Condition) Event {
 	return warning(b, ready.Reason, "Place", ready.Message)
 }
 

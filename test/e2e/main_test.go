@@ -52,6 +52,12 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	// What placement decided in all tests must come out again.
+	first := client.ObjectKey{Namespace: namespace, Name: fleet.Name + "-0"}
+	if err := cluster.Replay(context.Background(), first); err != nil {
+		fmt.Fprintln(os.Stderr, "replay the recording of placement:", err)
+		code = 1
+	}
 	if code == 0 {
 		if err := cluster.DeleteNamespace(context.Background(), namespace); err != nil {
 			fmt.Fprintln(os.Stderr, "clean up:", err)
@@ -71,6 +77,9 @@ func setUp(ctx context.Context) error {
 	}
 	// nodes that a run which was broken off has drained
 	if _, err := cluster.Kubectl(ctx, "", "uncordon", "--selector=kubernetes.io/os=linux"); err != nil {
+		return err
+	}
+	if err := cluster.RecordPlacement(); err != nil {
 		return err
 	}
 	if err := cluster.Install(ctx); err != nil {

@@ -19,6 +19,12 @@ import (
 
 type cacheSpec = v1alpha1.BuildCacheSpec
 
+func allowing(from v1alpha1.NamespacesFrom, selector *metav1.LabelSelector) func(*cacheSpec) {
+	return func(s *cacheSpec) {
+		s.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: from, Selector: selector}
+	}
+}
+
 func TestBuildCacheIsValidated(t *testing.T) {
 	ns := envtestkit.Get(t).Namespace(t)
 	registry := func(repository string) func(*cacheSpec) {
@@ -34,6 +40,19 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		"fewer than none are refused":      {func(s *cacheSpec) { s.Replicas = ptr.To[int32](-1) }, "spec.replicas"},
 		"a thousand daemons are accepted":  {func(s *cacheSpec) { s.Replicas = ptr.To[int32](1000) }, ""},
 		"more than a thousand are refused": {func(s *cacheSpec) { s.Replicas = ptr.To[int32](1001) }, "spec.replicas"},
+
+		"namespaces by label are accepted": {
+			allowing(v1alpha1.NamespacesFromSelector, &metav1.LabelSelector{}), "",
+		},
+		"all namespaces are accepted": {allowing(v1alpha1.NamespacesFromAll, nil), ""},
+		"a selector of no source is refused": {
+			allowing("", &metav1.LabelSelector{}), "selector goes with from: Selector",
+		},
+		"a selector beside All is refused": {
+			allowing(v1alpha1.NamespacesFromAll, &metav1.LabelSelector{}), "selector goes with from: Selector",
+		},
+		"namespaces by label without one are refused": {allowing("Selector", nil), "selector goes with from: Selector"},
+		"an unknown source of namespaces is refused":  {allowing("Some", nil), `"Same", "Selector", "All"`},
 
 		"a volume of 1Gi is accepted": {func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1Gi") }, ""},
 		"a smaller volume is refused": {

@@ -28,12 +28,12 @@ const (
 	ManagerName     = "hlb-operator"
 )
 
-// overlay puts the images of this checkout into config/default. A JSON patch appends the flag, so that the flags in
+// overlay puts the images of this checkout into config/default. JSON patches append flags, so that those in
 // config/manager stay.
-const overlay = `apiVersion: kustomize.config.k8s.io/v1beta1
+const (
+	overlay = `apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-resources:
-  - %s
+resources: [%s]
 images:
   - name: ghcr.io/openllb/hlb-operator
     newName: %s
@@ -41,8 +41,10 @@ images:
 patches:
   - target: {kind: Deployment, name: hlb-operator}
     patch: |
-      - {op: add, path: /spec/template/spec/containers/0/args, value: ["--buildkit-image=%s"]}
+%s`
+	argsPatch = `      - {op: add, path: /spec/template/spec/containers/0/args, value: ["--buildkit-image=%s"]}
 `
+)
 
 // Install builds the images and applies config/default with them, then waits until the manager runs.
 func (c *Cluster) Install(ctx context.Context) error {
@@ -57,16 +59,34 @@ func (c *Cluster) Install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	name, digest, _ := strings.Cut(c.Images["operator"], "@")
-	text := fmt.Sprintf(overlay, base, name, digest, c.Images["buildkit"])
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o644); err != nil {
-		return err
+	for name, text := range c.overlayFiles(base) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
 	}
 	c.logf("installing hlb-operator")
 	if _, err := c.Kubectl(ctx, "", "apply", "--server-side", "--force-conflicts", "-k", dir); err != nil {
 		return err
 	}
-	return c.WaitManager(ctx)
+	if err := c.WaitManager(ctx); err != nil || c.recording == nil {
+		return err
+	}
+	return c.recording.removeOthers()
+}
+
+// overlayFiles are the files of the kustomization that puts the images of this checkout, and the recording if there is
+// one, into the installation at base.
+func (c *Cluster) overlayFiles(base string) map[string]string {
+	name, digest, _ := strings.Cut(c.Images["operator"], "@")
+	resources, patch := base, fmt.Sprintf(argsPatch, c.Images["buildkit"])
+	files := map[string]string{}
+	if r := c.recording; r != nil {
+		resources += ", recording.yaml"
+		patch += fmt.Sprintf(recordingPatch, r.run, recordingLimit)
+		files["recording.yaml"] = fmt.Sprintf(recordingVolume, SystemNamespace, r.root)
+	}
+	files["kustomization.yaml"] = fmt.Sprintf(overlay, resources, name, digest, patch)
+	return files
 }
 
 // WaitManager waits until the manager's Deployment is rolled out.
