@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 )
 
 func TestPrimingSparesWhatIsThere(t *testing.T) {
@@ -230,5 +231,17 @@ func TestImagesThatAreNoSnapshotsAreRefused(t *testing.T) {
 				t.Errorf("the error is %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestAnIndexLayerHoldsNothingElse(t *testing.T) {
+	pack, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := tarOf(t, map[string]string{indexName: `{"path":".","kind":"dir"}`, "bomb": strings.Repeat("0", 1<<20)})
+	mount, im := t.TempDir(), &image{index: pack.EncodeAll(layer, nil)}
+	if _, err := im.prime(t.Context(), mount); err == nil || !strings.Contains(err.Error(), `"bomb" is no part of it`) {
+		t.Errorf("the error is %v", err)
 	}
 }

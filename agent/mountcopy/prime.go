@@ -22,17 +22,17 @@ import (
 // Layers are those of an image that hold files, the top one first. The end of them is io.EOF.
 type Layers func() (io.Reader, error)
 
-// Prime fills a mount with the content that an index layer describes and layers hold. A mount that holds something
+// Prime fills a mount with the tree of a snapshot, whose files layers hold. A mount that holds something
 // already is left alone, unless replace says that its content is to go; files that stay the same are kept then, and
 // layers that hold no others are not asked for. Files whose bytes are not what the index says are an error. The copy
 // is made aside and moved into place when it is whole: a mount never shows a part of it as if it were all, and keeps
 // what it holds on an error. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends
 // first, nothing of the copy stays.
-func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layers, replace bool) (Result, error) {
-	ix, _, err := readIndexLayer(indexLayer)
-	if err != nil {
-		return Result{}, err
+func Prime(ctx context.Context, mount string, tree *Tree, layers Layers, replace bool) (Result, error) {
+	if tree == nil {
+		return Result{}, errNoIndex
 	}
+	ix := tree.ix
 	encoded, err := ix.encode()
 	if err != nil {
 		return Result{}, err

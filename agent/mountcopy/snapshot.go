@@ -70,8 +70,8 @@ func (ix index) sum(i int, root string, buf []byte) (err error) {
 
 // Options shape a snapshot.
 type Options struct {
-	// Base is the index layer of the newest snapshot, nil for none.
-	Base io.Reader
+	// Base is the newest snapshot, nil for none.
+	Base *Tree
 	// Whole writes everything into one layer, instead of what differs from Base, unless nothing does.
 	Whole bool
 	// MaxBytes is the most that the mount may hold, 0 for no limit.
@@ -99,10 +99,7 @@ func Snapshot(ctx context.Context, mount string, o Options, layer func() io.Writ
 	}
 	s := &snapshot{mount: mount, now: now, whole: o.Whole || o.Base == nil, layer: layer}
 	if o.Base != nil {
-		before, beforeStamps, err := readIndexLayer(o.Base)
-		if err != nil {
-			return res, err
-		}
+		before, beforeStamps := o.Base.ix, o.Base.stamps
 		s.before = byPath(before)
 		s.reuseSums(stamps, stampsByPath(before, beforeStamps))
 		same, err := s.isSame(ctx, before)
