@@ -27,7 +27,7 @@ type Layers func() (io.Reader, error)
 // layers that hold no others are not asked for. Files whose bytes are not what the index says are an error. The copy
 // is made aside and moved into place when it is whole: a mount never shows a part of it as if it were all, and keeps
 // what it holds on an error. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends
-// first, nothing of the copy stays.
+// first, nothing of the copy stays. A copy that would leave the volume less than its spare share is an error.
 func Prime(ctx context.Context, mount string, tree *Tree, layers Layers, replace bool) (Result, error) {
 	if tree == nil {
 		return Result{}, errNoIndex
@@ -46,7 +46,7 @@ func Prime(ctx context.Context, mount string, tree *Tree, layers Layers, replace
 		return res, err
 	}
 	copying := filepath.Join(mount, copyingName)
-	p := &priming{to: copying, ix: ix, layers: layers}
+	p := &priming{to: copying, ix: ix, layers: layers, room: room{path: mount}}
 	if len(names) > 0 {
 		if !replace {
 			res.Outcome = Held
@@ -57,6 +57,9 @@ func Prime(ctx context.Context, mount string, tree *Tree, layers Layers, replace
 			res.Outcome = Unchanged
 			return res, err
 		}
+	}
+	if err := p.room.check(p.need()); err != nil {
+		return res, err
 	}
 	if err := p.write(ctx); err != nil {
 		return res, errors.Join(err, os.RemoveAll(copying))
@@ -130,6 +133,7 @@ type priming struct {
 	layers  Layers
 	reused  map[string]string // files that the mount holds already, by their path in the new tree
 	written atomic.Int64
+	room    room
 }
 
 // write copies the tree: directories, then files, then other names for them, then what the directories are.
@@ -230,6 +234,9 @@ func (p *priming) eachLayer(ctx context.Context, more func() bool, read func(*ta
 func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
 	if h.Size != e.Size {
 		return fmt.Errorf("%s has %d bytes in the image, and %d in its index", e.Path, h.Size, e.Size)
+	}
+	if err := p.room.take(e.Size); err != nil {
+		return err
 	}
 	path := filepath.Join(p.to, e.Path)
 	// an os.File would cost three system calls more
