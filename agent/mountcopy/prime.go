@@ -38,15 +38,16 @@ func Prime(ctx context.Context, mount string, tree *Tree, layers Layers, replace
 		return Result{}, err
 	}
 	res := Result{Outcome: Copied, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files()}
-	if whole, err := takeUp(mount, ix); whole && !replace || err != nil {
+	copying := filepath.Join(mount, copyingName)
+	p := &priming{to: copying, ix: ix, layers: layers, room: room{path: mount}, lost: map[string]bool{}}
+	if whole, err := takeUp(mount, ix, p); whole && !replace || err != nil {
+		res.Omitted = p.omitted.list()
 		return res, err
 	}
 	names, err := os.ReadDir(mount)
 	if err != nil {
 		return res, err
 	}
-	copying := filepath.Join(mount, copyingName)
-	p := &priming{to: copying, ix: ix, layers: layers, room: room{path: mount}}
 	if len(names) > 0 {
 		if !replace {
 			res.Outcome = Held
@@ -73,13 +74,14 @@ func Prime(ctx context.Context, mount string, tree *Tree, layers Layers, replace
 	if err := os.Rename(copying, filepath.Join(mount, copiedName)); err != nil {
 		return res, err
 	}
-	_, err = takeUp(mount, ix)
+	res.Omitted = p.omitted.list()
+	_, err = takeUp(mount, ix, p)
 	return res, err
 }
 
 // finish moves a whole copy into place. Called again after it was cut off, it goes on; a name that exists by then
 // stays as it is.
-func finish(mount, copied string, ix index) error {
+func (p *priming) finish(mount, copied string, ix index) error {
 	names, err := os.ReadDir(copied)
 	if err != nil {
 		return err
@@ -110,7 +112,7 @@ func finish(mount, copied string, ix index) error {
 		case !is.IsDir():
 			continue // it stays as it is, and a symbolic link would lead out of the mount
 		}
-		if err := setMetadata(path, e); err != nil {
+		if err := p.setMetadata(path, e); err != nil {
 			return err
 		}
 	}
@@ -118,12 +120,12 @@ func finish(mount, copied string, ix index) error {
 }
 
 // setRoot gives the mount's own directory back what it is, after something was moved in or out of it.
-func setRoot(mount string, ix index) error {
+func (p *priming) setRoot(mount string, ix index) error {
 	root := slices.IndexFunc(ix, func(e entry) bool { return e.Path == "." })
 	if root < 0 {
 		return nil
 	}
-	return setMetadata(mount, &ix[root])
+	return p.setMetadata(mount, &ix[root])
 }
 
 // priming is one run of Prime.
@@ -134,6 +136,8 @@ type priming struct {
 	reused  map[string]string // files that the mount holds already, by their path in the new tree
 	written atomic.Int64
 	room    room
+	omitted omissions       // what can't be made here
+	lost    map[string]bool // paths of those
 }
 
 // write copies the tree: directories, then files, then other names for them, then what the directories are.
@@ -158,7 +162,7 @@ func (p *priming) write(ctx context.Context) error {
 	}
 	for _, e := range slices.Backward(p.ix) {
 		if e.Kind == dir {
-			if err := setMetadata(filepath.Join(p.to, e.Path), &e); err != nil {
+			if err := p.setMetadata(filepath.Join(p.to, e.Path), &e); err != nil {
 				return err
 			}
 		}
@@ -287,7 +291,7 @@ func (p *priming) check(e *entry, sum [sha256.Size]byte) error {
 		return fmt.Errorf("%s has the sum %s in the image, and %s in its index", e.Path, got, e.Sum)
 	}
 	p.written.Add(e.Size)
-	return setMetadata(filepath.Join(p.to, e.Path), e)
+	return p.setMetadata(filepath.Join(p.to, e.Path), e)
 }
 
 // writeOther writes what is neither a directory nor a file with bytes of its own.
@@ -297,6 +301,11 @@ func (p *priming) writeOther(e *entry) (err error) {
 	case dir, file:
 		return nil
 	case hardlink:
+		if p.lost[e.Link] {
+			p.lost[e.Path] = true
+			p.omitted.add(e.Path, "another name for what is left out")
+			return nil
+		}
 		return os.Link(filepath.Join(p.to, e.Link), path)
 	case symlink:
 		err = os.Symlink(e.Link, path)
@@ -309,10 +318,15 @@ func (p *priming) writeOther(e *entry) (err error) {
 	default:
 		err = fmt.Errorf("%s: a snapshot of this version has no %q", e.Path, e.Kind)
 	}
+	if errors.Is(err, unix.EPERM) && (e.Kind == char || e.Kind == block) { // in a user namespace
+		p.lost[e.Path] = true
+		p.omitted.add(e.Path, "devices can't be made here")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return setMetadata(path, e)
+	return p.setMetadata(path, e)
 }
 
 func mknod(path string, format uint32, device uint64) error {
@@ -322,8 +336,9 @@ func mknod(path string, format uint32, device uint64) error {
 	return nil
 }
 
-// setMetadata gives a name its owner, mode, attributes and time.
-func setMetadata(path string, e *entry) error {
+// setMetadata gives a name its owner, mode, attributes and time. Attributes that the volume or the step's rights don't
+// allow are left out.
+func (p *priming) setMetadata(path string, e *entry) error {
 	if err := os.Lchown(path, int(e.UID), int(e.GID)); err != nil {
 		return err
 	}
@@ -333,7 +348,11 @@ func setMetadata(path string, e *entry) error {
 		}
 	}
 	for name, value := range e.Xattrs {
-		if err := unix.Lsetxattr(path, name, value, 0); err != nil {
+		err := unix.Lsetxattr(path, name, value, 0)
+		switch {
+		case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EINVAL):
+			p.omitted.add(e.Path, "its attribute "+name+" can't be set here")
+		case err != nil:
 			return &os.PathError{Op: "lsetxattr " + name, Path: path, Err: err}
 		}
 	}

@@ -45,11 +45,14 @@ type Result struct {
 	// layer but the index is new.
 	ContentDiffID string `json:"contentDiffID,omitempty"`
 	IndexDiffID   string `json:"indexDiffID,omitempty"`
+	// Omitted is what the copy leaves out.
+	Omitted Omitted `json:"omitzero"`
 }
 
 // Digest names the tree of a mount.
 func Digest(ctx context.Context, root string) (Result, error) {
-	ix, _, err := scan(ctx, root)
+	var out omissions
+	ix, _, err := scan(ctx, root, &out)
 	if err == nil {
 		err = each(ctx, len(ix), func(i int, buf []byte) error { return ix.sum(i, root, buf) })
 	}
@@ -57,7 +60,9 @@ func Digest(ctx context.Context, root string) (Result, error) {
 		return Result{}, err
 	}
 	encoded, err := ix.encode()
-	return Result{Outcome: Unchanged, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files()}, err
+	return Result{
+		Outcome: Unchanged, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files(), Omitted: out.list(),
+	}, err
 }
 
 // sum fills in the sum of a file that has none.
@@ -82,11 +87,12 @@ type Options struct {
 // with the index. layer begins the next one. Files are read only if their inodes were changed since the base, and
 // written only if their bytes differ too, so that a small change costs little.
 func Snapshot(ctx context.Context, mount string, o Options, layer func() io.WriteCloser) (Result, error) {
-	now, stamps, err := scan(ctx, mount)
+	var out omissions
+	now, stamps, err := scan(ctx, mount, &out)
 	if err != nil {
 		return Result{}, err
 	}
-	res := Result{Outcome: Copied, Bytes: now.bytes(), Files: now.files()}
+	res := Result{Outcome: Copied, Bytes: now.bytes(), Files: now.files(), Omitted: out.list()}
 	switch {
 	case len(now) <= 1:
 		res.Outcome = Empty

@@ -138,6 +138,7 @@ func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string)
 		e.Deferred, e.Overdue, e.Disturbed = changed.Deferred, changed.Overdue, changed.Disturbed
 		e.Failures = changed.Failures
 		e.Ref, e.Digest, e.Bytes, e.SnapshotUse = changed.Ref, changed.Digest, changed.Bytes, changed.SnapshotUse
+		e.Omitted = changed.Omitted
 		e.Requested = e.Requested && outcome == v1alpha1.SnapshotDeferred
 	})
 	return changed, err
@@ -211,6 +212,7 @@ func (m *Maker) take(
 		digest = man.Digest
 	}
 	e.Ref, e.Digest, e.Bytes, e.SnapshotUse = byDigest(where, digest), res.Digest, res.Bytes, e.Uses
+	e.Omitted = res.Omitted.String()
 	if res.Outcome == mountcopy.Unchanged {
 		return v1alpha1.SnapshotUnchanged, nil
 	}

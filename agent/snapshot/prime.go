@@ -169,7 +169,7 @@ func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *priming
 	if err != nil {
 		return err
 	}
-	status.Bytes = res.Bytes
+	status.Bytes, status.Message = res.Bytes, res.Omitted.String()
 	switch res.Outcome {
 	case mountcopy.Held:
 		status.Outcome = v1alpha1.PrimeHeld

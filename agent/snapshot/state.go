@@ -47,6 +47,16 @@ type Entry struct {
 	Digest      string `json:"digest,omitempty"`
 	Bytes       int64  `json:"bytes,omitempty"`
 	SnapshotUse int64  `json:"snapshotUse,omitempty"`
+	// Omitted describes what the newest snapshot leaves out, empty for nothing.
+	Omitted string `json:"omitted,omitempty"`
+}
+
+// Note describes the last try and what the newest snapshot leaves out, empty when there is nothing to say.
+func (e *Entry) Note() string {
+	if e.Message != "" && e.Omitted != "" {
+		return e.Message + "; " + e.Omitted
+	}
+	return e.Message + e.Omitted
 }
 
 // State is what is remembered of mounts over restarts. It belongs to a volume epoch, like the usage record. It is safe
