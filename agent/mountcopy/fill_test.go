@@ -217,7 +217,13 @@ func TestImagesThatAreNoSnapshotsAreRefused(t *testing.T) {
 		"with a name of the copy itself": {
 			root + `{"path":".hlb-mount-left","kind":"dir"}`, "no name of a mount's content",
 		},
-		"without a root":            {`{"path":"x","kind":"dir"}`, "before the root"},
+		"without a root": {`{"path":"x","kind":"dir"}`, "before the root"},
+		"with a hole past the end": {
+			root + `{"path":"x","kind":"file","size":9,"holes":[[4,6]]}`, "a hole of 6 bytes at 4",
+		},
+		"with a hole before another": {
+			root + `{"path":"x","kind":"file","size":9,"holes":[[4,2],[5,1]]}`, "a hole of 1 bytes at 5",
+		},
 		"with a size below nothing": {root + `{"path":"x","kind":"file","size":-1}`, "a size of -1"},
 	}
 	for name, tc := range cases {

@@ -68,7 +68,9 @@ type entry struct {
 	// Modified is in nanoseconds since 1970.
 	Modified int64 `json:"modified"`
 	Size     int64 `json:"size,omitempty"`
-	// Sum is the SHA-256 of a file's bytes, in hexadecimal.
+	// Holes are the large ones of a file, in order.
+	Holes []hole `json:"holes,omitempty"`
+	// Sum is the SHA-256 of a file's bytes but for those in holes, in hexadecimal.
 	Sum string `json:"sum,omitempty"`
 	// Link is the target of a symbolic link, or the first path of a hard link's file.
 	Link string `json:"link,omitempty"`
@@ -238,11 +240,11 @@ func digestOf(encoded []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// bytes is what the tree's files hold.
+// bytes is what the tree's files hold, holes apart.
 func (ix index) bytes() int64 {
 	var n int64
 	for i := range ix {
-		n += ix[i].Size
+		n += ix[i].data()
 	}
 	return n
 }

@@ -67,7 +67,8 @@ func TestWhatASnapshotCantHoldIsCountedAndNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			res := im.snap(t, mount)
-			if res.Outcome != Copied || res.Omitted.Count != 1 || !strings.Contains(res.Omitted.String(), tc.wantNamed) {
+			if res.Outcome != Copied || res.Omitted.Count != 1 ||
+				!strings.Contains(res.Omitted.String(), tc.wantNamed) {
 				t.Errorf("the snapshot is %+v, want one left out: %s", res, tc.wantNamed)
 			}
 			if again := im.snap(t, mount); again.Outcome != Unchanged || again.Omitted.Count != 1 {
@@ -99,7 +100,8 @@ func TestAttributesTakeNoMoreThanTheirBytes(t *testing.T) {
 	const files = 500
 	for i := range files {
 		path := filepath.Join(mount, fmt.Sprint(i))
-		if err := errors.Join(os.WriteFile(path, nil, 0o644), unix.Setxattr(path, "user.a", []byte("1"), 0)); err != nil {
+		err := errors.Join(os.WriteFile(path, nil, 0o644), unix.Setxattr(path, "user.a", []byte("1"), 0))
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +128,7 @@ func TestFilesThatBecomePipesDontHang(t *testing.T) {
 	if _, err := readWhole(path, make([]byte, 3, 4)); err == nil {
 		t.Error("a pipe was read as a small file")
 	}
-	if _, err := sumFile(path, 3, make([]byte, 8)); err == nil {
+	if _, err := sumFile(path, &entry{Path: "pipe", Size: 3}, make([]byte, 8)); err == nil {
 		t.Error("a pipe was read as a large file")
 	}
 }

@@ -193,7 +193,7 @@ func (p *priming) writeFiles(ctx context.Context) error {
 				continue
 			}
 			delete(wanted, h.Name)
-			if err := p.take(pool, e, h, layer); err != nil {
+			if err := p.take(ctx, pool, e, h, layer); err != nil {
 				return err
 			}
 		}
@@ -235,11 +235,11 @@ func (p *priming) eachLayer(ctx context.Context, more func() bool, read func(*ta
 
 // take takes a file out of a layer: a small one into memory, for others to write. It makes the file itself: the
 // others would only wait for each other at the lock of its directory.
-func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
+func (p *priming) take(ctx context.Context, pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
 	if h.Size != e.Size {
 		return fmt.Errorf("%s has %d bytes in the image, and %d in its index", e.Path, h.Size, e.Size)
 	}
-	if err := p.room.take(e.Size); err != nil {
+	if err := p.room.take(e.data()); err != nil {
 		return err
 	}
 	path := filepath.Join(p.to, e.Path)
@@ -248,8 +248,8 @@ func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) 
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	if e.Size > smallFile {
-		return p.writeLarge(os.NewFile(uintptr(fd), path), e, layer)
+	if !e.isSmall() {
+		return p.writeLarge(ctx, os.NewFile(uintptr(fd), path), e, layer)
 	}
 	text := takeText(int(e.Size))
 	if _, err := io.ReadFull(layer, text); err != nil {
@@ -276,9 +276,8 @@ func (p *priming) writeSmall(t task) error {
 }
 
 // writeLarge does the same from a stream.
-func (p *priming) writeLarge(to *os.File, e *entry, text io.Reader) error {
-	hash := sha256.New()
-	_, err := io.Copy(io.MultiWriter(to, hash), text)
+func (p *priming) writeLarge(ctx context.Context, to *os.File, e *entry, text io.Reader) error {
+	hash, err := writeSparse(ctx, to, e, text)
 	if err = errors.Join(err, to.Close()); err != nil {
 		return err
 	}
@@ -290,7 +289,7 @@ func (p *priming) check(e *entry, sum [sha256.Size]byte) error {
 	if got := hex.EncodeToString(sum[:]); got != e.Sum {
 		return fmt.Errorf("%s has the sum %s in the image, and %s in its index", e.Path, got, e.Sum)
 	}
-	p.written.Add(e.Size)
+	p.written.Add(e.data())
 	return p.setMetadata(filepath.Join(p.to, e.Path), e)
 }
 

@@ -25,7 +25,7 @@ func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error
 		}
 		got := *was
 		if got.Kind == file && got.Modified == e.Modified { // else no sum can make it the same
-			sum, err := sumFile(filepath.Join(mount, got.Path), got.Size, buf)
+			sum, err := sumFile(filepath.Join(mount, got.Path), &got, buf)
 			if err != nil {
 				return err
 			}

@@ -32,7 +32,7 @@ func (p *priming) need() (bytes, names int64) {
 			continue
 		}
 		names++
-		bytes += (e.Size+blockBytes-1)/blockBytes*blockBytes + blockBytes
+		bytes += e.data() + int64(len(e.Holes)+2)*blockBytes
 		for _, value := range e.Xattrs {
 			bytes += int64(len(value))
 		}

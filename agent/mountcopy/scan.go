@@ -23,8 +23,8 @@ import (
 // whiteout begins the names that mean deletions in layers of images, so that no file can be called so in one.
 const whiteout = ".wh."
 
-// maxPath bounds the paths of an index, in bytes: the kernel takes 4,096, with the mount and the copy's own folder before
-// it.
+// maxPath bounds the paths of an index, in bytes: the kernel takes 4,096, with the mount and the copy's own folder in
+// front.
 const maxPath = 3900
 
 // scan lists the tree at root without reading its files: sums are empty. It returns the stamps of all entries too. What
@@ -126,6 +126,9 @@ func lookAt(root, rel string, out *omissions) (s scanned, err error) {
 		s.Kind = dir
 	case unix.S_IFREG:
 		s.Kind, s.Size = file, st.Size
+		if st.Size >= minHole && st.Blocks*512 < st.Size {
+			s.Holes, err = holesAt(path, st.Size)
+		}
 	case unix.S_IFLNK:
 		s.Kind, s.Mode = symlink, 0
 		s.Link, err = os.Readlink(path)
@@ -147,7 +150,9 @@ func lookAt(root, rel string, out *omissions) (s scanned, err error) {
 		return scanned{}, nil
 	}
 	s.several, s.inode = st.Nlink > 1 && s.Kind != dir, [2]uint64{st.Dev, st.Ino}
-	s.Xattrs, err = xattrsOf(path, func(name string) { out.add(rel, fmt.Sprintf("its attribute %q is not UTF-8", name)) })
+	s.Xattrs, err = xattrsOf(path, func(name string) {
+		out.add(rel, fmt.Sprintf("its attribute %q is not UTF-8", name))
+	})
 	return s, err
 }
 
@@ -188,25 +193,28 @@ func xattrsOf(path string, omit func(name string)) (map[string][]byte, error) {
 	return out, nil
 }
 
-// sumFile reads a file and returns the sum of its bytes. A size other than the expected one means that somebody
+// sumFile reads a file and returns the sum of its bytes. A size other than the entry's means that somebody
 // writes to it.
-func sumFile(path string, size int64, buf []byte) (string, error) {
-	return readThrough(path, size, buf, io.Discard)
+func sumFile(path string, e *entry, buf []byte) (string, error) {
+	return readThrough(path, e, buf, io.Discard)
 }
 
 // readThrough reads a file, writes its bytes to w, and returns their sum.
-func readThrough(path string, size int64, buf []byte, w io.Writer) (string, error) {
+func readThrough(path string, e *entry, buf []byte, w io.Writer) (string, error) {
 	f, err := openFile(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	if len(e.Holes) > 0 {
+		return readSparse(f, e, buf, w)
+	}
 	hash := sha256.New()
-	n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(hash, w)}, onlyReader{io.LimitReader(f, size+1)}, buf)
+	n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(hash, w)}, onlyReader{io.LimitReader(f, e.Size+1)}, buf)
 	if err != nil {
 		return "", err
 	}
-	if n != size {
+	if n != e.Size {
 		return "", changedWhileRead(path)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil

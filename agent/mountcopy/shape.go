@@ -52,6 +52,9 @@ func (s shape) add(e *entry) error {
 	case e.Size < 0 || e.Size > 0 && e.Kind != file:
 		return fmt.Errorf("%q has a size of %d", e.Path, e.Size)
 	}
+	if err := e.checkHoles(); err != nil {
+		return err
+	}
 	s[e.Path] = e.Kind
 	return nil
 }

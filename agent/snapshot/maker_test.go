@@ -289,7 +289,7 @@ func TestWhatASnapshotLeavesOutIsReported(t *testing.T) {
 	}
 	outcome(t, b.use("test $(cat /c/f) = 1"), v1alpha1.PrimePrimed)
 	a.use("rm /c/.wh.* /c/[!f]*")
-	if e := a.take(v1alpha1.SnapshotUnchanged); e.Note() != "" {
+	if e := a.take(v1alpha1.SnapshotPushed); e.Note() != "" {
 		t.Errorf("once nothing is left out, the note is %q", e.Note())
 	}
 }
