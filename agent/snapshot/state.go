@@ -76,7 +76,7 @@ type content struct {
 	Mounts map[string]Entry `json:"mounts"`
 	// Request is the newest value of the annotations that ask for snapshots.
 	Request string `json:"request,omitempty"`
-	// Unfilled are mounts that a copy ahead of builds was begun for. What the daemon holds of them may be nothing yet.
+	// Unfilled are mounts that a copy was begun for. What the daemon holds of them may be nothing yet, or a part.
 	Unfilled map[string]bool `json:"unfilled,omitempty"`
 }
 
