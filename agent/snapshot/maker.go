@@ -175,8 +175,10 @@ func (m *Maker) take(
 	switch {
 	case !quiet:
 		return v1alpha1.SnapshotDeferred, m.State.whyNotQuiet(s.id)
+	case e.Outcome == v1alpha1.SnapshotEmpty && e.SnapshotUse == e.Uses:
+		return v1alpha1.SnapshotEmpty, nil // no build has used it since; nor below
 	case e.Ref != "" && e.SnapshotUse == e.Uses && e.Outcome != v1alpha1.SnapshotFailed:
-		return v1alpha1.SnapshotUnchanged, nil // no build has used it since
+		return v1alpha1.SnapshotUnchanged, nil
 	}
 	c, where, err := m.copyOf(ctx, cache, p, s.id, e.Sharing)
 	if err != nil {
@@ -204,6 +206,7 @@ func (m *Maker) take(
 	}
 	switch res.Outcome {
 	case mountcopy.Empty:
+		e.SnapshotUse = e.Uses
 		return v1alpha1.SnapshotEmpty, nil
 	case mountcopy.TooLarge:
 		return v1alpha1.SnapshotTooLarge,
