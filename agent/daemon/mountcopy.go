@@ -3,7 +3,6 @@
 package daemon
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -101,7 +100,8 @@ func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Resu
 		args = append(args, "-whole")
 	}
 	var pushed []ocispecs.Descriptor
-	index := c.fetchIndex(ctx)
+	index, done := c.openIndex(ctx)
+	defer done()
 	err = d.copyMount(ctx, c, mountcopy.ModeSnapshot, args, func(ctx context.Context, step *mountcopy.Peer) error {
 		base, err := index()
 		if err != nil {
@@ -131,29 +131,29 @@ func (d *Daemon) Snapshot(ctx context.Context, c *MountCopy) (res mountcopy.Resu
 	return res, dgst, err
 }
 
-// fetchIndex begins to read the index layer while the step starts, and returns what waits for it.
-func (c *MountCopy) fetchIndex(ctx context.Context) func() (io.Reader, error) {
-	index := sync.OnceValues(func() (io.Reader, error) { return c.index(ctx) })
-	go index() //nolint:errcheck // who waits for it gets the error
-	return index
-}
-
-// index reads the index layer of the newest snapshot, nil for none.
-func (c *MountCopy) index(ctx context.Context) (io.Reader, error) {
+// openIndex begins to open the index layer of the newest snapshot while the step starts, and returns what waits for it:
+// nil when there is none. It is read once, by the step, so that it takes no memory here. done closes it.
+func (c *MountCopy) openIndex(ctx context.Context) (index func() (io.Reader, error), done func()) {
 	n := len(c.Image.Layers)
 	if n == 0 {
-		return nil, nil
+		return func() (io.Reader, error) { return nil, nil }, func() {}
 	}
-	blob, err := c.Repository.Blob(ctx, c.Image.Layers[n-1].Digest)
-	if err != nil {
-		return nil, fmt.Errorf("read the index of the newest snapshot: %w", err)
-	}
-	defer blob.Close()
-	text, err := io.ReadAll(blob)
-	if err != nil {
-		return nil, fmt.Errorf("read the index of the newest snapshot: %w", err)
-	}
-	return bytes.NewReader(text), nil
+	ctx, cancel := context.WithCancel(ctx)
+	layer := c.Image.Layers[n-1]
+	open := sync.OnceValues(func() (io.Reader, error) {
+		if layer.Size > mountcopy.MaxIndexLayer {
+			return nil, fmt.Errorf("the index of the newest snapshot has %d bytes, and can have %d",
+				layer.Size, int64(mountcopy.MaxIndexLayer))
+		}
+		blob, err := c.Repository.Blob(ctx, layer)
+		if err != nil {
+			return nil, fmt.Errorf("read the index of the newest snapshot: %w", err)
+		}
+		context.AfterFunc(ctx, func() { blob.Close() })
+		return blob, nil
+	})
+	go open() //nolint:errcheck // who waits for it gets the error
+	return open, cancel
 }
 
 // layers are those of the new image: the ones that it is put on, and those pushed.
@@ -208,13 +208,14 @@ func (d *Daemon) Prime(ctx context.Context, c *MountCopy) (res mountcopy.Result,
 	if !IsSnapshot(c.Image) {
 		return res, errors.New("the image is no snapshot of a mount")
 	}
-	fetched := c.fetchIndex(ctx)
+	opened, done := c.openIndex(ctx)
+	defer done()
 	args := []string{"-timeout", c.Timeout.String()}
 	if c.Replace {
 		args = append(args, "-replace")
 	}
 	err = d.copyMount(ctx, c, mountcopy.ModePrime, args, func(ctx context.Context, step *mountcopy.Peer) error {
-		index, err := fetched()
+		index, err := opened()
 		if err != nil {
 			return err
 		}
@@ -245,7 +246,7 @@ func (o *openLayers) next() (io.Reader, error) {
 		return nil, io.EOF
 	}
 	o.close()
-	layer, err := o.c.Repository.Blob(o.ctx, o.rest[n-1].Digest)
+	layer, err := o.c.Repository.Blob(o.ctx, o.rest[n-1])
 	if err != nil {
 		return nil, fmt.Errorf("read a layer of the snapshot: %w", err)
 	}

@@ -147,7 +147,7 @@ func snapshotStatus(e *snapshot.Entry) *v1alpha1.MountSnapshotStatus {
 		return nil
 	}
 	return &v1alpha1.MountSnapshotStatus{
-		Outcome: e.Outcome, Time: seconds(e.Tried), Message: status.Clip(e.Message, messageLimit),
+		Outcome: e.Outcome, Time: seconds(e.Tried), Message: status.Clip(e.Note(), messageLimit),
 		Ref: e.Ref, Digest: e.Digest, Bytes: e.Bytes, DurationSeconds: int32((e.Took + time.Second - 1) / time.Second),
 	}
 }

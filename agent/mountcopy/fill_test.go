@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 )
 
 func TestPrimingSparesWhatIsThere(t *testing.T) {
@@ -216,7 +217,13 @@ func TestImagesThatAreNoSnapshotsAreRefused(t *testing.T) {
 		"with a name of the copy itself": {
 			root + `{"path":".hlb-mount-left","kind":"dir"}`, "no name of a mount's content",
 		},
-		"without a root":            {`{"path":"x","kind":"dir"}`, "before the root"},
+		"without a root": {`{"path":"x","kind":"dir"}`, "before the root"},
+		"with a hole past the end": {
+			root + `{"path":"x","kind":"file","size":9,"holes":[[4,6]]}`, "a hole of 6 bytes at 4",
+		},
+		"with a hole before another": {
+			root + `{"path":"x","kind":"file","size":9,"holes":[[4,2],[5,1]]}`, "a hole of 1 bytes at 5",
+		},
 		"with a size below nothing": {root + `{"path":"x","kind":"file","size":-1}`, "a size of -1"},
 	}
 	for name, tc := range cases {
@@ -230,5 +237,17 @@ func TestImagesThatAreNoSnapshotsAreRefused(t *testing.T) {
 				t.Errorf("the error is %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestAnIndexLayerHoldsNothingElse(t *testing.T) {
+	pack, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := tarOf(t, map[string]string{indexName: `{"path":".","kind":"dir"}`, "bomb": strings.Repeat("0", 1<<20)})
+	mount, im := t.TempDir(), &image{index: pack.EncodeAll(layer, nil)}
+	if _, err := im.prime(t.Context(), mount); err == nil || !strings.Contains(err.Error(), `"bomb" is no part of it`) {
+		t.Errorf("the error is %v", err)
 	}
 }

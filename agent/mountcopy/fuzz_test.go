@@ -117,7 +117,10 @@ func FuzzPrime(f *testing.F) {
 		ixText = bytes.ReplaceAll(ixText, []byte(`"link":"/`), []byte(`"link":"`+base+`/`))
 		ixLayer := pack.EncodeAll(tarOf(t, map[string]string{indexName: string(ixText)}), nil)
 		im := &image{content: [][]byte{pack.EncodeAll(layer, nil)}}
-		_, err = Prime(context.Background(), mount, bytes.NewReader(ixLayer), im.layers(), replace)
+		tree, err := ReadTree(bytes.NewReader(ixLayer))
+		if err == nil {
+			_, err = Prime(context.Background(), mount, tree, im.layers(), replace)
+		}
 		if diff := gocmp.Diff(outside, around(t, base, mount)); diff != "" {
 			t.Errorf("priming (%v) changed what lies outside of the mount (-had +got):\n%s", err, diff)
 		}

@@ -68,7 +68,9 @@ type entry struct {
 	// Modified is in nanoseconds since 1970.
 	Modified int64 `json:"modified"`
 	Size     int64 `json:"size,omitempty"`
-	// Sum is the SHA-256 of a file's bytes, in hexadecimal.
+	// Holes are the large ones of a file, in order.
+	Holes []hole `json:"holes,omitempty"`
+	// Sum is the SHA-256 of a file's bytes but for those in holes, in hexadecimal.
 	Sum string `json:"sum,omitempty"`
 	// Link is the target of a symbolic link, or the first path of a hard link's file.
 	Link string `json:"link,omitempty"`
@@ -177,6 +179,24 @@ func writeIndexLayer(out io.WriteCloser, encoded []byte, stamps []stamp) (diffID
 	return diffID, errors.Join(err, closeErr)
 }
 
+// errNoIndex: a layer is no index.
+var errNoIndex = errors.New("the image is no snapshot of a mount: it has no index")
+
+// Tree is what an index layer describes.
+type Tree struct {
+	ix     index
+	stamps []stamp // one for each entry
+}
+
+// ReadTree reads an index layer. One that is too large, or describes no tree, is an error.
+func ReadTree(layer io.Reader) (*Tree, error) {
+	ix, stamps, err := readIndexLayer(layer)
+	if err != nil {
+		return nil, err
+	}
+	return &Tree{ix: ix, stamps: stamps}, nil
+}
+
 // readIndexLayer reads what writeIndexLayer has written. There is a stamp for each entry.
 func readIndexLayer(r io.Reader) (ix index, stamps []stamp, err error) {
 	layer, done, err := readLayer(r)
@@ -192,18 +212,20 @@ func readIndexLayer(r io.Reader) (ix index, stamps []stamp, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the index: %w", err)
 		}
-		switch h.Name {
-		case indexName:
+		switch {
+		case h.Name == indexName && ix == nil:
 			ix, err = decode(layer)
-		case stampsName:
+		case h.Name == stampsName && stamps == nil:
 			stamps = decodeStamps(layer)
+		default: // it could unpack to any size
+			err = fmt.Errorf("read the index: %q is no part of it", h.Name)
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 	}
 	if len(ix) == 0 {
-		return nil, nil, errors.New("the image is no snapshot of a mount: it has no index")
+		return nil, nil, errNoIndex
 	}
 	if len(stamps) != len(ix) {
 		stamps = make([]stamp, len(ix))
@@ -218,11 +240,11 @@ func digestOf(encoded []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// bytes is what the tree's files hold.
+// bytes is what the tree's files hold, holes apart.
 func (ix index) bytes() int64 {
 	var n int64
 	for i := range ix {
-		n += ix[i].Size
+		n += ix[i].data()
 	}
 	return n
 }

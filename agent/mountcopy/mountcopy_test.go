@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -249,12 +248,9 @@ func TestWhatIsNotSnapshotted(t *testing.T) {
 		name, text string
 		limit      int64
 		want       Outcome
-		wantErr    string
 	}{
-		"an empty mount":                {want: Empty},
-		"a mount above the limit":       {name: "f", text: "four", limit: 3, want: TooLarge},
-		"a name that layers can't hold": {name: ".wh.f", text: "x", wantErr: `".wh.f" can't be held in an image`},
-		"a name that JSON can't hold":   {name: "\xff", text: "x", wantErr: `can't be held in an index`},
+		"an empty mount":          {want: Empty},
+		"a mount above the limit": {name: "f", text: "four", limit: 3, want: TooLarge},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -265,12 +261,7 @@ func TestWhatIsNotSnapshotted(t *testing.T) {
 				}
 			}
 			res, err := im.snapshot(t.Context(), mount, false, tc.limit)
-			switch {
-			case tc.wantErr != "":
-				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
-					t.Errorf("the error is %v, want %q", err, tc.wantErr)
-				}
-			case err != nil || res.Outcome != tc.want:
+			if err != nil || res.Outcome != tc.want {
 				t.Errorf("the result is %+v (%v), want %s", res, err, tc.want)
 			}
 			if im.index != nil {

@@ -22,31 +22,32 @@ import (
 // Layers are those of an image that hold files, the top one first. The end of them is io.EOF.
 type Layers func() (io.Reader, error)
 
-// Prime fills a mount with the content that an index layer describes and layers hold. A mount that holds something
+// Prime fills a mount with the tree of a snapshot, whose files layers hold. A mount that holds something
 // already is left alone, unless replace says that its content is to go; files that stay the same are kept then, and
 // layers that hold no others are not asked for. Files whose bytes are not what the index says are an error. The copy
 // is made aside and moved into place when it is whole: a mount never shows a part of it as if it were all, and keeps
 // what it holds on an error. What an earlier Prime left that was cut off is taken up or thrown away. When ctx ends
-// first, nothing of the copy stays.
-func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layers, replace bool) (Result, error) {
-	ix, _, err := readIndexLayer(indexLayer)
-	if err != nil {
-		return Result{}, err
+// first, nothing of the copy stays. A copy that would leave the volume less than its spare share is an error.
+func Prime(ctx context.Context, mount string, tree *Tree, layers Layers, replace bool) (Result, error) {
+	if tree == nil {
+		return Result{}, errNoIndex
 	}
+	ix := tree.ix
 	encoded, err := ix.encode()
 	if err != nil {
 		return Result{}, err
 	}
 	res := Result{Outcome: Copied, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files()}
-	if whole, err := takeUp(mount, ix); whole && !replace || err != nil {
+	copying := filepath.Join(mount, copyingName)
+	p := &priming{to: copying, ix: ix, layers: layers, room: room{path: mount}, lost: map[string]bool{}}
+	if whole, err := takeUp(mount, ix, p); whole && !replace || err != nil {
+		res.Omitted = p.omitted.list()
 		return res, err
 	}
 	names, err := os.ReadDir(mount)
 	if err != nil {
 		return res, err
 	}
-	copying := filepath.Join(mount, copyingName)
-	p := &priming{to: copying, ix: ix, layers: layers}
 	if len(names) > 0 {
 		if !replace {
 			res.Outcome = Held
@@ -57,6 +58,9 @@ func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layer
 			res.Outcome = Unchanged
 			return res, err
 		}
+	}
+	if err := p.room.check(p.need()); err != nil {
+		return res, err
 	}
 	if err := p.write(ctx); err != nil {
 		return res, errors.Join(err, os.RemoveAll(copying))
@@ -70,13 +74,14 @@ func Prime(ctx context.Context, mount string, indexLayer io.Reader, layers Layer
 	if err := os.Rename(copying, filepath.Join(mount, copiedName)); err != nil {
 		return res, err
 	}
-	_, err = takeUp(mount, ix)
+	res.Omitted = p.omitted.list()
+	_, err = takeUp(mount, ix, p)
 	return res, err
 }
 
 // finish moves a whole copy into place. Called again after it was cut off, it goes on; a name that exists by then
 // stays as it is.
-func finish(mount, copied string, ix index) error {
+func (p *priming) finish(mount, copied string, ix index) error {
 	names, err := os.ReadDir(copied)
 	if err != nil {
 		return err
@@ -107,7 +112,7 @@ func finish(mount, copied string, ix index) error {
 		case !is.IsDir():
 			continue // it stays as it is, and a symbolic link would lead out of the mount
 		}
-		if err := setMetadata(path, e); err != nil {
+		if err := p.setMetadata(path, e); err != nil {
 			return err
 		}
 	}
@@ -115,12 +120,12 @@ func finish(mount, copied string, ix index) error {
 }
 
 // setRoot gives the mount's own directory back what it is, after something was moved in or out of it.
-func setRoot(mount string, ix index) error {
+func (p *priming) setRoot(mount string, ix index) error {
 	root := slices.IndexFunc(ix, func(e entry) bool { return e.Path == "." })
 	if root < 0 {
 		return nil
 	}
-	return setMetadata(mount, &ix[root])
+	return p.setMetadata(mount, &ix[root])
 }
 
 // priming is one run of Prime.
@@ -130,6 +135,9 @@ type priming struct {
 	layers  Layers
 	reused  map[string]string // files that the mount holds already, by their path in the new tree
 	written atomic.Int64
+	room    room
+	omitted omissions       // what can't be made here
+	lost    map[string]bool // paths of those
 }
 
 // write copies the tree: directories, then files, then other names for them, then what the directories are.
@@ -154,7 +162,7 @@ func (p *priming) write(ctx context.Context) error {
 	}
 	for _, e := range slices.Backward(p.ix) {
 		if e.Kind == dir {
-			if err := setMetadata(filepath.Join(p.to, e.Path), &e); err != nil {
+			if err := p.setMetadata(filepath.Join(p.to, e.Path), &e); err != nil {
 				return err
 			}
 		}
@@ -185,7 +193,7 @@ func (p *priming) writeFiles(ctx context.Context) error {
 				continue
 			}
 			delete(wanted, h.Name)
-			if err := p.take(pool, e, h, layer); err != nil {
+			if err := p.take(ctx, pool, e, h, layer); err != nil {
 				return err
 			}
 		}
@@ -227,9 +235,12 @@ func (p *priming) eachLayer(ctx context.Context, more func() bool, read func(*ta
 
 // take takes a file out of a layer: a small one into memory, for others to write. It makes the file itself: the
 // others would only wait for each other at the lock of its directory.
-func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
+func (p *priming) take(ctx context.Context, pool *writers, e *entry, h *tar.Header, layer io.Reader) error {
 	if h.Size != e.Size {
 		return fmt.Errorf("%s has %d bytes in the image, and %d in its index", e.Path, h.Size, e.Size)
+	}
+	if err := p.room.take(e.data()); err != nil {
+		return err
 	}
 	path := filepath.Join(p.to, e.Path)
 	// an os.File would cost three system calls more
@@ -237,8 +248,8 @@ func (p *priming) take(pool *writers, e *entry, h *tar.Header, layer io.Reader) 
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	if e.Size > smallFile {
-		return p.writeLarge(os.NewFile(uintptr(fd), path), e, layer)
+	if !e.isSmall() {
+		return p.writeLarge(ctx, os.NewFile(uintptr(fd), path), e, layer)
 	}
 	text := takeText(int(e.Size))
 	if _, err := io.ReadFull(layer, text); err != nil {
@@ -265,9 +276,8 @@ func (p *priming) writeSmall(t task) error {
 }
 
 // writeLarge does the same from a stream.
-func (p *priming) writeLarge(to *os.File, e *entry, text io.Reader) error {
-	hash := sha256.New()
-	_, err := io.Copy(io.MultiWriter(to, hash), text)
+func (p *priming) writeLarge(ctx context.Context, to *os.File, e *entry, text io.Reader) error {
+	hash, err := writeSparse(ctx, to, e, text)
 	if err = errors.Join(err, to.Close()); err != nil {
 		return err
 	}
@@ -279,8 +289,8 @@ func (p *priming) check(e *entry, sum [sha256.Size]byte) error {
 	if got := hex.EncodeToString(sum[:]); got != e.Sum {
 		return fmt.Errorf("%s has the sum %s in the image, and %s in its index", e.Path, got, e.Sum)
 	}
-	p.written.Add(e.Size)
-	return setMetadata(filepath.Join(p.to, e.Path), e)
+	p.written.Add(e.data())
+	return p.setMetadata(filepath.Join(p.to, e.Path), e)
 }
 
 // writeOther writes what is neither a directory nor a file with bytes of its own.
@@ -290,6 +300,11 @@ func (p *priming) writeOther(e *entry) (err error) {
 	case dir, file:
 		return nil
 	case hardlink:
+		if p.lost[e.Link] {
+			p.lost[e.Path] = true
+			p.omitted.add(e.Path, "another name for what is left out")
+			return nil
+		}
 		return os.Link(filepath.Join(p.to, e.Link), path)
 	case symlink:
 		err = os.Symlink(e.Link, path)
@@ -302,10 +317,15 @@ func (p *priming) writeOther(e *entry) (err error) {
 	default:
 		err = fmt.Errorf("%s: a snapshot of this version has no %q", e.Path, e.Kind)
 	}
+	if errors.Is(err, unix.EPERM) && (e.Kind == char || e.Kind == block) { // in a user namespace
+		p.lost[e.Path] = true
+		p.omitted.add(e.Path, "devices can't be made here")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return setMetadata(path, e)
+	return p.setMetadata(path, e)
 }
 
 func mknod(path string, format uint32, device uint64) error {
@@ -315,8 +335,9 @@ func mknod(path string, format uint32, device uint64) error {
 	return nil
 }
 
-// setMetadata gives a name its owner, mode, attributes and time.
-func setMetadata(path string, e *entry) error {
+// setMetadata gives a name its owner, mode, attributes and time. Attributes that the volume or the step's rights don't
+// allow are left out.
+func (p *priming) setMetadata(path string, e *entry) error {
 	if err := os.Lchown(path, int(e.UID), int(e.GID)); err != nil {
 		return err
 	}
@@ -326,7 +347,11 @@ func setMetadata(path string, e *entry) error {
 		}
 	}
 	for name, value := range e.Xattrs {
-		if err := unix.Lsetxattr(path, name, value, 0); err != nil {
+		err := unix.Lsetxattr(path, name, value, 0)
+		switch {
+		case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EINVAL):
+			p.omitted.add(e.Path, "its attribute "+name+" can't be set here")
+		case err != nil:
 			return &os.PathError{Op: "lsetxattr " + name, Path: path, Err: err}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // reuse finds the new tree's files that the mount holds already, for linkReused. Only files that are the same in all
 // respects count, so that nothing about the old tree changes. same reports whether the whole tree is.
 func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error) {
-	have, _, err := scan(ctx, mount)
+	have, _, err := scan(ctx, mount, &omissions{})
 	if err != nil {
 		return false, err
 	}
@@ -25,7 +25,7 @@ func (p *priming) reuse(ctx context.Context, mount string) (same bool, err error
 		}
 		got := *was
 		if got.Kind == file && got.Modified == e.Modified { // else no sum can make it the same
-			sum, err := sumFile(filepath.Join(mount, got.Path), got.Size, buf)
+			sum, err := sumFile(filepath.Join(mount, got.Path), &got, buf)
 			if err != nil {
 				return err
 			}
@@ -61,37 +61,36 @@ func (p *priming) linkReused() error {
 
 // takeUp ends a Prime, and what an earlier one had begun when it was cut off: it puts a whole copy, of which whole
 // tells, in place, and throws away the rest.
-func takeUp(mount string, ix index) (whole bool, err error) {
-	copied, leaving, left := filepath.Join(
-		mount,
-		copiedName,
-	), filepath.Join(
-		mount,
-		leavingName,
-	), filepath.Join(
-		mount,
-		leftName,
-	)
-	if _, err := os.Lstat(copied); err == nil {
+func takeUp(mount string, ix index, p *priming) (whole bool, err error) {
+	at := func(name string) string { return filepath.Join(mount, name) }
+	copied, leaving, left := at(copiedName), at(leavingName), at(leftName)
+	if isDir(copied) {
 		whole = true
-		if _, err := os.Lstat(leaving); err == nil {
+		if isDir(leaving) {
 			if err := leave(mount, leaving, left); err != nil {
 				return whole, err
 			}
 		}
-		if err := finish(mount, copied, ix); err != nil {
+		if err := p.finish(mount, copied, ix); err != nil {
 			return whole, err
 		}
 	}
-	for _, rest := range []string{leaving, left, filepath.Join(mount, copyingName)} {
+	for _, rest := range []string{copied, leaving, left, at(copyingName)} {
 		if err := os.RemoveAll(rest); err != nil {
 			return whole, err
 		}
 	}
 	if whole {
-		return whole, setRoot(mount, ix)
+		return whole, p.setRoot(mount, ix)
 	}
 	return whole, nil
+}
+
+// isDir reports whether a path is a directory. A build can give other things the names of the copy, such as symbolic
+// links that lead out of the mount.
+func isDir(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
 }
 
 // leave moves what a mount holds aside. Called again after it was cut off, it goes on.

@@ -14,6 +14,8 @@ const (
 	maxEntries = 1 << 22
 	// maxIndexBytes is 256 bytes for each of them.
 	maxIndexBytes = 1 << 30
+	// MaxIndexLayer bounds the layer that holds an index, compressed, in bytes. An index of sums packs to a third.
+	MaxIndexLayer = maxIndexBytes / 2
 	// maxWindow is what unpacking a layer may keep in memory for each stream: chunks are packed alone, so that is four
 	// times what is needed.
 	maxWindow = 4 * chunkSize
@@ -49,6 +51,9 @@ func (s shape) add(e *entry) error {
 		return fmt.Errorf("%q is another name for %q, which is no file of the tree", e.Path, e.Link)
 	case e.Size < 0 || e.Size > 0 && e.Kind != file:
 		return fmt.Errorf("%q has a size of %d", e.Path, e.Size)
+	}
+	if err := e.checkHoles(); err != nil {
+		return err
 	}
 	s[e.Path] = e.Kind
 	return nil

@@ -45,11 +45,14 @@ type Result struct {
 	// layer but the index is new.
 	ContentDiffID string `json:"contentDiffID,omitempty"`
 	IndexDiffID   string `json:"indexDiffID,omitempty"`
+	// Omitted is what the copy leaves out.
+	Omitted Omitted `json:"omitzero"`
 }
 
 // Digest names the tree of a mount.
 func Digest(ctx context.Context, root string) (Result, error) {
-	ix, _, err := scan(ctx, root)
+	var out omissions
+	ix, _, err := scan(ctx, root, &out)
 	if err == nil {
 		err = each(ctx, len(ix), func(i int, buf []byte) error { return ix.sum(i, root, buf) })
 	}
@@ -57,21 +60,23 @@ func Digest(ctx context.Context, root string) (Result, error) {
 		return Result{}, err
 	}
 	encoded, err := ix.encode()
-	return Result{Outcome: Unchanged, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files()}, err
+	return Result{
+		Outcome: Unchanged, Digest: digestOf(encoded), Bytes: ix.bytes(), Files: ix.files(), Omitted: out.list(),
+	}, err
 }
 
 // sum fills in the sum of a file that has none.
 func (ix index) sum(i int, root string, buf []byte) (err error) {
 	if e := &ix[i]; e.Kind == file && e.Sum == "" {
-		e.Sum, err = sumFile(filepath.Join(root, e.Path), e.Size, buf)
+		e.Sum, err = sumFile(filepath.Join(root, e.Path), e, buf)
 	}
 	return err
 }
 
 // Options shape a snapshot.
 type Options struct {
-	// Base is the index layer of the newest snapshot, nil for none.
-	Base io.Reader
+	// Base is the newest snapshot, nil for none.
+	Base *Tree
 	// Whole writes everything into one layer, instead of what differs from Base, unless nothing does.
 	Whole bool
 	// MaxBytes is the most that the mount may hold, 0 for no limit.
@@ -82,11 +87,12 @@ type Options struct {
 // with the index. layer begins the next one. Files are read only if their inodes were changed since the base, and
 // written only if their bytes differ too, so that a small change costs little.
 func Snapshot(ctx context.Context, mount string, o Options, layer func() io.WriteCloser) (Result, error) {
-	now, stamps, err := scan(ctx, mount)
+	var out omissions
+	now, stamps, err := scan(ctx, mount, &out)
 	if err != nil {
 		return Result{}, err
 	}
-	res := Result{Outcome: Copied, Bytes: now.bytes(), Files: now.files()}
+	res := Result{Outcome: Copied, Bytes: now.bytes(), Files: now.files(), Omitted: out.list()}
 	switch {
 	case len(now) <= 1:
 		res.Outcome = Empty
@@ -99,10 +105,7 @@ func Snapshot(ctx context.Context, mount string, o Options, layer func() io.Writ
 	}
 	s := &snapshot{mount: mount, now: now, whole: o.Whole || o.Base == nil, layer: layer}
 	if o.Base != nil {
-		before, beforeStamps, err := readIndexLayer(o.Base)
-		if err != nil {
-			return res, err
-		}
+		before, beforeStamps := o.Base.ix, o.Base.stamps
 		s.before = byPath(before)
 		s.reuseSums(stamps, stampsByPath(before, beforeStamps))
 		same, err := s.isSame(ctx, before)
@@ -160,7 +163,7 @@ func (s *snapshot) reuseSums(stamps []stamp, before map[string]stamp) {
 	for i := range s.now {
 		e := &s.now[i]
 		old := s.before[e.Path]
-		if e.Kind == file && old != nil && old.Kind == file && old.Size == e.Size && stamps[i] != (stamp{}) &&
+		if e.Kind == file && old != nil && old.Kind == file && old.hasSizeOf(e) && stamps[i] != (stamp{}) &&
 			stamps[i] == before[e.Path] {
 			e.Sum = old.Sum
 		}
@@ -193,8 +196,16 @@ func equal(a, b entry) bool {
 	}
 	a.Xattrs, b.Xattrs = nil, nil
 	return same && a.Path == b.Path && a.Kind == b.Kind && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID &&
-		a.Modified == b.Modified && a.Size == b.Size && a.Sum == b.Sum && a.Link == b.Link && a.Device == b.Device
+		a.Modified == b.Modified && a.hasSizeOf(&b) && a.Sum == b.Sum && a.Link == b.Link && a.Device == b.Device
 }
+
+// hasSizeOf reports whether two files have the same size and the same holes.
+func (e *entry) hasSizeOf(other *entry) bool {
+	return e.Size == other.Size && slices.Equal(e.Holes, other.Holes)
+}
+
+// isSmall reports whether a file is held in memory as a whole.
+func (e *entry) isSmall() bool { return e.Size <= smallFile && len(e.Holes) == 0 }
 
 // inImage reports whether an entry has a name in the image itself. The others are in the index only.
 func (e *entry) inImage() bool { return e.Kind == dir || e.Kind == file || e.Kind == symlink }
@@ -235,12 +246,18 @@ func (s *snapshot) writeWhiteouts() error {
 	return nil
 }
 
-// begin writes an entry's header.
-func (s *snapshot) begin(e *entry) (err error) {
+// open begins the layer with files.
+func (s *snapshot) open() (err error) {
 	if s.out == nil {
-		if s.out, err = newLayerWriter(s.layer()); err != nil {
-			return err
-		}
+		s.out, err = newLayerWriter(s.layer())
+	}
+	return err
+}
+
+// begin writes an entry's header.
+func (s *snapshot) begin(e *entry) error {
+	if err := s.open(); err != nil {
+		return err
 	}
 	return s.out.tar.WriteHeader(e.header())
 }
@@ -268,17 +285,17 @@ func (s *snapshot) load(i int, buf []byte) (l loaded, err error) {
 		return l, nil
 	}
 	// Times are in the index; writing the file for their sake would put all of it into a layer again.
-	mayHave := old != nil && old.Kind == file && old.Size == e.Size && old.Mode == e.Mode && old.UID == e.UID &&
+	mayHave := old != nil && old.Kind == file && old.hasSizeOf(e) && old.Mode == e.Mode && old.UID == e.UID &&
 		old.GID == e.GID
 	path := filepath.Join(s.mount, e.Path)
 	switch {
 	case mayHave && e.Sum != "" && e.Sum == old.Sum:
 		return loaded{skip: true}, nil
-	case e.Size <= smallFile:
+	case e.isSmall():
 		l.text = takeText(int(e.Size))
 		e.Sum, err = readWhole(path, l.text)
 	case mayHave && e.Sum == "":
-		e.Sum, err = sumFile(path, e.Size, buf)
+		e.Sum, err = sumFile(path, e, buf)
 	}
 	return loaded{skip: mayHave && e.Sum == old.Sum, text: l.text}, err
 }
@@ -302,6 +319,9 @@ func (s *snapshot) writeEntry(i int, l loaded) error {
 		return nil
 	}
 	e := &s.now[i]
+	if len(e.Holes) > 0 {
+		return s.writeHoles(e)
+	}
 	if err := s.begin(e); err != nil || e.Kind != file {
 		return err
 	}
@@ -310,10 +330,24 @@ func (s *snapshot) writeEntry(i int, l loaded) error {
 		_, err := s.out.tar.Write(l.text)
 		return err
 	}
+	return s.writeText(e, s.out.tar)
+}
+
+// writeHoles writes a file with holes.
+func (s *snapshot) writeHoles(e *entry) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	s.written += e.data()
+	return s.out.addSparse(e, func(w io.Writer) error { return s.writeText(e, w) })
+}
+
+// writeText writes the bytes of a file and sets its sum.
+func (s *snapshot) writeText(e *entry, w io.Writer) error {
 	if s.buf == nil {
 		s.buf = make([]byte, 1<<18)
 	}
-	sum, err := readThrough(filepath.Join(s.mount, e.Path), e.Size, s.buf, s.out.tar)
+	sum, err := readThrough(filepath.Join(s.mount, e.Path), e, s.buf, w)
 	if err == nil && e.Sum != "" && e.Sum != sum {
 		err = changedWhileRead(e.Path)
 	}

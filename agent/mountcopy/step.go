@@ -3,9 +3,10 @@
 package mountcopy
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,8 +47,13 @@ func (s *Step) Run(ctx context.Context, conn net.Conn) error {
 	}
 	res, err := s.do(ctx, cancel, l)
 	if err != nil {
+		drained := make(chan struct{})
+		go func() { // the agent may be sending, and reads once it has; then it closes
+			defer close(drained)
+			io.Copy(io.Discard, conn) //nolint:errcheck // its end is what counts
+		}()
 		if l.send(failed, []byte(err.Error()[:min(len(err.Error()), partLimit)])) == nil {
-			io.Copy(io.Discard, conn) //nolint:errcheck // until the agent has read it and closes
+			<-drained
 		}
 		return err
 	}
@@ -61,26 +67,19 @@ func (s *Step) Run(ctx context.Context, conn net.Conn) error {
 func (s *Step) do(ctx context.Context, cancel context.CancelFunc, l *link) (Result, error) {
 	switch s.Mode {
 	case ModeSnapshot:
-		base, err := readIndex(l)
+		base, err := receiveIndex(l)
 		if err != nil {
 			return Result{}, err
 		}
 		cancelWhenClosed(cancel, l)
-		return Snapshot(
-			ctx,
-			s.Mount,
-			Options{Base: base, Whole: s.Whole, MaxBytes: s.MaxBytes},
-			func() io.WriteCloser { return streamWriter{l} },
-		)
+		o := Options{Base: base, Whole: s.Whole, MaxBytes: s.MaxBytes}
+		return Snapshot(ctx, s.Mount, o, func() io.WriteCloser { return streamWriter{l} })
 	case ModePrime:
-		index, err := readIndex(l)
+		tree, err := receiveIndex(l)
 		if err != nil {
 			return Result{}, err
 		}
-		if index == nil {
-			index = bytes.NewReader(nil)
-		}
-		return Prime(ctx, s.Mount, index, askForLayers(l), s.Replace)
+		return Prime(ctx, s.Mount, tree, askForLayers(l), s.Replace)
 	case ModeDigest:
 		cancelWhenClosed(cancel, l)
 		return Digest(ctx, s.Mount)
@@ -88,13 +87,21 @@ func (s *Step) do(ctx context.Context, cancel context.CancelFunc, l *link) (Resu
 	return Result{}, fmt.Errorf("there is no mode %q", s.Mode)
 }
 
-// readIndex receives an index layer, nil for none.
-func readIndex(l *link) (io.Reader, error) {
-	text, err := io.ReadAll(&streamReader{l: l})
-	if err != nil || len(text) == 0 {
+// receiveIndex receives an index layer, nil for none, and reads it as it comes.
+func receiveIndex(l *link) (*Tree, error) {
+	in := bufio.NewReader(&streamReader{l: l})
+	switch _, err := in.Peek(1); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
-	return bytes.NewReader(text), nil
+	tree, err := ReadTree(in)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(io.Discard, in) // what follows the archive's end
+	return tree, err
 }
 
 // cancelWhenClosed watches a connection from which nothing more comes.

@@ -20,13 +20,17 @@ import (
 )
 
 // Blob opens a blob of the repository, as it is stored. Reading to the end fails when its bytes are not those that
-// the digest names.
-func (r *Repository) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
-	layer, err := r.puller.Layer(ctx, r.repo.Digest(d.String()))
+// the descriptor's digest names, and no more than its size is read.
+func (r *Repository) Blob(ctx context.Context, d ocispecs.Descriptor) (io.ReadCloser, error) {
+	layer, err := r.puller.Layer(ctx, r.repo.Digest(d.Digest.String()))
 	if err != nil {
 		return nil, err
 	}
-	return layer.Compressed()
+	body, err := layer.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	return &boundedBody{ReadCloser: body, left: max(d.Size, 0), what: "blob " + d.Digest.String()}, nil
 }
 
 // PushBlob uploads all of content as a blob that no tag needs yet, without keeping it, and describes it. An upload

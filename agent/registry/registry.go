@@ -106,11 +106,24 @@ func (r *Repository) Ref(tag string) string { return r.repo.Name() + ":" + tag }
 
 // Tags lists all tags; none when the repository does not exist yet.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
-	tags, err := r.puller.List(ctx, r.repo)
+	pages, err := r.puller.Lister(ctx, r.repo)
 	if isMissing(err) {
 		return nil, nil
 	}
-	return tags, err
+	if err != nil {
+		return nil, err
+	}
+	var tags []string
+	for n := 0; pages.HasNext(); n++ {
+		page, err := pages.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if tags = append(tags, page.Tags...); len(tags) > maxTags || n > maxPages {
+			return nil, fmt.Errorf("%w: %s has more than %d tags", ErrTooLarge, r.repo.Name(), maxTags)
+		}
+	}
+	return tags, nil
 }
 
 // Manifest is an image's manifest.
@@ -168,7 +181,7 @@ var connections = func() http.RoundTripper {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.WriteBufferSize, t.ReadBufferSize = 1<<16, 1<<16
 	t.ResponseHeaderTimeout = answerTimeout
-	return t
+	return boundedAnswers{t}
 }()
 
 func isMissing(err error) bool {

@@ -138,6 +138,7 @@ func (m *Maker) Take(ctx context.Context, cache *v1alpha1.BuildCache, id string)
 		e.Deferred, e.Overdue, e.Disturbed = changed.Deferred, changed.Overdue, changed.Disturbed
 		e.Failures = changed.Failures
 		e.Ref, e.Digest, e.Bytes, e.SnapshotUse = changed.Ref, changed.Digest, changed.Bytes, changed.SnapshotUse
+		e.Omitted = changed.Omitted
 		e.Requested = e.Requested && outcome == v1alpha1.SnapshotDeferred
 	})
 	return changed, err
@@ -174,8 +175,10 @@ func (m *Maker) take(
 	switch {
 	case !quiet:
 		return v1alpha1.SnapshotDeferred, m.State.whyNotQuiet(s.id)
+	case e.Outcome == v1alpha1.SnapshotEmpty && e.SnapshotUse == e.Uses:
+		return v1alpha1.SnapshotEmpty, nil // no build has used it since; nor below
 	case e.Ref != "" && e.SnapshotUse == e.Uses && e.Outcome != v1alpha1.SnapshotFailed:
-		return v1alpha1.SnapshotUnchanged, nil // no build has used it since
+		return v1alpha1.SnapshotUnchanged, nil
 	}
 	c, where, err := m.copyOf(ctx, cache, p, s.id, e.Sharing)
 	if err != nil {
@@ -203,6 +206,7 @@ func (m *Maker) take(
 	}
 	switch res.Outcome {
 	case mountcopy.Empty:
+		e.SnapshotUse = e.Uses
 		return v1alpha1.SnapshotEmpty, nil
 	case mountcopy.TooLarge:
 		return v1alpha1.SnapshotTooLarge,
@@ -211,6 +215,7 @@ func (m *Maker) take(
 		digest = man.Digest
 	}
 	e.Ref, e.Digest, e.Bytes, e.SnapshotUse = byDigest(where, digest), res.Digest, res.Bytes, e.Uses
+	e.Omitted = res.Omitted.String()
 	if res.Outcome == mountcopy.Unchanged {
 		return v1alpha1.SnapshotUnchanged, nil
 	}

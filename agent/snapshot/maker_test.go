@@ -279,3 +279,17 @@ func TestTwoBuildsPrimeAMountOnce(t *testing.T) {
 	outcome(t, append(<-both, <-both...), v1alpha1.PrimePrimed)
 	b.run("test $(cat /c/f) = 1")
 }
+
+func TestWhatASnapshotLeavesOutIsReported(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.site("a"), w.site("b")
+	a.use(`echo 1 > /c/f; touch /c/.wh.f "/c/$(printf '\377')"`)
+	if e := a.take(v1alpha1.SnapshotPushed); !strings.HasPrefix(e.Note(), "2 left out: ") || e.Message != "" {
+		t.Errorf("the snapshot's note is %q, its message %q", e.Note(), e.Message)
+	}
+	outcome(t, b.use("test $(cat /c/f) = 1"), v1alpha1.PrimePrimed)
+	a.use("rm /c/.wh.* /c/[!f]*")
+	if e := a.take(v1alpha1.SnapshotPushed); e.Note() != "" {
+		t.Errorf("once nothing is left out, the note is %q", e.Note())
+	}
+}

@@ -41,7 +41,7 @@ func (m *Maker) Prefetch(
 	m.claim(mount.ID)
 	m.mu.Unlock()
 	status := m.primeOne(ctx, cache, one)
-	if status != nil && (status.Outcome == v1alpha1.PrimeTimedOut || status.Outcome == v1alpha1.PrimeFailed) {
+	if !isFilled(status) {
 		return status, nil
 	}
 	return status, m.State.setFilled(mount.ID)
@@ -54,28 +54,32 @@ func (s *State) inUse(id string) bool {
 	return s.running[id] > 0
 }
 
-// IsUnfilled reports whether a copy into the mount was begun ahead of builds that has not ended well, and no build has
-// had the mount since.
+// IsUnfilled reports whether a copy into the mount was begun that has not ended well, and no build has had the mount
+// since.
 func (s *State) IsUnfilled(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.content.Unfilled[id]
 }
 
-func (s *State) setUnfilled(epoch, id string) error {
+func (s *State) setUnfilled(epoch string, ids ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keepTo(epoch)
 	if s.content.Unfilled == nil {
 		s.content.Unfilled = map[string]bool{}
 	}
-	s.content.Unfilled[id] = true
+	for _, id := range ids {
+		s.content.Unfilled[id] = true
+	}
 	return s.save()
 }
 
-func (s *State) setFilled(id string) error {
+func (s *State) setFilled(ids ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.content.Unfilled, id)
+	for _, id := range ids {
+		delete(s.content.Unfilled, id)
+	}
 	return s.save()
 }

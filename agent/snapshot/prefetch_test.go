@@ -120,3 +120,24 @@ func TestACopyThatIsCutOffCostsNoBuildItsMount(t *testing.T) {
 		t.Error("a mount that a build has had passes for one that is still to be filled")
 	}
 }
+
+// TestAnAgentTakesUpACopyThatWasKilled has the agent die while it primes a mount for a build: the next build finds the
+// mount in the daemon, with nothing in it or a part.
+func TestAnAgentTakesUpACopyThatWasKilled(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.site("a"), w.site("b")
+	a.use("echo 1 > /c/f")
+	a.take(v1alpha1.SnapshotPushed)
+	whole := b.Copier
+	b.Copier = &cutOff{whole, b}
+	path := filepath.Join(t.TempDir(), "state.json")
+	b.State = snapshot.OpenState(path, "epoch")
+	if _, err := b.Begin(t.Context(), w.cache, "epoch", used, nil, false); err != nil {
+		t.Fatal(err)
+	}
+	b.State, b.Copier = snapshot.OpenState(path, "epoch"), whole // the build never ended
+	outcome(t, b.use("test $(cat /c/f) = 1"), v1alpha1.PrimePrimed)
+	if b.State.IsUnfilled(mount) {
+		t.Error("the mount passes for one that is still to be filled")
+	}
+}

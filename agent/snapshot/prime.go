@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ func (m *Maker) Begin(
 ) ([]v1alpha1.PrimeStatus, error) {
 	sharing := Sharing(mounts)
 	work := make([]func() *v1alpha1.PrimeStatus, 0, len(mounts))
+	var filling []string
 	m.mu.Lock() // so that no two builds both find a mount unused
 	busy, err := m.State.Begin(epoch, sharing, m.Now())
 	for _, mount := range mounts {
@@ -50,7 +52,11 @@ func (m *Maker) Begin(
 			continue
 		}
 		m.claim(mount.ID)
+		filling = append(filling, mount.ID)
 		work = append(work, func() *v1alpha1.PrimeStatus { return m.primeOne(ctx, cache, one) })
+	}
+	if len(filling) > 0 { // so that the next agent takes up a copy that was killed
+		err = errors.Join(err, m.State.setUnfilled(epoch, filling...))
 	}
 	m.mu.Unlock()
 	done := make([]*v1alpha1.PrimeStatus, len(work))
@@ -63,9 +69,20 @@ func (m *Maker) Begin(
 	for _, status := range done {
 		if status != nil {
 			out = append(out, *status)
+			if !isFilled(status) {
+				filling = slices.DeleteFunc(filling, func(id string) bool { return id == status.ID })
+			}
 		}
 	}
+	if len(filling) > 0 {
+		err = errors.Join(err, m.State.setFilled(filling...))
+	}
 	return out, err
+}
+
+// isFilled reports whether nothing is left to take up of a copy that ended, nil for one that found nothing to do.
+func isFilled(status *v1alpha1.PrimeStatus) bool {
+	return status == nil || status.Outcome != v1alpha1.PrimeTimedOut && status.Outcome != v1alpha1.PrimeFailed
 }
 
 // primingOf is how a mount is primed that the daemon does not hold, nil when no policy demands it or there is nowhere
@@ -169,7 +186,7 @@ func (m *Maker) fill(ctx context.Context, cache *v1alpha1.BuildCache, p *priming
 	if err != nil {
 		return err
 	}
-	status.Bytes = res.Bytes
+	status.Bytes, status.Message = res.Bytes, res.Omitted.String()
 	switch res.Outcome {
 	case mountcopy.Held:
 		status.Outcome = v1alpha1.PrimeHeld

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +24,10 @@ const checkEvery = 2 * time.Second
 
 // takeTimeout bounds one snapshot, so that a registry that hangs does not keep all others from theirs.
 const takeTimeout = 30 * time.Minute
+
+// parallelSnapshots is how many mounts are copied at a time: most of a small copy's time is the daemon starting a step
+// and the registry answering.
+const parallelSnapshots = 4
 
 // Daemon is what a Snapshotter must know of the agent's daemon.
 type Daemon interface {
@@ -45,7 +50,8 @@ type Snapshotter struct {
 	Events      events.EventRecorder
 	Log         logr.Logger
 
-	taking sync.Mutex // one snapshot at a time
+	mu     sync.Mutex
+	taking map[string]chan struct{} // closed when the mount's snapshot has ended
 }
 
 // Run makes snapshots that are due until ctx is done.
@@ -54,7 +60,7 @@ func (s *Snapshotter) Run(ctx context.Context) error {
 	return nil
 }
 
-// check makes the snapshots that are due, one after the other.
+// check makes the snapshots that are due.
 func (s *Snapshotter) check(ctx context.Context) {
 	cache, bd, err := s.read(ctx)
 	if err != nil {
@@ -65,9 +71,7 @@ func (s *Snapshotter) check(ctx context.Context) {
 		return
 	}
 	s.logStateError(s.Maker.State.Keep(s.Daemon.Held))
-	for _, id := range s.Maker.Due(cache) {
-		s.take(ctx, cache, bd, id)
-	}
+	s.takeAll(ctx, cache, bd, s.Maker.Due(cache))
 }
 
 // read reads the daemon's objects from the cache. They may not be there yet, or no longer.
@@ -95,14 +99,52 @@ func (s *Snapshotter) Drain(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for _, id := range s.Maker.Hot(cache) {
-		s.take(ctx, cache, bd, id)
+	s.takeAll(ctx, cache, bd, s.Maker.Hot(cache))
+}
+
+// takeAll makes snapshots of mounts, several at a time.
+func (s *Snapshotter) takeAll(
+	ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, ids []string,
+) {
+	var all errgroup.Group
+	all.SetLimit(parallelSnapshots)
+	for _, id := range ids {
+		all.Go(func() error {
+			s.take(ctx, cache, bd, id)
+			return nil
+		})
+	}
+	all.Wait() //nolint:errcheck // there is none
+}
+
+// begin waits until no snapshot of the mount is being made; the returned function ends this one.
+func (s *Snapshotter) begin(id string) (end func()) {
+	ended := make(chan struct{})
+	for {
+		s.mu.Lock()
+		other, underWay := s.taking[id]
+		if !underWay {
+			if s.taking == nil {
+				s.taking = map[string]chan struct{}{}
+			}
+			s.taking[id] = ended
+			s.mu.Unlock()
+			break
+		}
+		s.mu.Unlock()
+		<-other
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.taking, id)
+		close(ended)
 	}
 }
 
+// take makes a snapshot of a mount and reports it.
 func (s *Snapshotter) take(ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, id string) {
-	s.taking.Lock()
-	defer s.taking.Unlock()
+	defer s.begin(id)()
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
 	before, _ := s.Maker.State.Entry(id)

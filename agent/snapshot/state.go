@@ -47,6 +47,16 @@ type Entry struct {
 	Digest      string `json:"digest,omitempty"`
 	Bytes       int64  `json:"bytes,omitempty"`
 	SnapshotUse int64  `json:"snapshotUse,omitempty"`
+	// Omitted describes what the newest snapshot leaves out, empty for nothing.
+	Omitted string `json:"omitted,omitempty"`
+}
+
+// Note describes the last try and what the newest snapshot leaves out, empty when there is nothing to say.
+func (e *Entry) Note() string {
+	if e.Message != "" && e.Omitted != "" {
+		return e.Message + "; " + e.Omitted
+	}
+	return e.Message + e.Omitted
 }
 
 // State is what is remembered of mounts over restarts. It belongs to a volume epoch, like the usage record. It is safe
@@ -66,7 +76,7 @@ type content struct {
 	Mounts map[string]Entry `json:"mounts"`
 	// Request is the newest value of the annotations that ask for snapshots.
 	Request string `json:"request,omitempty"`
-	// Unfilled are mounts that a copy ahead of builds was begun for. What the daemon holds of them may be nothing yet.
+	// Unfilled are mounts that a copy was begun for. What the daemon holds of them may be nothing yet, or a part.
 	Unfilled map[string]bool `json:"unfilled,omitempty"`
 }
 
