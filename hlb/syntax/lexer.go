@@ -38,9 +38,16 @@ type lexer struct {
 	dot   bool // the last token was that dot: a member name follows, blanks before it or not
 }
 
+// newLexer returns a lexer at the start of src. A byte order mark there is skipped: some editors write one.
 func newLexer(src []byte, depth int) *lexer {
-	return &lexer{src: src, at: diag.Position{Line: 1, Column: 1}, modes: []mode{{kind: modeTop}}, depth: depth}
+	l := &lexer{src: src, at: diag.Position{Line: 1, Column: 1}, modes: []mode{{kind: modeTop}}, depth: depth}
+	if bytes.HasPrefix(src, []byte(byteOrderMark)) {
+		l.at.Offset = len(byteOrderMark)
+	}
+	return l
 }
+
+const byteOrderMark = "\uFEFF"
 
 func (l *lexer) top() mode { return l.modes[len(l.modes)-1] }
 
