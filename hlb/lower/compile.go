@@ -27,16 +27,11 @@ func Compile(ctx context.Context, prog Program, opts Options) (*request.Request,
 	if len(opts.Targets) == 0 {
 		opts.Targets = []string{"default"}
 	}
-	if opts.Host == nil {
-		opts.Host = machine{}
-	}
-	if opts.IDSource == nil {
-		opts.IDSource = identity.NewID
-	}
+	opts = opts.withDefaults()
 	ctx, cancel := context.WithTimeoutCause(ctx, opts.Limits.withDefaults(opts.Profile).Wall, errWall)
 	defer cancel()
 	e := newEvaluator(ctx, opts)
-	m, found := e.modules.Program(prog.Filename, prog.Source, e.programDir(prog))
+	m, found := e.program(prog)
 	if m == nil {
 		return nil, found
 	}
@@ -50,6 +45,23 @@ func Compile(ctx context.Context, prog Program, opts Options) (*request.Request,
 		return nil, diag.ListOf(err)
 	}
 	return req, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Host == nil {
+		o.Host = machine{}
+	}
+	if o.IDSource == nil {
+		o.IDSource = identity.NewID
+	}
+	return o
+}
+
+// program parses and checks the program itself.
+func (e *evaluator) program(prog Program) (*module.Module, diag.List) {
+	dir := e.programDir(prog)
+	e.modules.vendor = vendorOf(e.opts, dir.Root)
+	return e.modules.Program(prog.Filename, prog.Source, dir)
 }
 
 // targets evaluates the targets and builds the request.
