@@ -99,6 +99,7 @@ func (s *streams) compile(
 	var req *hlb.Request
 	var found diag.List
 	if offline {
+		flags.options.Vendor = vendored()
 		req, found = hlb.Compile(ctx, prog, flags.options)
 	} else {
 		c, err := client.New(ctx, flags.addr)

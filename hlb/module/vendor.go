@@ -84,6 +84,8 @@ type Vendor struct {
 	// Strict makes filesystems without a directory here an error instead of having a daemon build them. A LockFile has
 	// the same effect.
 	Strict bool
+	// Partial lets filesystems be missing in spite of a LockFile.
+	Partial bool
 
 	read bool
 	lock Lock // nil without a LockFile
@@ -95,7 +97,7 @@ const maxLock = 8 << 20
 // Complete reports whether all modules of filesystems must be here.
 func (v *Vendor) Complete(ctx context.Context) (bool, error) {
 	err := v.readLock(ctx)
-	return v.Strict || v.lock != nil, err
+	return v.Strict || v.lock != nil && !v.Partial, err
 }
 
 func (v *Vendor) readLock(ctx context.Context) error {
