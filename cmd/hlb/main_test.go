@@ -24,8 +24,16 @@ var files = map[string]string{
 	"lib.hlb":     "export f\nfs f() { scratch }\n",
 	"uses.hlb":    "import lib from \"lib.hlb\"\nfs default() { lib.g; lib.f; }\n",
 	"usesbad.hlb": "import bad from \"bad.hlb\"\nfs default() { bad.f }\n",
-	"cached.hlb": "fs default() {\n\thttp \"https://h/a\"\n\tcacheContext fs { image \"r\"; } with option { toImage \"q\"; mode \"max\"; }\n" +
-		"\tdir \"/\"\n\trun \"x\" with mount(fs { http \"https://h/b\"; cacheContext fs { http \"https://h/c\"; } fs { http \"https://h/d\"; }; }, \"/m\")\n}\n",
+	"cached.hlb": `fs default() {
+	http "https://h/a"
+	cacheContext fs { image "r"; } with option { toImage "q"; mode "max"; }
+	dir "/"
+	run "x" with mount(fs {
+		http "https://h/b"
+		cacheContext fs { http "https://h/c"; } fs { http "https://h/d"; }
+	}, "/m")
+}
+`,
 	"stage.hlb": "pipeline default() { stage fs { image \"a\"; } fs { image \"b\"; } }\n",
 }
 
@@ -105,7 +113,7 @@ func TestCommands(t *testing.T) {
 				"# cacheContext at cached.hlb:3:2 of %1\n" +
 				"#   import registry ref=\"docker.io/library/r:latest\"\n" +
 				"#   export registry mode=\"max\" ref=\"docker.io/library/q:latest\"\n" +
-				"# cacheContext at cached.hlb:5:46 of %2\n" +
+				"# cacheContext at cached.hlb:7:3 of %2\n" +
 				"#   import the layout in its own definition\n#     1: source https://h/c\n#     result %1\n",
 		},
 		"unless they are ignored": {
