@@ -96,8 +96,8 @@ func TestDeathsAreTold(t *testing.T) {
 		"Go's runtime has no stack": {
 			"echo 'runtime: goroutine stack exceeds 134217728-byte limit' >&2; exit 2", "calls within calls", true,
 		},
-		"Go's runtime crashes":    {"echo SIGSEGV >&2; exit 2", "has crashed: SIGSEGV", true},
-		"it ends":                 {"echo why >&2; exit 3", "exit status 3: why", false},
+		"Go's runtime crashes": {"echo SIGSEGV >&2; exit 2", "has crashed: SIGSEGV", true},
+		"it ends":              {"echo why >&2; exit 3", "exit status 3: why", false},
 		"it says what it can't": {
 			"printf '\\0\\0\\0\\002\\0\\0\\0\\0{}'; sleep 5", "the message is malformed", false,
 		},

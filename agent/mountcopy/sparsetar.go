@@ -14,8 +14,8 @@ import (
 const tarBlock = 512
 
 // addSparse writes a file with holes in the form that GNU tar calls PAX 1.0, which archive/tar reads and doesn't write:
-// the data alone, after a list of where it belongs. Who unpacks the layer gets the whole file. write must write e.data()
-// bytes.
+// the data alone, after a list of where it belongs. Who unpacks the layer gets the whole file. write must write
+// e.data() bytes.
 func (w *layerWriter) addSparse(e *entry, write func(io.Writer) error) error {
 	if err := w.tar.Flush(); err != nil {
 		return err

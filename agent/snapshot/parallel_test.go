@@ -48,8 +48,8 @@ func (c *slowCopier) Snapshot(_ context.Context, m *daemon.MountCopy) (mountcopy
 	return mountcopy.Result{Outcome: mountcopy.Empty}, "", nil
 }
 
-// TestManyMountsAreCopiedSeveralAtATime asks twice, and from two sides: a mount is copied once, and no two copies of one
-// run at once.
+// TestManyMountsAreCopiedSeveralAtATime asks twice, and from two sides: a mount is copied once, and no two copies of
+// one run at once.
 func TestManyMountsAreCopiedSeveralAtATime(t *testing.T) {
 	const count = 40
 	program := filepath.Join(t.TempDir(), "mountcopy")

@@ -4,17 +4,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/solver/pb"
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/diag"
@@ -54,8 +51,9 @@ func compileCommand(s *streams) *cobra.Command {
 		Use:   "compile FILE",
 		Short: "Print the LLB of targets",
 		Long: "Compile targets and print what a daemon would be asked to solve, one definition after the other, in the order of the\n" +
-			"request. With --json each op is one line; if the program is refused, the output is the findings as `check --json` prints\n" +
-			"them. With --pb the definition that --solve selects is printed as protobuf.",
+			"request, each with its cache contexts. With --json each op and each cache context is one line; if the program is refused,\n" +
+			"the output is the findings as `check --json` prints them. With --pb the definition that --solve selects is printed as\n" +
+			"protobuf, equal definitions as equal bytes.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			req, err := s.compile(cmd.Context(), files[0], flags, offline, asJSON)
@@ -70,7 +68,7 @@ func compileCommand(s *streams) *cobra.Command {
 				return writeOps(s.out, leaves)
 			}
 			for i, n := range leaves {
-				fmt.Fprintf(s.out, "# %d: %s\n%s", i+1, n, request.Text(n.Solve.Definition))
+				fmt.Fprintf(s.out, "# %d: %s\n%s%s", i+1, n, request.Text(n.Solve.Definition), n.Solve.ScopesText())
 			}
 			return nil
 		},
@@ -101,6 +99,7 @@ func (s *streams) compile(
 	var req *hlb.Request
 	var found diag.List
 	if offline {
+		flags.options.Vendor = vendored()
 		req, found = hlb.Compile(ctx, prog, flags.options)
 	} else {
 		c, err := client.New(ctx, flags.addr)
@@ -144,56 +143,10 @@ func writePB(w io.Writer, leaves []*request.Node, n int) error {
 	if n < 1 || n > len(leaves) {
 		return fmt.Errorf("there are %d definitions, choose one with --solve", len(leaves))
 	}
-	data, err := leaves[n-1].Solve.Definition.ToPB().MarshalVT()
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(leaves[n-1].Solve.Definition.ToPB())
 	if err != nil {
 		return err
 	}
 	_, err = w.Write(data)
 	return err
-}
-
-// opLine is one op as JSON.
-type opLine struct {
-	Solve    int             `json:"solve"` // number of the definition, from 1
-	Digest   digest.Digest   `json:"digest"`
-	Op       json.RawMessage `json:"op"`
-	Metadata json.RawMessage `json:"metadata,omitempty"`
-}
-
-// writeOps prints the ops of all definitions in the order of the definitions, which is that of their inputs.
-func writeOps(w io.Writer, leaves []*request.Node) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	for i, n := range leaves {
-		def := n.Solve.Definition.ToPB()
-		for _, data := range def.Def {
-			line, err := newOpLine(i+1, data, def.Metadata)
-			if err != nil {
-				return err
-			}
-			if err := enc.Encode(line); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func newOpLine(solve int, data []byte, metadata map[string]*pb.OpMetadata) (opLine, error) {
-	var op pb.Op
-	if err := op.UnmarshalVT(data); err != nil {
-		return opLine{}, err
-	}
-	// protojson varies its white space on purpose; a RawMessage is compacted when it is encoded.
-	text, err := protojson.Marshal(&op)
-	if err != nil {
-		return opLine{}, err
-	}
-	line := opLine{Solve: solve, Digest: digest.FromBytes(data), Op: text}
-	if m := metadata[line.Digest.String()]; m != nil && (len(m.Description) > 0 || len(m.Caps) > 0) {
-		if line.Metadata, err = protojson.Marshal(m); err != nil {
-			return opLine{}, err
-		}
-	}
-	return line, nil
 }

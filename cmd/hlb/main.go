@@ -36,7 +36,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(checkCommand(s), lintCommand(s), fmtCommand(s), compileCommand(s), keysCommand(s), runCommand(s))
+	root.AddCommand(checkCommand(s), lintCommand(s), fmtCommand(s), compileCommand(s), keysCommand(s), runCommand(s),
+		moduleCommand(s))
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,17 @@ var files = map[string]string{
 	"lib.hlb":     "export f\nfs f() { scratch }\n",
 	"uses.hlb":    "import lib from \"lib.hlb\"\nfs default() { lib.g; lib.f; }\n",
 	"usesbad.hlb": "import bad from \"bad.hlb\"\nfs default() { bad.f }\n",
-	"stage.hlb":   "pipeline default() { stage fs { image \"a\"; } fs { image \"b\"; } }\n",
+	"cached.hlb": `fs default() {
+	http "https://h/a"
+	cacheContext fs { image "r"; } with option { toImage "q"; mode "max"; }
+	dir "/"
+	run "x" with mount(fs {
+		http "https://h/b"
+		cacheContext fs { http "https://h/c"; } fs { http "https://h/d"; }
+	}, "/m")
+}
+`,
+	"stage.hlb": "pipeline default() { stage fs { image \"a\"; } fs { image \"b\"; } }\n",
 }
 
 // command runs a command line in a directory with files, and returns what it did.
@@ -94,6 +105,21 @@ func TestCommands(t *testing.T) {
 		"a target is compiled offline": {
 			args:   "compile --offline stage.hlb",
 			stdout: "# 1: single\n1: source docker-image://docker.io/library/a:latest\nresult %1\n# 2: single\n1: source docker-image://docker.io/library/b:latest\nresult %1\n",
+		},
+		"cache contexts are shown": {
+			args: "compile --offline cached.hlb",
+			stdout: "# 1: single\n1: source https://h/a\n2: source https://h/d\n" +
+				"3: exec [\"/bin/sh\" \"-c\" \"x\"] cwd=/ [/ = %1 out 0] [/m = %2]\nresult %3\n" +
+				"# cacheContext at cached.hlb:3:2 of %1\n" +
+				"#   import registry ref=\"docker.io/library/r:latest\"\n" +
+				"#   export registry mode=\"max\" ref=\"docker.io/library/q:latest\"\n" +
+				"# cacheContext at cached.hlb:7:3 of %2\n" +
+				"#   import the layout in its own definition\n#     1: source https://h/c\n#     result %1\n",
+		},
+		"unless they are ignored": {
+			args: "compile --offline --no-cache-contexts cached.hlb",
+			stdout: "# 1: single\n1: source https://h/a\n2: source https://h/d\n" +
+				"3: exec [\"/bin/sh\" \"-c\" \"x\"] cwd=/ [/ = %1 out 0] [/m = %2]\nresult %3\n",
 		},
 		"a program that doesn't check isn't compiled": {
 			args: "compile --offline bad.hlb", code: 1, stderr: "error[UNDEFINED]",
@@ -173,5 +199,41 @@ func TestCompileFormsHoldTheSameOps(t *testing.T) {
 	}
 	if got := strings.Count(jsonOut, "\n"); got != len(def.Def) {
 		t.Errorf("%d lines for %d ops", got, len(def.Def))
+	}
+}
+
+func TestToolsSeeCacheContexts(t *testing.T) {
+	var got []string
+	_, out, _ := command(t, "", "compile", "--offline", "--json", "cached.hlb")
+	digests := map[string]string{} // of the ops by their sources
+	for line := range strings.Lines(out) {
+		var op struct {
+			Digest string
+			Op     struct{ Source struct{ Identifier string } }
+		}
+		if err := json.Unmarshal([]byte(line), &op); err != nil {
+			t.Fatal(err)
+		}
+		if op.Digest == "" {
+			got = append(got, line)
+		}
+		digests[op.Op.Source.Identifier] = op.Digest
+	}
+	want := []string{
+		`{"solve":1,"cacheContext":{"at":"cached.hlb:3:2","section":"` + digests["https://h/a"] + `",` +
+			`"imports":[{"type":"registry","attrs":{"ref":"docker.io/library/r:latest"}}],` +
+			`"exports":[{"type":"registry","attrs":{"mode":"max","ref":"docker.io/library/q:latest"}}]}}` + "\n",
+	}
+	if len(got) != 2 || cmp.Diff(want, got[:1]) != "" || !strings.Contains(got[1], `"imports":[{"layout":"sha256:`) {
+		t.Errorf("cache contexts: %v, want %v and one with a layout", got, want)
+	}
+}
+
+func TestEqualDefinitionsAreEqualBytes(t *testing.T) {
+	_, want, _ := command(t, "", "compile", "--offline", "--pb", "cached.hlb")
+	for range 10 {
+		if _, got, _ := command(t, "", "compile", "--offline", "--pb", "cached.hlb"); got != want || got == "" {
+			t.Fatalf("two compiles differ: %q and %q", got, want)
+		}
 	}
 }

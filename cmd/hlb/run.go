@@ -56,10 +56,12 @@ func sessions() []session.Attachable {
 	})}
 }
 
-// online are the options of a compile that may use the network: it looks manifests up as this process's user.
+// online are the options of a compile that may use the network: it looks manifests up as this process's user. Vendored
+// modules go before those of the network.
 func (f *programFlags) online() hlb.Options {
 	opts := f.options
 	opts.Registry = registry.User{}
+	opts.Vendor = vendored()
 	return opts
 }
 

@@ -96,11 +96,22 @@ func Extension(kind ast.Kind, name string) *Func { return extensions[key{kind, n
 // ExtensionsNamed returns all extensions called name, whatever their kind; empty if there is none.
 func ExtensionsNamed(name string) []*Func { return extByName[name] }
 
+// Extended returns the extension called name that adds to what the language has: a function or option of its own, not
+// an option of another extension. It is nil if there is none.
+func Extended(name string) *Func {
+	for _, f := range extByName[name] {
+		if f.Kind.Primary() != ast.Option || len(byName[f.Kind.Secondary()]) > 0 {
+			return f
+		}
+	}
+	return nil
+}
+
 // IsReserved reports whether no module may define name.
 func IsReserved(name string) bool { return name == Breakpoint || len(byName[name]) > 0 }
 
-// IsCall reports whether name is a builtin of either scope, and option::name therefore a kind.
-func IsCall(name string) bool { return len(byName[name]) > 0 || len(extByName[name]) > 0 }
+// IsCall reports whether option::name is a kind: name is a builtin, or an extension that isn't an option of another.
+func IsCall(name string) bool { return len(byName[name]) > 0 || Extended(name) != nil }
 
 // load fills the tables from the lines of text.
 func load(text string) {

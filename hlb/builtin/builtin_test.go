@@ -97,6 +97,12 @@ func TestExtensionsAreAScopeOfTheirOwn(t *testing.T) {
 	if Extension(ast.OptionOf("cacheMount"), "readonly") == nil || !IsReserved("readonly") {
 		t.Error("readonly is both: a reserved name and an option of cacheMount")
 	}
+	if Extended("cacheMount") == nil || !IsCall("cacheMount") {
+		t.Error("cacheMount is an option of run that has options itself")
+	}
+	if Extended("id") != nil || IsCall("id") {
+		t.Error("id is an option of cacheMount only")
+	}
 	if !IsReserved(Breakpoint) || IsCall(Breakpoint) {
 		t.Error("breakpoint is reserved and has no options")
 	}

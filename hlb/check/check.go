@@ -142,7 +142,7 @@ func (c *checker) export(d *ast.Export) {
 
 func (c *checker) function(f *ast.Func) {
 	c.enter(f)
-	ok := c.validKind(f.Type)
+	ok := c.validKind(f.Type, unknown)
 	c.paramList(f.Params, "parameter")
 	if f.Effects != nil {
 		c.paramList(f.Effects, "effect")
@@ -156,7 +156,7 @@ func (c *checker) function(f *ast.Func) {
 func (c *checker) paramList(list *ast.ParamList, what string) {
 	first := map[string]*ast.Param{}
 	for i, p := range list.Params {
-		c.validKind(p.Type)
+		c.validKind(p.Type, unknown)
 		if before := first[p.Name.Name]; before != nil {
 			c.report(diag.Errorf(diag.Duplicate, p.Name.Span(), "%s `%s` is defined twice", what, p.Name.Name).
 				WithLabel(before.Name.Span(), "first defined here"))
@@ -169,8 +169,8 @@ func (c *checker) paramList(list *ast.ParamList, what string) {
 	}
 }
 
-// validKind reports whether kind names a kind, and says so if it doesn't.
-func (c *checker) validKind(kind *ast.Ident) bool {
+// validKind reports whether kind names a kind, and says so if it doesn't. Kinds that w wants are suggested first.
+func (c *checker) validKind(kind *ast.Ident, w wanted) bool {
 	if c.isKind(ast.Kind(kind.Name)) {
 		return true
 	}
@@ -179,19 +179,34 @@ func (c *checker) validKind(kind *ast.Ident) bool {
 		c.report(err.WithHint("say of which call, as in option::run"))
 		return false
 	}
-	var s spell.Nearest
-	if c.afford(builtins) {
-		for _, k := range valueKinds {
-			s.Consider(kind.Name, string(k))
-		}
-		for _, b := range builtin.All() {
-			if b.Kind.Primary() == ast.Option {
-				s.Consider(kind.Name, string(b.Kind))
-			}
+	c.report(c.nearestKind(kind.Name, w).Hint(err))
+	return false
+}
+
+// nearestKind returns the suggestion for the kind of a declaration or of a block that stands where w is wanted.
+func (c *checker) nearestKind(written string, w wanted) *spell.Nearest {
+	s := &spell.Nearest{}
+	if !c.afford(builtins) {
+		return s
+	}
+	for _, k := range w.kinds {
+		s.Consider(written, string(k))
+		if k.Primary() == ast.Option {
+			s.Consider(written, string(ast.Option))
 		}
 	}
-	c.report(s.Hint(err))
-	return false
+	if s.Found() {
+		return s
+	}
+	for _, k := range valueKinds {
+		s.Consider(written, string(k))
+	}
+	for _, b := range builtin.All() {
+		if b.Kind.Primary() == ast.Option {
+			s.Consider(written, string(b.Kind))
+		}
+	}
+	return s
 }
 
 var valueKinds = []ast.Kind{ast.FS, ast.String, ast.Int, ast.Bool, ast.Pipeline}

@@ -101,8 +101,14 @@ func TestModule(t *testing.T) {
 		"breakpoint isn't checked": {
 			`fs a() { breakpoint nope with nope as x; }`, []string{"BIND-NO-EFFECT 1:36"},
 		},
-		"breakpoint is no value": {
-			`fs a() { image breakpoint; }`, []string{"UNDEFINED 1:16"},
+		"breakpoint is the empty value of any kind": {
+			`fs a() { image breakpoint; copy breakpoint(nope, 1) "/" "${breakpoint}"; mkdir "/" breakpoint; }`, nil,
+		},
+		"also in the arguments of members": {
+			"import m from \"x\"\nfs a() { m.f breakpoint; }", nil,
+		},
+		"a parameter may hide it": {
+			`fs a(string breakpoint) { copy breakpoint "/" "/"; }`, []string{"WRONG-KIND 1:32"},
 		},
 		"variadic is for the last parameter": {
 			"fs a(variadic fs b, variadic fs c) {}", []string{"SYNTAX 1:6"},

@@ -142,7 +142,7 @@ func (c *checker) refineCall(e *ast.CallExpr, w wanted) {
 	switch {
 	case o != nil && o.What == MemberObject:
 		c.info.uses[e.Callee].want = w // that import isn't resolved yet
-	case o != nil && w.has(o.Kind):
+	case o != nil && (o.What == BreakpointObject || w.has(o.Kind)):
 	case o != nil && e.Callee.Member != nil:
 		c.wrongKind(e.Callee.Span(), o.Kind, w).WithLabel(o.Span, "%s", definedHere(o))
 	default:

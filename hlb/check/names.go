@@ -68,6 +68,16 @@ func (c *checker) argument(k ast.Kind) wanted {
 
 func isBreakpoint(n *ast.Name) bool { return n.Member == nil && n.Ident.Name == builtin.Breakpoint }
 
+// breaks reports whether n is a breakpoint, about whose call nothing is checked, and notes it as such. A parameter may
+// have the name.
+func (c *checker) breaks(n *ast.Name) bool {
+	if !isBreakpoint(n) || c.locals[builtin.Breakpoint] != nil {
+		return false
+	}
+	c.info.Callees[n] = breakpointObject
+	return true
+}
+
 // lookup finds a name of the function or module, or returns nil.
 func (c *checker) lookup(name string) *Object {
 	if o := c.locals[name]; o != nil {
@@ -98,7 +108,8 @@ var breakpointObject = &Object{What: BreakpointObject, Name: builtin.Breakpoint}
 
 // callee finds what n stands for in a place that wants w, or reports why it can't and returns nil. The result for a
 // member of an import is a MemberObject, of which nothing is known yet. For an unknown w the result is also nil,
-// without a report, if n is a builtin of several kinds.
+// without a report, if n is a builtin of several kinds or an extension. An extension exists only where one of its kind
+// is wanted: elsewhere its name is as undefined as any other.
 func (c *checker) callee(n *ast.Name, w wanted) *Object {
 	o := c.find(n, w)
 	if o != nil {
@@ -141,10 +152,8 @@ func (c *checker) findBuiltin(n *ast.Name, w wanted) *Object {
 		return builtinObject(f)
 	}
 	others := builtin.Named(name)
-	if len(others) == 0 {
-		others = builtin.ExtensionsNamed(name)
-	}
 	switch {
+	case len(others) == 0 && w.isUnknown() && len(builtin.ExtensionsNamed(name)) > 0:
 	case len(others) == 0:
 		c.undefined(n, w)
 	case !w.isUnknown():
@@ -203,7 +212,16 @@ func (c *checker) member(n *ast.Name, o *Object) *Object {
 // undefined reports a name that nothing defines, with the nearest visible one whose kind fits.
 func (c *checker) undefined(n *ast.Name, w wanted) {
 	name := n.Ident.Name
-	c.report(c.nearest(name, w).Hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name)))
+	near := c.nearest(name, w)
+	d := near.Hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name))
+	if f := builtin.Extended(name); f != nil && !near.Found() {
+		if f.Kind.Primary() == ast.Option {
+			d.WithHint("it is an option of `%s`", f.Kind.Secondary())
+		} else {
+			d.WithHint("it is of kind %s", f.Kind)
+		}
+	}
+	c.report(d)
 }
 
 // nearest returns the suggestion for a name in a place that wants w.
@@ -220,7 +238,8 @@ func (c *checker) nearest(name string, w wanted) *spell.Nearest {
 		}
 	}
 	for _, f := range builtin.All() {
-		if !w.isUnknown() && w.has(f.Kind) { // of all kinds, one is always near
+		// Among the options of all calls one is always near, so where the kind isn't known, they don't count.
+		if w.has(f.Kind) && !(w.isUnknown() && f.Kind.Primary() == ast.Option) {
 			s.Consider(name, f.Name)
 		}
 	}

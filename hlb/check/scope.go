@@ -4,7 +4,6 @@ package check
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
@@ -127,6 +126,9 @@ func (s *scopePass) expr(e ast.Expr, p place) {
 		p.kind, p.typ, p.block, p.host, p.open = e.Kind(), e.Type, e.Body, nil, false
 		s.stmts(e.Body, p, false)
 	case *ast.CallExpr:
+		if isBreakpoint(e.Callee) {
+			return
+		}
 		for _, arg := range e.Args() {
 			s.expr(arg, p)
 		}
@@ -252,7 +254,7 @@ func (s *scopePass) builtinFor(kind ast.Kind, name string) *builtin.Func {
 		return f
 	}
 	var other *builtin.Func
-	for _, f := range slices.Concat(builtin.Named(name), builtin.ExtensionsNamed(name)) {
+	for _, f := range builtin.Named(name) {
 		if other == nil || len(other.Effects) == 0 && len(f.Effects) > 0 {
 			other = f
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
-	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/diag"
 )
 
@@ -37,15 +36,14 @@ func (c *checker) block(b *ast.Block, kind ast.Kind) {
 }
 
 func (c *checker) callStmt(s *ast.CallStmt, w wanted) {
-	if isBreakpoint(s.Callee) && c.locals[builtin.Breakpoint] == nil {
-		c.info.Callees[s.Callee] = breakpointObject
+	if c.breaks(s.Callee) {
 		return
 	}
 	o := c.callee(s.Callee, w)
 	if o == nil {
 		return
 	}
-	c.call(o, call{name: s.Callee, args: s.Args, with: s.With, want: w})
+	c.call(o, call{name: s.Callee, args: s.Args, with: s.With, stmt: true, want: w})
 }
 
 // call is what a use of a function consists of.
@@ -53,6 +51,7 @@ type call struct {
 	name *ast.Name
 	args []ast.Expr
 	with *ast.With // nil for expressions
+	stmt bool      // a statement, which can have options
 	want wanted
 }
 
@@ -75,7 +74,16 @@ func (c *checker) args(o *Object, use call) {
 	params := o.Params()
 	for i, arg := range use.args {
 		p := params[min(i, len(params)-1)]
+		before := len(c.errs)
 		c.expr(arg, c.argument(p.Kind))
+		if len(c.errs) == before {
+			continue
+		}
+		if hint := c.misplaced(o, use, i); hint != "" {
+			c.errs = c.errs[:before+1] // what is in the options is another matter, once they are where they belong
+			c.errs[before].WithHint("%s", hint)
+			return
+		}
 	}
 }
 
@@ -100,6 +108,12 @@ func (c *checker) count(o *Object, use call) bool {
 	if o.What == BuiltinObject {
 		d.WithHint("its signature is: %s", o.Builtin.Signature())
 	}
+	for i := range use.args {
+		if hint := c.misplaced(o, use, i); hint != "" {
+			d.WithHint("%s", hint)
+			break
+		}
+	}
 	c.report(d.WithLabel(o.Span, "%s", definedHere(o)))
 	return false
 }
@@ -118,8 +132,7 @@ func arguments(n int) string {
 // with checks the options of a call.
 func (c *checker) with(o *Object, use call) {
 	operand := use.with.Operand
-	if e, ok := operand.(*ast.CallExpr); ok && isBreakpoint(e.Callee) && c.locals[builtin.Breakpoint] == nil {
-		c.info.Callees[e.Callee] = breakpointObject
+	if e, ok := operand.(*ast.CallExpr); ok && c.breaks(e.Callee) {
 		return
 	}
 	if o.What != BuiltinObject {
@@ -166,6 +179,9 @@ func (c *checker) expr(e ast.Expr, w wanted) {
 	case *ast.BlockLit:
 		c.blockLit(e, w)
 	case *ast.CallExpr:
+		if c.breaks(e.Callee) {
+			return // the empty value of the kind wanted, whatever its arguments
+		}
 		if o := c.callee(e.Callee, w); o != nil {
 			c.call(o, call{name: e.Callee, args: e.Args(), want: w})
 		}
@@ -184,7 +200,7 @@ func (c *checker) blockLit(b *ast.BlockLit, w wanted) {
 		c.bareOption(b, w)
 		return
 	}
-	if !c.validKind(b.Type) {
+	if !c.validKind(b.Type, w) {
 		return
 	}
 	if !w.has(kind) {

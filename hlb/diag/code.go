@@ -81,4 +81,6 @@ const (
 	UnsafeSharing Code = "UNSAFE-SHARING"
 	// HeredocEscape: `\$` inside a word of a heredoc, which older implementations didn't take for an escape.
 	HeredocEscape Code = "HEREDOC-ESCAPE"
+	// HeredocOptions: a heredoc whose text begins with options, written behind the wrong tag.
+	HeredocOptions Code = "HEREDOC-OPTIONS"
 )

@@ -119,7 +119,7 @@ func (r Renderer) linesOf(file string, cache map[string][]string) []string {
 	}
 	var lines []string
 	if text := r.Source(file); text != nil {
-		lines = strings.Split(string(text), "\n")
+		lines = strings.Split(strings.TrimPrefix(string(text), "\uFEFF"), "\n")
 	}
 	cache[file] = lines
 	return lines

@@ -34,6 +34,7 @@ func Module(mod *ast.Module) []byte {
 // printer holds what was printed so far.
 type printer struct {
 	out    bytes.Buffer
+	margin string // blanks before the indentation: inside of an interpolation, those of the line it begins in
 	indent int
 }
 
@@ -45,7 +46,7 @@ func (p *printer) print(texts ...string) {
 
 // line starts a new line at the current indentation.
 func (p *printer) line() {
-	p.out.WriteByte('\n')
+	p.print("\n", p.margin)
 	for range p.indent {
 		p.out.WriteByte('\t')
 	}
@@ -304,11 +305,27 @@ func (p *printer) parts(parts []ast.Part) {
 		case *ast.Text:
 			p.print(part.Source)
 		case *ast.Interp:
-			p.print("${")
-			p.expr(part.Value)
-			p.print("}")
+			p.interp(part)
 		}
 	}
+}
+
+// interp prints an interpolation. Further lines of it are indented from the line it begins in, whose blanks belong to
+// the text.
+func (p *printer) interp(in *ast.Interp) {
+	margin, indent := p.margin, p.indent
+	p.margin, p.indent = p.blanks(), 0
+	p.print("${")
+	p.expr(in.Value)
+	p.print("}")
+	p.margin, p.indent = margin, indent
+}
+
+// blanks returns the tabs and spaces that the current line begins with.
+func (p *printer) blanks() string {
+	line := p.out.Bytes()
+	line = line[bytes.LastIndexByte(line, '\n')+1:]
+	return string(line[:len(line)-len(bytes.TrimLeft(line, "\t "))])
 }
 
 // heredoc prints the body as written. The line of the closing tag is indented like the statement if that leaves the
@@ -328,7 +345,8 @@ func (p *printer) heredoc(h *ast.HeredocLit) {
 	if h.Mode == ast.HeredocFold {
 		blanks = "\t "
 	}
-	if body := bytes.TrimRight(written, blanks); endsInLine(h) && body[len(body)-1] == '\n' {
+	harmless := strings.Trim(p.margin, blanks) == ""
+	if body := bytes.TrimRight(written, blanks); harmless && endsInLine(h) && body[len(body)-1] == '\n' {
 		p.out.Truncate(len(body) - 1)
 		p.line()
 	}

@@ -18,6 +18,7 @@ import (
 
 func TestSource(t *testing.T) {
 	for name, tc := range map[string]struct{ src, want string }{
+		"a byte order mark goes":           {"\uFEFFfs a()", "fs a()\n"},
 		"an empty file stays empty":        {"\n\n", ""},
 		"a remark ends with one line feed": {"# x  \n\n\n", "# x\n"},
 		"a block on one line stays on one": {
@@ -70,6 +71,19 @@ func TestSource(t *testing.T) {
 		},
 		"blanks before it don't count when folding": {
 			"string a() {\n<<~X\n  body\n X\n}", "string a() {\n\t<<~X\n  body\n\tX\n}\n",
+		},
+		"a block in a heredoc is indented from its line": {
+			"fs a() {\n\trun <<-X\n\t\tone ${string {\n format \"a\"\n}} two ${string {\nformat \"b\"\n\t}}\n\t\tthree\n\tX\n}",
+			"fs a() {\n\trun <<-X\n\t\tone ${string {\n\t\t\tformat \"a\"\n\t\t}} two ${string {\n\t\t\t" +
+				"format \"b\"\n\t\t}}\n\t\tthree\n\tX\n}\n",
+		},
+		"a list and a nested heredoc likewise": {
+			"fs a() {\n\trun <<X\n    x ${f(\n1\n)}\n  y ${string {\n<<Y\nz\nY\n}}\nX\n}",
+			"fs a() {\n\trun <<X\n    x ${f(\n    \t1,\n    )}\n  y ${string {\n  \t<<Y\nz\nY\n  }}\n\tX\n}\n",
+		},
+		"a block in a string is indented from the line of the statement": {
+			"fs a() {\n\trun \"one ${string {\nformat \"a\"\n}}\" with option {\ndir \"/\"\n}\n}",
+			"fs a() {\n\trun \"one ${string {\n\t\tformat \"a\"\n\t}}\" with option {\n\t\tdir \"/\"\n\t}\n}\n",
 		},
 		"options and bindings": {
 			"fs a() {\n dockerPush \"r\"   with  option {stargz} as ( digest  d,)\n}",

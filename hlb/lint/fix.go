@@ -33,10 +33,10 @@ func Program(file string, src []byte, limits syntax.Limits) (*check.Info, diag.L
 func Fix(mod *ast.Module) (*ast.Module, diag.List) {
 	_, found := rewrite(mod, false)
 	if len(found) == 0 {
-		return mod, oddEscapes(mod)
+		return mod, heredocs(mod)
 	}
 	fixed, _ := rewrite(ast.Clone(mod), true)
-	found = append(found, oddEscapes(mod)...)
+	found = append(found, heredocs(mod)...)
 	found.Sort()
 	return fixed, found
 }
@@ -85,30 +85,64 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 	return mod, found
 }
 
-// oddEscapes finds `\$` inside of a word of a heredoc. Here it is an escape like anywhere else; the first
-// implementation of the language kept the backslash and interpolated, so a program moved between the two changes
-// meaning.
-func oddEscapes(mod *ast.Module) diag.List {
+// heredocs finds what is legal in a heredoc but was hardly meant.
+func heredocs(mod *ast.Module) diag.List {
 	var found diag.List
 	ast.Inspect(mod, func(n ast.Node) bool {
-		h, ok := n.(*ast.HeredocLit)
-		if !ok || h.Raw {
-			return true
-		}
-		for _, p := range h.Parts {
-			if t, ok := p.(*ast.Text); ok {
-				if i := escapeInWord(t.Source); i >= 0 {
-					found = append(
-						found,
-						diag.Warningf(diag.HeredocEscape, within(t, i),
-							"`\\$` inside of a word is an escape here, but not in older implementations").
-							WithHint("put the word into a variable, or use a heredoc with its tag in backticks"),
-					)
-				}
+		if h, ok := n.(*ast.HeredocLit); ok && len(h.Parts) > 0 {
+			found = append(found, optionsInside(h)...)
+			if !h.Raw {
+				found = append(found, oddEscapes(h)...)
 			}
 		}
 		return true
 	})
+	return found
+}
+
+// optionsInside finds options behind the tag that opens a heredoc, where they are its first line.
+func optionsInside(h *ast.HeredocLit) diag.List {
+	t, ok := h.Parts[0].(*ast.Text)
+	if !ok {
+		return nil
+	}
+	line, _, _ := strings.Cut(t.Source, "\n")
+	words := strings.Fields(line)
+	if len(words) < 2 || words[0] != "with" || !optionsStart(words[1], strings.Join(words[2:], " ")) {
+		return nil
+	}
+	at := h.Span()
+	at.End = at.Start
+	at.End.Offset, at.End.Column = at.Start.Offset+len("<<"), at.Start.Column+len("<<")
+	return diag.List{
+		diag.Warningf(diag.HeredocOptions, at, "the text of this heredoc begins with what looks like its options").
+			WithHint("options stand behind the tag that closes a heredoc: `%s with option { … }`", h.Tag),
+	}
+}
+
+// optionsStart reports whether word, followed by rest, begins a block of options.
+func optionsStart(word, rest string) bool {
+	kind, _, opened := strings.Cut(word, "{")
+	return ast.Kind(kind).Primary() == ast.Option && (opened || strings.HasPrefix(rest, "{"))
+}
+
+// oddEscapes finds `\$` inside of a word of a heredoc. Here it is an escape like anywhere else; the first
+// implementation of the language kept the backslash and interpolated, so a program moved between the two changes
+// meaning.
+func oddEscapes(h *ast.HeredocLit) diag.List {
+	var found diag.List
+	for _, p := range h.Parts {
+		t, ok := p.(*ast.Text)
+		if !ok {
+			continue
+		}
+		if i := escapeInWord(t.Source); i >= 0 {
+			found = append(found,
+				diag.Warningf(diag.HeredocEscape, within(t, i),
+					"`\\$` inside of a word is an escape here, but not in older implementations").
+					WithHint("put the word into a variable, or use a heredoc with its tag in backticks"))
+		}
+	}
 	return found
 }
 

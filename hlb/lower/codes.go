@@ -14,6 +14,10 @@ const (
 	NeedsDaemon diag.Code = "NEEDS-DAEMON"
 	// Lookup: a look-up or solve while compiling failed.
 	Lookup diag.Code = "LOOKUP"
+	// NotVendored: a module of a filesystem or repository that the program's vendored modules lack.
+	NotVendored diag.Code = "NOT-VENDORED"
+	// ModuleChecksum: a vendored module that is not the one that was vendored.
+	ModuleChecksum diag.Code = "MODULE-CHECKSUM"
 	// DaemonLost: the daemon went away while compiling. It is no fault of the program, nor is Cancelled.
 	DaemonLost diag.Code = "DAEMON-LOST"
 	// BadArgument: an argument of a target that is unknown, missing or of the wrong kind.

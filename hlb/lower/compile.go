@@ -27,16 +27,11 @@ func Compile(ctx context.Context, prog Program, opts Options) (*request.Request,
 	if len(opts.Targets) == 0 {
 		opts.Targets = []string{"default"}
 	}
-	if opts.Host == nil {
-		opts.Host = machine{}
-	}
-	if opts.IDSource == nil {
-		opts.IDSource = identity.NewID
-	}
+	opts = opts.withDefaults()
 	ctx, cancel := context.WithTimeoutCause(ctx, opts.Limits.withDefaults(opts.Profile).Wall, errWall)
 	defer cancel()
 	e := newEvaluator(ctx, opts)
-	m, found := e.modules.Program(prog.Filename, prog.Source, e.programDir(prog))
+	m, found := e.program(prog)
 	if m == nil {
 		return nil, found
 	}
@@ -50,6 +45,23 @@ func Compile(ctx context.Context, prog Program, opts Options) (*request.Request,
 		return nil, diag.ListOf(err)
 	}
 	return req, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Host == nil {
+		o.Host = machine{}
+	}
+	if o.IDSource == nil {
+		o.IDSource = identity.NewID
+	}
+	return o
+}
+
+// program parses and checks the program itself.
+func (e *evaluator) program(prog Program) (*module.Module, diag.List) {
+	dir := e.programDir(prog)
+	e.modules.vendor = vendorOf(e.opts, dir.Root)
+	return e.modules.Program(prog.Filename, prog.Source, dir)
 }
 
 // targets evaluates the targets and builds the request.
@@ -141,20 +153,18 @@ func (e *evaluator) argValue(kind ast.Kind, s string) value {
 
 // bindArgs checks the targets and gives their parameters the values asked for.
 func bindArgs(info *check.Info, opts Options) (map[*ast.Param]string, diag.List) {
-	var errs diag.List
+	var errs, targets diag.List
 	bound := map[*ast.Param]string{}
-	used := map[string]bool{}
-	var known []string
+	known := map[string]bool{}
 	for _, name := range opts.Targets {
 		obj, d := findTarget(info, name)
 		if d != nil {
-			errs = append(errs, d)
+			targets = append(targets, d)
 			continue
 		}
 		for _, p := range obj.Func.Params.Params {
-			known = append(known, p.Name.Name)
 			s, given := opts.Args[p.Name.Name]
-			used[p.Name.Name] = true
+			known[p.Name.Name] = true
 			if d := checkArg(name, p, s, given, len(opts.Args) > 0); d != nil {
 				errs = append(errs, d)
 			} else if given {
@@ -162,14 +172,29 @@ func bindArgs(info *check.Info, opts Options) (map[*ast.Param]string, diag.List)
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(opts.Args)) {
-		if used[name] || errs.HasErrors() {
-			continue
-		}
-		d := diag.Errorf(BadArgument, diag.Span{}, "no target has a parameter %q", name)
-		errs = append(errs, spell.Among(name, known).Hint(d))
+	if len(targets) > 0 { // which may have the parameters that nothing else has
+		return nil, append(targets, errs...)
 	}
-	return bound, errs
+	return bound, append(unknownArgs(opts.Args, known), errs...)
+}
+
+// unknownArgs reports the values for parameters that no target has. A parameter that has its value already is no
+// suggestion.
+func unknownArgs(given map[string]string, known map[string]bool) diag.List {
+	var free []string
+	for name := range known {
+		if _, taken := given[name]; !taken {
+			free = append(free, name)
+		}
+	}
+	var errs diag.List
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !known[name] {
+			d := diag.Errorf(BadArgument, diag.Span{}, "no target has a parameter `%s`", name)
+			errs = append(errs, spell.Among(name, free).Hint(d))
+		}
+	}
+	return errs
 }
 
 // checkArg checks the value for one parameter of a target.

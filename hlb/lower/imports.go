@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
@@ -18,18 +19,12 @@ import (
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// builtRoot is a filesystem that modules were read from, with the state it was built from. No two of them have the
-// same name.
-type builtRoot struct {
-	module.Built
-	state llb.State
-	needs request.Needs
-}
-
 // modules are the modules of one compile.
 type modules struct {
 	*module.Loader
-	trees map[string]key // the filesystems read from, by name
+	trees   map[string]key // the filesystems read from, by name
+	remotes map[digest.Digest]*remote
+	vendor  *module.Vendor // nil where there are no vendored modules
 	// counted are those whose text counts among the strings.
 	counted map[*module.Module]bool
 }
@@ -39,7 +34,7 @@ func newModules(limits Limits) *modules {
 		Loader: module.NewLoader(module.Limits{
 			Bytes: limits.SourceBytes, Modules: limits.Imports, Depth: limits.ImportDepth,
 		}),
-		trees: map[string]key{}, counted: map[*module.Module]bool{},
+		trees: map[string]key{}, remotes: map[digest.Digest]*remote{}, counted: map[*module.Module]bool{},
 	}
 }
 
@@ -58,7 +53,7 @@ func (m *modules) treeName(proposed string, k key) string {
 // resolveImport reads the module that an import stands for, when the first of its members is needed.
 func (e *evaluator) resolveImport(in *module.Module, imp *ast.Import, at diag.Span) error {
 	return e.modules.Import(in, imp, at, func() (*module.Module, error) {
-		v, err := e.expr(&env{mod: in}, imp.Operand, ast.String)
+		v, unresolved, err := e.operand(in, imp)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +61,7 @@ func (e *evaluator) resolveImport(in *module.Module, imp *ast.Import, at diag.Sp
 		case text:
 			return e.importURI(in, imp, v.s)
 		case *filesystem:
-			return e.importFS(in, imp, v)
+			return e.importFS(in, imp, v, unresolved)
 		default:
 			return nil, diag.Errorf(diag.WrongKind, imp.Operand.Span(), "an import is from a string or an fs")
 		}
@@ -108,6 +103,11 @@ func (e *evaluator) importError(imp *ast.Import, err error) error {
 		return diag.Errorf(NotHere, at, "can't import: %v", err).
 			WithHint("import by a path relative to the program, from git or from an image")
 	}
+	var changed *module.ChecksumError
+	if errors.As(err, &changed) {
+		return diag.Errorf(ModuleChecksum, at, "%v", changed).
+			WithHint("restore it, or run `hlb module vendor` to have what is there now")
+	}
 	var failed *module.ReadError
 	if errors.As(err, &failed) {
 		return e.failed(at, failed.Err, "can't read %s", failed.Path)
@@ -117,37 +117,52 @@ func (e *evaluator) importError(imp *ast.Import, err error) error {
 
 func (e *evaluator) importGit(in *module.Module, imp *ast.Import, u module.URI) (*module.Module, error) {
 	at := imp.Operand.Span()
-	if err := e.standalone(at, "import from git"); err != nil {
-		return nil, err
-	}
 	ssh := u.Scheme == "git+ssh" || u.Scheme == "git" && !e.server() && e.opts.Host.Environ("SSH_AUTH_SOCK") != ""
 	remote := u.Remote(ssh)
-	st, needs, err := e.gitState(remote, u.Ref, at, []llb.GitOption{llb.KeepGitDir()})
-	if err != nil {
-		return nil, err
-	}
 	name := remote
 	if u.Ref != "" {
 		name += "@" + u.Ref
 	}
-	img := &image{out: st.Output(), meta: st, platform: e.platform, needs: needs}
 	name = e.modules.treeName(name, e.keys.of("git module", remote, u.Ref))
-	return e.importBuilt(in, imp, img, name, strings.TrimPrefix(u.File, "/"))
+	from := e.modules.remote(u.Digest(), func() (*image, error) {
+		if err := e.standalone(at, "import from git"); err != nil {
+			return nil, err
+		}
+		st, needs, err := e.gitState(remote, u.Ref, at, []llb.GitOption{llb.KeepGitDir()})
+		if err != nil {
+			return nil, err
+		}
+		return &image{out: st.Output(), meta: st, platform: e.platform, needs: needs}, nil
+	})
+	return e.importRemote(in, imp, from, name, strings.TrimPrefix(u.File, "/"))
 }
 
-func (e *evaluator) importFS(in *module.Module, imp *ast.Import, f *filesystem) (*module.Module, error) {
+func (e *evaluator) importFS(
+	in *module.Module, imp *ast.Import, f *filesystem, unresolved bool,
+) (*module.Module, error) {
 	name := f.origin.imageRef
 	if name == "" {
 		name = "<" + imp.Name.Name + ">"
 	}
-	return e.importBuilt(in, imp, f.image, e.modules.treeName(name, f.k), module.FSFile)
+	from, err := e.remoteFS(in, imp, f, unresolved)
+	if err != nil {
+		return nil, err
+	}
+	return e.importRemote(in, imp, from, e.modules.treeName(name, f.k), module.FSFile)
 }
 
-// importBuilt solves a filesystem and reads a module out of it.
-func (e *evaluator) importBuilt(
-	in *module.Module, imp *ast.Import, img *image, name, file string,
+// importRemote reads a module out of a filesystem: a vendored one, or one that is solved now.
+func (e *evaluator) importRemote(
+	in *module.Module, imp *ast.Import, from *remote, name, file string,
 ) (*module.Module, error) {
 	at := imp.Operand.Span()
+	if m, found, err := e.importVendored(in, imp, from, name, file); found || err != nil {
+		return m, err
+	}
+	img, err := from.image()
+	if err != nil {
+		return nil, err
+	}
 	s, err := e.solveOf(img, at)
 	if err != nil {
 		return nil, err
@@ -159,7 +174,7 @@ func (e *evaluator) importBuilt(
 	if err != nil {
 		return nil, err
 	}
-	root := builtRoot{Built: module.Built{Ref: ref, Name: name}, state: img.state(), needs: img.needs}
+	root := builtRoot{module.Built{Ref: ref, Name: name}, from}
 	clean, err := root.Resolve(".", file)
 	if err != nil {
 		return nil, diag.Errorf(diag.ImportNotFound, at, "%v", err)

@@ -43,12 +43,16 @@ func (e *evaluator) fsLocal(c *call, cur *filesystem) (*filesystem, error) {
 	if err := e.vertex(c.span); err != nil {
 		return nil, err
 	}
-	if built, ok := c.dir.Root.(builtRoot); ok {
+	if root, ok := c.dir.Root.(remoteRoot); ok {
 		name, err := c.dir.Resolve(c.str(0))
 		if err != nil {
 			return nil, e.conversion(diag.Conversion, c.span, "%v", err)
 		}
-		return e.copied(c, cur, built.state, built.needs, name)
+		img, err := root.remote().image()
+		if err != nil {
+			return nil, err
+		}
+		return e.copied(c, cur, img.state(), img.needs, name)
 	}
 	if e.server() {
 		return e.contextLocal(c, cur)

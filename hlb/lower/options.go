@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/hlb/request"
 )
 
@@ -220,6 +221,10 @@ type Options struct {
 	// KnownSSHHosts are lines of a known_hosts file for git over ssh. Without them ssh remotes are refused in
 	// ProfileServer.
 	KnownSSHHosts string
+
+	// Vendor has the vendored modules of a program on this machine, nil if there are none. Programs that come with a
+	// tree of their own, as Program.Files or Context, have them there in module.VendorDir.
+	Vendor *module.Vendor
 
 	// CacheMountNamespace is put before every cache mount id. Servers set one per tenant.
 	CacheMountNamespace string

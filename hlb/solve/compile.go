@@ -29,6 +29,41 @@ func Compile(
 	opts Options,
 ) (*request.Request, diag.List, error) {
 	var req *request.Request
+	found, err := inSession(ctx, c, compile, opts, func(ctx context.Context, compile lower.Options) (bool, diag.List) {
+		var found diag.List
+		req, found = lower.Compile(ctx, prog, compile)
+		return req != nil, found
+	})
+	return req, found, err
+}
+
+// Imports reads the modules of a program inside a gateway session of the daemon, as Compile does; see lower.Imports.
+func Imports(
+	ctx context.Context,
+	c *client.Client,
+	prog lower.Program,
+	compile lower.Options,
+	opts Options,
+) ([]*lower.Import, diag.List, error) {
+	var imports []*lower.Import
+	found, err := inSession(ctx, c, compile, opts, func(ctx context.Context, compile lower.Options) (bool, diag.List) {
+		var found diag.List
+		imports, found = lower.Imports(ctx, prog, compile)
+		return !found.HasErrors(), found
+	})
+	return imports, found, err
+}
+
+// inSession calls do inside a gateway session of the daemon, with the options of the compile filled in. do reports
+// whether it succeeded, and what it found.
+func inSession(
+	ctx context.Context,
+	c *client.Client,
+	compile lower.Options,
+	opts Options,
+	do func(context.Context, lower.Options) (bool, diag.List),
+) (diag.List, error) {
+	var ok bool
 	var found diag.List
 	r := &runner{client: c, req: &request.Request{}, opts: opts, track: newTracker(opts.Status)}
 	j := r.newJob()
@@ -37,7 +72,7 @@ func Compile(
 	if compile.Profile == lower.ProfileLocal {
 		var err error
 		if j.extra, err = offered.attachables(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	err := j.run(
@@ -54,8 +89,7 @@ func Compile(
 			if compile.Pusher == nil {
 				compile.Pusher = &pusher{r}
 			}
-			req, found = lower.Compile(ctx, prog, compile)
-			if req == nil {
+			if ok, found = do(ctx, compile); !ok {
 				return nil, errRefused
 			}
 			return gateway.NewResult(), nil
@@ -63,13 +97,13 @@ func Compile(
 	)
 	for _, d := range found {
 		if d.Code == lower.Cancelled || d.Code == lower.DaemonLost {
-			return nil, nil, errors.Join(d, context.Cause(ctx))
+			return nil, errors.Join(d, context.Cause(ctx))
 		}
 	}
-	if req == nil && len(found) > 0 {
-		return nil, found, nil
+	if !ok && len(found) > 0 {
+		return found, nil
 	}
-	return req, found, err
+	return found, err
 }
 
 // dockerEngineLabels begin the labels that only the worker inside of Docker Engine has, as moby.host-gateway-ip.

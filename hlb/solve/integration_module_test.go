@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/openllb/hlb-operator/hlb/lower"
+	"github.com/openllb/hlb-operator/hlb/module"
+	"github.com/openllb/hlb-operator/hlb/request"
 )
 
 func TestModulesInFilesystems(t *testing.T) {
@@ -72,5 +74,46 @@ fs default() { go.go; mkfile "word" 0o644 made.word; download "got"; }`, "$BASE"
 		if dt, err := os.ReadFile(filepath.Join(dir, "got", name)); err != nil || string(dt) != want {
 			t.Errorf("%s: got %q, %v", name, dt, err)
 		}
+	}
+}
+
+// TestVendoringAModule: a module of an image whose config changes the environment of what is built on it is vendored
+// with the daemon, and the program then compiles to the same without one.
+func TestVendoringAModule(t *testing.T) {
+	s := newSite(t)
+	s.run(t, `
+fs default() {
+	scratch
+	env "A" "B"
+	mkfile "module.hlb" 0o644 <<-HLB
+		import sub from "./sub.hlb"
+		export go
+		fs go() { sub.data; }
+		HLB
+	mkfile "sub.hlb" 0o644 <<-HLB
+		export data
+		fs data() { mkfile "f" 0o644 "vendored"; }
+		HLB
+	dockerPush "$REG/vendor:1"
+}`, lower.Options{}, Options{})
+	prog := lower.Program{Filename: filepath.Join(t.TempDir(), "build.hlb"), Source: []byte(strings.ReplaceAll(`
+import m from fs { image "$REG/vendor:1"; mkdir "d" 0o755; }
+fs default() { m.go; }`, "$REG", s.registry))}
+	imports, found, err := Imports(t.Context(), s.client, prog, lower.Options{}, Options{})
+	if err != nil || len(found) > 0 {
+		t.Fatal(err, found)
+	}
+	files := map[string][]byte{}
+	for name, text := range imports[0].Files {
+		files[module.VendorPath(imports[0].Remote)+"/"+name] = text
+	}
+	dir := t.TempDir()
+	if _, err := module.WriteVendor(dir, files, false); err != nil || len(files) != 2 {
+		t.Fatal(files, err)
+	}
+	vendor := &module.Vendor{Dir: module.Dir{Root: module.Machine{}, Path: dir}, Strict: true}
+	req, errs := lower.Compile(t.Context(), prog, lower.Options{Vendor: vendor})
+	if req == nil || !strings.Contains(request.Text(req.Root.Leaves()[0].Solve.Definition), `"vendored"`) {
+		t.Error(errs)
 	}
 }

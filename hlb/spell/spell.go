@@ -25,9 +25,9 @@ func Among(written string, names []string) *Nearest {
 	return n
 }
 
-// Consider takes a name into account that written may have been meant to be. A name is near if two insertions,
-// deletions or replacements of characters turn written into it, or one where written has at most three characters.
-// written itself is not.
+// Consider takes a name into account that written may have been meant to be. A name is near if two edits turn written
+// into it, or one where written has at most three characters: insertions, deletions and replacements of characters, and
+// swaps of neighbours. written itself is not.
 func (n *Nearest) Consider(written, name string) {
 	limit := 2
 	if utf8.RuneCountInString(written) <= 3 {
@@ -45,6 +45,9 @@ func (n *Nearest) Consider(written, name string) {
 	}
 }
 
+// Found reports whether a name was near.
+func (n *Nearest) Found() bool { return n.name != "" }
+
 // Hint adds the nearest name to d, if there is one, and returns d.
 func (n *Nearest) Hint(d *diag.Diagnostic) *diag.Diagnostic {
 	if n.name == "" {
@@ -53,32 +56,36 @@ func (n *Nearest) Hint(d *diag.Diagnostic) *diag.Diagnostic {
 	return d.WithHint("did you mean `%s`?", n.name)
 }
 
-// distance counts the insertions, deletions and replacements of characters that turn a into b (Levenshtein). Once it is
-// clear that the count exceeds limit, it returns limit+1. It is written by hand because agext/levenshtein v1.2.3, with
-// a limit of 2, finds one edit between "source" and "merge", and takes quadratic time without a limit.
+// distance counts the insertions, deletions, replacements and swaps of neighbours that turn a into b, with no character
+// edited twice (optimal string alignment). Once it is clear that the count exceeds limit, it returns limit+1. It is
+// written by hand because agext/levenshtein v1.2.3, with a limit of 2, finds one edit between "source" and "merge", and
+// takes quadratic time without a limit.
 func distance(a, b []rune, limit int) int {
 	if len(a)-len(b) > limit || len(b)-len(a) > limit {
 		return limit + 1
 	}
-	row := make([]int, len(b)+1)
+	above, row, next := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range a {
-		diagonal, best := row[0], i+1
-		row[0] = i + 1
+		next[0] = i + 1
+		best := next[0]
 		for j := range b {
-			cost := diagonal
+			cost := row[j]
 			if a[i] != b[j] {
 				cost++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-			best = min(best, row[j+1])
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				cost = min(cost, above[j-1]+1)
+			}
+			next[j+1] = min(cost, row[j+1]+1, next[j]+1)
+			best = min(best, next[j+1])
 		}
 		if best > limit {
-			return limit + 1
+			return limit + 1 // a swap from the row above costs one more than that row
 		}
+		above, row, next = row, next, above
 	}
 	return row[len(b)]
 }

@@ -35,12 +35,19 @@ type lexer struct {
 	modes []mode
 	depth int  // of modes beyond which nothing is read
 	ident bool // the last token was an identifier: a dot may follow directly
-	dot   bool // the last token was that dot: a member name follows
+	dot   bool // the last token was that dot: a member name follows, blanks before it or not
 }
 
+// newLexer returns a lexer at the start of src. A byte order mark there is skipped: some editors write one.
 func newLexer(src []byte, depth int) *lexer {
-	return &lexer{src: src, at: diag.Position{Line: 1, Column: 1}, modes: []mode{{kind: modeTop}}, depth: depth}
+	l := &lexer{src: src, at: diag.Position{Line: 1, Column: 1}, modes: []mode{{kind: modeTop}}, depth: depth}
+	if bytes.HasPrefix(src, []byte(byteOrderMark)) {
+		l.at.Offset = len(byteOrderMark)
+	}
+	return l
 }
+
+const byteOrderMark = "\uFEFF"
 
 func (l *lexer) top() mode { return l.modes[len(l.modes)-1] }
 
@@ -108,10 +115,10 @@ func (l *lexer) nextInCode() token {
 	ident, dot := l.ident, l.dot
 	l.ident, l.dot = false, false
 	rest := l.rest()
-	if dot {
-		return l.takeIdent(identLen(rest))
+	if n := identLen(rest); dot && n > 0 {
+		return l.takeIdent(n) // whatever the word; behind a blank it is read as elsewhere
 	}
-	if ident && len(rest) > 1 && rest[0] == '.' && isIdent(rest[1]) {
+	if ident && len(rest) > 0 && rest[0] == '.' {
 		l.dot = true
 		return l.take(tDot, 1)
 	}

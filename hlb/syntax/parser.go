@@ -10,6 +10,7 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // Limits bound what a parse may cost. A zero field means the default.
@@ -168,6 +169,17 @@ func (p *parser) unexpected(want string) *diag.Diagnostic {
 	p.report(d)
 	return d
 }
+
+// misspelt adds the word that written may have been meant to be to d.
+func (p *parser) misspelt(d *diag.Diagnostic, written string, words ...string) {
+	if len(written) <= longestWord {
+		spell.Among(written, words).Hint(d)
+	}
+}
+
+// longestWord bounds what misspelt looks at: all words of the language are shorter, by more than the edits of a
+// suggestion.
+const longestWord = 16
 
 // illegal says what is wrong with characters that are no token.
 func (p *parser) illegal(t token, want string) *diag.Diagnostic {

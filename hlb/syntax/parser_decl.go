@@ -112,7 +112,10 @@ func (p *parser) importDecl() *ast.Import {
 	imp := &ast.Import{Name: name, Deprecated: p.peek(0).kind == tQuote}
 	if !imp.Deprecated {
 		if !p.isWord(0, "from") {
-			p.unexpected("`from`")
+			d := p.unexpected("`from`")
+			if t := p.peek(0); t.kind == tIdent {
+				p.misspelt(d, p.text(t), "from")
+			}
 			return nil
 		}
 		p.next()
@@ -129,7 +132,15 @@ func (p *parser) importDecl() *ast.Import {
 func (p *parser) funcDecl(doc string) *ast.Func {
 	f := &ast.Func{Doc: doc, Type: p.identOf(p.next())}
 	start := f.Type.Span().Start
+	if p.peek(0).kind == tLParen {
+		p.misspelt(p.unexpected("the name of the function"), f.Type.Name, "binds")
+		return nil
+	}
 	if f.Name = p.ident("the name of the function"); f.Name == nil {
+		return nil
+	}
+	if p.peek(0).kind != tLParen {
+		p.misspelt(p.unexpected("`(`"), f.Type.Name, "import", "export")
 		return nil
 	}
 	if f.Params = p.params(); f.Params == nil {

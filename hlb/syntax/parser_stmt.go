@@ -102,6 +102,10 @@ func (p *parser) callStmt(doc string) *ast.CallStmt {
 	}
 	if t := p.peek(0); t.kind == tWith {
 		p.next()
+		if p.peek(0).kind == tLBrace {
+			p.unexpected("options").WithHint(withOption)
+			return nil
+		}
 		operand := p.expr("options")
 		if operand == nil {
 			return nil
@@ -120,6 +124,9 @@ func (p *parser) callStmt(doc string) *ast.CallStmt {
 	return call
 }
 
+// withOption is the hint for a block without its kind.
+const withOption = "options are written `with option { … }`"
+
 // stmtEnds reports what can't follow a call statement. The grammar needs no terminator between statements, so a
 // literal or another call may follow a clause directly.
 func (p *parser) stmtEnds(call *ast.CallStmt) bool {
@@ -129,6 +136,8 @@ func (p *parser) stmtEnds(call *ast.CallStmt) bool {
 	case t.kind == tLParen && call.With == nil && call.As == nil && len(call.Args) == 0:
 		p.unexpected("an argument or the end of the statement").
 			WithHint("arguments of a statement stand without parentheses: %s \"x\"", call.Callee)
+	case t.kind == tLBrace && call.With == nil && call.As == nil:
+		p.unexpected("an argument or the end of the statement").WithHint(withOption)
 	case t.kind == tWith && call.As != nil:
 		p.unexpected("the end of the statement").WithHint("`with` comes before `as`")
 	default:
@@ -185,7 +194,9 @@ func (p *parser) name() *ast.Name {
 	n := &ast.Name{Ident: ident}
 	if t := p.peek(0); t.kind == tDot {
 		p.next()
-		n.Member = p.identOf(p.next())
+		if n.Member = p.ident("the name of a member"); n.Member == nil {
+			return nil
+		}
 		n.Dot = p.span(t.start, p.prev.end)
 		if p.peek(0).kind == tDot {
 			p.report(diag.Errorf(diag.Syntax, p.spanOf(p.peek(0)), "a name has one dot at most"))

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lower
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/openllb/hlb-operator/hlb/ast"
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/module"
+)
+
+// remote is a filesystem or repository that modules are read from.
+type remote struct {
+	id    digest.Digest     // "" for one that can't be vendored
+	files map[string][]byte // texts of the modules read, by path
+	build func() (*image, error)
+	built *image // what build returned, nil before
+}
+
+// image is the filesystem itself, evaluated when it is first needed.
+func (r *remote) image() (*image, error) {
+	if r.built != nil {
+		return r.built, nil
+	}
+	img, err := r.build()
+	r.built = img
+	return img, err
+}
+
+// remoteRoot is a root of modules that come from a remote.
+type remoteRoot interface {
+	remote() *remote
+}
+
+// builtRoot is a remote that a daemon has built. No two of them have the same name.
+type builtRoot struct {
+	module.Built
+	of *remote
+}
+
+func (r builtRoot) remote() *remote { return r.of }
+
+// Read implements module.Root and remembers what was read.
+func (r builtRoot) Read(ctx context.Context, name string, limit int) ([]byte, error) {
+	text, err := r.Built.Read(ctx, name, limit)
+	return r.of.keep(name, text, err)
+}
+
+// vendoredRoot is a remote whose modules are vendored.
+type vendoredRoot struct {
+	module.Vendored
+	of *remote
+}
+
+func (r vendoredRoot) remote() *remote { return r.of }
+
+// Read implements module.Root and remembers what was read.
+func (r vendoredRoot) Read(ctx context.Context, name string, limit int) ([]byte, error) {
+	text, err := r.Vendored.Read(ctx, name, limit)
+	return r.of.keep(name, text, err)
+}
+
+// keep passes on what was read from the file name, and remembers it.
+func (r *remote) keep(name string, text []byte, err error) ([]byte, error) {
+	if err == nil {
+		r.files[name] = text
+	}
+	return text, err
+}
+
+// remote returns the remote with this id, which all its imports share; build evaluates it.
+func (m *modules) remote(id digest.Digest, build func() (*image, error)) *remote {
+	if r := m.remotes[id]; r != nil && id != "" {
+		return r
+	}
+	r := &remote{id: id, files: map[string][]byte{}, build: build}
+	m.remotes[id] = r
+	return r
+}
+
+// vendorOf is where the vendored modules of a program with this root are, nil for nowhere.
+func vendorOf(opts Options, root module.Root) *module.Vendor {
+	if _, machine := root.(module.Machine); machine || opts.Vendor != nil {
+		return opts.Vendor
+	}
+	return &module.Vendor{Dir: module.Dir{Root: root, Path: module.VendorDir}}
+}
+
+// importVendored reads a module that is vendored. It reports false, without an error, if it isn't and need not be.
+func (e *evaluator) importVendored(
+	in *module.Module, imp *ast.Import, from *remote, name, file string,
+) (*module.Module, bool, error) {
+	v := e.modules.vendor
+	if v == nil || from.id == "" {
+		return nil, false, nil
+	}
+	at := imp.Operand.Span()
+	root := vendoredRoot{module.Vendored{Vendor: v, ID: from.id, Name: name}, from}
+	clean, err := root.Resolve(".", file)
+	if err != nil {
+		return nil, false, diag.Errorf(diag.ImportNotFound, at, "%v", err)
+	}
+	complete, err := v.Complete(e.ctx)
+	if err != nil {
+		return nil, false, e.failed(at, err, "can't read the vendored modules")
+	}
+	if _, err := root.Read(e.ctx, clean, e.limits.SourceBytes); errors.Is(err, fs.ErrNotExist) {
+		if !complete {
+			return nil, false, nil
+		}
+		return nil, false, diag.Errorf(NotVendored, at, "`%s` is not among the vendored modules: there is no %s",
+			imp.Name.Name, path.Join(module.VendorDir, module.VendorPath(from.id), clean)).
+			WithHint("run `hlb module vendor`")
+	}
+	m, err := e.modules.FileIn(e.ctx, in, imp, root, clean, file)
+	return m, true, e.importError(imp, err)
+}
+
+// operand evaluates the operand of an import without looking image configs up, which takes a network. If that fails,
+// it is evaluated with them, and reports false.
+func (e *evaluator) operand(in *module.Module, imp *ast.Import) (v value, unresolved bool, err error) {
+	reached := e.reached
+	e.lazyImages++
+	v, err = e.expr(&env{mod: in}, imp.Operand, ast.String)
+	e.lazyImages--
+	if err == nil {
+		if _, ok := v.(*filesystem); ok {
+			e.reached = reached // its exports are not what they would be with configs
+		}
+		return v, true, nil
+	}
+	v, err = e.expr(&env{mod: in}, imp.Operand, ast.String)
+	return v, false, err
+}
+
+// remoteFS returns the remote that an import of the filesystem f is. Its id is that of its last build step, for which
+// no image config was looked up, so that it is the same with and without a network. A directory beside the program has
+// none: it is there anyway, and its step differs from machine to machine.
+func (e *evaluator) remoteFS(in *module.Module, imp *ast.Import, f *filesystem, unresolved bool) (*remote, error) {
+	var id digest.Digest
+	if unresolved && !f.origin.local {
+		s, err := e.solveOf(f.image, imp.Operand.Span())
+		if err != nil {
+			return nil, err
+		}
+		id = s.Head()
+	}
+	return e.modules.remote(id, func() (*image, error) {
+		v, err := e.expr(&env{mod: in}, imp.Operand, ast.String)
+		if err != nil {
+			return nil, err
+		}
+		return v.(*filesystem).image, nil
+	}), nil
+}
