@@ -18,6 +18,11 @@ func (f *fakeBuilder) Snapshot(_ context.Context, c *daemon.MountCopy) (mountcop
 		"sha256:image", nil
 }
 
+// SetRoot pretends that a mount has got its owner.
+func (f *fakeBuilder) SetRoot(context.Context, *daemon.MountCopy, mountcopy.Root) (mountcopy.Result, error) {
+	return mountcopy.Result{Outcome: mountcopy.Copied}, nil
+}
+
 // Prime pretends that a mount was filled.
 func (f *fakeBuilder) Prime(context.Context, *daemon.MountCopy) (mountcopy.Result, error) {
 	return mountcopy.Result{Outcome: mountcopy.Copied, Digest: "sha256:tree", Bytes: 7, Files: 1, Written: 7}, nil

@@ -74,7 +74,7 @@ func (d *Daemon) copyMount(
 	if !reached {
 		cancel() // it waits for the mount, or for its turn
 	}
-	if reached && talkErr == nil && mode == mountcopy.ModePrime && c.Sharing != "private" {
+	if reached && talkErr == nil && mode.Writes() && c.Sharing != "private" {
 		// The mount is whole and the step about to end, which takes BuildKit a while: it has the disk take all that
 		// was written. A build can use a shared mount at once, and waits for a locked one by itself. Of a private one
 		// in use it would get another, an empty one.
@@ -126,7 +126,7 @@ func converse(
 // time: to ignore the cache instead would wipe the mount.
 func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.State {
 	mount := []llb.MountOption{llb.AsPersistentCacheDir(c.ID, sharingModes[c.Sharing])}
-	if mode != mountcopy.ModePrime {
+	if !mode.Writes() {
 		mount = append(mount, llb.Readonly)
 	}
 	root := llb.Scratch().File(llb.Mkfile(programPath, 0o755, c.Program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),

@@ -270,6 +270,17 @@ func (d *Daemon) DigestMount(ctx context.Context, c *MountCopy) (res mountcopy.R
 	return res, err
 }
 
+// SetRoot gives a mount's own directory an owner and mode, unless a build has done so. The mount is made if there is
+// none.
+func (d *Daemon) SetRoot(ctx context.Context, c *MountCopy, root mountcopy.Root) (res mountcopy.Result, err error) {
+	args := []string{"-root", root.String()}
+	err = d.copyMount(ctx, c, mountcopy.ModeRoot, args, func(_ context.Context, step *mountcopy.Peer) error {
+		res, err = step.Digest()
+		return err
+	})
+	return res, err
+}
+
 // explain prefers what the step has said to what BuildKit says about the step, and the connection's end to neither.
 func explain(talk, step error) error {
 	var said *mountcopy.RemoteError

@@ -47,6 +47,8 @@ type Entry struct {
 	Digest      string `json:"digest,omitempty"`
 	Bytes       int64  `json:"bytes,omitempty"`
 	SnapshotUse int64  `json:"snapshotUse,omitempty"`
+	// Root is the owner and mode that the mount's own directory was given, empty for none.
+	Root string `json:"root,omitempty"`
 	// Omitted describes what the newest snapshot leaves out, empty for nothing.
 	Omitted string `json:"omitted,omitempty"`
 }
