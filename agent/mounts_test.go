@@ -18,6 +18,11 @@ func (f *fakeBuilder) Snapshot(_ context.Context, c *daemon.MountCopy) (mountcop
 		"sha256:image", nil
 }
 
+// Survey pretends that no mount is empty.
+func (f *fakeBuilder) Survey(context.Context, []byte, []daemon.Mount) ([]daemon.Mount, error) {
+	return nil, nil
+}
+
 // SetRoot pretends that a mount has got its owner.
 func (f *fakeBuilder) SetRoot(context.Context, *daemon.MountCopy, mountcopy.Root) (mountcopy.Result, error) {
 	return mountcopy.Result{Outcome: mountcopy.Copied}, nil

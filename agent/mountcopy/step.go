@@ -21,6 +21,7 @@ const (
 	ModePrime    Mode = "prime"
 	ModeDigest   Mode = "digest"
 	ModeRoot     Mode = "root"
+	ModeSurvey   Mode = "survey"
 )
 
 // Writes reports whether a step changes the mount.
@@ -28,7 +29,8 @@ func (m Mode) Writes() bool { return m == ModePrime || m == ModeRoot }
 
 // Step is the half of a copy that runs where the mount is.
 type Step struct {
-	Mode  Mode
+	Mode Mode
+	// Mount is where the mount is, or for a survey the folder with all mounts.
 	Mount string
 	// Whole and MaxBytes are those of Options.
 	Whole    bool
@@ -89,6 +91,8 @@ func (s *Step) do(ctx context.Context, cancel context.CancelFunc, l *link) (Resu
 	case ModeDigest:
 		cancelWhenClosed(cancel, l)
 		return Digest(ctx, s.Mount)
+	case ModeSurvey:
+		return Survey(s.Mount)
 	case ModeRoot:
 		return SetRoot(s.Mount, s.Root)
 	}

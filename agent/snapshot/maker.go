@@ -26,6 +26,8 @@ type Copier interface {
 	Snapshot(ctx context.Context, c *daemon.MountCopy) (res mountcopy.Result, digest string, err error)
 	// Prime fills an empty mount from an image.
 	Prime(ctx context.Context, c *daemon.MountCopy) (mountcopy.Result, error)
+	// Survey finds the mounts that hold nothing.
+	Survey(ctx context.Context, program []byte, mounts []daemon.Mount) (empty []daemon.Mount, err error)
 	// SetRoot gives a mount's own directory an owner and mode, unless a build has done so.
 	SetRoot(ctx context.Context, c *daemon.MountCopy, root mountcopy.Root) (mountcopy.Result, error)
 }

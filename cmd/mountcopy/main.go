@@ -3,7 +3,7 @@
 // Command mountcopy is the half of a copy of a cache mount that runs where the mount is. The agent puts it into build
 // steps that have nothing else in them; it connects to the agent and moves the content over that connection.
 //
-//	mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root MOUNT
+//	mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root|survey MOUNT
 //
 // The environment variable MOUNTCOPY_TOKEN holds what the agent knows the step by. It exits with 1 and says why on
 // standard error when it could not do it, with 2 when it was called wrongly, and with 3 when its time was over.
@@ -40,7 +40,7 @@ func main() {
 	flag.Parse()
 	step.Token = os.Getenv("MOUNTCOPY_TOKEN")
 	if flag.NArg() != 2 || *agent == "" {
-		fmt.Fprintln(os.Stderr, "mountcopy: use it as: mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root MOUNT")
+		fmt.Fprintln(os.Stderr, "mountcopy: use it as: mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root|survey MOUNT")
 		os.Exit(2)
 	}
 	step.Mode, step.Mount = mountcopy.Mode(flag.Arg(0)), flag.Arg(1)
