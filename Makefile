@@ -86,11 +86,11 @@ bench-scheduler: ## Measure placement decisions beside a hash ring
 	go run ./cmd/bench-scheduler
 
 .PHONY: bench-scale
-bench-scale: ## Count what 10,000 builds on 100 daemons cost a real API server (BUILDS, DAEMONS, CONFIGMAPS, PODS, LEASES change the numbers)
+bench-scale: ## Count what 10,000 builds on 100 daemons cost a real API server (BUILDS, DAEMONS, CONFIGMAPS, PODS, LEASES change the numbers; PROFILES=DIR keeps profiles)
 	go test -count=1 -v -timeout 3h -run TestManyBuildsAreAllBuiltOnce ./test/scale -scale.builds=$(or $(BUILDS),10000) \
 		-scale.daemons=$(or $(DAEMONS),100) -scale.keys=$(or $(KEYS),1000) -scale.singles=200 -scale.still=30s -scale.limit=2h \
 		-scale.configmaps=$(or $(CONFIGMAPS),5000) -scale.pods=$(or $(PODS),2000) -scale.leases=$(or $(LEASES),1000) \
-		-scale.out=$(CURDIR)/out/scale.json
+		-scale.out=$(CURDIR)/out/scale.json $(if $(PROFILES),-scale.profiles=$(abspath $(PROFILES)))
 
 .PHONY: bench-hlb
 bench-hlb: ## Measure the HLB compiler on generated programs

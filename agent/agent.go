@@ -11,11 +11,9 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -87,11 +85,8 @@ func New(config *rest.Config, opts Options, builder Builder, log logr.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
-	me := self.Self{
-		Namespace: opts.Namespace, Cache: opts.Cache, Daemon: opts.Daemon,
-		AgentID: opts.PodUID + "/" + strings.ToLower(rand.Text()[:10]),
-	}
-	keeper := lease.New(direct, me.DaemonName(), me.AgentID, opts.Lease, log)
+	me := self.Self{Namespace: opts.Namespace, Cache: opts.Cache, Daemon: opts.Daemon}
+	keeper := lease.New(direct, me.DaemonName(), opts.PodUID, opts.Lease, log)
 	return wire(opts, mgr, me, keeper, files, builder, log)
 }
 
@@ -132,7 +127,7 @@ func (a *Agent) addProbes() error {
 	return errors.Join(
 		a.mgr.AddHealthzCheck("process", healthz.Ping),
 		a.mgr.AddReadyzCheck("daemon", func(*http.Request) error {
-			if _, held := a.lease.Session(); !held {
+			if _, session := a.lease.Session(); !session.IsHeld() {
 				return errors.New("the agent does not hold its daemon's Lease")
 			}
 			if !a.observer.IsServing() {

@@ -20,8 +20,8 @@ import (
 
 	"github.com/openllb/hlb-operator/agent"
 	"github.com/openllb/hlb-operator/agent/daemon"
-	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/cacheref"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
@@ -283,7 +283,7 @@ func TestAnAgentThatLosesItsLeaseFencesItself(t *testing.T) {
 			return until(begun)(ctx, job)
 		},
 	}}, "pod", func(o *agent.Options) {
-		o.Lease = lease.Timing{RenewEvery: 200 * time.Millisecond, FenceAfter: 1500 * time.Millisecond,
+		o.Lease = attempt.Timing{RenewEvery: 200 * time.Millisecond, FenceAfter: 1500 * time.Millisecond,
 			Duration: 2 * time.Second}
 	})
 	b := w.bind("b", "p")

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/internal/attempt"
 )
 
 // Options are the agent's settings. The manager writes them into the daemon's pod.
@@ -37,7 +37,7 @@ type Options struct {
 	// DrainTimeout is how long running builds are waited for when the agent must stop.
 	DrainTimeout time.Duration
 	// Lease is how the daemon's Lease is kept.
-	Lease lease.Timing
+	Lease attempt.Timing
 	// ObserveEvery is the time between observations of the daemon when nothing happens.
 	ObserveEvery time.Duration
 }
@@ -50,11 +50,7 @@ func DefaultOptions() Options {
 		CopierPath:   "/mountcopy",
 		HealthAddr:   ":8081",
 		DrainTimeout: time.Hour,
-		Lease: lease.Timing{
-			RenewEvery: 3 * time.Second,
-			FenceAfter: 10 * time.Second,
-			Duration:   15 * time.Second,
-		},
+		Lease:        attempt.DefaultTiming(),
 		ObserveEvery: 30 * time.Second,
 	}
 }

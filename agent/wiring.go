@@ -29,6 +29,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/agent/volume"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 )
 
 // files are the agent's state files on the volume.
@@ -37,6 +38,7 @@ type files struct {
 	sizing    *usage.Sizing
 	snapshots *snapshot.State
 	firstSeen *retention.FirstSeen
+	ends      *run.Ends
 }
 
 // openFiles opens the state files in a directory, which it makes if need be. A file that can't be read is begun anew
@@ -50,12 +52,13 @@ func openFiles(dir string, log logr.Logger) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
-	var lostSizing, lostTags error
+	var lostSizing, lostTags, lostEnds error
 	out.usage = journal
 	out.sizing, lostSizing = usage.OpenSizing(filepath.Join(dir, "sizing"), log)
 	out.snapshots = snapshot.OpenState(filepath.Join(dir, "snapshots.json"), journal.Epoch())
 	out.firstSeen, lostTags = retention.OpenFirstSeen(filepath.Join(dir, "retention.json"))
-	for _, lost := range []error{lostUsage, lostSizing, out.snapshots.Lost(), lostTags} {
+	out.ends, lostEnds = run.OpenEnds(filepath.Join(dir, "ends.json"))
+	for _, lost := range []error{lostUsage, lostSizing, out.snapshots.Lost(), lostTags, lostEnds} {
 		if lost != nil {
 			log.Error(lost, "A state file was lost and is begun anew", "volumeEpoch", journal.Epoch())
 		}
@@ -73,10 +76,11 @@ func wire(
 	}
 	facts, events, now := board.New(), mgr.GetEventRecorder("hlb-agent"), time.Now
 	cached, live := mgr.GetClient(), mgr.GetAPIReader()
-	hasLease := func() bool {
-		_, held := keeper.Session()
-		return held
+	session := func() attempt.Session {
+		_, s := keeper.Session()
+		return s
 	}
+	hasLease := func() bool { return session().IsHeld() }
 	watcher := observer.New(observer.Config{
 		Self: me, StateDir: opts.StateDir, Every: opts.ObserveEvery, Client: cached, Daemon: builder, Usage: f.usage,
 		Snapshots: f.snapshots, Replicas: replicas.New(me, live, now), Board: facts, Events: events, Log: log, Now: now,
@@ -85,8 +89,8 @@ func wire(
 	bound := builds.New(me, mgr, log)
 	runner := run.New(run.Config{
 		Self: me, StateDir: opts.StateDir, Builds: bound, Client: cached, Live: live, Lease: keeper, Builder: builder,
-		Daemon: watcher, Maker: maker, Usage: f.usage, Sizing: f.sizing, Board: facts, Events: events, Log: log,
-		Now: now,
+		Daemon: watcher, Maker: maker, Usage: f.usage, Sizing: f.sizing, Board: facts, Ends: f.ends, Events: events,
+		Log: log, Now: now,
 	})
 	prefetcher := &prefetch.Prefetcher{
 		Self: me, Client: cached, Daemon: watcher, Maker: maker, Usage: f.usage, Board: facts, HasLease: hasLease,
@@ -101,7 +105,7 @@ func wire(
 		Log: log, Now: now,
 	}
 	status := &daemonstatus.Writer{
-		Self: me, Node: opts.Node, Isolation: isolation, Client: cached, Live: live, HasLease: hasLease, Board: facts,
+		Self: me, Node: opts.Node, Isolation: isolation, Client: cached, Live: live, Session: session, Board: facts,
 		Usage: f.usage, Sizing: f.sizing, Snapshots: f.snapshots, Events: events, Log: log, Now: now,
 	}
 	a := &Agent{
@@ -109,7 +113,7 @@ func wire(
 		status: status, log: log,
 	}
 	return a, errors.Join(runner.SetUp(mgr), prefetcher.SetUp(mgr), a.addProbes(),
-		a.addLoops(bound.Run, watcher.Run, snapshotter.Run, cleaner.Run, status.Run))
+		a.addLoops(bound.Run, runner.DeliverKept, watcher.Run, snapshotter.Run, cleaner.Run, status.Run))
 }
 
 // newMaker makes the maker of snapshots.

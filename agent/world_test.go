@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-logr/logr/testr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/agent"
@@ -94,6 +96,8 @@ type world struct {
 	*envtestkit.Cluster
 	t  *testing.T
 	ns string
+	// wrap stands between agents and the API server; nil for nothing.
+	wrap func(http.RoundTripper) http.RoundTripper
 }
 
 func newWorld(t *testing.T, options ...func(*v1alpha1.BuildCache)) *world {
@@ -122,7 +126,9 @@ func (w *world) start(builder agent.Builder, podUID string, change ...func(*agen
 	for _, c := range change {
 		c(&opts)
 	}
-	a, err := agent.New(w.Config, opts, builder, testr.NewWithOptions(w.t, testr.Options{}))
+	config := rest.CopyConfig(w.Config)
+	config.WrapTransport = w.wrap
+	a, err := agent.New(config, opts, builder, testr.NewWithOptions(w.t, testr.Options{}))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/openllb/hlb-operator/controllers/buildcache"
 	"github.com/openllb/hlb-operator/controllers/builddaemon"
 	"github.com/openllb/hlb-operator/controllers/hlbbuild"
+	"github.com/openllb/hlb-operator/controllers/liveness"
 	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/controllers/workload"
@@ -23,16 +24,17 @@ import (
 )
 
 // What the manager may do; config/rbac/role.yaml is generated from this. It holds whatever it grants to agents, since
-// Kubernetes lets nobody grant more than they have.
+// Kubernetes lets nobody grant more than they have. For itself it patches and never updates, see CacheOptions; agents
+// update their Leases.
 //
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches;hlbbuilds,verbs=get;list;watch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches,verbs=patch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=hlbbuilds,verbs=delete
-// +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/status;hlbbuilds/status;builddaemons/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/status;hlbbuilds/status;builddaemons/status,verbs=get;patch
 // +kubebuilder:rbac:groups=build.openllb.dev,resources=buildcaches/finalizers;builddaemons/finalizers,verbs=update
-// +kubebuilder:rbac:groups=build.openllb.dev,resources=builddaemons,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=build.openllb.dev,resources=builddaemons,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups="",resources=events,verbs=list
@@ -40,10 +42,10 @@ import (
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get;list;watch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,resourceNames=hlb-operator-agent-builds,verbs=bind
-// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Install is what the controllers need to know of the installation; every field but Recorder is set.
@@ -64,6 +66,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 	}
 	c, live := mgr.GetClient(), mgr.GetAPIReader()
 	recorder, now := mgr.GetEventRecorder("hlb-operator"), clock.RealClock{}
+	alive := &liveness.Watch{Client: c, Live: live, Clock: now}
 	controllers := map[string]interface{ SetupWithManager(ctrl.Manager) error }{
 		"BuildCache": &buildcache.Reconciler{
 			Client:     c,
@@ -76,8 +79,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		"workload": &workload.Reconciler{
 			Client: c, Live: live, Events: recorder, Clock: now, Images: install.Images,
 		},
-		"BuildDaemon": &builddaemon.Reconciler{Client: c, Events: recorder, Clock: now, Live: live},
-		"HLBBuild":    &hlbbuild.Reconciler{Client: c, Events: recorder, Clock: now},
+		"BuildDaemon": &builddaemon.Reconciler{Client: c, Events: recorder, Clock: now, Live: live, Liveness: alive},
+		"HLBBuild":    &hlbbuild.Reconciler{Client: c, Events: recorder, Clock: now, Liveness: alive},
 		"placement": &placement.Reconciler{
 			Client:   c,
 			Events:   recorder,

@@ -12,8 +12,9 @@ import (
 // A round of more builds than largeRound takes tens of milliseconds when every build is looked at, and megabytes to
 // explain.
 const (
-	largeRound         = 1000
-	largeRoundInterval = time.Second
+	largeRound           = 1000
+	largeRoundInterval   = time.Second
+	largeExplainInterval = 10 * time.Second
 )
 
 // Status updates of waiting builds are limited, so that they don't delay placements at the API server: when thousands
@@ -56,7 +57,9 @@ func (s *State) decide(w *Writes) {
 	s.lookedAt = s.now
 	decisions := scheduler.Cycle(s.view, requests, &params)
 	w.Builds = s.selectWrites(decisions)
-	if s.Explain && len(w.Builds) > 0 {
+	isExplained := w.Queued <= largeRound || s.now.Sub(s.explainedAt) >= largeExplainInterval
+	if s.Explain && isExplained && len(w.Builds) > 0 {
+		s.explainedAt = s.now
 		w.Round = &Round{Record: scheduler.NewRecord(s.view, requests, &params, decisions)}
 		for i := range s.queue.builds {
 			w.Round.Names = append(w.Round.Names, s.queue.builds[i].build.object.Name)

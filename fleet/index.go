@@ -46,11 +46,12 @@ type buildState struct {
 	// UpdatedAt is when its status last got a reason for waiting, zero for never.
 	UpdatedAt time.Time `json:"updatedAt,omitzero"`
 
-	object  *v1alpha1.HLBBuild
-	version string // that was taken in; empty: take it in again
-	cycle   uint64 // in which it was last observed
-	daemon  string // that it has a slot of, by its status or by what was written
-	entry   uint64 // its entry in the queue, 0 for none
+	object  *v1alpha1.HLBBuild // nil for one that is over: nothing but its key matters any more
+	key     string             // of the run of a build that is over
+	version string             // that was taken in; empty: take it in again
+	cycle   uint64             // in which it was last observed
+	daemon  string             // that it has a slot of, by its status or by what was written
+	entry   uint64             // its entry in the queue, 0 for none
 }
 
 // assumption is a placement that was written on top of one version of a build and may not have been observed yet. It

@@ -160,8 +160,11 @@ func (s *State) sweep() {
 		}
 	}
 	for _, k := range s.builds {
-		if run := k.object.Status.Run; run != nil {
-			wanted[s.key(run.Key)] = true
+		switch {
+		case k.object == nil:
+			wanted[s.key(k.key)] = true
+		case k.object.Status.Run != nil:
+			wanted[s.key(k.object.Status.Run.Key)] = true
 		}
 	}
 	for id, key := range s.keys {

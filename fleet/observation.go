@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 )
@@ -56,7 +57,7 @@ func (w *BuildWrite) IsPlacement() bool { return w.Decision.Action == scheduler.
 // Apply changes the status of build, a copy of w.Build, as the decision says.
 func (w *BuildWrite) Apply(build *v1alpha1.HLBBuild, now time.Time) {
 	if w.IsPlacement() {
-		status.Place(build, placementOf(build, &w.Decision), now)
+		attempt.Place(build, placementOf(build, &w.Decision), now)
 	} else {
 		status.Wait(build, waitReason(&w.Decision), w.Decision.String(), now)
 	}

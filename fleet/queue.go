@@ -96,18 +96,23 @@ func (q *queue) settle(request func(*pendingBuild) scheduler.Request) {
 	q.added = q.added[:0]
 }
 
-// compact drops entries that are out of date.
+// compact drops entries that are out of date. It moves whole runs of the others.
 func (q *queue) compact() {
-	kept := 0
+	kept, run := 0, 0 // the run of entries to keep that is being read begins there
+	keep := func(end int) {
+		if kept != run {
+			copy(q.builds[kept:], q.builds[run:end])
+			copy(q.requests[kept:], q.requests[run:end])
+		}
+		kept += end - run
+	}
 	for i := range q.builds {
 		if q.builds[i].isOutdated() {
-			continue
+			keep(i)
+			run = i + 1
 		}
-		if kept != i {
-			q.builds[kept], q.requests[kept] = q.builds[i], q.requests[i]
-		}
-		kept++
 	}
+	keep(len(q.builds))
 	clear(q.builds[kept:])
 	clear(q.requests[kept:])
 	q.builds, q.requests, q.dropped = q.builds[:kept], q.requests[:kept], 0

@@ -20,9 +20,10 @@ type State struct {
 	// Explain has Cycle return the queue it decided.
 	Explain bool
 
-	params scheduler.Params // with priors; see learnedParams
-	now    time.Time        // of the last observation
-	cache  *v1alpha1.BuildCache
+	params      scheduler.Params // with priors; see learnedParams
+	now         time.Time        // of the last observation
+	explainedAt time.Time        // when Cycle last returned its queue
+	cache       *v1alpha1.BuildCache
 	identity
 	learned
 	index

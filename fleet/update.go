@@ -78,6 +78,9 @@ func (s *State) observe(b *v1alpha1.HLBBuild, first bool) {
 	if !known {
 		s.observeBuild(k, first)
 	}
+	if status.IsFinal(b) {
+		k.object, k.key = nil, b.Status.Run.Key
+	}
 }
 
 // observeRest takes in the builds that did not change, for a new index.

@@ -51,7 +51,10 @@ func sortQueue(queue []Request, p *Params) []queueEntry {
 				return c
 			}
 		}
-		return cmp.Or(cmp.Compare(y.AgeSeconds, x.AgeSeconds), cmp.Compare(x.UID, y.UID), cmp.Compare(a.at, b.at))
+		if c := cmp.Compare(y.AgeSeconds, x.AgeSeconds); c != 0 { // as a rule: the names need not be compared then
+			return c
+		}
+		return cmp.Or(cmp.Compare(x.UID, y.UID), cmp.Compare(a.at, b.at))
 	})
 	return order
 }

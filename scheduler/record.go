@@ -38,44 +38,49 @@ type ShareState struct {
 	Weights map[string]float64 `json:"weights,omitempty"`
 }
 
-// NewRecord records a cycle: the view and queue it was given, and its decisions. Everything is copied.
+// NewRecord records a cycle: the view and queue it was given, and its decisions. It keeps decisions and the lists of
+// requests and daemons, which nobody may write again, and copies everything else.
 func NewRecord(v *View, queue []Request, p *Params, decisions []Decision) *Record {
 	r := &Record{
 		NowSeconds: v.NowSeconds,
 		Params:     *p,
 		Daemons:    slices.Clone(v.Daemons),
-		Decisions:  slices.Clone(decisions),
+		Keys:       v.Ledger.entriesOf(queue),
+		Queue:      slices.Clone(queue),
+		Decisions:  decisions,
 	}
-	for i := range r.Daemons {
-		r.Daemons[i].Busy = slices.Clone(r.Daemons[i].Busy)
-		r.Daemons[i].Platforms = slices.Clone(r.Daemons[i].Platforms)
+	if v.Shares == nil {
+		return r
 	}
-	seen := map[KeyID]bool{}
 	for i := range queue {
-		q := queue[i]
-		q.Keys, q.FailedOn = slices.Clone(q.Keys), slices.Clone(q.FailedOn)
-		r.Queue = append(r.Queue, q)
-		for k := range q.Keys {
-			key := q.Keys[k].ID
-			if h := v.Ledger.keys.get(key); h != nil && !seen[key] {
-				seen[key] = true
-				r.Keys = append(
-					r.Keys,
-					KeyEntry{
-						Key:       key,
-						Version:   h.version,
-						Replicas:  h.replicas,
-						PerSecond: h.perSecond,
-						Copies:    slices.Clone(h.copies),
-					},
-				)
-			}
-		}
-		if v.Shares != nil {
-			r.Shares.save(v.Shares, q.Queue)
+		if i == 0 || queue[i].Queue != queue[i-1].Queue {
+			r.Shares.save(v.Shares, queue[i].Queue)
 		}
 	}
 	return r
+}
+
+// entriesOf copies the entries of the queue's keys, each once, in the order of the queue.
+func (l *Ledger) entriesOf(queue []Request) []KeyEntry {
+	var out []KeyEntry
+	copies := make([]Copy, 0, 3*len(queue)) // of all entries; few keys have more
+	seen := make(map[KeyID]bool, len(queue))
+	for i := range queue {
+		for k := range queue[i].Keys {
+			key := queue[i].Keys[k].ID
+			h := l.keys.get(key)
+			if h == nil || seen[key] {
+				continue
+			}
+			seen[key] = true
+			first := len(copies)
+			copies = append(copies, h.copies...)
+			entry := KeyEntry{Key: key, Version: h.version, Replicas: h.replicas, PerSecond: h.perSecond}
+			entry.Copies = copies[first:len(copies):len(copies)]
+			out = append(out, entry)
+		}
+	}
+	return out
 }
 
 // save copies the state of one queue.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/gc"
-	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -23,8 +22,9 @@ import (
 type Facts struct {
 	board.Facts
 	// Cache is the daemon's BuildCache, nil when it can't be read.
-	Cache     *v1alpha1.BuildCache
-	Self      self.Self
+	Cache *v1alpha1.BuildCache
+	// AgentID is the ID of the agent's session.
+	AgentID   string
 	Node      string
 	Isolation v1alpha1.Isolation
 	Usage     usage.Snapshot
@@ -48,7 +48,7 @@ const inodeStep = 1000
 func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 	d, s := &f.Daemon, &bd.Status
 	s.ObservedGeneration = bd.Generation
-	s.NodeName, s.AgentID, s.Isolation = f.Node, f.Self.AgentID, f.Isolation
+	s.NodeName, s.AgentID, s.Isolation = f.Node, f.AgentID, f.Isolation
 	s.VolumeEpoch = f.Usage.Epoch
 	vol := d.Volume
 	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, min(upTo(vol.UsedBytes(), usedStep), vol.CapacityBytes)

@@ -17,7 +17,6 @@ import (
 	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
-	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -47,7 +46,7 @@ func busyFacts(mounts, idLength int) Facts {
 		Cache: testbuild.BuildCache("ns", "cache", func(c *v1alpha1.BuildCache) {
 			c.Spec.Mounts = []v1alpha1.MountPolicy{{ID: "*", Snapshot: &v1alpha1.MountSnapshotSpec{}}}
 		}),
-		Self: self.Self{Namespace: "ns", Cache: "cache", Daemon: "cache-0", AgentID: "pod/agent"}, Node: "node",
+		AgentID: "pod/agent", Node: "node",
 		Usage: usage.Snapshot{
 			Epoch: "epoch", KeysTotal: 300, Mounts: map[string]usage.Mount{}, SavedSeconds: map[string]float64{},
 		},
@@ -180,7 +179,7 @@ func TestWhatAChangeIsWorth(t *testing.T) {
 		"the daemon is gone":   {func(f *Facts) { f.Daemon.Unreached = errors.New("EOF") }, urgent},
 		"the agent drains":     {func(f *Facts) { f.Builds.Draining = true }, urgent},
 		"the volume is new":    {func(f *Facts) { f.Usage.Epoch = "another" }, urgent},
-		"another agent begins": {func(f *Facts) { f.Self.AgentID = "pod/other" }, urgent},
+		"another agent begins": {func(f *Facts) { f.AgentID = "pod/other" }, urgent},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

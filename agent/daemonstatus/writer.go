@@ -19,6 +19,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
@@ -33,8 +34,8 @@ type Writer struct {
 	Isolation v1alpha1.Isolation
 	Client    client.Client // reads from the cache
 	Live      client.Reader // reads from the API server
-	// HasLease reports whether the agent holds its Lease. Without it nothing is written.
-	HasLease  func() bool
+	// Session returns the session in which the agent holds its Lease. Without one nothing is written.
+	Session   func() attempt.Session
 	Board     *board.Board
 	Usage     *usage.Journal
 	Sizing    *usage.Sizing
@@ -68,7 +69,8 @@ func (w *Writer) Write(ctx context.Context) { w.sync(ctx, true) }
 
 // sync writes the status if a change is due, any change with now, and returns when to compare again.
 func (w *Writer) sync(ctx context.Context, now bool) time.Duration {
-	if !w.HasLease() {
+	session := w.Session()
+	if !session.IsHeld() {
 		return checkEvery
 	}
 	w.writing.Lock()
@@ -80,14 +82,14 @@ func (w *Writer) sync(ctx context.Context, now bool) time.Duration {
 		}
 		return checkEvery
 	}
-	bd, facts := w.mine.newer(bd), w.gather(ctx)
+	bd, facts := w.mine.newer(bd), w.gather(ctx, session)
 	after := bd.DeepCopy()
 	Describe(after, facts)
 	change := changeOf(&bd.Status, &after.Status)
 	if wait := w.pace.due(change, w.Now()); wait > 0 && !now || change == none {
 		return wait
 	}
-	alive := func(*v1alpha1.BuildDaemon) bool { return ctx.Err() == nil }
+	alive := func(*v1alpha1.BuildDaemon) bool { return ctx.Err() == nil && w.Session() == session }
 	done, err := write.Reread(ctx, w.writer(), bd, alive, func(bd *v1alpha1.BuildDaemon) { Describe(bd, facts) })
 	switch {
 	case err != nil && ctx.Err() == nil:
@@ -104,14 +106,14 @@ func (w *Writer) writer() *write.Writer {
 }
 
 // gather reads all that a status is made of.
-func (w *Writer) gather(ctx context.Context) Facts {
+func (w *Writer) gather(ctx context.Context, session attempt.Session) Facts {
 	cache, err := w.Self.BuildCache(ctx, w.Client)
 	if err != nil {
 		cache = nil
 	}
 	published, now := w.Board.Facts(), w.Now()
 	return Facts{
-		Facts: published, Cache: cache, Self: w.Self, Node: w.Node, Isolation: w.Isolation, Now: now,
+		Facts: published, Cache: cache, AgentID: session.ID, Node: w.Node, Isolation: w.Isolation, Now: now,
 		Usage: w.Usage.Snapshot(), Snapshots: w.Snapshots.Entries(), Unfilled: w.Snapshots.Unfilled(),
 		// by the day, so that aging alone changes no status
 		Sizing: w.Sizing.Report(published.Daemon.Budget.MountsBytes, now.Truncate(24*time.Hour)),

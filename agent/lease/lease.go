@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lease keeps an agent's claim on its daemon, and tells the agent when the claim may have been lost.
-//
-// The manager gives a daemon's builds away once its Lease went unrenewed for the Lease's duration. So that no build
-// ever runs twice at a time, the agent fences itself earlier: when its last renewal is older than FenceAfter, the
-// session of everything it runs ends.
+// Package lease keeps an agent's session: its holding of the daemon's Lease. It ends the session before anybody else
+// may take the Lease, so that no build ever runs twice at a time. The rules are those of package attempt.
 package lease
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,85 +15,60 @@ import (
 
 	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openllb/hlb-operator/internal/attempt"
 )
 
-// ErrFenced is the cause with which a session ends when the Lease was not renewed in time, or is another agent's.
+// ErrFenced is the cause with which a session ends when the Lease was not renewed in time, or is another's.
 var ErrFenced = errors.New("the agent could not renew its Lease in time and has fenced itself")
 
 // retryEvery is the pause after a renewal that failed; the manager may be about to make the Lease.
 const retryEvery = time.Second
 
-// Timing is how the Lease is kept. It must hold that RenewEvery < FenceAfter < Duration.
-type Timing struct {
-	// RenewEvery is the time between renewals.
-	RenewEvery time.Duration
-	// FenceAfter is how old the last renewal may be before the session ends.
-	FenceAfter time.Duration
-	// Duration is what the Lease promises others, in whole seconds.
-	Duration time.Duration
-}
-
-// Validate returns what is wrong with the timing, nil if nothing.
-func (t Timing) Validate() error {
-	switch {
-	case t.RenewEvery <= 0 || t.RenewEvery >= t.FenceAfter:
-		return fmt.Errorf(
-			"the Lease must be renewed more often (every %s) than the agent fences itself (after %s)",
-			t.RenewEvery,
-			t.FenceAfter,
-		)
-	case t.FenceAfter >= t.Duration:
-		return fmt.Errorf(
-			"the agent must fence itself (after %s) before its Lease ends (after %s)",
-			t.FenceAfter,
-			t.Duration,
-		)
-	case t.Duration%time.Second != 0:
-		return fmt.Errorf("a Lease lasts whole seconds, not %s", t.Duration)
-	}
-	return nil
-}
-
-// Keeper renews one Lease, which somebody else has made. It is safe for concurrent use.
+// Keeper keeps one Lease, which somebody else has made. It is safe for concurrent use.
 type Keeper struct {
 	client client.Client
 	name   types.NamespacedName
-	holder string
-	timing Timing
+	podUID string
+	timing attempt.Timing
 	log    logr.Logger
 
-	lease   *coordinationv1.Lease // as last read or written; used by Run alone
-	foreign sighting              // the other holder, if there is one; used by Run alone
+	lease *coordinationv1.Lease // as last read or written; used by Run alone
+	seen  observation           // used by Run alone
 
 	mu      sync.Mutex
 	session context.Context // ends with ErrFenced; nil while the Lease is not held
+	id      string          // of the session
 	end     context.CancelCauseFunc
-	renewed time.Time // when the last successful renewal was sent
+	renewed time.Time // when the last successful renewal of the latest session was sent
 	fence   *time.Timer
 	held    chan struct{} // closed while the Lease is held
 }
 
-type sighting struct {
+// observation is what a Lease looked like, and since when on this process's clock.
+type observation struct {
 	holder  string
 	renewed time.Time
-	since   time.Time // on this process's clock
+	since   time.Time
 }
 
-// New makes a keeper that holds nothing yet. holder is "PODUID/RANDOM"; c must not read from a cache.
-func New(c client.Client, name types.NamespacedName, holder string, timing Timing, log logr.Logger) *Keeper {
-	return &Keeper{client: c, name: name, holder: holder, timing: timing, log: log, held: make(chan struct{})}
+// New makes a keeper that holds nothing yet. podUID becomes the first part of the IDs of its sessions. c must not read
+// from a cache.
+func New(c client.Client, name types.NamespacedName, podUID string, timing attempt.Timing, log logr.Logger) *Keeper {
+	return &Keeper{client: c, name: name, podUID: podUID, timing: timing, log: log, held: make(chan struct{})}
 }
 
-// Session returns a context that lives while the Lease is held and ends with the cause ErrFenced, false while it is
-// not held.
-func (k *Keeper) Session() (context.Context, bool) {
+// Session returns the present session and a context that ends with it, with the cause ErrFenced. While the Lease is not
+// held, the session is none and the context nil.
+func (k *Keeper) Session() (context.Context, attempt.Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.session, k.session != nil
+	if k.session == nil {
+		return nil, attempt.Session{Daemon: k.name}
+	}
+	return k.session, attempt.Session{Daemon: k.name, ID: k.id}
 }
 
 // Wait returns nil once the Lease is held, or the context's cause.
@@ -111,104 +84,114 @@ func (k *Keeper) Wait(ctx context.Context) error {
 	}
 }
 
-// Run renews the Lease until ctx is done, and then releases it if it was held.
+// Run renews the Lease until ctx is done, and then gives it back. Nothing of the agent may execute by then.
 func (k *Keeper) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return k.release(context.WithoutCancel(ctx))
+			return k.giveBack(context.WithoutCancel(ctx))
 		case <-timer.C:
 		}
-		sent, next := time.Now(), k.timing.RenewEvery
-		if err := k.renew(ctx, sent); err != nil {
+		next := k.timing.RenewEvery
+		if err := k.keep(ctx, time.Now()); err != nil {
 			if ctx.Err() == nil {
-				k.log.Info("Could not renew the Lease", "lease", k.name.Name, "reason", err.Error())
+				k.log.Info("Failed to renew the Lease", "lease", k.name.Name, "reason", err.Error())
 			}
 			next = min(next, retryEvery)
-		} else {
-			k.extend(sent)
 		}
 		timer.Reset(next)
 	}
 }
 
-// renew writes the Lease once. A request may take no longer than the time until the next one is due.
-func (k *Keeper) renew(ctx context.Context, now time.Time) error {
+// keep renews the session, or begins one. A request may take no longer than the time until the next one is due.
+func (k *Keeper) keep(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, k.timing.RenewEvery)
 	defer cancel()
+	_, session := k.Session()
 	if k.lease == nil {
 		lease := &coordinationv1.Lease{}
 		if err := k.client.Get(ctx, k.name, lease); err != nil {
 			return fmt.Errorf("read Lease %s: %w", k.name, err)
 		}
-		if err := k.mayTake(lease, now); err != nil {
-			return err
-		}
+		k.observe(lease, now)
 		k.lease = lease
 	}
 	lease := k.lease.DeepCopy()
-	k.sign(lease, now)
-	if err := k.client.Update(ctx, lease); err != nil {
+	var err error
+	if session.IsHeld() {
+		if !attempt.Renew(lease, session.ID, k.timing.Duration, now) {
+			k.drop() // it is another's now
+			err = fmt.Errorf("it was taken by %q", attempt.Holder(lease))
+		}
+	} else {
+		id := k.podUID + "/" + strings.ToLower(rand.Text()[:10])
+		err = k.acquire(lease, id, now)
+		session.ID = id
+	}
+	if err == nil {
+		err = k.client.Update(ctx, lease)
+	}
+	if err != nil {
 		// somebody else wrote it, or this write may have been done although no answer came: look, next time
 		k.lease = nil
 		return fmt.Errorf("write Lease %s: %w", k.name, err)
 	}
 	k.lease = lease
+	k.extend(session.ID, now)
 	return nil
 }
 
-// mayTake returns an error while the Lease can't be taken over from its holder. A holder of the same pod is an earlier
-// process of this container, which is dead. One of another pod may live on, cut off from the cluster; it is given the
-// Lease's whole duration to fence itself.
-func (k *Keeper) mayTake(lease *coordinationv1.Lease, now time.Time) error {
-	holder := value(lease.Spec.HolderIdentity)
-	if holder == "" || podOf(holder) == podOf(k.holder) {
-		return nil
-	}
-	k.drop() // whatever this agent held, it is another's now
-	seen := sighting{holder: holder, since: now}
+// observe notes since when the Lease is as it is.
+func (k *Keeper) observe(lease *coordinationv1.Lease, now time.Time) {
+	seen := observation{holder: attempt.Holder(lease), since: now}
 	if lease.Spec.RenewTime != nil {
 		seen.renewed = lease.Spec.RenewTime.Time
 	}
-	if k.foreign.holder != seen.holder || !k.foreign.renewed.Equal(seen.renewed) {
-		k.foreign = seen
+	if k.seen.holder != seen.holder || !k.seen.renewed.Equal(seen.renewed) {
+		k.seen = seen
 	}
-	duration := max(k.timing.Duration, time.Duration(value(lease.Spec.LeaseDurationSeconds))*time.Second)
-	if left := k.foreign.since.Add(duration).Sub(now); left > 0 {
-		return fmt.Errorf("it is held by %s, which may renew it for another %s", holder, left.Round(time.Second))
+}
+
+// acquire makes the Lease that of a new session, or returns why it can't be yet. A session begins no sooner than the
+// last one can have been taken: by then, what that one executed has ended.
+func (k *Keeper) acquire(lease *coordinationv1.Lease, id string, now time.Time) error {
+	k.mu.Lock()
+	renewed := k.renewed
+	k.mu.Unlock()
+	if left := renewed.Add(k.timing.Duration).Sub(now); !renewed.IsZero() && left > 0 {
+		return fmt.Errorf("the last session ended %s too recently", left.Round(time.Millisecond))
 	}
+	if unchanged := now.Sub(k.seen.since); !attempt.MayAcquire(lease, id, unchanged, k.timing.Duration) {
+		left := attempt.LeaseDuration(lease, k.timing.Duration) - unchanged
+		return fmt.Errorf("it is held by %s, which may renew it for another %s", k.seen.holder, left.Round(time.Second))
+	}
+	attempt.Acquire(lease, id, k.timing.Duration, now)
 	return nil
 }
 
-func (k *Keeper) sign(lease *coordinationv1.Lease, now time.Time) {
-	at := metav1.NewMicroTime(now)
-	if value(lease.Spec.HolderIdentity) != k.holder {
-		transitions := value(lease.Spec.LeaseTransitions) + 1
-		lease.Spec.AcquireTime, lease.Spec.LeaseTransitions = &at, &transitions
-	}
-	seconds := int32(k.timing.Duration / time.Second)
-	lease.Spec.HolderIdentity, lease.Spec.RenewTime, lease.Spec.LeaseDurationSeconds = &k.holder, &at, &seconds
-}
-
-// extend notes a renewal sent at the given time, and opens a session if there is none.
-func (k *Keeper) extend(sent time.Time) {
+// extend notes that a session was begun or renewed by a request that was sent at the given time.
+func (k *Keeper) extend(id string, sent time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	left := time.Until(sent.Add(k.timing.FenceAfter))
 	if left <= 0 {
 		return // it took so long that it proves nothing
 	}
-	k.renewed = sent
-	if k.session == nil {
-		k.session, k.end = context.WithCancelCause(context.Background())
-		close(k.held)
-		k.fence = time.AfterFunc(left, k.expire)
-		k.log.Info("Holding the Lease", "lease", k.name.Name, "agentID", k.holder)
+	if k.session != nil {
+		k.renewed = sent
+		k.fence.Reset(left)
 		return
 	}
-	k.fence.Reset(left)
+	if k.id == id {
+		return // the session was fenced while it was being renewed
+	}
+	k.id, k.renewed = id, sent
+	k.session, k.end = context.WithCancelCause(context.Background())
+	close(k.held)
+	k.fence = time.AfterFunc(left, k.expire)
+	k.log.Info("Holding the Lease", "lease", k.name.Name, "agentID", id)
 }
 
 // expire runs when a renewal is overdue; a renewal may have won the race.
@@ -234,47 +217,36 @@ func (k *Keeper) drop() {
 	k.session, k.held = nil, make(chan struct{})
 }
 
-// release gives the Lease up, so that nobody need wait for it to run out.
-func (k *Keeper) release(ctx context.Context) error {
-	if _, held := k.Session(); !held {
-		return nil
-	}
+// giveBack gives the Lease back, so that nobody need wait for it to expire.
+func (k *Keeper) giveBack(ctx context.Context) error {
 	k.drop()
 	ctx, cancel := context.WithTimeout(ctx, k.timing.RenewEvery)
 	defer cancel()
 	for {
-		lease := k.lease.DeepCopy()
-		if lease == nil { // the last renewal met another version, its own perhaps, whose answer never came
-			lease = &coordinationv1.Lease{}
-			if err := k.client.Get(ctx, k.name, lease); err != nil {
-				return fmt.Errorf("read Lease %s: %w", k.name, err)
-			}
-			if value(lease.Spec.HolderIdentity) != k.holder {
-				return nil
-			}
-		}
-		nobody := ""
-		lease.Spec.HolderIdentity = &nobody
-		err := k.client.Update(ctx, lease)
+		err := k.tryGiveBack(ctx)
 		if err == nil {
 			return nil
 		}
-		if !apierrors.IsConflict(err) {
-			return fmt.Errorf("release Lease %s: %w", k.name, err)
+		k.lease = nil // another version is on the server, perhaps its own, whose answer never came
+		select {
+		case <-time.After(k.timing.RenewEvery / 20):
+		case <-ctx.Done():
+			return fmt.Errorf("give Lease %s back: %w", k.name, err)
 		}
-		k.lease = nil
 	}
 }
 
-func podOf(holder string) string {
-	pod, _, _ := strings.Cut(holder, "/")
-	return pod
-}
-
-func value[T any](p *T) T {
-	var zero T
-	if p == nil {
-		return zero
+func (k *Keeper) tryGiveBack(ctx context.Context) error {
+	lease := k.lease.DeepCopy()
+	if lease == nil {
+		lease = &coordinationv1.Lease{}
+		if err := k.client.Get(ctx, k.name, lease); err != nil {
+			return client.IgnoreNotFound(err)
+		}
 	}
-	return *p
+	// earlier sessions of the pod are over, too
+	if id := attempt.Holder(lease); !strings.HasPrefix(id, k.podUID+"/") || !attempt.GiveBack(lease, id) {
+		return nil
+	}
+	return client.IgnoreNotFound(k.client.Update(ctx, lease))
 }

@@ -5,6 +5,7 @@ package lease_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,13 +19,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/openllb/hlb-operator/agent/lease"
+	"github.com/openllb/hlb-operator/internal/attempt"
 )
 
 const patience = time.Minute
 
 var (
 	name   = types.NamespacedName{Namespace: "ns", Name: "cache-0"}
-	timing = lease.Timing{RenewEvery: 50 * time.Millisecond, FenceAfter: 400 * time.Millisecond, Duration: time.Second}
+	timing = attempt.Timing{
+		RenewEvery: 50 * time.Millisecond, FenceAfter: 400 * time.Millisecond, Duration: time.Second,
+	}
 )
 
 // server holds one Lease and can be cut off.
@@ -63,10 +67,10 @@ func (s *server) holder(t *testing.T) string {
 	return *l.Spec.HolderIdentity
 }
 
-// run keeps the Lease until the test ends or stop is called.
-func run(t *testing.T, s *server, holder string) (k *lease.Keeper, stop func()) {
+// run keeps the Lease for a pod until the test ends or stop is called.
+func run(t *testing.T, s *server, pod string) (k *lease.Keeper, stop func()) {
 	t.Helper()
-	k = lease.New(s, name, holder, timing, testr.New(t))
+	k = lease.New(s, name, pod, timing, testr.New(t))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -86,18 +90,19 @@ func wait(t *testing.T, k *lease.Keeper) context.Context {
 		if err := k.Wait(ctx); err != nil {
 			t.Fatalf("the Lease is not held: %v", err)
 		}
-		if session, held := k.Session(); held {
-			return session
+		if ctx, session := k.Session(); session.IsHeld() {
+			return ctx
 		}
 	}
 }
 
 func TestALeaseIsHeldAndReleased(t *testing.T) {
 	s := newServer("")
-	k, stop := run(t, s, "pod/a")
+	k, stop := run(t, s, "pod")
 	session := wait(t, k)
-	if got := s.holder(t); got != "pod/a" {
-		t.Errorf("the holder is %q", got)
+	_, held := k.Session()
+	if got := s.holder(t); got != held.ID || !strings.HasPrefix(got, "pod/") || held.Daemon != name {
+		t.Errorf("the holder is %q, and the session %+v", got, held)
 	}
 	stop()
 	if got := s.holder(t); got != "" {
@@ -113,8 +118,8 @@ func TestALeaseIsHeldAndReleased(t *testing.T) {
 func TestAChangedLeaseIsReleasedToo(t *testing.T) {
 	for _, tc := range []struct{ holder, want string }{{"pod/a", ""}, {"other/b", "other/b"}} {
 		s := newServer("")
-		k := lease.New(s, name, "pod/a",
-			lease.Timing{RenewEvery: patience, FenceAfter: 2 * patience, Duration: 3 * patience}, testr.New(t))
+		k := lease.New(s, name, "pod",
+			attempt.Timing{RenewEvery: patience, FenceAfter: 2 * patience, Duration: 3 * patience}, testr.New(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- k.Run(ctx) }()
@@ -142,9 +147,11 @@ func TestAChangedLeaseIsReleasedToo(t *testing.T) {
 
 func TestAnAgentThatIsCutOffFencesItselfAndComesBack(t *testing.T) {
 	s := newServer("")
-	k, _ := run(t, s, "pod/a")
+	k, _ := run(t, s, "pod")
 	session := wait(t, k)
+	_, before := k.Session()
 	s.down.Store(true)
+	renewed := time.Now() // or a moment before
 	select {
 	case <-session.Done():
 	case <-time.After(patience):
@@ -153,19 +160,60 @@ func TestAnAgentThatIsCutOffFencesItselfAndComesBack(t *testing.T) {
 	if !errors.Is(context.Cause(session), lease.ErrFenced) {
 		t.Errorf("the cause is %v", context.Cause(session))
 	}
-	if _, held := k.Session(); held {
+	_, after := k.Session()
+	if after.IsHeld() {
 		t.Error("the Lease is still held")
 	}
 	s.down.Store(false)
-	if again := wait(t, k); again == session {
+	wait(t, k)
+	if _, again := k.Session(); again.ID == before.ID {
 		t.Error("the old session came back")
+	}
+	if took := time.Since(renewed); took < timing.Duration-timing.RenewEvery {
+		t.Errorf("another session began %s after the last renewal of the one before, want %s", took, timing.Duration)
+	}
+}
+
+// TestATakenLeaseEndsTheSession has the manager take a Lease that the agent believes to hold, as it does after the
+// agent's machine stood still.
+func TestATakenLeaseEndsTheSession(t *testing.T) {
+	for _, holder := range []string{attempt.Taken, attempt.Revoked, "otherpod/x"} {
+		t.Run(holder, func(t *testing.T) {
+			s := newServer("")
+			k, _ := run(t, s, "pod")
+			session := wait(t, k)
+			_, before := k.Session()
+			l := &coordinationv1.Lease{}
+			for { // the agent writes it too
+				if err := s.Get(t.Context(), name, l); err != nil {
+					t.Fatal(err)
+				}
+				l.Spec.HolderIdentity = &holder
+				if err := s.Update(t.Context(), l); err == nil {
+					break
+				}
+			}
+			taken := time.Now()
+			select {
+			case <-session.Done():
+			case <-time.After(patience):
+				t.Fatal("the session goes on")
+			}
+			wait(t, k)
+			if _, again := k.Session(); again.ID == before.ID {
+				t.Error("the old session came back")
+			}
+			if took := time.Since(taken); took < timing.Duration-2*timing.RenewEvery {
+				t.Errorf("another session began %s later, want %s after the last renewal", took, timing.Duration)
+			}
+		})
 	}
 }
 
 func TestAnotherProcessOfThePodTakesOverAtOnce(t *testing.T) {
 	s := newServer("pod/dead")
 	began := time.Now()
-	k, _ := run(t, s, "pod/b")
+	k, _ := run(t, s, "pod")
 	wait(t, k)
 	if took := time.Since(began); took > patience/2 {
 		t.Errorf("it took %s", took)
@@ -175,7 +223,7 @@ func TestAnotherProcessOfThePodTakesOverAtOnce(t *testing.T) {
 func TestAnotherPodsLeaseIsLeftToRunOut(t *testing.T) {
 	s := newServer("otherpod/a")
 	began := time.Now()
-	k, _ := run(t, s, "pod/b")
+	k, _ := run(t, s, "pod")
 	wait(t, k)
 	if took := time.Since(began); took < timing.Duration {
 		t.Errorf("it was taken over after %s, though it lasts %s", took, timing.Duration)

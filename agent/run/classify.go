@@ -9,12 +9,15 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/solve"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/status"
 )
 
@@ -49,18 +52,16 @@ type ending struct {
 	failure *v1alpha1.FailureStatus
 }
 
-// apply puts an ending that is not silent into the build's status.
-func (e ending) apply(b *v1alpha1.HLBBuild, now time.Time) {
-	switch {
-	case e.lostReason != "":
-		status.Lose(b, e.lostReason, e.lostMessage, now)
-	case e.missing != nil:
-		status.HandBack(b, e.missing.Reason, e.missing.Message, now)
-	case e.failure != nil:
-		status.Fail(b, *e.failure, now)
-	default:
-		status.Succeed(b, now)
+// end is how an attempt that is to be reported ended at a time.
+func (e ending) end(now time.Time) attempt.End {
+	end := attempt.End{Failure: e.failure, At: metav1.NewMicroTime(now)}
+	if e.lostReason != "" {
+		end.Lost = &attempt.Cause{Reason: e.lostReason, Message: e.lostMessage}
 	}
+	if e.missing != nil {
+		end.Missing = &attempt.Cause{Reason: e.missing.Reason, Message: e.missing.Message}
+	}
+	return end
 }
 
 // classify returns how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not

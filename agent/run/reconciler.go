@@ -2,8 +2,8 @@
 
 // Package run claims the builds that are bound to the daemon, runs them in its slots and reports their ends.
 //
-// decide is what to do about a build, slots are what runs and what waits, an attempt is run in each, and the reporter
-// writes the builds' status.
+// Package attempt decides what is to be done about a build. Slots are what runs and what waits, an execution is in
+// each, and the reporter writes the builds' status. An end that can't be written is kept on the volume.
 package run
 
 import (
@@ -16,9 +16,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -33,7 +35,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
@@ -41,8 +43,13 @@ import (
 // Lease or daemon comes back at no event that a build would be requeued by.
 const notReadyPause = time.Second
 
-// orphanTimeout bounds the report about another agent's attempt.
-const orphanTimeout = 10 * time.Second
+// shortReport bounds the tries of a report that is tried again by back-off of the work queue, which grows from
+// firstRetry to lastRetry.
+const (
+	shortReport = 10 * time.Second
+	firstRetry  = 100 * time.Millisecond
+	lastRetry   = 15 * time.Second
+)
 
 // Builder is the agent's buildkitd. *daemon.Daemon is one; tests have others.
 type Builder interface {
@@ -80,6 +87,7 @@ type Config struct {
 	Usage    *usage.Journal
 	Sizing   *usage.Sizing
 	Board    *board.Board
+	Ends     *Ends
 	Events   events.EventRecorder
 	Log      logr.Logger
 	Now      func() time.Time
@@ -111,7 +119,7 @@ func New(c Config) *Runner {
 	return &Runner{
 		Config: c, slots: newSlots(requeue, c.Board), requeues: requeues, life: life, end: end,
 		reports: &reporter{
-			writer: &write.Writer{Client: c.Client, Live: c.Live, Events: c.Events}, held: c.Lease.Wait, log: c.Log,
+			writer: &write.Writer{Client: c.Client, Live: c.Live, Events: c.Events}, held: c.Lease.Wait,
 		},
 	}
 }
@@ -130,17 +138,19 @@ func (r *Runner) SetUp(mgr ctrl.Manager) error {
 		}
 		return out
 	})
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent-"+r.Self.Daemon).
 		WatchesRawSource(source.Channel(r.Builds.Changes(), toBuild)).
 		Watches(&v1alpha1.BuildCache{}, toQueue).
 		Watches(&v1alpha1.BuildDaemon{}, toQueue).
 		WatchesRawSource(source.Channel(r.requeues, toBuild)).
+		WithOptions(controller.Options{RateLimiter: limiter}).
 		Complete(r)
 }
 
-// Reconcile does about one build what decide returns. It never waits for a build. It takes names, because a build that
-// is gone is to be released.
+// Reconcile does about one build what package attempt decides. It never waits for a build. It takes names, because a
+// build that is gone is to be released.
 func (r *Runner) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	name := req.NamespacedName
 	b := &v1alpha1.HLBBuild{}
@@ -151,23 +161,30 @@ func (r *Runner) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		}
 		return reconcile.Result{}, fmt.Errorf("read HLBBuild: %w", err)
 	}
-	switch decide(b, &r.Self, r.slots.known(name)) {
-	case actionClaim:
-		return r.start(ctx, b, false)
-	case actionResume:
-		return r.start(ctx, b, true)
-	case actionReportOrphaned:
-		return reconcile.Result{}, r.reportOrphaned(ctx, b)
-	case actionRelease:
+	session, me := r.Lease.Session()
+	switch attempt.Decide(b, me, r.slots.known(name)) {
+	case attempt.Start:
+		if left := r.slots.pausedFor(name); left > 0 {
+			return reconcile.Result{RequeueAfter: left}, nil
+		}
+		return r.start(ctx, b, session, attempt.Claimed{ID: attempt.Of(b), Session: me}, false)
+	case attempt.Resume:
+		return r.start(ctx, b, session, attempt.Claimed{ID: attempt.Of(b), Session: me}, true)
+	case attempt.Orphan:
+		return r.disown(ctx, b, me)
+	case attempt.Acknowledge:
+		return r.acknowledge(ctx, b, me)
+	case attempt.Leave:
 		r.slots.release(name, false)
 	}
 	return reconcile.Result{}, nil
 }
 
-// start starts an attempt if there is a slot. claimed reports whether this agent has claimed it before.
-func (r *Runner) start(ctx context.Context, b *v1alpha1.HLBBuild, claimed bool) (reconcile.Result, error) {
-	session, held := r.Lease.Session()
-	if !held || !r.Daemon.IsServing() {
+// start starts an attempt if there is a slot. claimed reports whether the session has claimed it before.
+func (r *Runner) start(
+	ctx context.Context, b *v1alpha1.HLBBuild, session context.Context, c attempt.Claimed, claimed bool,
+) (reconcile.Result, error) {
+	if !c.Session.IsHeld() || !r.Daemon.IsServing() {
 		return reconcile.Result{RequeueAfter: notReadyPause}, nil
 	}
 	cache, err := r.Self.BuildCache(ctx, r.Client)
@@ -179,7 +196,7 @@ func (r *Runner) start(ctx context.Context, b *v1alpha1.HLBBuild, claimed bool) 
 		placed = at.Time
 	}
 	total := max(int(cache.Spec.BuildKit.MaxConcurrentBuilds), 1)
-	taken := r.slots.take(session, client.ObjectKeyFromObject(b), attemptOf(b), placed, total)
+	taken := r.slots.take(session, client.ObjectKeyFromObject(b), c, placed, total)
 	if taken == nil {
 		return reconcile.Result{}, nil
 	}
@@ -187,27 +204,54 @@ func (r *Runner) start(ctx context.Context, b *v1alpha1.HLBBuild, claimed bool) 
 	return reconcile.Result{}, nil
 }
 
-// reportOrphaned reports an attempt that an earlier agent of this daemon was on when it died. Holding the Lease proves
-// that the agent is no more.
-func (r *Runner) reportOrphaned(ctx context.Context, b *v1alpha1.HLBBuild) error {
-	ctx, cancel := context.WithTimeout(ctx, orphanTimeout)
+// disown reports an attempt of an earlier session of this daemon, of which no end was kept.
+func (r *Runner) disown(ctx context.Context, b *v1alpha1.HLBBuild, me attempt.Session) (reconcile.Result, error) {
+	c, claimed := attempt.ClaimedAttempt(b)
+	switch {
+	case !me.IsHeld():
+		return reconcile.Result{RequeueAfter: notReadyPause}, nil
+	case !claimed || r.Ends.has(c): // that one is being delivered
+		return reconcile.Result{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, shortReport)
 	defer cancel()
-	id, other := attemptOf(b), b.Status.Run.StartedBy
-	message := "The daemon's agent ended while it was on the build"
 	_, err := r.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
-		return decide(b, &r.Self, nil) == actionReportOrphaned && attemptOf(b) == id && b.Status.Run.StartedBy == other
+		return attempt.MayDisown(b, c, me)
 	}, func(b *v1alpha1.HLBBuild) {
-		status.Lose(b, v1alpha1.ReasonDaemonLost, message, r.Now())
+		attempt.Disown(b, c, me, "The daemon's agent ended while it was on the build", r.Now())
 	})
+	if err == nil {
+		log.FromContext(ctx).Info("Reported an attempt of an earlier session as lost",
+			"HLBBuild", klog.KObj(b), "attempt", c.Attempt, "startedBy", c.Session.ID)
+	}
+	return reconcile.Result{}, ignoreNotMine(err)
+}
+
+// acknowledge ends whatever executes of a build whose attempt is to be released, and then reports that nothing does.
+func (r *Runner) acknowledge(ctx context.Context, b *v1alpha1.HLBBuild, me attempt.Session) (reconcile.Result, error) {
+	name := client.ObjectKeyFromObject(b)
+	r.slots.release(name, false)
+	switch {
+	case r.slots.executes(name): // its end has the build reconciled again
+		return reconcile.Result{}, nil
+	case !me.IsHeld():
+		return reconcile.Result{RequeueAfter: notReadyPause}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, shortReport)
+	defer cancel()
+	_, err := r.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
+		return attempt.MayAcknowledge(b, me, r.slots.executes(name))
+	}, func(b *v1alpha1.HLBBuild) {
+		attempt.AcknowledgeRelease(b, me, false, r.Now())
+	})
+	return reconcile.Result{}, ignoreNotMine(err)
+}
+
+func ignoreNotMine(err error) error {
 	if errors.Is(err, errNotMine) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	log.FromContext(ctx).Info("Reported an attempt of an earlier agent as lost",
-		"HLBBuild", klog.KObj(b), "attempt", id.attempt, "startedBy", other)
-	return nil
+	return err
 }
 
 // Drain claims no more builds and returns how many run.

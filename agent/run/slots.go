@@ -12,13 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/openllb/hlb-operator/agent/board"
+	"github.com/openllb/hlb-operator/internal/attempt"
 )
 
 // slot is taken by one attempt.
 type slot struct {
-	id     attemptID
-	ctx    context.Context // ends with the cause for which the attempt must end
-	cancel context.CancelCauseFunc
+	claimed attempt.Claimed
+	ctx     context.Context // ends with the cause for which the attempt must end
+	cancel  context.CancelCauseFunc
 }
 
 // slots are what the agent runs, what waits for a slot, and what it ran last. They are safe for concurrent use.
@@ -31,17 +32,18 @@ type slots struct {
 	total    int
 	draining bool
 	active   map[types.NamespacedName]*slot
-	queue    map[types.NamespacedName]time.Time // when they were placed
-	last     map[types.NamespacedName]attemptID // claimed and ended
-	after    int                                // builds that have ended, with work left such as exports
-	idle     chan struct{}                      // closed and replaced whenever something ends
+	queue    map[types.NamespacedName]time.Time  // when they were placed
+	last     map[types.NamespacedName]attempt.ID // claimed and ended
+	pauses   map[types.NamespacedName]backoff    // of builds whose claim was refused
+	after    int                                 // builds that have ended, with work left such as exports
+	idle     chan struct{}                       // closed and replaced whenever something ends
 }
 
 func newSlots(requeue func(types.NamespacedName), b *board.Board) *slots {
 	return &slots{
 		requeue: requeue, board: b, active: map[types.NamespacedName]*slot{},
-		queue: map[types.NamespacedName]time.Time{}, last: map[types.NamespacedName]attemptID{},
-		idle: make(chan struct{}),
+		queue: map[types.NamespacedName]time.Time{}, last: map[types.NamespacedName]attempt.ID{},
+		pauses: map[types.NamespacedName]backoff{}, idle: make(chan struct{}),
 	}
 }
 
@@ -51,11 +53,11 @@ func (s *slots) publish() {
 }
 
 // known is the attempt of a build that the agent is on, or was on last; nil for none.
-func (s *slots) known(name types.NamespacedName) *attemptID {
+func (s *slots) known(name types.NamespacedName) *attempt.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := s.active[name]; now != nil {
-		return &now.id
+		return &now.claimed.ID
 	}
 	if id, ended := s.last[name]; ended {
 		return &id
@@ -67,7 +69,7 @@ func (s *slots) known(name types.NamespacedName) *attemptID {
 // earlier wait too, an older attempt of the same build is still ending, or the agent drains. The build is requeued when
 // a slot is free. The attempt ends with the session.
 func (s *slots) take(
-	session context.Context, name types.NamespacedName, id attemptID, placed time.Time, total int,
+	session context.Context, name types.NamespacedName, claimed attempt.Claimed, placed time.Time, total int,
 ) *slot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +88,7 @@ func (s *slots) take(
 	delete(s.queue, name)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	context.AfterFunc(session, func() { cancel(context.Cause(session)) })
-	started := &slot{id: id, ctx: ctx, cancel: cancel}
+	started := &slot{claimed: claimed, ctx: ctx, cancel: cancel}
 	s.active[name] = started
 	s.publish()
 	return started
@@ -116,13 +118,41 @@ func (s *slots) waiting() []types.NamespacedName {
 	return out
 }
 
+// backoff is the pause before a build is claimed again.
+type backoff struct {
+	length time.Duration
+	until  time.Time
+}
+
+// The pauses after refused claims of a build: the first, and the longest.
+const (
+	firstClaimPause = time.Second
+	lastClaimPause  = time.Minute
+)
+
+// pause has the build not be claimed for a while, because a claim was refused. The pause doubles each time.
+func (s *slots) pause(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	length := min(max(2*s.pauses[name].length, firstClaimPause), lastClaimPause)
+	s.pauses[name] = backoff{length: length, until: time.Now().Add(length)}
+}
+
+// pausedFor returns how long the build is not to be claimed.
+func (s *slots) pausedFor(name types.NamespacedName) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(time.Until(s.pauses[name].until), 0)
+}
+
 // end frees an attempt's slot. claimed reports whether the attempt was this agent's, so that the agent won't claim it
 // again. Work may be left: finished must be called after it.
 func (s *slots) end(name types.NamespacedName, ended *slot, claimed bool) {
 	ended.cancel(errSuperseded) // frees the context
 	s.mu.Lock()
 	if claimed {
-		s.last[name] = ended.id
+		s.last[name] = ended.claimed.ID
+		delete(s.pauses, name)
 	}
 	delete(s.active, name)
 	s.after++
@@ -151,10 +181,18 @@ func (s *slots) release(name types.NamespacedName, gone bool) {
 	delete(s.queue, name)
 	if gone {
 		delete(s.last, name)
+		delete(s.pauses, name)
 	}
 	if running := s.active[name]; running != nil {
 		running.cancel(errSuperseded)
 	}
+}
+
+// executes reports whether anything of the build may still be executing here.
+func (s *slots) executes(name types.NamespacedName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active[name] != nil
 }
 
 // load returns how many builds run and whether the agent drains.

@@ -21,8 +21,6 @@ type Self struct {
 	Namespace string
 	// Cache is the name of the BuildCache, Daemon that of the BuildDaemon and of its Lease.
 	Cache, Daemon string
-	// AgentID names this process: PODUID/RANDOM.
-	AgentID string
 }
 
 // DaemonName returns the namespaced name of the BuildDaemon.

@@ -57,6 +57,8 @@ const (
 	ReasonDaemonChosen = "DaemonChosen"
 	// ReasonAwaitingAgent surfaces when a bound build was not yet taken up by the daemon's agent.
 	ReasonAwaitingAgent = "AwaitingAgent"
+	// ReasonAwaitingRelease surfaces while an attempt that is no longer wanted may still be executing.
+	ReasonAwaitingRelease = "AwaitingRelease"
 	// ReasonSolving surfaces while the agent compiles and solves the program.
 	ReasonSolving = "Solving"
 	// ReasonRetrying surfaces when an attempt was lost to infrastructure and another one is being prepared.

@@ -6,124 +6,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RunCause says why a run was opened.
-// +kubebuilder:validation:Enum=SpecChanged;Requested;Scheduled
-type RunCause string
-
-// The causes of a run.
-const (
-	// CauseSpecChanged: a new object, or a change of what its result depends on.
-	CauseSpecChanged RunCause = "SpecChanged"
-	// CauseRequested: the annotation build.openllb.dev/requestedAt changed.
-	CauseRequested RunCause = "Requested"
-	// CauseScheduled: the time of spec.schedule came.
-	CauseScheduled RunCause = "Scheduled"
-)
-
-// RunStatus is the current run. The manager opens it and counts attempts; the agent fills in times of its attempt.
-type RunStatus struct {
-	// number of the run: how many runs the object has had, this one included. The manager writes it.
-	// +optional
-	Number int32 `json:"number,omitempty"`
-	// id of the run, unique for the object: every report of an agent carries it.
-	// +required
-	// +kubebuilder:validation:MaxLength=128
-	ID string `json:"id"`
-	// attempt counts from 1; a report of an older attempt is void.
-	// +required
-	Attempt int32 `json:"attempt"`
-	// uncountedAttempts is how many attempts don't count towards spec.retryLimit, because something that the build
-	// names was missing.
-	// +optional
-	UncountedAttempts int32 `json:"uncountedAttempts,omitempty"`
-	// cause of the run.
-	// +required
-	Cause RunCause `json:"cause"`
-	// generation of the spec when the run was opened. A later one whose specHash is the same is still this run's.
-	// +required
-	Generation int64 `json:"generation"`
-	// specHash is over what the result depends on in the spec: the BuildCache's name, source, program, targets,
-	// arguments, platforms, outputs, and names of Secrets. Another hash asks for another run.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	SpecHash string `json:"specHash,omitempty"`
-	// requestedAt is the latest value of the annotation that a run was opened for, or its digest if it is long.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	RequestedAt string `json:"requestedAt,omitempty"`
-	// key is the cache key that placement goes by. Of a build that lies in another namespace than its BuildCache, it
-	// begins with that namespace between slashes.
-	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	Key string `json:"key,omitempty"`
-	// queuedAt is when the run was opened, or when spec.suspend last let go of it.
-	// +required
-	QueuedAt metav1.MicroTime `json:"queuedAt"`
-	// suspendedAt is since when spec.suspend holds the run; unset while it does not.
-	// +optional
-	SuspendedAt *metav1.MicroTime `json:"suspendedAt,omitempty"`
-	// missing is what the build names and the attempt before did not find; unset if it found everything.
-	// +optional
-	Missing *MissingInput `json:"missing,omitempty"`
-	// placedAt is when the current attempt was bound to a daemon.
-	// +optional
-	PlacedAt *metav1.MicroTime `json:"placedAt,omitempty"`
-	// startedAt is when an agent took up the current attempt.
-	// +optional
-	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
-	// startedBy is the agentID of the agent that took it up.
-	// +optional
-	// +kubebuilder:validation:MaxLength=128
-	StartedBy string `json:"startedBy,omitempty"`
-	// finishedAt is when the run ended for good.
-	// +optional
-	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
-	// durationSeconds from startedAt to finishedAt, rounded up.
-	// +optional
-	DurationSeconds int32 `json:"durationSeconds,omitempty"`
-	// lost says why the latest attempt that infrastructure ended was lost. With lost.attempt equal to attempt, the
-	// manager has yet to decide about another one.
-	// +optional
-	Lost *LostAttempt `json:"lost,omitempty"`
-}
-
-// LostAttempt is an attempt that infrastructure ended.
-type LostAttempt struct {
-	// attempt that was lost.
-	// +required
-	Attempt int32 `json:"attempt"`
-	// daemon it was bound to.
-	// +required
-	// +kubebuilder:validation:MaxLength=253
-	Daemon string `json:"daemon"`
-	// reason: DaemonLost, DiskFull or DaemonDraining.
-	// +required
-	// +kubebuilder:validation:MaxLength=64
-	Reason string `json:"reason"`
-	// message for people.
-	// +optional
-	// +kubebuilder:validation:MaxLength=1024
-	Message string `json:"message,omitempty"`
-}
-
-// MissingInput is something that a build names and that does not exist yet.
-type MissingInput struct {
-	// reason: SecretNotFound or SourceNotFound.
-	// +required
-	// +kubebuilder:validation:MaxLength=64
-	Reason string `json:"reason"`
-	// message for people.
-	// +optional
-	// +kubebuilder:validation:MaxLength=1024
-	Message string `json:"message,omitempty"`
-	// checks is how many times in a row something was missing.
-	// +required
-	Checks int32 `json:"checks"`
-	// nextCheckAt is when the build is queued again, to be looked at by an agent; unset once it is.
-	// +optional
-	NextCheckAt *metav1.MicroTime `json:"nextCheckAt,omitempty"`
-}
-
 // PlacementStatus is the scheduler's decision. The manager writes it; clearing it takes the build away from its daemon.
 type PlacementStatus struct {
 	// daemon is the name of the BuildDaemon.
@@ -335,43 +217,51 @@ type HLBBuildStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// run is the current run.
 	// +optional
+	// +structType=atomic
 	Run *RunStatus `json:"run,omitempty"`
-	// placement of the current attempt; unset while it waits.
+	// placement of the current attempt, or of the one in releasing; unset while the run waits.
 	// +optional
+	// +structType=atomic
 	Placement *PlacementStatus `json:"placement,omitempty"`
+	// releasing is an attempt that was taken from its agent and may still be executing. No attempt is placed before
+	// the agent has acknowledged, or is known to have ended. The manager sets it; the agent or the manager clears it.
+	// +optional
+	Releasing *ReleasingAttempt `json:"releasing,omitempty"`
 	// cache says how the registry cache was used.
 	// +optional
+	// +structType=atomic
 	Cache *CacheUseStatus `json:"cache,omitempty"`
 	// steps of the current run.
 	// +optional
+	// +structType=atomic
 	Steps *StepsStatus `json:"steps,omitempty"`
 	// mounts that the run used.
 	// +optional
-	// +listType=map
-	// +listMapKey=id
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Mounts []BuildMount `json:"mounts,omitempty"`
 	// prime lists the mounts that were to be filled from a snapshot before the build, because the daemon did not hold
 	// them or held old content.
 	// +optional
-	// +listType=map
-	// +listMapKey=id
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Prime []PrimeStatus `json:"prime,omitempty"`
 	// outputs that the run pushed.
 	// +optional
-	// +listType=map
-	// +listMapKey=image
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Outputs []OutputStatus `json:"outputs,omitempty"`
 	// failure says why the run failed.
 	// +optional
+	// +structType=atomic
 	Failure *FailureStatus `json:"failure,omitempty"`
 	// log is where the attempt's whole log is.
 	// +optional
+	// +structType=atomic
 	Log *LogReference `json:"log,omitempty"`
 	// schedule says when spec.schedule came last and comes next.
 	// +optional
+	// +structType=atomic
 	Schedule *ScheduleStatus `json:"schedule,omitempty"`
 	// history of the latest spec.historyLimit runs before this one, latest first.
 	// +optional

@@ -38,6 +38,7 @@ type options struct {
 	buildsRole    string
 	metricsAddr   string
 	healthAddr    string
+	pprofAddr     string
 	leaderElect   bool
 	podNamespace  string
 	podName       string
@@ -73,6 +74,12 @@ func parseOptions() options {
 		"Address of the metrics and of /debug/placements, served over HTTPS to whoever may GET them. 0 turns them off.",
 	)
 	flag.StringVar(&o.healthAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
+	flag.StringVar(
+		&o.pprofAddr,
+		"pprof-bind-address",
+		"",
+		"Address of /debug/pprof, served to whoever can reach it, so bind it to localhost. Empty: none.",
+	)
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one of several managers act.")
 	flag.StringVar(&o.podNamespace, "pod-namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the manager's own pod.")
 	flag.StringVar(&o.podName, "pod-name", os.Getenv("POD_NAME"), "Name of the manager's own pod.")
@@ -120,6 +127,7 @@ func run(ctx context.Context, o options) error {
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
 		},
 		HealthProbeBindAddress: o.healthAddr,
+		PprofBindAddress:       o.pprofAddr,
 		LeaderElection:         o.leaderElect,
 		LeaderElectionID:       "hlb-operator.build.openllb.dev",
 		// Nothing runs after the manager stops, so a successor need not wait for the lease to run out.

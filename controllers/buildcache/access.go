@@ -58,7 +58,7 @@ func desiredRole(cache *v1alpha1.BuildCache, daemons []string) *rbacv1.Role {
 				APIGroups:     []string{group},
 				Resources:     []string{"builddaemons/status"},
 				ResourceNames: daemons,
-				Verbs:         []string{"patch", "update"},
+				Verbs:         []string{"patch"},
 			},
 			{
 				APIGroups:     []string{"coordination.k8s.io"},

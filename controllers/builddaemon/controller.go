@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/liveness"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
@@ -32,8 +33,8 @@ type Reconciler struct {
 	Clock  clock.PassiveClock
 	// Live reads past the cache; nil means that Client has none.
 	Live client.Reader
-
-	leases *leaseWatch
+	// Liveness judges Leases. It is shared with the reconciler of builds.
+	Liveness *liveness.Watch
 }
 
 func (r *Reconciler) writer() *write.Writer {
@@ -42,26 +43,29 @@ func (r *Reconciler) writer() *write.Writer {
 
 // SetupWithManager watches BuildDaemons, and their Leases for a change of holder. Silence is found by timer.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.leases = newLeaseWatch()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("builddaemon").
-		For(&v1alpha1.BuildDaemon{}).
-		Owns(&coordinationv1.Lease{}, builder.WithPredicates(holderChanged)).
+		For(&v1alpha1.BuildDaemon{}, builder.WithPredicates(predicate.Funcs{DeleteFunc: r.forget})).
+		Owns(&coordinationv1.Lease{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: r.noteRenewal})).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// holderChanged passes a Lease's update only when it changed hands.
-var holderChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+// noteRenewal notes when a renewal came. It passes a Lease's update only when the Lease changed hands.
+func (r *Reconciler) noteRenewal(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*coordinationv1.Lease), e.ObjectNew.(*coordinationv1.Lease)
-	return holder(before) != holder(after)
-}}
+	r.Liveness.Observe(client.ObjectKeyFromObject(after), after)
+	return attempt.Holder(before) != attempt.Holder(after)
+}
 
-func holder(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.HolderIdentity, "") }
+// forget forgets a daemon that is gone. Builds that were bound to it are looked after by their own reconciler.
+func (r *Reconciler) forget(e event.DeleteEvent) bool {
+	r.Liveness.Forget(client.ObjectKeyFromObject(e.Object))
+	return false
+}
 
 // Reconcile makes the Lease where it is missing, and checks that it is renewed.
 func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon) (ctrl.Result, error) {
 	if !daemon.DeletionTimestamp.IsZero() {
-		r.leases.forget(client.ObjectKeyFromObject(daemon))
 		return ctrl.Result{}, nil
 	}
 	lease := &coordinationv1.Lease{}
@@ -72,9 +76,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon
 		_, err := r.writer().Apply(ctx, daemon, desiredLease(daemon)) // its creation is an event of this controller
 		return ctrl.Result{}, err
 	}
-	state, left := r.leases.observe(lease, status.HasReported(daemon), r.Clock.Now())
-	if state == alive {
-		return ctrl.Result{RequeueAfter: left}, nil
+	state, left, err := r.Liveness.Look(ctx, lease, status.HasReported(daemon))
+	if err != nil || state == liveness.Alive {
+		return ctrl.Result{RequeueAfter: left}, err
 	}
 	before := daemon.DeepCopy()
 	status.FallSilent(daemon, silenceOf[state], r.Clock.Now())
@@ -85,8 +89,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, daemon *v1alpha1.BuildDaemon
 }
 
 // silenceOf is how a Lease that is not alive shows in the status.
-var silenceOf = map[liveness]status.Silence{
-	neverSeen: status.NotStarted, released: status.AgentStopped, expired: status.LeaseExpired,
+var silenceOf = map[liveness.State]status.Silence{
+	liveness.NeverSeen: status.NotStarted, liveness.Released: status.AgentStopped,
+	liveness.Expired: status.LeaseExpired,
 }
 
 // desiredLease is the Lease that a daemon's agent renews. Its spec is the agent's.

@@ -9,8 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/liveness"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/test/kit/fleettest"
@@ -18,7 +21,10 @@ import (
 
 func TestSilentDaemonIsGivenUp(t *testing.T) {
 	w := fleettest.New(t)
-	daemons := &Reconciler{Client: w.Client, Events: w.Events, Clock: w.Clock, leases: newLeaseWatch()}
+	daemons := &Reconciler{
+		Client: w.Client, Events: w.Events, Clock: w.Clock,
+		Liveness: &liveness.Watch{Client: w.Client, Live: w.Client, Clock: w.Clock},
+	}
 	w.Create(testbuild.BuildDaemon(w.NS, "cache", 0))
 	look := func() (*v1alpha1.BuildDaemon, time.Duration) {
 		d := fleettest.Read(w, testbuild.BuildDaemon(w.NS, "cache", 0))
@@ -36,12 +42,13 @@ func TestSilentDaemonIsGivenUp(t *testing.T) {
 	l := fleettest.Read(w, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.NS, Name: "cache-0"}})
 	d, _ := look()
 	expect(d, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted)
-	l.Spec = lease("agent", w.Clock.Now()).Spec
+	renewed, duration := metav1.NewMicroTime(w.Clock.Now()), int32(13)
+	l.Spec.HolderIdentity, l.Spec.RenewTime, l.Spec.LeaseDurationSeconds = ptr.To("pod/agent"), &renewed, &duration
 	w.Must(w.Client.Update(t.Context(), l))
 	w.SetDaemon(0, testbuild.Serving)
 	d, after := look()
 	expect(d, metav1.ConditionTrue, v1alpha1.ReasonDaemonServing)
-	if after != 17*time.Second {
+	if after != 13*time.Second {
 		t.Errorf("the next look is after %s", after)
 	}
 	w.Clock.Step(after)
@@ -50,6 +57,9 @@ func TestSilentDaemonIsGivenUp(t *testing.T) {
 	expect(d, metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)
 	if diff := cmp.Diff([]string{v1alpha1.ReasonLeaseExpired}, w.Events.Reasons()); diff != "" {
 		t.Errorf("events differ (-want +got):\n%s", diff)
+	}
+	if got := attempt.Holder(fleettest.Read(w, l)); got != attempt.Taken {
+		t.Errorf("the Lease is held by %q, want it taken", got)
 	}
 	version := d.ResourceVersion
 	if d, _ = look(); d.ResourceVersion != version || len(w.Events.Take()) > 0 {
@@ -61,8 +71,10 @@ func TestSilentDaemonIsGivenUp(t *testing.T) {
 		t.Errorf("the Lease that was deleted comes back as %+v", l)
 	}
 	w.SetDaemon(0, testbuild.Serving) // an agent that dies while its Lease is gone
-	if d, after = look(); after != 0 {
-		t.Errorf("the Lease is waited for %s, after it had run out before", after)
+	if _, after = look(); after != 13*time.Second {
+		t.Errorf("a Lease that was made anew is waited for %s", after)
 	}
+	w.Clock.Step(after)
+	d, _ = look()
 	expect(d, metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)
 }

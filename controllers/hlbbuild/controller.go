@@ -9,13 +9,14 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/liveness"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
@@ -28,6 +29,10 @@ type Reconciler struct {
 	Client client.Client
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
+	// Liveness judges the sessions of agents. It is shared with the reconciler of daemons.
+	Liveness *liveness.Watch
+
+	waits waits
 }
 
 // Reconcile takes one HLBBuild a step nearer to its spec. Called twice on the same world, it does nothing the second
@@ -60,25 +65,25 @@ func (r *Reconciler) Reconcile(ctx context.Context, build *v1alpha1.HLBBuild) (c
 func (r *Reconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (time.Duration, error) {
 	now := r.Clock.Now()
 	if status.NeedsRun(build) {
-		served, err := r.isServed(ctx, build)
-		if err != nil || served {
-			return 0, err
+		// an attempt that may be executing is released at once, whoever places the run afterwards
+		if _, may := attempt.Executing(build); !may {
+			served, err := r.isServed(ctx, build)
+			if err != nil || served {
+				return 0, err
+			}
 		}
-		status.Open(build, buildrun.New(build), now)
+		attempt.Open(build, buildrun.New(build), now)
 	}
 	if status.Observe(build) && (status.IsWaiting(build) || status.IsHeld(build)) {
 		build.Status.Run.Key = buildrun.Key(build) // its caches are chosen when it is placed
 	}
 	keepSuspension(build, now)
-	if status.IsBound(build) {
-		if err := r.checkBound(ctx, build); err != nil {
-			return 0, err
-		}
+	again, err := r.checkAttempt(ctx, build)
+	if err != nil {
+		return 0, err
 	}
-	if status.IsLost(build) {
-		r.afterLoss(build)
-	}
-	next := soonest(keepDeadline(build, now), keepSchedule(build, now), status.CheckAgain(build, now))
+	attempt.Next(build, now)
+	next := soonest(again, keepDeadline(build, now), keepSchedule(build, now), status.CheckAgain(build, now))
 	if status.IsWaiting(build) {
 		return next, r.checkCache(ctx, build)
 	}
@@ -86,48 +91,4 @@ func (r *Reconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (tim
 		next = soonest(next, max(at.Sub(now), 1))
 	}
 	return next, nil
-}
-
-// checkBound looks whether the daemon of a bound attempt still answers for it.
-func (r *Reconciler) checkBound(ctx context.Context, build *v1alpha1.HLBBuild) error {
-	daemon := &v1alpha1.BuildDaemon{}
-	err := r.Client.Get(
-		ctx,
-		build.DaemonName(),
-		daemon,
-		client.UnsafeDisableDeepCopy,
-	) // it may tell of hundreds of keys, and is only read
-	switch {
-	case apierrors.IsNotFound(err):
-		daemon = nil
-	case err != nil:
-		return fmt.Errorf("read BuildDaemon: %w", err)
-	}
-	next, why := decideBound(build.Status.Run, build.Status.Placement, daemon)
-	switch next {
-	case withdraw:
-		status.Wait(build, v1alpha1.ReasonPending, why, r.Clock.Now())
-	case lose:
-		status.Lose(build, v1alpha1.ReasonDaemonLost, why, r.Clock.Now())
-	}
-	return nil
-}
-
-// afterLoss opens the next attempt or, when there were enough, fails the run.
-func (r *Reconciler) afterLoss(build *v1alpha1.HLBBuild) {
-	now := r.Clock.Now()
-	if retryAllowed(build) {
-		status.Retry(build, now)
-		return
-	}
-	lost := build.Status.Run.Lost
-	status.Fail(build, v1alpha1.FailureStatus{
-		Reason: lost.Reason,
-		Message: fmt.Sprintf(
-			"Attempt %d, the last of spec.retryLimit, was lost on %s: %s",
-			lost.Attempt,
-			lost.Daemon,
-			lost.Message,
-		),
-	}, now)
 }

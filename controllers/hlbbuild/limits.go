@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 )
@@ -20,15 +21,10 @@ import (
 // keepSuspension holds the run of a suspended build, and queues it anew once the build no longer is. A started attempt
 // is cancelled by another run in its place. What is over stays as it is.
 func keepSuspension(b *v1alpha1.HLBBuild, now time.Time) {
-	run := b.Status.Run
 	switch {
-	case status.IsFinal(b):
-	case b.Spec.Suspend && run.StartedAt != nil:
-		status.Open(b, buildrun.Again(b), now)
-		status.Suspend(b, now)
-	case b.Spec.Suspend && run.SuspendedAt == nil:
-		status.Suspend(b, now)
-	case !b.Spec.Suspend && run.SuspendedAt != nil:
+	case b.Spec.Suspend:
+		attempt.Hold(b, buildrun.Again(b), now)
+	case !status.IsFinal(b) && b.Status.Run.SuspendedAt != nil:
 		status.Resume(b, now)
 	}
 }
@@ -44,7 +40,7 @@ func keepDeadline(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		return left
 	}
 	ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
-	status.Fail(b, v1alpha1.FailureStatus{
+	attempt.Expire(b, v1alpha1.FailureStatus{
 		Reason: v1alpha1.ReasonDeadlineExceeded,
 		Message: fmt.Sprintf("The run was not over %d s after it was queued (spec.activeDeadlineSeconds); at last %s: %s",
 			*b.Spec.ActiveDeadlineSeconds, ready.Reason, ready.Message),

@@ -114,6 +114,10 @@ func TestSuspendTakesABuildFromItsDaemon(t *testing.T) {
 			w.Events.Take()
 			b = w.edit(b, suspend(true))
 			fleettest.ExpectState(t, b, v1alpha1.ReasonSuspended, kstatus.InProgressStatus)
+			if tc.started {
+				w.acknowledge(b)
+				fleettest.ExpectState(t, b, v1alpha1.ReasonSuspended, kstatus.InProgressStatus)
+			}
 			if b.Status.Placement != nil || b.Status.Run.StartedBy != "" || b.Status.Run.ID != tc.wantRun {
 				t.Errorf("placement %+v of run %+v", b.Status.Placement, b.Status.Run)
 			}

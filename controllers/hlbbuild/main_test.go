@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/liveness"
 	"github.com/openllb/hlb-operator/controllers/placement"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
@@ -37,7 +38,10 @@ func newWorld(t *testing.T) *world {
 // restart replaces the reconcilers by new ones that remember nothing, as a restart of the manager does. They reach
 // the API through c.
 func (w *world) restart(c client.Client) {
-	w.builds = &Reconciler{Client: c, Events: w.Events, Clock: w.Clock}
+	w.builds = &Reconciler{
+		Client: c, Events: w.Events, Clock: w.Clock,
+		Liveness: &liveness.Watch{Client: c, Live: c, Clock: w.Clock},
+	}
 	w.placement = &placement.Reconciler{Client: c, Events: w.Events, Clock: w.Clock, Params: scheduler.DefaultParams()}
 }
 

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -167,6 +168,7 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 	lose := func() {
 		d := w.Daemon(b.Status.Placement.Daemon)
 		testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired)(d)
+		w.SetHolder(d.Name, attempt.Taken)
 		w.Must(w.Client.Status().Update(t.Context(), d))
 		b = w.step(b)
 	}

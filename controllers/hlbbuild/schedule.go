@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/cronschedule"
 	"github.com/openllb/hlb-operator/internal/status"
@@ -55,7 +56,7 @@ func keepSchedule(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 		(spec.ConcurrencyPolicy == v1alpha1.ConcurrencyReplace || status.IsFinal(b)) {
 		at := metav1.NewTime(due)
 		if !isTooLate(spec, due, now) {
-			status.Open(b, buildrun.Scheduled(b, due), now)
+			attempt.Open(b, buildrun.Scheduled(b, due), now)
 		}
 		kept.LastTime = &at
 	}

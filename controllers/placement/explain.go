@@ -23,7 +23,7 @@ const ExplainPath = "/debug/placements"
 // Bounds of what is kept. Rounds are kept as they were decided and written as JSON only when somebody asks.
 const (
 	keptRounds     = 256
-	keptRoundBytes = 32 << 20
+	keptRoundBytes = 16 << 20
 )
 
 // Explanations are the latest rounds of placement with all they were decided from, for people who ask why. The oldest

@@ -16,6 +16,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/fleet"
+	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 )
@@ -120,9 +121,14 @@ func belongs(b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCache) bool {
 }
 
 // isLeaving reports whether a build asks for a run that it is not given here: because it is being deleted, or because
-// it is suspended. A suspended build comes back with a run that is held.
+// it is suspended, which comes back with a run that is held, or because an attempt of it may be executing, which is to
+// be released before it is placed again.
 func isLeaving(b *v1alpha1.HLBBuild) bool {
-	return (b.Spec.Suspend || !b.DeletionTimestamp.IsZero()) && status.NeedsRun(b)
+	if !status.NeedsRun(b) {
+		return false
+	}
+	_, may := attempt.Executing(b)
+	return may || b.Spec.Suspend || !b.DeletionTimestamp.IsZero()
 }
 
 // openRuns opens in memory the runs that observed builds ask for. Those opened before for the same version stay as they
@@ -157,7 +163,7 @@ func (l *loop) openRuns(obs *fleet.Observation) {
 	for n, i := range fresh {
 		o := opening{before: obs.Builds[i], after: withOwnStatus(obs.Builds[i])}
 		later := time.Duration(len(fresh)-1-n) * time.Microsecond
-		status.Open(o.after, buildrun.New(o.after), now.Add(-later))
+		attempt.Open(o.after, buildrun.New(o.after), now.Add(-later))
 		obs.Builds[i], l.opened[client.ObjectKeyFromObject(o.before)] = o.after, o
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/attempt"
+	"github.com/openllb/hlb-operator/internal/buildrun"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -261,7 +263,8 @@ func TestDeletedCacheGetsNoBuilds(t *testing.T) {
 	w.Must(w.Client.Update(t.Context(), cache))
 }
 
-func TestEditInFlightCancels(t *testing.T) {
+// TestEditInFlightIsLeftAlone edits a build that executes. Its attempt is released first, by the reconciler of builds.
+func TestEditInFlightIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	cache := w.Fleet(1, 4)
 	b := w.Build("b")
@@ -269,20 +272,20 @@ func TestEditInFlightCancels(t *testing.T) {
 	w.Start(b)
 	b.Spec.HLB.Targets = []string{"other"}
 	w.Must(w.Client.Update(t.Context(), b))
-	w.Events.Take()
+	version := b.ResourceVersion
 	w.place(cache)
-	b = fleettest.Read(w, b)
-	fleettest.ExpectState(t, b, v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
-	h := b.Status.History
-	if len(h) != 1 || h[0].ID != "g1" || h[0].Reason != v1alpha1.ReasonCancelled || h[0].Daemon != "cache-0" {
-		t.Errorf("history is %+v", h)
+	if b = fleettest.Read(w, b); b.ResourceVersion != version {
+		t.Errorf("the attempt executes, and the status was changed: %+v", b.Status)
 	}
-	if run := b.Status.Run; run.ID != "g2" || run.StartedAt != nil || run.Attempt != 1 {
-		t.Errorf("the new run inherits from the old one: %+v", run)
+	w.Report(b, func(b *v1alpha1.HLBBuild) { attempt.Open(b, buildrun.New(b), w.Clock.Now()) })
+	version = b.ResourceVersion
+	w.place(cache)
+	if b = fleettest.Read(w, b); b.ResourceVersion != version {
+		t.Errorf("the attempt is being released, and the status was changed: %+v", b.Status)
 	}
-	if diff := cmp.Diff([]string{v1alpha1.ReasonCancelled}, w.Events.Reasons()); diff != "" {
-		t.Errorf("events differ (-want +got):\n%s", diff)
-	}
+	w.Report(b, func(b *v1alpha1.HLBBuild) { attempt.Release(b, true, w.Clock.Now()) })
+	w.place(cache)
+	fleettest.ExpectState(t, fleettest.Read(w, b), v1alpha1.ReasonAwaitingAgent, kstatus.InProgressStatus)
 }
 
 // TestARunIsOpenedWithItsFirstDecision counts the writes of a build that is placed at once, and of one that waits

@@ -29,7 +29,8 @@ import (
 const (
 	// IndexCache finds builds by the name of their BuildCache.
 	IndexCache = "spec.cacheRef.name"
-	// IndexDaemon finds bound builds by the name of their daemon. Builds that have ended do not depend on it any more.
+	// IndexDaemon finds builds by the name of the daemon that may execute an attempt of them. Builds that have ended do
+	// not depend on it any more.
 	IndexDaemon = "status.placement.daemon"
 )
 
@@ -38,7 +39,7 @@ var indexes = map[string]client.IndexerFunc{
 		return []string{o.(*v1alpha1.HLBBuild).Spec.CacheRef.Name}
 	},
 	IndexDaemon: func(o client.Object) []string {
-		if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) {
+		if b := o.(*v1alpha1.HLBBuild); status.IsBound(b) || status.IsReleasing(b) {
 			return []string{b.Status.Placement.Daemon}
 		}
 		return nil

@@ -19,8 +19,13 @@ const defaultHistoryLimit = 5
 
 // Open starts a new run of the present spec. The previous run, if any, goes into the history, of which
 // spec.historyLimit entries are kept, and the rest of its status is cleared. Open sets the run's number, attempt,
-// specHash and queuedAt; the rest of run is the caller's.
+// specHash and queuedAt; the rest of run is the caller's. A claimed attempt of the previous run is released first.
 func Open(b *v1alpha1.HLBBuild, run v1alpha1.RunStatus, now time.Time) {
+	startRelease(b)
+	releasing, placement := b.Status.Releasing, b.Status.Placement
+	if releasing == nil {
+		placement = nil
+	}
 	run.Number = 1
 	if old := b.Status.Run; old != nil {
 		run.Number = old.Number + 1
@@ -36,9 +41,15 @@ func Open(b *v1alpha1.HLBBuild, run v1alpha1.RunStatus, now time.Time) {
 		History:            b.Status.History[:min(limit, len(b.Status.History))],
 		Schedule:           b.Status.Schedule,
 		Run:                &run,
+		Placement:          placement,
+		Releasing:          releasing,
 	}
 	meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionCacheImported)
 	meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionCacheExported)
+	if releasing != nil {
+		Wait(b, v1alpha1.ReasonAwaitingRelease, releasingMessage(b), now)
+		return
+	}
 	Wait(b, v1alpha1.ReasonPending, "The run was opened and waits for the scheduler", now)
 }
 
@@ -69,7 +80,7 @@ func recordOf(s *v1alpha1.HLBBuildStatus, now time.Time) v1alpha1.RunRecord {
 	case s.Failure != nil:
 		record.Reason = s.Failure.Reason
 	}
-	if s.Placement != nil {
+	if s.Placement != nil && (s.Releasing == nil || s.Releasing.Run == s.Run.ID) {
 		record.Daemon = s.Placement.Daemon
 	}
 	if s.Steps != nil {
@@ -80,7 +91,9 @@ func recordOf(s *v1alpha1.HLBBuildStatus, now time.Time) v1alpha1.RunRecord {
 
 // Wait records why the run has no daemon yet. It withdraws a placement that no agent has started.
 func Wait(b *v1alpha1.HLBBuild, reason, message string, now time.Time) {
-	b.Status.Placement = nil
+	if !IsReleasing(b) { // that daemon's agent must still see the build
+		b.Status.Placement = nil
+	}
 	b.Status.Run.PlacedAt = nil
 	setBuild(b, v1alpha1.ConditionScheduled, metav1.ConditionFalse, reason, message, now)
 	derive(b, now)

@@ -23,7 +23,7 @@ func derive(b *v1alpha1.HLBBuild, now time.Time) {
 	switch {
 	case s.State != Progressing:
 		set(v1alpha1.ConditionRunning, metav1.ConditionFalse, v1alpha1.ReasonFinished, "The run is over")
-	case b.Status.Placement == nil:
+	case b.Status.Placement == nil || IsReleasing(b):
 		meta.RemoveStatusCondition(&b.Status.Conditions, v1alpha1.ConditionRunning)
 	case s.Reason == v1alpha1.ReasonSolving:
 		set(v1alpha1.ConditionRunning, metav1.ConditionTrue, s.Reason, s.Message)

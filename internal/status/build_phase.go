@@ -20,6 +20,8 @@ const (
 	BuildWaiting BuildPhase = "Waiting"
 	// BuildBound: the current attempt is with a daemon, started or not.
 	BuildBound BuildPhase = "Bound"
+	// BuildReleasing: the run needs a daemon, but an earlier attempt may still be executing on another one.
+	BuildReleasing BuildPhase = "Releasing"
 	// BuildLost: the current attempt was lost, and the manager has not yet decided about the next one.
 	BuildLost BuildPhase = "Lost"
 	// BuildFinal: the run has ended.
@@ -36,6 +38,8 @@ func PhaseOfBuild(b *v1alpha1.HLBBuild) BuildPhase {
 		return BuildFinal
 	case run.Lost != nil && run.Lost.Attempt == run.Attempt:
 		return BuildLost
+	case b.Status.Releasing != nil:
+		return BuildReleasing
 	case b.Status.Placement != nil:
 		return BuildBound
 	case b.Spec.Suspend || run.SuspendedAt != nil || run.Missing != nil && run.Missing.NextCheckAt != nil:
@@ -59,3 +63,6 @@ func IsHeld(b *v1alpha1.HLBBuild) bool { return PhaseOfBuild(b) == BuildHeld }
 
 // IsBound reports whether the current attempt is with a daemon, started or not.
 func IsBound(b *v1alpha1.HLBBuild) bool { return PhaseOfBuild(b) == BuildBound }
+
+// IsReleasing reports whether an attempt that is no longer wanted may still be executing, also of a run that is final.
+func IsReleasing(b *v1alpha1.HLBBuild) bool { return b.Status.Releasing != nil }

@@ -214,7 +214,18 @@ func TestExactlyOneVerdictHoldsOnEveryPath(t *testing.T) {
 		b, at := newBuild(), ""
 		for range rapid.IntRange(1, 30).Draw(t, "length") {
 			at = rapid.SampledFrom(next[at]).Draw(t, "step")
+			claimed := status.IsBound(b) && b.Status.Run.StartedBy != ""
 			steps[at](b)
+			if releasing := at == "open" && claimed; status.IsReleasing(b) != releasing {
+				t.Fatalf("after %s releasing is %v", at, !releasing)
+			}
+			if status.IsReleasing(b) {
+				if b.Status.Placement == nil || status.PhaseOfBuild(b) != status.BuildReleasing {
+					t.Fatalf("phase %s, placement %+v", status.PhaseOfBuild(b), b.Status.Placement)
+				}
+				expectOneVerdict(t, b.Status.Conditions)
+				status.Released(b, start)
+			}
 			expectOneVerdict(t, b.Status.Conditions)
 			expectTheEnd(t, b)
 			if len(b.Status.History) > 5 {
@@ -249,6 +260,66 @@ func TestHistoryTellsHowRunsEnded(t *testing.T) {
 	}
 	if b.Status.Steps != nil || b.Status.Placement != nil {
 		t.Error("a new run kept the steps or the placement of the old one")
+	}
+}
+
+func TestAnAttemptThatMayExecuteIsReleasedFirst(t *testing.T) {
+	cases := map[string]struct {
+		take                  func(*v1alpha1.HLBBuild)
+		wantPhase, wantAfter  status.BuildPhase
+		wantReason, wantLater string
+	}{
+		"a new run": {
+			steps["open"], status.BuildReleasing, status.BuildWaiting,
+			v1alpha1.ReasonAwaitingRelease, v1alpha1.ReasonPending,
+		},
+		"a new run that is held": {
+			func(b *v1alpha1.HLBBuild) { steps["open"](b); steps["suspend"](b) },
+			status.BuildReleasing, status.BuildHeld, v1alpha1.ReasonSuspended, v1alpha1.ReasonSuspended,
+		},
+		"a run that took too long": {
+			func(b *v1alpha1.HLBBuild) {
+				status.FailOverdue(b, v1alpha1.FailureStatus{Reason: v1alpha1.ReasonDeadlineExceeded}, start)
+			},
+			status.BuildFinal, status.BuildFinal,
+			v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonDeadlineExceeded,
+		},
+		"an attempt without a report": {
+			func(b *v1alpha1.HLBBuild) {
+				status.LoseOverdue(b, v1alpha1.ReasonDaemonLost, "no report", start)
+				status.Retry(b, start)
+			},
+			status.BuildReleasing, status.BuildWaiting, v1alpha1.ReasonRetrying, v1alpha1.ReasonRetrying,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := newBuild()
+			for _, s := range []string{"open", "place", "start"} {
+				steps[s](b)
+			}
+			tc.take(b)
+			expect := func(phase status.BuildPhase, reason string) {
+				t.Helper()
+				ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
+				if got := status.PhaseOfBuild(b); got != phase || ready.Reason != reason {
+					t.Errorf("phase %s with reason %s, want %s with %s", got, ready.Reason, phase, reason)
+				}
+			}
+			expect(tc.wantPhase, tc.wantReason)
+			want := &v1alpha1.ReleasingAttempt{Run: "g1", Attempt: 1, StartedBy: "agent"}
+			if diff := cmp.Diff(want, b.Status.Releasing); diff != "" {
+				t.Errorf("releasing (-want +got):\n%s", diff)
+			}
+			if b.Status.Placement == nil || b.Status.Placement.Daemon != "c-0" {
+				t.Error("the agent sees the build no longer")
+			}
+			status.Released(b, start)
+			expect(tc.wantAfter, tc.wantLater)
+			if (b.Status.Placement == nil) != (tc.wantAfter != status.BuildFinal) {
+				t.Errorf("afterwards the placement is %+v", b.Status.Placement)
+			}
+		})
 	}
 }
 

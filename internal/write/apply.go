@@ -23,9 +23,6 @@ import (
 	"github.com/openllb/hlb-operator/internal/status"
 )
 
-// fieldOwner is the manager's name in server-side apply.
-const fieldOwner = "hlb-operator"
-
 // NameConflictError means that a needed name is taken by an object of somebody else.
 type NameConflictError struct {
 	Kind, Name string

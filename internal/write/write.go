@@ -15,6 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// fieldOwner is the name of manager and agents in managedFields. It is one name: a status that both write would hold a
+// list of fields for each of two, which is as large as the status itself, and of no use to anybody.
+const fieldOwner = "hlb-operator"
+
 // Writer writes objects and sends the events of what it wrote. It is safe for concurrent use.
 type Writer struct {
 	// Client reads from a cache, if it has one.
@@ -57,13 +61,15 @@ const (
 // Patch writes what differs between before and after outside of their status. after must be a changed copy of before,
 // and is brought up to date when it was written.
 func (w *Writer) Patch(ctx context.Context, before, after client.Object, policy Policy) (Outcome, error) {
-	return w.patch(ctx, before, after, policy, func(p client.Patch) error { return w.Client.Patch(ctx, after, p) })
+	return w.patch(ctx, before, after, policy, func(p client.Patch) error {
+		return w.Client.Patch(ctx, after, p, client.FieldOwner(fieldOwner))
+	})
 }
 
 // PatchStatus is Patch for the status, which alone may differ.
 func (w *Writer) PatchStatus(ctx context.Context, before, after client.Object, policy Policy) (Outcome, error) {
 	return w.patch(ctx, before, after, policy, func(p client.Patch) error {
-		return w.Client.Status().Patch(ctx, after, p)
+		return w.Client.Status().Patch(ctx, after, p, client.FieldOwner(fieldOwner))
 	})
 }
 
@@ -104,7 +110,7 @@ type Attempt[T client.Object] struct {
 // write. It is the policy of reports that nobody else can make, such as an agent's about its builds.
 //
 // It begins with the object as the caller knows it, which it does not change. change must depend on the object alone.
-// An error other than a conflict ends it: the caller decides whether to come again.
+// An error other than a conflict ends it, and so do maxConflicts in a row: the caller decides whether to come again.
 func Reread[T client.Object](
 	ctx context.Context,
 	w *Writer,
@@ -113,7 +119,7 @@ func Reread[T client.Object](
 	change func(T),
 ) (Attempt[T], error) {
 	before := known
-	for {
+	for tries := 1; ; tries++ {
 		if !mine(before) {
 			return Attempt[T]{Outcome: NotMine}, nil
 		}
@@ -129,6 +135,9 @@ func Reread[T client.Object](
 		case Gone:
 			return Attempt[T]{Outcome: Gone}, nil
 		}
+		if tries == maxConflicts {
+			return Attempt[T]{}, fmt.Errorf("write %s: it changed in each of %d tries", known.GetName(), tries)
+		}
 		fresh := newLike(known)
 		err = w.live().Get(ctx, client.ObjectKeyFromObject(known), fresh)
 		if apierrors.IsNotFound(err) {
@@ -140,6 +149,10 @@ func Reread[T client.Object](
 		before = fresh
 	}
 }
+
+// maxConflicts is after how many conflicts in a row a writer had better wait. Objects that change as fast are rare, and
+// an API server that refuses everything has enough to do.
+const maxConflicts = 5
 
 // newLike makes an empty object of the same type.
 func newLike[T client.Object](o T) T { return reflect.New(reflect.TypeOf(o).Elem()).Interface().(T) }

@@ -169,6 +169,15 @@ func TestReportsReturnTroubleOfTheAPI(t *testing.T) {
 	}
 }
 
+func TestReportsDoNotFightAStormOfConflicts(t *testing.T) {
+	s := newServer(t, testbuild.HLBBuild("ns", "b"))
+	s.refuse = apierrors.NewConflict(schema.GroupResource{Resource: "hlbbuilds"}, "b", errors.New("changed"))
+	_, err := write.Reread(t.Context(), &write.Writer{Client: s}, s.build(t), always, setSteps("1/2"))
+	if err == nil || s.patches != 5 {
+		t.Errorf("error %v after %d patches, want one after 5", err, s.patches)
+	}
+}
+
 func TestEventsFollowSuccessfulWritesOnly(t *testing.T) {
 	s := newServer(t, testbuild.BuildDaemon("ns", "c", 0))
 	told := &envtestkit.Recorder{}

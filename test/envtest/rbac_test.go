@@ -158,8 +158,9 @@ func TestRightsSuffice(t *testing.T) {
 		}
 		if ready := envtestkit.Condition(daemon, v1alpha1.ConditionReady); ready == nil ||
 			ready.Status != metav1.ConditionTrue {
+			before := client.MergeFromWithOptions(daemon.DeepCopy(), client.MergeFromWithOptimisticLock{})
 			testbuild.Serving(daemon)
-			if err := agent.Status().Update(t.Context(), daemon); err != nil {
+			if err := agent.Status().Patch(t.Context(), daemon, before); err != nil {
 				return err
 			}
 		}

@@ -15,9 +15,11 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
 )
 
 // manager is the manager's process. As in a pod it is started anew when it ends, which it does when it loses its
@@ -26,6 +28,8 @@ type manager struct {
 	t       *testing.T
 	command []string
 	log     *os.File
+	env     []string // that its Deployment gives it
+	pprof   string   // address of its profiles
 
 	mu       sync.Mutex
 	process  *os.Process // nil while none runs
@@ -55,9 +59,10 @@ func startManager(t *testing.T, root string, config *rest.Config) *manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &manager{t: t, log: log, command: []string{
+	pprof := freeAddress(t)
+	m := &manager{t: t, log: log, env: deploymentEnv(t, root), pprof: pprof, command: []string{
 		program, "--kubeconfig", kubeconfig, "--pod-namespace=default", "--operator-image=operator:test",
-		"--metrics-bind-address=0", "--health-probe-bind-address=0",
+		"--metrics-bind-address=0", "--health-probe-bind-address=0", "--pprof-bind-address=" + pprof,
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	first, err := m.start(ctx)
@@ -76,10 +81,31 @@ func startManager(t *testing.T, root string, config *rest.Config) *manager {
 	return m
 }
 
+// deploymentEnv is the constant part of the environment that config/manager gives the manager, such as GOMEMLIMIT.
+func deploymentEnv(t *testing.T, root string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "config", "manager", "manager.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deployment appsv1.Deployment
+	if err := yaml.UnmarshalStrict(text, &deployment); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
+		if variable.ValueFrom == nil {
+			out = append(out, variable.Name+"="+variable.Value)
+		}
+	}
+	return out
+}
+
 // start starts a process unless ctx is done.
 func (m *manager) start(ctx context.Context) (*exec.Cmd, error) {
 	cmd := exec.Command(m.command[0], m.command[1:]...)
 	cmd.Stdout, cmd.Stderr = m.log, m.log
+	cmd.Env = append(os.Environ(), m.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -80,6 +80,11 @@ type report struct {
 	APIServerCPUMsPerBuild float64 `json:"apiServerCPUMsPerBuild"`
 	// APIServerCPUMsPerRenewal is what a renewal takes, measured before the manager and the agents start.
 	APIServerCPUMsPerRenewal float64 `json:"apiServerCPUMsPerRenewal"`
+	// RenewalsPerBuild is the quotient of the two: it says the same of a slow and of a fast machine.
+	RenewalsPerBuild float64 `json:"renewalsPerBuild"`
+	// IdleAPIServerCPUMsPerSecond is the same processor time for a second of the fleet without builds: mostly renewals
+	// of its daemons' Leases, of which a build that takes longer pays more.
+	IdleAPIServerCPUMsPerSecond float64 `json:"idleAPIServerCPUMsPerSecond"`
 	// ManagerCPUSeconds is the manager's processor time of the burst, ManagerPeakMiB its peak resident memory of the
 	// whole run.
 	ManagerCPUSeconds float64 `json:"managerCPUSeconds"`
@@ -256,6 +261,8 @@ func (r *report) writeFigures(w io.Writer) {
 		{"creation to placement, burst, p99 (ms)", r.BurstToPlacedP99Ms},
 		{"manager's processor seconds", r.ManagerCPUSeconds},
 		{"API server's processor time a renewal by other tenants (ms)", r.APIServerCPUMsPerRenewal},
+		{"API server's processor time a build, in such renewals", r.RenewalsPerBuild},
+		{"API server's processor time a second of the idle fleet (ms)", r.IdleAPIServerCPUMsPerSecond},
 		{"share of warm builds", r.WarmShare},
 		{"lost attempts", float64(r.LostAttempts)},
 		{"restarts of the manager", float64(r.ManagerRestarts)},

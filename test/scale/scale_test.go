@@ -89,6 +89,7 @@ func TestManyBuildsAreAllBuiltOnce(t *testing.T) {
 // burst applies all builds at once and measures until the last of them has ended.
 func (r *report) burst(f *fleet, watch *watch) {
 	f.t.Helper()
+	finishProfiles := f.startProfiles()
 	p := f.during("burst", func() {
 		started := time.Now()
 		f.apply(watch, *builds, *keys)
@@ -96,6 +97,7 @@ func (r *report) burst(f *fleet, watch *watch) {
 		watch.awaitDone(*builds, *limit)
 		r.TotalSeconds = time.Since(started).Seconds()
 	})
+	finishProfiles()
 	r.LostAttempts = watch.lost()
 	attempts := float64(*builds + r.LostAttempts)
 	r.StatusWritesPerBuild = float64(p.all.sum(statusWrites("hlbbuilds"))) / attempts
@@ -110,9 +112,16 @@ func (r *report) burst(f *fleet, watch *watch) {
 	r.SlotShare = watch.buildSeconds() / r.TotalSeconds / float64(*daemons*slots)
 	r.WarmShare = watch.warmShare("burst")
 	r.ProcessorSeconds, r.ManagerCPUSeconds = p.used, p.used["manager"]
-	apiServer := 1000*p.used["kube-apiserver"] - r.APIServerCPUMsPerRenewal*p.renewals()
-	r.APIServerCPUMsPerBuild = apiServer / attempts
+	r.APIServerCPUMsPerBuild = r.apiServerMs(p) / attempts
+	if r.APIServerCPUMsPerRenewal > 0 {
+		r.RenewalsPerBuild = r.APIServerCPUMsPerBuild / r.APIServerCPUMsPerRenewal
+	}
 	r.Limit = limitOf(p.used, watch.buildSeconds(), r.TotalSeconds, *daemons)
+}
+
+// apiServerMs is the API server's processor time of a phase, less that of the renewals by other tenants.
+func (r *report) apiServerMs(p *phase) float64 {
+	return 1000*p.used["kube-apiserver"] - r.APIServerCPUMsPerRenewal*p.renewals()
 }
 
 // rest measures the fleet after its builds: what it does on its own, and what changes of its objects lead to.
@@ -122,6 +131,7 @@ func (r *report) rest(f *fleet) {
 	idle := f.during("no drift", f.wait)
 	r.NoDriftSeconds, r.NoDriftRequests, r.NoDriftWatchEvents = idle.seconds, idle.all, idle.watchEvents
 	r.NoDriftApplies = idle.all.sum(applies)
+	r.IdleAPIServerCPUMsPerSecond = r.apiServerMs(idle) / idle.seconds
 	changed := f.during("change of every BuildDaemon", func() {
 		f.touchDaemons()
 		f.wait()

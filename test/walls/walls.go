@@ -50,8 +50,11 @@ var rules = append([]wall{
 		never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "./controllers", "./agent", "./hlb"},
 		why:   "placement reads no API, so that it can be replayed"},
 	{of: "fleet", except: []string{"fleet/record"}, direct: true,
-		only: []string{"./api", "./scheduler", "./internal/status", "./internal/mountpolicy", "k8s.io/apimachinery"},
-		why:  "what is believed of a fleet follows from what was observed"},
+		only: []string{
+			"./api", "./scheduler", "./internal/attempt", "./internal/status", "./internal/mountpolicy",
+			"k8s.io/apimachinery",
+		},
+		why: "what is believed of a fleet follows from what was observed"},
 	{of: "fleet",
 		never: []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "./controllers", "./agent", "./hlb"},
 		why:   "beliefs about a fleet read no API, so that they can be replayed"},

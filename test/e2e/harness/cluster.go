@@ -13,12 +13,14 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -70,6 +72,7 @@ func Open(ctx context.Context, log io.Writer) (*Cluster, error) {
 		}
 	}
 	c.Config.QPS, c.Config.Burst = 200, 400
+	ctrl.SetLogger(logr.Discard()) // the clients have nothing to say that their errors don't
 	c.Client, err = client.NewWithWatch(c.Config, client.Options{Scheme: scheme})
 	return c, err
 }

@@ -10,8 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -101,8 +104,36 @@ func (w *World) FleetIn(namespace, name string, n, slots int32) *v1alpha1.BuildC
 		w.Create(d)
 		testbuild.Serving(d)
 		w.Must(w.Client.Status().Update(w.T.Context(), d))
+		w.Create(w.lease(d))
 	}
 	return cache
+}
+
+// LeaseDuration is that of the Leases of Fleet's daemons.
+const LeaseDuration = 5 * time.Second
+
+// AgentOf is the agent ID that Fleet and Start give to a daemon's agent.
+func AgentOf(daemon string) string { return "agent-of-" + daemon }
+
+// lease is a daemon's Lease, which its agent holds.
+func (w *World) lease(d *v1alpha1.BuildDaemon) *coordinationv1.Lease {
+	now := metav1.NewMicroTime(w.Clock.Now())
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: ptr.To(AgentOf(d.Name)), RenewTime: &now,
+			LeaseDurationSeconds: ptr.To(int32(LeaseDuration / time.Second)),
+		},
+	}
+}
+
+// SetHolder changes who holds a daemon's Lease. With the agent's own ID it renews the Lease.
+func (w *World) SetHolder(daemon, holder string) {
+	w.T.Helper()
+	l := Read(w, &coordinationv1.Lease{ObjectMeta: w.Named(daemon)})
+	now := metav1.NewMicroTime(w.Clock.Now())
+	l.Spec.HolderIdentity, l.Spec.RenewTime = &holder, &now
+	w.Must(w.Client.Update(w.T.Context(), l))
 }
 
 // SetDaemon reports on a daemon of the BuildCache "cache", as its agent does.
@@ -145,7 +176,7 @@ func (w *World) Report(b *v1alpha1.HLBBuild, change func(*v1alpha1.HLBBuild)) *v
 func (w *World) Start(b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 	w.T.Helper()
 	return w.Report(b, func(b *v1alpha1.HLBBuild) {
-		status.Start(b, "agent-of-"+b.Status.Placement.Daemon, w.Clock.Now())
+		status.Start(b, AgentOf(b.Status.Placement.Daemon), w.Clock.Now())
 	})
 }
 

@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,50 +20,60 @@ import (
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
-	"github.com/openllb/hlb-operator/internal/status"
+	"github.com/openllb/hlb-operator/internal/attempt"
 )
 
 // exportTimeout bounds an export of build cache, so that one that hangs ends before the daemon's token for the
 // registry does.
 const exportTimeout = 30 * time.Minute
 
+// claimTimeout bounds the tries of one claim, which take a slot. amendTimeout bounds a report that nobody waits for.
+const (
+	claimTimeout = 10 * time.Second
+	amendTimeout = 2 * time.Minute
+)
+
 // run takes one attempt from its claim to its final report. claimed reports whether it was claimed before.
 func (r *Runner) run(s *slot, b *v1alpha1.HLBBuild, cache *v1alpha1.BuildCache, claimed bool) {
 	name := client.ObjectKeyFromObject(b)
-	log := r.Log.WithValues("HLBBuild", klog.KObj(b), "run", s.id.run, "attempt", s.id.attempt)
+	log := r.Log.WithValues("HLBBuild", klog.KObj(b), "run", s.claimed.Run, "attempt", s.claimed.Attempt)
 	defer r.slots.finished()
 	if !claimed {
 		var err error
 		if b, err = r.claim(s, b); err != nil {
-			if !errors.Is(err, errNotMine) {
+			if !errors.Is(err, errNotMine) && s.ctx.Err() == nil {
 				log.Error(err, "Failed to claim an attempt")
+				r.slots.pause(name)
 			}
 			r.slots.end(name, s, false)
 			return
 		}
 	}
 	log.Info("Claimed a build", "key", b.Status.Run.Key)
-	a := &attempt{Runner: r, slot: s, build: b, cache: cache, log: log, began: r.Now()}
+	a := &execution{Runner: r, slot: s, build: b, cache: cache, log: log, began: r.Now()}
 	ended := a.do()
 	// before the end is reported: the next build of the key may begin at that moment
 	a.record(ended == ending{})
 	a.releaseMounts(ended == ending{})
-	a.report(ended)
-	r.slots.end(name, s, true)
+	endSlot := sync.OnceFunc(func() { r.slots.end(name, s, true) })
+	a.report(ended, endSlot)
+	endSlot()
 	a.afterwards(ended)
 }
 
-// claim makes the attempt this agent's, or returns errNotMine.
+// claim makes the attempt the session's, or returns errNotMine.
 func (r *Runner) claim(s *slot, b *v1alpha1.HLBBuild) (*v1alpha1.HLBBuild, error) {
-	return r.reports.write(s.ctx, b, func(b *v1alpha1.HLBBuild) bool {
-		return decide(b, &r.Self, nil) == actionClaim && attemptOf(b) == s.id
+	ctx, cancel := context.WithTimeout(s.ctx, claimTimeout)
+	defer cancel()
+	return r.reports.write(ctx, b, func(b *v1alpha1.HLBBuild) bool {
+		return attempt.MayClaim(b, s.claimed)
 	}, func(b *v1alpha1.HLBBuild) {
-		status.Start(b, r.Self.AgentID, r.Now())
+		attempt.Claim(b, s.claimed, r.Now())
 	})
 }
 
-// attempt is one claimed attempt.
-type attempt struct {
+// execution is one claimed attempt that this process executes.
+type execution struct {
 	*Runner
 	slot  *slot
 	build *v1alpha1.HLBBuild // as last written
@@ -85,7 +95,7 @@ type attempt struct {
 }
 
 // do builds and returns how the build ended.
-func (a *attempt) do() ending {
+func (a *execution) do() ending {
 	limit := time.Duration(a.build.Spec.TimeoutSeconds) * time.Second
 	ctx, cancel := context.WithTimeoutCause(
 		a.slot.ctx,
@@ -105,7 +115,7 @@ func (a *attempt) do() ending {
 }
 
 // solve gathers what the build names and has the daemon build it.
-func (a *attempt) solve(ctx context.Context) error {
+func (a *execution) solve(ctx context.Context) error {
 	registry := a.cache.Spec.Registry
 	key := a.build.Status.Run.Key
 	if !a.Daemon.HasObserved() {
@@ -142,8 +152,8 @@ func (a *attempt) solve(ctx context.Context) error {
 }
 
 // openLog opens the attempt's log file. Without one the build goes on: its log is not worth failing it.
-func (a *attempt) openLog() *progressLog {
-	name := buildlog.Name(a.build.Namespace, a.build.Name, a.slot.id.run, a.slot.id.attempt)
+func (a *execution) openLog() *progressLog {
+	name := buildlog.Name(a.build.Namespace, a.build.Name, a.slot.claimed.Run, a.slot.claimed.Attempt)
 	file, err := buildlog.Create(filepath.Join(a.StateDir, "logs"), name)
 	if err != nil {
 		a.log.Error(err, "Failed to open the build's log")
@@ -156,7 +166,7 @@ func (a *attempt) openLog() *progressLog {
 }
 
 // prepare primes the mounts of a build that has compiled.
-func (a *attempt) prepare(ctx context.Context, used []daemon.Mount) {
+func (a *execution) prepare(ctx context.Context, used []daemon.Mount) {
 	a.uses = snapshot.Sharing(used)
 	var err error
 	a.primed, err = a.Maker.Begin(ctx, a.cache, a.epoch, used, a.held, a.refresh)
@@ -164,52 +174,39 @@ func (a *attempt) prepare(ctx context.Context, used []daemon.Mount) {
 }
 
 // releaseMounts records how the build ended, if it came to use mounts.
-func (a *attempt) releaseMounts(succeeded bool) {
+func (a *execution) releaseMounts(succeeded bool) {
 	if a.uses != nil {
 		a.logStateError(a.Maker.State.End(a.uses, succeeded))
 	}
 }
 
 // logStateError logs that the state was not written, which costs a snapshot too many at worst.
-func (a *attempt) logStateError(err error) {
+func (a *execution) logStateError(err error) {
 	if err != nil {
 		a.log.Error(err, "Failed to write the state of snapshots")
 	}
 }
 
-// report writes how the attempt ended, with what is known of its mounts' sizes by now.
-func (a *attempt) report(e ending) {
+// report writes how the attempt ended, with what is known of its mounts' sizes by now. kept is called if that takes
+// longer, once the end is kept on the volume.
+func (a *execution) report(e ending, kept func()) {
 	if e.silent {
 		a.log.Info("Cancelled a build")
 		return
 	}
-	now, bytes := a.Now(), a.Daemon.Held()
-	write := func(describe func(*v1alpha1.HLBBuild)) (*v1alpha1.HLBBuild, error) {
-		return a.reports.write(a.life, a.build, func(b *v1alpha1.HLBBuild) bool {
-			return isMine(b, a.slot.id, &a.Self) && !status.IsFinal(b)
-		}, func(b *v1alpha1.HLBBuild) {
-			describe(b)
-			e.apply(b, now)
-		})
+	now := a.Now()
+	r := report{
+		Build: client.ObjectKeyFromObject(a.build), Claimed: a.slot.claimed, End: e.end(now),
+		Details: a.details(a.Daemon.Held()),
 	}
-	written, err := write(func(b *v1alpha1.HLBBuild) {
-		a.describe(b, now)
-		setMountBytes(b, bytes)
-	})
-	if apierrors.IsInvalid(err) { // an end without its details is better than none
-		a.log.Error(err, "The API server refuses the details of a report")
-		written, err = write(func(*v1alpha1.HLBBuild) {})
+	if written := a.deliver(r, a.build, kept); written != nil {
+		a.build = written
 	}
-	if err != nil {
-		a.log.Error(err, "Failed to report the end of an attempt")
-		return
-	}
-	a.build = written
 }
 
 // afterwards does what nobody waits for: it lists the cache, records the sizes of mounts and exports the cache, with a
 // second report on that alone.
-func (a *attempt) afterwards(e ending) {
+func (a *execution) afterwards(e ending) {
 	if a.progress != nil {
 		a.progress.end(a.err)
 	}
@@ -226,20 +223,22 @@ func (a *attempt) afterwards(e ending) {
 	ctx, cancel := context.WithTimeout(a.life, exportTimeout)
 	exportErr := a.Builder.ExportCache(ctx, a.job, a.out)
 	cancel()
-	_, err := a.reports.write(a.life, a.build, func(b *v1alpha1.HLBBuild) bool {
-		return isMine(b, a.slot.id, &a.Self)
+	ctx, cancel = context.WithTimeout(a.life, amendTimeout)
+	defer cancel()
+	_, err := a.reports.write(ctx, a.build, func(b *v1alpha1.HLBBuild) bool {
+		return attempt.MayAmend(b, a.slot.claimed)
 	}, func(b *v1alpha1.HLBBuild) {
-		setMountBytes(b, bytes)
+		setMountBytes(b.Status.Mounts, bytes)
 		setExported(b, a.job.Plan.Export, exportErr, a.Now())
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errNotMine) {
 		a.log.Error(err, "Failed to report the export of the cache")
 	}
 }
 
 // record records the build's use of its key and mounts. Of one that did not succeed, only the mounts that it may have
 // used count.
-func (a *attempt) record(succeeded bool) {
+func (a *execution) record(succeeded bool) {
 	if a.out == nil {
 		return
 	}
