@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/openllb/hlb-operator/agent/compile"
+	"github.com/openllb/hlb-operator/agent/mountcopy"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/lower"
@@ -153,11 +154,16 @@ func (p *pusher) Push(ctx context.Context, export *request.Node) (digest.Digest,
 
 func mountsOf(req *hlb.Request) []Mount {
 	var out []Mount
-	seen := map[string]bool{}
+	at := map[string]int{}
 	for _, m := range req.CacheMounts {
-		if !seen[m.ID] {
-			seen[m.ID] = true
+		i, seen := at[m.ID]
+		if !seen {
+			i = len(out)
+			at[m.ID] = i
 			out = append(out, Mount{ID: m.ID, Target: m.Target, Sharing: m.Sharing})
+		}
+		if m.Root != nil && out[i].Root == nil {
+			out[i].Root = &mountcopy.Root{UID: m.Root.UID, GID: m.Root.GID, Mode: m.Root.Mode}
 		}
 	}
 	return out

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path"
+	"strconv"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -19,6 +21,7 @@ import (
 // Where things are in the step that copies.
 const (
 	atMount, atResult = "/mount", "/result"
+	atMounts          = "/mounts" // has many, by their place in a survey
 	programPath       = "/mountcopy"
 )
 
@@ -51,7 +54,11 @@ func (d *Daemon) copyMount(
 	}
 	defer l.Close()
 	token := rand.Text()
-	args := append(append([]string{programPath, "-agent", l.Addr().String()}, flags...), string(mode), atMount)
+	where := atMount
+	if mode == mountcopy.ModeSurvey {
+		where = atMounts
+	}
+	args := append(append([]string{programPath, "-agent", l.Addr().String()}, flags...), string(mode), where)
 	def, err := c.step(mode, args, token).Marshal(ctx)
 	if err != nil {
 		return err
@@ -74,7 +81,7 @@ func (d *Daemon) copyMount(
 	if !reached {
 		cancel() // it waits for the mount, or for its turn
 	}
-	if reached && talkErr == nil && mode == mountcopy.ModePrime && c.Sharing != "private" {
+	if reached && talkErr == nil && mode.Writes() && c.Sharing != "private" {
 		// The mount is whole and the step about to end, which takes BuildKit a while: it has the disk take all that
 		// was written. A build can use a shared mount at once, and waits for a locked one by itself. Of a private one
 		// in use it would get another, an empty one.
@@ -125,17 +132,27 @@ func converse(
 // step runs the program, and nothing else, on a filesystem that holds nothing else. The token makes it run every
 // time: to ignore the cache instead would wipe the mount.
 func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.State {
-	mount := []llb.MountOption{llb.AsPersistentCacheDir(c.ID, sharingModes[c.Sharing])}
-	if mode != mountcopy.ModePrime {
-		mount = append(mount, llb.Readonly)
+	run := []llb.RunOption{llb.Args(argv), llb.AddEnv("MOUNTCOPY_TOKEN", token), llb.ReadonlyRootFS()}
+	add := func(at, id, sharing string) {
+		mount := []llb.MountOption{llb.AsPersistentCacheDir(id, sharingModes[sharing])}
+		if !mode.Writes() {
+			mount = append(mount, llb.Readonly)
+		}
+		run = append(run, llb.AddMount(at, llb.Scratch(), mount...))
 	}
+	name := c.ID
+	if mode == mountcopy.ModeSurvey {
+		name = fmt.Sprintf("%d mounts", len(c.surveyed))
+		for i, m := range c.surveyed {
+			add(path.Join(atMounts, strconv.Itoa(i)), m.ID, m.Sharing)
+		}
+	} else {
+		add(atMount, c.ID, c.Sharing)
+	}
+	run = append(run, llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, name)))
 	root := llb.Scratch().File(llb.Mkfile(programPath, 0o755, c.Program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),
 		llb.WithCustomName("[copier] put the program in place"))
-	return root.Run(llb.AddMount(atMount, llb.Scratch(), mount...), llb.Args(argv),
-		llb.AddEnv("MOUNTCOPY_TOKEN", token), llb.ReadonlyRootFS(),
-		// a solve needs a result
-		llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, c.ID))).
-		AddMount(atResult, llb.Scratch())
+	return root.Run(run...).AddMount(atResult, llb.Scratch()) // a solve needs a result
 }
 
 // sharingModes are those of BuildKit; it takes the zero one for shared.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/cacheplan"
 	"github.com/openllb/hlb-operator/agent/inputs"
+	"github.com/openllb/hlb-operator/agent/mountcopy"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/diag"
@@ -57,6 +58,8 @@ type Outcome struct {
 // Mount is a cache mount that a build used. Sharing is shared, private or locked.
 type Mount struct {
 	ID, Target, Sharing string
+	// Root is what the build wants the mount's own directory to be, nil for what the daemon makes of it.
+	Root *mountcopy.Root
 }
 
 // platformOf is the platform that a build asks for, nil for the daemon's own. The API has checked how it is written.

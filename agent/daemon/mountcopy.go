@@ -11,6 +11,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -54,6 +55,29 @@ type MountCopy struct {
 	Replace bool
 	// Timeout bounds the copying of Prime, 0 for no bound.
 	Timeout time.Duration
+
+	surveyed []Mount
+}
+
+// MaxSurvey is how many mounts a survey can have.
+const MaxSurvey = 100
+
+// Survey finds the mounts, at most MaxSurvey, that hold nothing, in one step. program is cmd/mountcopy. Locked mounts
+// don't belong here: builds would wait for a step that waits for other mounts.
+func (d *Daemon) Survey(ctx context.Context, program []byte, mounts []Mount) (empty []Mount, err error) {
+	c := &MountCopy{Program: program, surveyed: mounts}
+	err = d.copyMount(ctx, c, mountcopy.ModeSurvey, nil, func(_ context.Context, step *mountcopy.Peer) error {
+		res, err := step.Digest()
+		for _, name := range res.EmptyMounts {
+			i, parseErr := strconv.Atoi(name)
+			if parseErr != nil || i < 0 || i >= len(mounts) {
+				return fmt.Errorf("the survey has no mount %q", name)
+			}
+			empty = append(empty, mounts[i])
+		}
+		return err
+	})
+	return empty, err
 }
 
 // Annotations of a snapshot's manifest that only the copy itself can tell.
@@ -264,6 +288,17 @@ func (o *openLayers) close() {
 // DigestMount names the tree that a mount holds.
 func (d *Daemon) DigestMount(ctx context.Context, c *MountCopy) (res mountcopy.Result, err error) {
 	err = d.copyMount(ctx, c, mountcopy.ModeDigest, nil, func(_ context.Context, step *mountcopy.Peer) error {
+		res, err = step.Digest()
+		return err
+	})
+	return res, err
+}
+
+// SetRoot gives a mount's own directory an owner and mode, unless a build has done so. The mount is made if there is
+// none.
+func (d *Daemon) SetRoot(ctx context.Context, c *MountCopy, root mountcopy.Root) (res mountcopy.Result, err error) {
+	args := []string{"-root", root.String()}
+	err = d.copyMount(ctx, c, mountcopy.ModeRoot, args, func(_ context.Context, step *mountcopy.Peer) error {
 		res, err = step.Digest()
 		return err
 	})

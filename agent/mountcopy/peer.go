@@ -122,7 +122,7 @@ func (p *Peer) sendLayer(layers Layers) error {
 	return p.stream(next)
 }
 
-// Digest waits for the digest.
+// Digest waits for the result of a step that is sent nothing: a digest, a survey, or what came of a root.
 func (p *Peer) Digest() (res Result, err error) {
 	text, err := p.l.expect(result)
 	if err != nil {

@@ -45,6 +45,8 @@ type Result struct {
 	// layer but the index is new.
 	ContentDiffID string `json:"contentDiffID,omitempty"`
 	IndexDiffID   string `json:"indexDiffID,omitempty"`
+	// EmptyMounts are the names of a survey's mounts that hold nothing.
+	EmptyMounts []string `json:"emptyMounts,omitempty"`
 	// Omitted is what the copy leaves out.
 	Omitted Omitted `json:"omitzero"`
 }

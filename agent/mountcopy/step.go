@@ -20,17 +20,25 @@ const (
 	ModeSnapshot Mode = "snapshot"
 	ModePrime    Mode = "prime"
 	ModeDigest   Mode = "digest"
+	ModeRoot     Mode = "root"
+	ModeSurvey   Mode = "survey"
 )
+
+// Writes reports whether a step changes the mount.
+func (m Mode) Writes() bool { return m == ModePrime || m == ModeRoot }
 
 // Step is the half of a copy that runs where the mount is.
 type Step struct {
-	Mode  Mode
+	Mode Mode
+	// Mount is where the mount is, or for a survey the folder with all mounts.
 	Mount string
 	// Whole and MaxBytes are those of Options.
 	Whole    bool
 	MaxBytes int64
 	// Replace has a mount that holds something primed too.
 	Replace bool
+	// Root is what the mount's own directory is to be.
+	Root Root
 	// Token tells the agent which step this is.
 	Token string
 }
@@ -83,6 +91,10 @@ func (s *Step) do(ctx context.Context, cancel context.CancelFunc, l *link) (Resu
 	case ModeDigest:
 		cancelWhenClosed(cancel, l)
 		return Digest(ctx, s.Mount)
+	case ModeSurvey:
+		return Survey(s.Mount)
+	case ModeRoot:
+		return SetRoot(s.Mount, s.Root)
 	}
 	return Result{}, fmt.Errorf("there is no mode %q", s.Mode)
 }

@@ -26,6 +26,10 @@ type Copier interface {
 	Snapshot(ctx context.Context, c *daemon.MountCopy) (res mountcopy.Result, digest string, err error)
 	// Prime fills an empty mount from an image.
 	Prime(ctx context.Context, c *daemon.MountCopy) (mountcopy.Result, error)
+	// Survey finds the mounts that hold nothing.
+	Survey(ctx context.Context, program []byte, mounts []daemon.Mount) (empty []daemon.Mount, err error)
+	// SetRoot gives a mount's own directory an owner and mode, unless a build has done so.
+	SetRoot(ctx context.Context, c *daemon.MountCopy, root mountcopy.Root) (mountcopy.Result, error)
 }
 
 // Maker makes snapshots and fills mounts from them, for the daemon of one agent. It is safe for concurrent use.
@@ -57,10 +61,9 @@ func (m *Maker) copyOf(
 	p *v1alpha1.MountPolicy,
 	id, sharing string,
 ) (c *daemon.MountCopy, where string, err error) {
-	m.once.Do(func() { m.program = sync.OnceValues(func() ([]byte, error) { return os.ReadFile(m.ProgramPath) }) })
-	program, err := m.program()
+	program, err := m.loadProgram()
 	if err != nil {
-		return nil, "", fmt.Errorf("read the program that copies mounts: %w", err)
+		return nil, "", err
 	}
 	where = repositoryOf(p, cache.Spec.Registry)
 	if where == "" {
@@ -77,6 +80,16 @@ func (m *Maker) copyOf(
 		return nil, "", err
 	}
 	return &daemon.MountCopy{ID: id, Sharing: sharing, Repository: repo, Program: program}, where, nil
+}
+
+// loadProgram reads cmd/mountcopy.
+func (m *Maker) loadProgram() ([]byte, error) {
+	m.once.Do(func() { m.program = sync.OnceValues(func() ([]byte, error) { return os.ReadFile(m.ProgramPath) }) })
+	program, err := m.program()
+	if err != nil {
+		return nil, fmt.Errorf("read the program that copies mounts: %w", err)
+	}
+	return program, nil
 }
 
 // newest is the latest snapshot of a mount of a namespace's programs that fits this machine.

@@ -22,8 +22,8 @@ import (
 // that have a policy for it are filled, several at a time, and what came of each is returned; it never fails a build.
 // With refresh, those that it holds are replaced if another daemon has made a snapshot since a build last had them
 // here. A mount that is being primed for another build, or ahead of builds, is waited for, and one that another build
-// uses is left alone. What takes longer than the policy allows is given up. The error is about the note, which holds
-// in memory.
+// uses is left alone. What takes longer than the policy allows is given up. Then the mounts' own directories become
+// what the build wants of new ones. The error is about the note, which holds in memory, or those.
 func (m *Maker) Begin(
 	ctx context.Context,
 	cache *v1alpha1.BuildCache,
@@ -77,7 +77,7 @@ func (m *Maker) Begin(
 	if len(filling) > 0 {
 		err = errors.Join(err, m.State.setFilled(filling...))
 	}
-	return out, err
+	return out, errors.Join(err, m.setRoots(ctx, mounts, held, out))
 }
 
 // isFilled reports whether nothing is left to take up of a copy that ended, nil for one that found nothing to do.

@@ -102,13 +102,17 @@ func (s *Snapshotter) Drain(ctx context.Context) {
 	s.takeAll(ctx, cache, bd, s.Maker.Hot(cache))
 }
 
-// takeAll makes snapshots of mounts, several at a time.
+// takeAll makes snapshots of mounts, several at a time. Many empty ones take one step.
 func (s *Snapshotter) takeAll(
 	ctx context.Context, cache *v1alpha1.BuildCache, bd *v1alpha1.BuildDaemon, ids []string,
 ) {
+	rest := s.Maker.withoutEmpty(ctx, cache, ids)
+	if len(rest) < len(ids) {
+		s.RequestSync()
+	}
 	var all errgroup.Group
 	all.SetLimit(parallelSnapshots)
-	for _, id := range ids {
+	for _, id := range rest {
 		all.Go(func() error {
 			s.take(ctx, cache, bd, id)
 			return nil

@@ -47,6 +47,8 @@ type Entry struct {
 	Digest      string `json:"digest,omitempty"`
 	Bytes       int64  `json:"bytes,omitempty"`
 	SnapshotUse int64  `json:"snapshotUse,omitempty"`
+	// Root is the owner and mode that the mount's own directory was given, empty for none.
+	Root string `json:"root,omitempty"`
 	// Omitted describes what the newest snapshot leaves out, empty for nothing.
 	Omitted string `json:"omitted,omitempty"`
 }
@@ -190,16 +192,30 @@ func (s *State) whyNotQuiet(id string) error {
 	return nil
 }
 
-// note changes a mount's entry.
+// note changes a mount's entry, unless it was forgotten meanwhile.
 func (s *State) note(id string, change func(*Entry)) error {
+	if !s.edit(id, change) {
+		return nil
+	}
+	return s.saveNow()
+}
+
+// edit changes a mount's entry in memory, false when it was forgotten meanwhile.
+func (s *State) edit(id string, change func(*Entry)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, known := s.content.Mounts[id]
-	if !known {
-		return nil // forgotten meanwhile
+	if known {
+		change(&e)
+		s.content.Mounts[id] = e
 	}
-	change(&e)
-	s.content.Mounts[id] = e
+	return known
+}
+
+// saveNow writes the file.
+func (s *State) saveNow() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.save()
 }
 

@@ -3,7 +3,7 @@
 // Command mountcopy is the half of a copy of a cache mount that runs where the mount is. The agent puts it into build
 // steps that have nothing else in them; it connects to the agent and moves the content over that connection.
 //
-//	mountcopy -agent ADDRESS [flags] snapshot|prime|digest MOUNT
+//	mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root|survey MOUNT
 //
 // The environment variable MOUNTCOPY_TOKEN holds what the agent knows the step by. It exits with 1 and says why on
 // standard error when it could not do it, with 2 when it was called wrongly, and with 3 when its time was over.
@@ -32,11 +32,15 @@ func main() {
 	flag.Int64Var(&step.MaxBytes, "max-bytes", 0, "snapshot nothing when the mount holds more; 0 for no limit")
 	flag.BoolVar(&step.Whole, "whole", false, "snapshot everything, not only what differs from the base")
 	flag.BoolVar(&step.Replace, "replace", false, "prime a mount that holds something, too")
+	flag.Func("root", "the owner and mode of the mount's own directory, as UID:GID:MODE", func(text string) (err error) {
+		step.Root, err = mountcopy.ParseRoot(text)
+		return err
+	})
 	timeout := flag.Duration("timeout", 0, "give up and leave nothing behind after this time; 0 for never")
 	flag.Parse()
 	step.Token = os.Getenv("MOUNTCOPY_TOKEN")
 	if flag.NArg() != 2 || *agent == "" {
-		fmt.Fprintln(os.Stderr, "mountcopy: use it as: mountcopy -agent ADDRESS [flags] snapshot|prime|digest MOUNT")
+		fmt.Fprintln(os.Stderr, "mountcopy: use it as: mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root|survey MOUNT")
 		os.Exit(2)
 	}
 	step.Mode, step.Mount = mountcopy.Mode(flag.Arg(0)), flag.Arg(1)

@@ -48,7 +48,12 @@ func (e *evaluator) cacheMountOption(x *execution, o *option) error {
 		)
 	}
 	m := &mountOption{target: target, state: b.state, source: b.source, readonly: b.readonly, span: o.span}
-	if b.owned != nil {
+	m.plain = b.base == nil && b.source == ""
+	switch {
+	case b.owned == nil:
+	case e.server() && m.plain: // with a base state it would be another mount of the same id
+		m.root = &request.MountRoot{UID: b.uid, GID: b.gid, Mode: uint32(b.perm)}
+	default:
 		opts := append(e.locations(o.span), llb.WithCustomName("[internal] settings cache mount permissions"))
 		m.state = m.state.File(llb.Mkdir("/cache", os.FileMode(b.perm), llb.WithUIDGID(b.uid, b.gid)), opts...)
 		m.source = "/cache"

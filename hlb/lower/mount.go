@@ -23,6 +23,8 @@ type mountOption struct {
 	bound    bool // it has an `as`, so its output is kept
 	secret   bool // a file, mounted by other means
 	cache    *cacheUse
+	plain    bool               // a cache that starts empty: its id alone says which it is
+	root     *request.MountRoot // what the program wants of a plain cache's own directory, nil for nothing
 	span     diag.Span
 }
 

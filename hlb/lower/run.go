@@ -39,6 +39,7 @@ type execution struct {
 	needs   request.Needs
 	mounts  []*mountOption // in the order written, secrets included
 	hasUser bool
+	user    string
 	shlex   bool
 	binds   []boundMount
 }
@@ -83,8 +84,10 @@ func (e *evaluator) fsRun(c *call, cur *filesystem) (*filesystem, error) {
 		return nil, err
 	}
 	if cur.user != "" && !x.hasUser {
+		x.user = cur.user
 		x.opts = append(x.opts, llb.User(cur.user))
 	}
+	e.setRoots(x)
 	opts := []llb.RunOption{llb.Args(args), llb.WithCustomName(commandName(args))}
 	for _, l := range e.locations(c.span) {
 		opts = append(opts, l)
@@ -155,7 +158,7 @@ func (e *evaluator) runOption(x *execution, o *option) error {
 	case "dir":
 		x.opts = append(x.opts, llb.Dir(o.args[0].str()))
 	case "user":
-		x.hasUser = true
+		x.hasUser, x.user = true, o.args[0].str()
 		x.opts = append(x.opts, llb.User(o.args[0].str()))
 	case "ignoreCache":
 		x.opts = append(x.opts, llb.AddEnv(ignoreCacheEnv, o.args[0].str()))

@@ -187,6 +187,15 @@ type CacheMount struct {
 	Sharing string
 	// Span is the option that asks for it.
 	Span diag.Span
+	// Root is what the mount's own directory is to be as long as nothing but the daemon has made it, nil for what the
+	// daemon makes. The embedding program sets it.
+	Root *MountRoot
+}
+
+// MountRoot is the owner and mode of a mount's own directory.
+type MountRoot struct {
+	UID, GID int
+	Mode     uint32
 }
 
 // Vertex is the place of a vertex of the definition in the program.
