@@ -30,7 +30,8 @@ func TestProgramsOfTheDocs(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s %d", filepath.Base(page), n+1), func(t *testing.T) {
-				_, errs := hlb.Compile(t.Context(), hlb.Program{Filename: "build.hlb", Source: []byte(src)}, hlb.Options{})
+				prog := hlb.Program{Filename: "build.hlb", Source: []byte(src)}
+				_, errs := hlb.Compile(t.Context(), prog, hlb.Options{})
 				if len(errs) > 0 {
 					t.Error(errs)
 				}

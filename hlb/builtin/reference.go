@@ -9,17 +9,18 @@ import (
 	"github.com/openllb/hlb-operator/hlb/ast"
 )
 
+const referenceHead = `# Builtins of HLB
+
+Written from the declarations in hlb/builtin by its tests, with -update. An effect, behind "binds", is a result that
+"as" gives a name to. Those marked with * are additions of this project, which other implementations lack; a program may
+define their names itself. What is said of the client's machine differs in an HLBBuild, see [HLB](../hlb.md).
+`
+
 // Reference returns the page that documents every builtin, in Markdown: the functions in the order of the synthetic
 // file, each with its options.
 func Reference() string {
 	var b strings.Builder
-	b.WriteString(`# Builtins of HLB
-
-Written from the declarations in hlb/builtin; ` + "`go test ./hlb/builtin -update`" + ` writes it again. An effect, behind
-` + "`binds`" + `, is a result that ` + "`as`" + ` gives a name to. Those marked with * are additions of this project, which other
-implementations lack; a program may define their names itself. What is said of the client's machine differs in an
-HLBBuild, see [HLB](../hlb.md).
-`)
+	b.WriteString(referenceHead)
 	for _, kind := range []ast.Kind{ast.FS, ast.String, ast.Pipeline} {
 		fmt.Fprintf(&b, "\n## Functions of kind %s\n", kind)
 		for _, f := range all {

@@ -16,8 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// VendorDir is where a program keeps modules of filesystems and repositories, below the directory it is built from. Each
-// of these has a directory there that its digest names, as VendorPath says.
+// VendorDir is where a program keeps modules of filesystems and repositories, below the directory it is built from.
+// Each of these has a directory there that its digest names, as VendorPath says.
 const VendorDir = ".hlb/modules"
 
 // LockFile is the file of VendorDir that lists the checksums of all others.
