@@ -163,9 +163,11 @@ func TestVendorTrouble(t *testing.T) {
 			want:   []diag.Code{NeedsDaemon},
 		},
 		"a broken lock": {
-			src:    one,
-			change: func(dir, _ string) error { return os.WriteFile(path.Join(dir, module.LockFile), []byte("x"), 0o600) },
-			want:   []diag.Code{Lookup},
+			src: one,
+			change: func(dir, _ string) error {
+				return os.WriteFile(path.Join(dir, module.LockFile), []byte("x"), 0o600)
+			},
+			want: []diag.Code{Lookup},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

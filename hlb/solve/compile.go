@@ -54,8 +54,8 @@ func Imports(
 	return imports, found, err
 }
 
-// inSession calls do inside a gateway session of the daemon, with the options of the compile filled in. do reports whether
-// it succeeded, and what it found.
+// inSession calls do inside a gateway session of the daemon, with the options of the compile filled in. do reports
+// whether it succeeded, and what it found.
 func inSession(
 	ctx context.Context,
 	c *client.Client,
