@@ -50,10 +50,11 @@ func compileCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compile FILE",
 		Short: "Print the LLB of targets",
-		Long: "Compile targets and print what a daemon would be asked to solve, one definition after the other, in the order of the\n" +
-			"request, each with its cache contexts. With --json each op and each cache context is one line; if the program is refused,\n" +
-			"the output is the findings as `check --json` prints them. With --pb the definition that --solve selects is printed as\n" +
-			"protobuf, equal definitions as equal bytes.",
+		Long: "Compile targets and print what a daemon would be asked to solve, one definition after the other,\n" +
+			"in the order of the request, each with its cache contexts. With --json each op and each cache\n" +
+			"context is one line; if the program is refused, the output is the findings as `check --json`\n" +
+			"prints them. With --pb the definition that --solve selects is printed as protobuf, equal\n" +
+			"definitions as equal bytes.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			req, err := s.compile(cmd.Context(), files[0], flags, offline, asJSON)

@@ -145,6 +145,9 @@ func TestCommands(t *testing.T) {
 			args:   "keys --target default --cache-mount-namespace ns good.hlb",
 			stdout: "[\n  {\n    \"target\": \"default\",\n    \"cacheMounts\": [\n      {\n        \"id\": \"ns//root/.cache/go-build\",\n        \"target\": \"/root/.cache/go-build\",\n        \"sharing\": \"shared\"\n      }\n    ],\n    \"images\": [\n      {\n        \"ref\": \"alpine\"\n      }\n    ],\n    \"gits\": [],\n    \"https\": [],\n    \"locals\": [],\n    \"exports\": [],\n    \"imports\": [],\n    \"complete\": true\n  }\n]\n",
 		},
+		"what a misspelt target touches": {
+			args: "keys --target defalut good.hlb", code: 1, stderr: "hint: did you mean `default`?",
+		},
 		"what a target touches that isn't there": {
 			args: "keys --target nope good.hlb", code: 1, stderr: "error[NO-TARGET]",
 		},

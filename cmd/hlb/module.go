@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/hlb/module"
+	"github.com/openllb/hlb-operator/hlb/registry"
 	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
@@ -22,10 +24,9 @@ func moduleCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "module",
 		Short: "Keep the modules of filesystems and repositories beside a program",
-		Long: "Modules that a program imports from images, other filesystems and git repositories are read from " +
-			module.VendorDir + "\n" +
-			"below the working directory where that exists, so that the program compiles without a network. Their checksums are in\n" +
-			module.VendorDir + "/" + module.LockFile + ".",
+		Long: "Modules that a program imports from images, other filesystems and git repositories are read\n" +
+			"from " + module.VendorDir + " below the working directory where that exists, so that the program\n" +
+			"compiles without a network. Their checksums are in " + module.VendorDir + "/" + module.LockFile + ".",
 	}
 	cmd.AddCommand(vendorCommand(s), tidyCommand(s), treeCommand(s))
 	return cmd
@@ -47,8 +48,8 @@ func vendorCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "vendor FILE...",
 		Short: "Fetch the modules of programs and keep them",
-		Long: "Fetch every module that the programs make use of, also those that are vendored, as they are now. Vendored modules of\n" +
-			"other programs stay.",
+		Long: "Fetch every module that the programs make use of, also those that are vendored, as they are\n" +
+			"now. Vendored modules of other programs stay.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			imports, err := s.imports(cmd.Context(), files, flags, nil)
@@ -67,8 +68,9 @@ func tidyCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tidy FILE...",
 		Short: "Fetch missing modules and remove those that no program uses",
-		Long:  "Fetch the modules of the programs that are not vendored, and remove vendored ones that none of the programs uses.",
-		Args:  cobra.MinimumNArgs(1),
+		Long: "Fetch the modules of the programs that are not vendored, and remove vendored ones that none of\n" +
+			"the programs uses.",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			imports, err := s.imports(cmd.Context(), files, flags, &module.Vendor{Dir: vendorDir(), Partial: true})
 			if err != nil {
@@ -86,8 +88,9 @@ func treeCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tree FILE...",
 		Short: "Show what programs import",
-		Long: "Show the modules that each program imports, with what those import. A module that was shown before is marked with (*).\n" +
-			"Behind the modules of filesystems and repositories stands the directory that they have when vendored.",
+		Long: "Show the modules that each program imports, with what those import. A module that was shown\n" +
+			"before is marked with (*). Behind the modules of filesystems and repositories stands the directory\n" +
+			"that they have when vendored.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			for _, file := range files {
@@ -110,27 +113,12 @@ func (s *streams) imports(
 	ctx context.Context, files []string, flags moduleFlags, vendor *module.Vendor,
 ) ([]*lower.Import, error) {
 	var all []*lower.Import
-	opts := hlb.Options{Vendor: vendor}
-	var c *client.Client
-	if !flags.offline {
-		var err error
-		if c, err = client.New(ctx, flags.addr); err != nil {
-			return nil, err
-		}
-		defer c.Close()
-	}
 	for _, file := range files {
 		prog, err := s.program(file)
 		if err != nil {
 			return nil, err
 		}
-		var imports []*lower.Import
-		var found diag.List
-		if c == nil {
-			imports, found = lower.Imports(ctx, prog, opts)
-		} else {
-			imports, found, err = solve.Imports(ctx, c, prog, opts, solve.Options{Session: sessions()})
-		}
+		imports, found, err := importsOf(ctx, prog, flags, hlb.Options{Vendor: vendor})
 		if err != nil {
 			return nil, fmt.Errorf("read modules with the daemon at %s: %w", flags.addr, err)
 		}
@@ -140,6 +128,24 @@ func (s *streams) imports(
 		all = append(all, imports...)
 	}
 	return all, nil
+}
+
+// importsOf reads the modules of a program, with the daemon only if that takes one. The error is about the daemon.
+func importsOf(
+	ctx context.Context, prog hlb.Program, flags moduleFlags, opts hlb.Options,
+) ([]*lower.Import, diag.List, error) {
+	imports, found := lower.Imports(ctx, prog, opts)
+	needsDaemon := slices.ContainsFunc(found, func(d *diag.Diagnostic) bool { return d.Code == lower.NeedsDaemon })
+	if flags.offline || !needsDaemon {
+		return imports, found, nil
+	}
+	c, err := client.New(ctx, flags.addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer c.Close()
+	opts.Registry = registry.User{}
+	return solve.Imports(ctx, c, prog, opts, solve.Options{Session: sessions()})
 }
 
 // vendorDir is where this command keeps modules.

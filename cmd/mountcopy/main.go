@@ -32,7 +32,8 @@ func main() {
 	flag.Int64Var(&step.MaxBytes, "max-bytes", 0, "snapshot nothing when the mount holds more; 0 for no limit")
 	flag.BoolVar(&step.Whole, "whole", false, "snapshot everything, not only what differs from the base")
 	flag.BoolVar(&step.Replace, "replace", false, "prime a mount that holds something, too")
-	flag.Func("root", "the owner and mode of the mount's own directory, as UID:GID:MODE", func(text string) (err error) {
+	const usage = "the owner and mode of the mount's own directory, as UID:GID:MODE"
+	flag.Func("root", usage, func(text string) (err error) {
 		step.Root, err = mountcopy.ParseRoot(text)
 		return err
 	})

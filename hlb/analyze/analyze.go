@@ -17,6 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/cachedir"
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
 // Value is a text of the program: known, or only known when the program runs.
@@ -114,7 +115,8 @@ func Module(info *check.Info, opts Options) ([]Target, diag.List) {
 	for _, name := range names {
 		obj := info.Scope[name]
 		if obj == nil || obj.What == check.ImportObject {
-			errs = append(errs, diag.Errorf(diag.NoTarget, diag.Span{}, "the module has no target `%s`", name))
+			d := diag.Errorf(diag.NoTarget, diag.Span{}, "the module has no target `%s`", name)
+			errs = append(errs, spell.Among(name, info.Targets()).Hint(d))
 			continue
 		}
 		targets = append(targets, analyze(obj, opts))

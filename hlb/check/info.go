@@ -109,6 +109,17 @@ func (i *Info) Imports() []*ast.Import {
 	return used
 }
 
+// Targets returns the names that can be built, functions and aliases, in no order.
+func (i *Info) Targets() []string {
+	var names []string
+	for name, o := range i.Scope {
+		if o.What == FuncObject || o.What == AliasObject {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Imported returns what Resolve was given for imp, or nil.
 func (i *Info) Imported(imp *ast.Import) *Info { return i.imports[imp].module }
 

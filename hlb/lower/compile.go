@@ -228,11 +228,11 @@ func findTarget(info *check.Info, name string) (*check.Object, *diag.Diagnostic)
 	obj := info.Scope[name]
 	at := diag.Span{File: info.Module.File}
 	if obj == nil {
-		d := diag.Errorf(diag.NoTarget, at, "%s has no target %q", info.Module.File, name)
-		return nil, spell.Among(name, slices.Collect(maps.Keys(info.Scope))).Hint(d)
+		d := diag.Errorf(diag.NoTarget, at, "%s has no target `%s`", info.Module.File, name)
+		return nil, spell.Among(name, info.Targets()).Hint(d)
 	}
 	if obj.What != check.FuncObject && obj.What != check.AliasObject {
-		return nil, diag.Errorf(diag.NoTarget, obj.Span, "%q is not a target: an import can't be built", name).
+		return nil, diag.Errorf(diag.NoTarget, obj.Span, "`%s` is not a target: an import can't be built", name).
 			WithHint("declare a function that uses %s", name)
 	}
 	return obj, nil

@@ -11,7 +11,6 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
@@ -22,9 +21,8 @@ import (
 // modules are the modules of one compile.
 type modules struct {
 	*module.Loader
-	trees   map[string]key // the filesystems read from, by name
-	remotes map[digest.Digest]*remote
-	vendor  *module.Vendor // nil where there are no vendored modules
+	vendoring
+	trees map[string]key // the filesystems read from, by name
 	// counted are those whose text counts among the strings.
 	counted map[*module.Module]bool
 }
@@ -34,7 +32,7 @@ func newModules(limits Limits) *modules {
 		Loader: module.NewLoader(module.Limits{
 			Bytes: limits.SourceBytes, Modules: limits.Imports, Depth: limits.ImportDepth,
 		}),
-		trees: map[string]key{}, remotes: map[digest.Digest]*remote{}, counted: map[*module.Module]bool{},
+		trees: map[string]key{}, counted: map[*module.Module]bool{},
 	}
 }
 

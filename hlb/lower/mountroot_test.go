@@ -20,17 +20,19 @@ func TestWhoseANewCacheMountIs(t *testing.T) {
 		want            *request.MountRoot
 		wantBase        bool // the mount has a base state
 	}{
-		"root's":                           {options: `cacheMount "/p"`},
-		"root's by number":                 {options: `user "0:0"; cacheMount "/p"`},
-		"any user's":                       {options: `user "1000:1000"; cacheMount "/p"`, want: open},
-		"any user's, written before":       {options: `cacheMount "/p"; user "node"`, want: open},
-		"any user's, by the image":         {before: `user "node";`, options: `cacheMount "/p"`, want: open},
-		"not that of one who only reads":   {options: `user "1000"; cacheMount "/p" with readonly`},
-		"an owner's":                       {options: owned, want: owner},
-		"an owner's, with another user":    {options: `user "5"; ` + owned, want: owner},
-		"an owner's, where no agent is":    {options: owned, local: true, wantBase: true},
-		"any user's, where no agent is":    {options: `user "1000"; cacheMount "/p"`, local: true},
-		"that of a base state stays there": {options: `user "5"; cacheMount "/p" with base(image("y"))`, wantBase: true},
+		"root's":                         {options: `cacheMount "/p"`},
+		"root's by number":               {options: `user "0:0"; cacheMount "/p"`},
+		"any user's":                     {options: `user "1000:1000"; cacheMount "/p"`, want: open},
+		"any user's, written before":     {options: `cacheMount "/p"; user "node"`, want: open},
+		"any user's, by the image":       {before: `user "node";`, options: `cacheMount "/p"`, want: open},
+		"not that of one who only reads": {options: `user "1000"; cacheMount "/p" with readonly`},
+		"an owner's":                     {options: owned, want: owner},
+		"an owner's, with another user":  {options: `user "5"; ` + owned, want: owner},
+		"an owner's, where no agent is":  {options: owned, local: true, wantBase: true},
+		"any user's, where no agent is":  {options: `user "1000"; cacheMount "/p"`, local: true},
+		"that of a base state stays there": {
+			options: `user "5"; cacheMount "/p" with base(image("y"))`, wantBase: true,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

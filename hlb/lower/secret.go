@@ -182,7 +182,8 @@ func (e *evaluator) agent(o *option, paths []arg) (request.SSH, error) {
 }
 
 func (e *evaluator) undeclaredAgent(at diag.Span, id string) error {
-	return e.conversion(NotDeclared, at, "the build declares no ssh agent %q", id).WithHint("declare it in spec.ssh")
+	d := e.conversion(NotDeclared, at, "the build declares no ssh agent %q", id).WithHint("declare it in spec.ssh")
+	return spell.Among(id, e.opts.SSH).Hint(d)
 }
 
 // addSocket mounts a socket into the run.

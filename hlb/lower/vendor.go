@@ -74,13 +74,24 @@ func (r *remote) keep(name string, text []byte, err error) ([]byte, error) {
 	return text, err
 }
 
+// vendoring is what one compile knows of remotes.
+type vendoring struct {
+	remotes map[digest.Digest]*remote // by id; nil before the first
+	vendor  *module.Vendor            // nil where there are no vendored modules
+}
+
 // remote returns the remote with this id, which all its imports share; build evaluates it.
-func (m *modules) remote(id digest.Digest, build func() (*image, error)) *remote {
-	if r := m.remotes[id]; r != nil && id != "" {
+func (v *vendoring) remote(id digest.Digest, build func() (*image, error)) *remote {
+	if r := v.remotes[id]; r != nil {
 		return r
 	}
 	r := &remote{id: id, files: map[string][]byte{}, build: build}
-	m.remotes[id] = r
+	if v.remotes == nil {
+		v.remotes = map[digest.Digest]*remote{}
+	}
+	if id != "" {
+		v.remotes[id] = r
+	}
 	return r
 }
 
@@ -119,7 +130,8 @@ func (e *evaluator) importVendored(
 			WithHint("run `hlb module vendor`")
 	}
 	m, err := e.modules.FileIn(e.ctx, in, imp, root, clean, file)
-	return m, true, e.importError(imp, err)
+	m, err = e.imported(m, imp, err)
+	return m, true, err
 }
 
 // operand evaluates the operand of an import without looking image configs up, which takes a network. If that fails,
