@@ -88,7 +88,7 @@ func (d *Daemon) compile(
 	}
 	req, found, err := d.compiler.Compile(ctx, prog, &compile.Services{
 		Resolver:      gw,
-		Solver:        gw,
+		Solver:        &solver{job: gw, frontends: job.Frontends},
 		Pusher:        &pusher{daemon: d, attach: attach, job: job},
 		Registry:      &registry{credentials: creds, hosts: job.Registries},
 		Files:         files,

@@ -12,6 +12,8 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/openllb/hlb-operator/internal/frontends"
 )
 
 // lazyJob is a job on the daemon in which the compiler looks things up: image configs, git trees, modules. It is
@@ -109,7 +111,23 @@ func (j *lazyJob) ResolveImageConfig(
 	return gw.ResolveImageConfig(ctx, ref, opt)
 }
 
+// solver solves for the compiler, with no front ends but the allowed ones.
+type solver struct {
+	job       *lazyJob
+	frontends []string
+}
+
 // Solve implements the compiler's Solver.
+func (s *solver) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
+	if req.Frontend != "" {
+		if err := frontends.Check(s.frontends, req.FrontendOpt["source"]); err != nil {
+			return nil, err
+		}
+	}
+	return s.job.Solve(ctx, req)
+}
+
+// Solve solves in the job.
 func (j *lazyJob) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
 	gw, err := j.get()
 	if err != nil {

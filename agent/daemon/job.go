@@ -34,6 +34,11 @@ type Job struct {
 	Mounts []v1alpha1.MountPolicy
 	// Entitlements are those that the BuildCache grants.
 	Entitlements []string
+	// Frontends are the images that the BuildCache lets programs run as front ends.
+	Frontends []string
+	// IsVisiting is set for a build of another namespace than the BuildCache's. Of the BuildCache's credentials it has
+	// those for the registry cache only.
+	IsVisiting bool
 	// Prepare is called with the program's cache mounts once it has compiled, before anything of it is built, while
 	// the registry cache is imported. It is not called when nothing is built. Nil means there is nothing to prepare.
 	Prepare func(ctx context.Context, mounts []Mount)

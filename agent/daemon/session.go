@@ -22,7 +22,7 @@ import (
 // themselves too, secrets, ssh agents. All of it stays in memory.
 func attachables(job *Job) ([]session.Attachable, *credentials, error) {
 	in := job.Inputs
-	creds, err := newCredentials(in, job.cacheRepository())
+	creds, err := newCredentials(in, job.cacheRepository(), job.IsVisiting)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -54,10 +54,11 @@ type credentials struct {
 	cache     *configfile.ConfigFile   // the BuildCache's, nil for none
 	cacheHost string
 	cachePath string // of the cache's repository on cacheHost
+	onlyCache bool   // the BuildCache's are for its repository alone
 }
 
-func newCredentials(in *inputs.Inputs, repository string) (*credentials, error) {
-	c := &credentials{}
+func newCredentials(in *inputs.Inputs, repository string, onlyCache bool) (*credentials, error) {
+	c := &credentials{onlyCache: onlyCache}
 	c.cacheHost, c.cachePath, _ = strings.Cut(repository, "/")
 	for _, data := range in.Registries {
 		config, err := parseDockerConfig(data)
@@ -85,7 +86,8 @@ func parseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
 }
 
 // lookUp implements authprovider.AuthConfigProvider. Where both the build and the BuildCache have credentials for a
-// host, those of the BuildCache are for its repository and the build's for everything else.
+// host, those of the BuildCache are for its repository and the build's for everything else. A build of another
+// namespace never has the BuildCache's for anything else.
 func (c *credentials) lookUp(
 	_ context.Context,
 	host string,
@@ -100,7 +102,7 @@ func (c *credentials) lookUp(
 	if c.cache != nil && host == c.cacheHost {
 		if c.isCache(scopes) {
 			order = append([]*configfile.ConfigFile{c.cache}, order...)
-		} else {
+		} else if !c.onlyCache {
 			order = append(order[:len(order):len(order)], c.cache)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
@@ -32,7 +33,7 @@ func TestCredentialsAreChosenByHostAndRepository(t *testing.T) {
 			dockerConfig("b.example.com", "b"), dockerConfig("https://index.docker.io/v1/", "hub"),
 		},
 		CacheRegistry: dockerConfig("a.example.com", "cache"),
-	}, "a.example.com/team/cache")
+	}, "a.example.com/team/cache", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +65,36 @@ func TestCredentialsAreChosenByHostAndRepository(t *testing.T) {
 	}
 }
 
+func TestABuildOfAnotherNamespaceHasTheCachesCredentialsForTheCacheAlone(t *testing.T) {
+	for isVisiting, want := range map[bool]string{false: "cache", true: ""} {
+		creds, err := newCredentials(&inputs.Inputs{CacheRegistry: dockerConfig("a.example.com", "cache")},
+			"a.example.com/team/cache", isVisiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for scope, want := range map[string]string{"repository:team/cache:pull": "cache", "repository:app:push": want} {
+			got, err := creds.lookUp(t.Context(), "a.example.com", []string{scope}, nil)
+			if err != nil || got.Username != want {
+				t.Errorf("visiting %v: got user %q (%v) for %s, want %q", isVisiting, got.Username, err, scope, want)
+			}
+		}
+	}
+}
+
+// TestFrontEndsThatAreNotAllowedAreRefused asks no daemon: there is none.
+func TestFrontEndsThatAreNotAllowedAreRefused(t *testing.T) {
+	s := &solver{frontends: []string{"docker.io/docker/dockerfile"}}
+	_, err := s.Solve(t.Context(), gateway.SolveRequest{
+		Frontend: "gateway.v0", FrontendOpt: map[string]string{"source": "docker.io/evil/frontend:1"},
+	})
+	if err == nil || !strings.Contains(err.Error(), "spec.allowedFrontends") {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
 func TestBadSecretsAreNotQuoted(t *testing.T) {
 	const secret = "hunter2"
-	_, configErr := newCredentials(&inputs.Inputs{Registries: [][]byte{[]byte(`{"auths": ` + secret)}}, "")
+	_, configErr := newCredentials(&inputs.Inputs{Registries: [][]byte{[]byte(`{"auths": ` + secret)}}, "", false)
 	_, keyErr := newSSHAgents(map[string][]byte{"default": []byte(secret)})
 	for _, err := range []error{configErr, keyErr} {
 		var bad *CredentialError

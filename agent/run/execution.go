@@ -166,6 +166,8 @@ func (a *execution) solve(ctx context.Context) error {
 		Registry:   registry,
 		Registries: a.cache.Spec.BuildKit.Registries,
 		Mounts:     a.cache.Spec.Mounts,
+		Frontends:  a.cache.Spec.AllowedFrontends,
+		IsVisiting: a.build.Namespace != a.cache.Namespace,
 		Plan:       cacheplan.Decide(registry, fresh, key, a.build.Namespace),
 	}
 	for _, e := range a.cache.Spec.BuildKit.Entitlements {

@@ -29,6 +29,16 @@ type BuildCacheSpec struct {
 	// +optional
 	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
 
+	// allowedFrontends are the images that programs may run as BuildKit front ends, by the builtin frontend. One
+	// without tag and digest allows its whole repository. Allow only images that you trust: a front end makes cache
+	// mounts under any id, also those of other namespaces' builds. Unset: none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	AllowedFrontends []string `json:"allowedFrontends,omitempty"`
+
 	// podTemplate adds to the daemons' pods what the operator leaves to the cluster's admin, at PodSpec's own paths.
 	// +optional
 	PodTemplate *PodTemplateOverlay `json:"podTemplate,omitempty"`

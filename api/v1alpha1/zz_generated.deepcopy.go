@@ -123,6 +123,11 @@ func (in *BuildCacheSpec) DeepCopyInto(out *BuildCacheSpec) {
 		*out = new(AllowedNamespaces)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.AllowedFrontends != nil {
+		in, out := &in.AllowedFrontends, &out.AllowedFrontends
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.PodTemplate != nil {
 		in, out := &in.PodTemplate, &out.PodTemplate
 		*out = new(PodTemplateOverlay)

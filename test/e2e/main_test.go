@@ -101,6 +101,7 @@ func setUp(ctx context.Context) error {
 // newFleet is a fleet of small volumes whose daemons run three builds each.
 func newFleet(name string, replicas int32) *v1alpha1.BuildCache {
 	cache := cluster.BuildCache(namespace, name, replicas, "2Gi", "e2e-cache-"+stamp)
+	cache.Spec.AllowedFrontends = []string{cluster.Info.Registry + "/e2e-builtins-" + stamp + "-front"}
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.BuildKit.DrainTimeoutSeconds = 3, 120
 	return cache
 }
