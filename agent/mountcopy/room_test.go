@@ -19,7 +19,7 @@ func smallVolume(t *testing.T) string {
 	t.Helper()
 	path := t.TempDir()
 	if err := unix.Mount("tmpfs", path, "tmpfs", 0, "size=8m,nr_inodes=200"); err != nil {
-		t.Skipf("mount a small volume: %v", err)
+		t.Fatalf("mount a small volume, which takes root: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(path, 0); err != nil {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
-	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
@@ -33,7 +32,7 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 	gone := begun.Status.Placement.Daemon
 	builds := []*v1alpha1.HLBBuild{begun}
 	for i := range 3 { // some whose home is the daemon that goes
-		builds = append(builds, w.open(fmt.Sprintf("there%d", i), testbuild.WithCacheKey(keyAt(t, cache, gone, i))))
+		builds = append(builds, w.open(fmt.Sprintf("there%d", i), testbuild.WithCacheKey(fleettest.KeyAt(t, cache, gone, i))))
 	}
 	for i := range 5 {
 		builds = append(builds, w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i))))
@@ -93,31 +92,4 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 	if bound := w.Bound(); len(bound) != 0 {
 		t.Errorf("still bound: %v", bound)
 	}
-}
-
-// keyAt is the n-th key whose home is the daemon.
-func keyAt(t *testing.T, cache *v1alpha1.BuildCache, daemon string, n int) string {
-	t.Helper()
-	var daemons []scheduler.Daemon
-	for i := range *cache.Spec.Replicas {
-		d := testbuild.BuildDaemon(cache.Namespace, cache.Name, i)
-		daemons = append(daemons,
-			scheduler.Daemon{ID: scheduler.DaemonOf(cache.Namespace+"/"+cache.Name, int(i)), Name: d.Name,
-				Phase: scheduler.Ready, Slots: 1})
-	}
-	view, err := scheduler.NewView(daemons, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 1000 {
-		key := fmt.Sprint("home-", i)
-		if view.Daemons[scheduler.Ranks(view, scheduler.KeyOf(cache.Namespace, key), 1)[0]].Name != daemon {
-			continue
-		}
-		if n--; n < 0 {
-			return key
-		}
-	}
-	t.Fatalf("no key has its home on %s", daemon)
-	return ""
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/status"
-	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
 	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
@@ -31,7 +30,7 @@ func grown(w *world, more ...func(*v1alpha1.HLBBuild)) *v1alpha1.BuildCache {
 	w.Must(w.Client.Update(w.T.Context(), cache))
 	two := cache.DeepCopy()
 	two.Spec.Replicas = new(int32(2))
-	key := keyAt(w.T, two, "cache-1", 0)
+	key := fleettest.KeyAt(w.T, two, "cache-1", 0)
 	for i, took := range []time.Duration{100 * time.Second, 10 * time.Second, 10 * time.Second} {
 		b := w.Build(fmt.Sprint("b", i), append(more, testbuild.WithCacheKey(key))...)
 		w.place(cache)
@@ -190,31 +189,4 @@ func TestANewManagerTakesRequestsBack(t *testing.T) {
 	if again := w.place(cache).RequeueAfter; again != 0 || len(w.requested()) > 0 {
 		t.Errorf("when all is done the new manager looks again in %s, and the requests are %+v", again, w.requested())
 	}
-}
-
-// keyAt is the n-th key whose home is the daemon.
-func keyAt(t *testing.T, cache *v1alpha1.BuildCache, daemon string, n int) string {
-	t.Helper()
-	var daemons []scheduler.Daemon
-	for i := range *cache.Spec.Replicas {
-		d := testbuild.BuildDaemon(cache.Namespace, cache.Name, i)
-		daemons = append(daemons,
-			scheduler.Daemon{ID: scheduler.DaemonOf(cache.Namespace+"/"+cache.Name, int(i)), Name: d.Name,
-				Phase: scheduler.Ready, Slots: 1})
-	}
-	view, err := scheduler.NewView(daemons, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 1000 {
-		key := fmt.Sprint("home-", i)
-		if view.Daemons[scheduler.Ranks(view, scheduler.KeyOf(cache.Namespace, key), 1)[0]].Name != daemon {
-			continue
-		}
-		if n--; n < 0 {
-			return key
-		}
-	}
-	t.Fatalf("no key has its home on %s", daemon)
-	return ""
 }

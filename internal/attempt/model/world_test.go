@@ -85,7 +85,18 @@ func (w *world) apply(n *state, change write) {
 
 // writeBuild emits what may come of a write. The lock holds if fresh.
 func (w *world) writeBuild(s *state, change write, fresh bool, l label, then func(*state, outcome)) {
-	emit := func(suffix string, o outcome, cost uint8, prepare func(*state)) {
+	emit := w.outcomes(s, fresh, l, func(n *state) { w.apply(n, change) }, then)
+	if fresh && s.faults > 0 {
+		emit("(no answer yet)", failed, 1, func(n *state) { n.late, n.isLate = change, true })
+	}
+}
+
+// outcomes emits what may come of any write: apply is what it changes on the server. The lock holds if fresh. It
+// returns how another outcome of the same write is emitted, at a cost of faults.
+func (w *world) outcomes(
+	s *state, fresh bool, l label, apply func(*state), then func(*state, outcome),
+) (emit func(suffix string, o outcome, cost uint8, prepare func(*state))) {
+	emit = func(suffix string, o outcome, cost uint8, prepare func(*state)) {
 		n := *s
 		n.faults -= cost
 		prepare(&n)
@@ -99,15 +110,14 @@ func (w *world) writeBuild(s *state, change write, fresh bool, l label, then fun
 	}
 	if !fresh {
 		emit("(conflict)", conflict, 0, func(*state) {})
-		return
+		return emit
 	}
-	emit("", written, 0, func(n *state) { w.apply(n, change) })
-	if s.faults == 0 {
-		return
+	emit("", written, 0, apply)
+	if s.faults > 0 {
+		emit("(the answer is lost)", failed, 1, apply)
+		emit("(refused)", failed, 1, func(*state) {})
 	}
-	emit("(the answer is lost)", failed, 1, func(n *state) { w.apply(n, change) })
-	emit("(refused)", failed, 1, func(*state) {})
-	emit("(no answer yet)", failed, 1, func(n *state) { n.late, n.isLate = change, true })
+	return emit
 }
 
 // writeLease is writeBuild for a Lease.
@@ -121,28 +131,7 @@ func (w *world) writeLease(s *state, d int, to holder, fresh bool, l label, then
 			}
 		}
 	}
-	emit := func(suffix string, o outcome, cost uint8, prepare func(*state)) {
-		n := *s
-		n.faults -= cost
-		prepare(&n)
-		then(&n, o)
-		if as := *s; cost > 0 { // a fault that nobody notices is none
-			if as.faults -= cost; n == as {
-				return
-			}
-		}
-		w.emit(label{l.who, l.what, l.which + suffix}, n)
-	}
-	if !fresh {
-		emit("(conflict)", conflict, 0, func(*state) {})
-		return
-	}
-	emit("", written, 0, apply)
-	if s.faults == 0 {
-		return
-	}
-	emit("(the answer is lost)", failed, 1, apply)
-	emit("(refused)", failed, 1, func(*state) {})
+	w.outcomes(s, fresh, l, apply, then)
 }
 
 // tick emits that time passes. Timers that are due then have fired before it does.
