@@ -16,6 +16,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 
 	"github.com/openllb/hlb-operator/agent/compile"
+	"github.com/openllb/hlb-operator/agent/compile/reffs"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
@@ -104,7 +105,7 @@ func readProgram(ctx context.Context, job *Job, gw *lazyJob, p *compile.Program)
 	return tree, nil
 }
 
-func checkout(ctx context.Context, gw *lazyJob, state llb.State) (*builtFiles, error) {
+func checkout(ctx context.Context, gw *lazyJob, state llb.State) (*reffs.FS, error) {
 	def, err := state.Marshal(ctx)
 	if err != nil {
 		return nil, err
@@ -117,7 +118,7 @@ func checkout(ctx context.Context, gw *lazyJob, state llb.State) (*builtFiles, e
 	if err != nil {
 		return nil, err
 	}
-	return &builtFiles{ctx: ctx, ref: ref}, nil
+	return builtFiles(ctx, ref), nil
 }
 
 // contextState is what local "…" reads, nil when the build has no context.

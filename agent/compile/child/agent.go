@@ -3,18 +3,14 @@
 package child
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
@@ -208,63 +204,3 @@ func (t *tree) Evaluate(context.Context) error { return errors.ErrUnsupported }
 func (t *tree) ReadDir(context.Context, gateway.ReadDirRequest) ([]*fstypes.Stat, error) {
 	return nil, errors.ErrUnsupported
 }
-
-// files are the files beside the program.
-type files struct {
-	ctx   context.Context // fs.FS has no way to pass one
-	agent *agent
-}
-
-// Open implements fs.FS.
-func (f files) Open(name string) (fs.File, error) {
-	info, err := f.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	data, err := f.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	return &openFile{bytes.NewReader(data), info}, nil
-}
-
-// Stat implements fs.StatFS.
-func (f files) Stat(name string) (fs.FileInfo, error) {
-	st, err := (&tree{f.agent, 0}).StatFile(f.ctx, gateway.StatRequest{Path: name})
-	if err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
-	}
-	return fileInfo{path.Base(name), st.Size, fs.FileMode(st.Mode)}, nil
-}
-
-// ReadFile implements fs.ReadFileFS.
-func (f files) ReadFile(name string) ([]byte, error) {
-	data, err := (&tree{f.agent, 0}).ReadFile(f.ctx, gateway.ReadRequest{Filename: name})
-	if err != nil {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
-	}
-	return data, nil
-}
-
-type openFile struct {
-	*bytes.Reader
-	info fs.FileInfo
-}
-
-func (f *openFile) Stat() (fs.FileInfo, error) { return f.info, nil }
-
-func (f *openFile) Close() error { return nil }
-
-// fileInfo is what is known of a file.
-type fileInfo struct {
-	name string
-	size int64
-	mode fs.FileMode
-}
-
-func (i fileInfo) Name() string       { return i.name }
-func (i fileInfo) Size() int64        { return i.size }
-func (i fileInfo) Mode() fs.FileMode  { return i.mode }
-func (i fileInfo) ModTime() time.Time { return time.Time{} }
-func (i fileInfo) IsDir() bool        { return i.mode.IsDir() }
-func (i fileInfo) Sys() any           { return nil }

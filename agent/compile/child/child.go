@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
 
+	"github.com/openllb/hlb-operator/agent/compile/reffs"
 	"github.com/openllb/hlb-operator/agent/compile/wire"
 	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/diag"
@@ -127,7 +128,7 @@ func compileSafely(
 func compileHLB(ctx context.Context, p *wire.Program, a *agent) (*request.Request, diag.List) {
 	prog := hlb.Program{Filename: p.Filename, Source: p.Source}
 	if p.HasFiles {
-		prog.Files = files{ctx, a}
+		prog.Files = reffs.FS{Context: ctx, Ref: &tree{a, 0}} // the files beside the program
 	}
 	opts := hlb.Options{
 		Targets:             p.Targets,
