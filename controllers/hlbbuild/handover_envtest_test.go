@@ -32,8 +32,8 @@ func TestADaemonIsDeletedInMidRound(t *testing.T) {
 	gone := begun.Status.Placement.Daemon
 	builds := []*v1alpha1.HLBBuild{begun}
 	for i := range 3 { // some whose home is the daemon that goes
-		builds = append(builds, w.open(fmt.Sprintf("there%d", i), testbuild.WithCacheKey(fleettest.KeyAt(t,
-			cache, gone, i))))
+		key := fleettest.KeyAt(t, cache, gone, i)
+		builds = append(builds, w.open(fmt.Sprintf("there%d", i), testbuild.WithCacheKey(key)))
 	}
 	for i := range 5 {
 		builds = append(builds, w.open(fmt.Sprintf("b%d", i), testbuild.WithCacheKey(fmt.Sprintf("k%d", i))))
