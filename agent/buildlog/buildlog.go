@@ -59,7 +59,7 @@ func Create(dir, name string) (*File, error) {
 // Path is the file's path.
 func (l *File) Path() string { return l.f.Name() }
 
-// Write appends p as text that can be shown on a terminal, as much as the limit leaves.
+// Write appends p as text that can be shown on a terminal, up to the limit.
 func (l *File) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

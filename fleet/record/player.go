@@ -35,7 +35,7 @@ type Player struct {
 	Gaps int
 	// Rotated is the first file that is left where older ones were removed for want of room, empty otherwise.
 	Rotated string
-	// Cut lists the files that end in the middle of an entry, as the one that is still being written does.
+	// Cut lists the files that end in the middle of an entry, as a file that is still being written does.
 	Cut []string
 	// Differences describe what came out differently, in the order of the recording, each with its file and the number
 	// of its entry there. After a difference in what was learned the replay goes on with what was recorded.

@@ -16,7 +16,7 @@ const (
 	Lookup diag.Code = "LOOKUP"
 	// NotVendored: a module of a filesystem or repository that the program's vendored modules lack.
 	NotVendored diag.Code = "NOT-VENDORED"
-	// ModuleChecksum: a vendored module that is not the one that was vendored.
+	// ModuleChecksum: a vendored module whose content has changed since it was vendored.
 	ModuleChecksum diag.Code = "MODULE-CHECKSUM"
 	// DaemonLost: the daemon went away while compiling. It is no fault of the program, nor is Cancelled.
 	DaemonLost diag.Code = "DAEMON-LOST"

@@ -68,7 +68,7 @@ func (l Lock) Bytes() []byte {
 	return b.Bytes()
 }
 
-// ChecksumError reports a vendored file that isn't the one that was vendored.
+// ChecksumError reports a vendored file whose content has changed since it was vendored.
 type ChecksumError struct {
 	Path string // below VendorDir
 }
