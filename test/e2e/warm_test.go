@@ -80,13 +80,18 @@ func TestAnUnchangedBuildIsCachedWhenRequestedAgain(t *testing.T) {
 	if s := build.Status.Steps; s.Total != 1 || s.Cached != 0 {
 		t.Errorf("steps are %s at first, want 0/1", s.Display)
 	}
+	// Where home misses a heartbeat, the next run goes elsewhere and has the step from the registry.
+	exported(t, build)
+	home := build.Status.Placement.Daemon
 	kubectl(t, "annotate", "hb/again", v1alpha1.AnnotationRequestedAt+"=2026-01-01T00:00:00Z")
 	eventually(t, build, "the requested run has ended", func(b *v1alpha1.HLBBuild) bool {
 		return b.Status.Run.RequestedAt != "" && b.Status.Run.FinishedAt != nil
 	})
 	succeeded(t, build)
 	if s := build.Status.Steps; s.Total != 1 || s.Cached != 1 {
-		t.Errorf("steps are %s the second time, want 1/1", s.Display)
+		t.Errorf("steps are %s the second time, want 1/1; the first run was on %s, the second's placement is %+v, "+
+			"its cache use %+v and its mounts %+v", s.Display, home, build.Status.Placement, build.Status.Cache,
+			build.Status.Mounts)
 	}
 	if build.Status.Run.Cause != v1alpha1.CauseRequested {
 		t.Errorf("cause is %s", build.Status.Run.Cause)
