@@ -36,6 +36,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/attempt"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
@@ -207,12 +208,11 @@ func (r *Runner) start(
 	return reconcile.Result{}, nil
 }
 
-// endWithCache ends all attempts once the BuildCache is deleted, and claims no more: nobody waits for them to end, and
-// the objects of the fleet go with it.
+// endWithCache ends all attempts once the BuildCache or its namespace is deleted, and claims no more: nobody waits for
+// them to end, and the objects of the fleet go with it.
 func (r *Runner) endWithCache(ctx context.Context) {
 	cache, err := r.Self.BuildCache(ctx, r.Client)
-	deleted := apierrors.IsNotFound(err) || err == nil && !cache.DeletionTimestamp.IsZero()
-	if !deleted {
+	if ends := apierrors.IsNotFound(err) || err == nil && status.IsEnding(cache); !ends {
 		return
 	}
 	if running := r.Drain(); running > 0 {

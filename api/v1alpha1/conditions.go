@@ -161,6 +161,8 @@ const (
 	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
 	ReasonCleanUpFailed = "CleanUpFailed"
 
+	// ReasonNamespaceTerminating surfaces when the BuildCache's namespace is being deleted: all builds end.
+	ReasonNamespaceTerminating = "NamespaceTerminating"
 	// ReasonRetryingAfterError surfaces while the API server, not the object, is the trouble; it is tried again.
 	ReasonRetryingAfterError = "RetryingAfterError"
 	// ReasonAllDaemonsReady surfaces when every daemon the spec asks for is Ready.
