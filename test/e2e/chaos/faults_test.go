@@ -82,26 +82,10 @@ func process(t *testing.T, w *world, namespace string, pod func() (string, error
 func target(t *testing.T, w *world, builds []*v1alpha1.HLBBuild, program string) int {
 	t.Helper()
 	if program == "manager" {
-		return process(t, w, harness.SystemNamespace, func() (string, error) {
-			pod, err := w.managerPod(t.Context())
-			return pod.Name, err
-		}, program)
+		return process(t, w, harness.SystemNamespace, func() (string, error) { return w.Leader(t.Context()) }, program)
 	}
 	victim := harness.Pod(w.daemonOf(t, builds))
 	return process(t, w, namespace, func() (string, error) { return victim, nil }, program)
-}
-
-// managerPod is the running pod of the manager, or an error.
-func (w *world) managerPod(ctx context.Context) (corev1.Pod, error) {
-	var pods corev1.PodList
-	err := w.Client.List(ctx, &pods, client.InNamespace(harness.SystemNamespace),
-		client.MatchingLabels{"app.kubernetes.io/name": "hlb-operator"})
-	for _, p := range pods.Items {
-		if p.DeletionTimestamp.IsZero() && p.Status.Phase == corev1.PodRunning {
-			return p, err
-		}
-	}
-	return corev1.Pod{}, errors.Join(err, errors.New("no manager runs"))
 }
 
 func send(t *testing.T, pid int, signal syscall.Signal) {
@@ -219,7 +203,11 @@ func daemonNode(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) string {
 
 func managerNode(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) string {
 	t.Helper()
-	pod, err := w.managerPod(t.Context())
+	leader, err := w.Leader(t.Context())
+	pod := &corev1.Pod{}
+	if err == nil {
+		err = w.Client.Get(t.Context(), client.ObjectKey{Namespace: harness.SystemNamespace, Name: leader}, pod)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
