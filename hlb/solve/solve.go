@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
@@ -36,6 +37,8 @@ type Options struct {
 	CacheExports []client.CacheOptionsEntry
 	// Outputs are pushes of targets' filesystems besides what the program pushes.
 	Outputs []Output
+	// SourcePolicy bounds what the daemon fetches. Nil bounds nothing.
+	SourcePolicy *spb.Policy
 	// Status is called with every status message, one call at a time. Nil: not reported.
 	Status func(*client.SolveStatus)
 	// Entitlements are those that the daemon may grant. A request that needs another one fails before anything runs.
