@@ -154,7 +154,7 @@ func checkMount(namespace string, m *pb.Mount) error {
 	rest, own := strings.CutPrefix(id, namespace+"/")
 	switch {
 	case !own || slices.Contains(strings.Split(rest, "/"), ".."):
-		return fmt.Errorf("the id of cache mount %q does not begin with %s/, the build's namespace", clip(id), namespace)
+		return fmt.Errorf("the id of cache mount %q does not begin with %s/", clip(id), namespace)
 	case len(id) > maxMountID:
 		return fmt.Errorf("the id of cache mount %q has %d bytes, more than %d", clip(id), len(id), maxMountID)
 	case strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
