@@ -107,11 +107,8 @@ type execution struct {
 // do builds and returns how the build ended.
 func (a *execution) do() ending {
 	limit := time.Duration(a.build.Spec.TimeoutSeconds) * time.Second
-	ctx, cancel := context.WithTimeoutCause(
-		a.slot.ctx,
-		limit-a.Now().Sub(a.build.Status.Run.StartedAt.Time),
-		&deadlineError{limit},
-	)
+	// from now, which is right after the claim: the time of the claim is another clock's, or may have jumped since
+	ctx, cancel := context.WithTimeoutCause(a.slot.ctx, limit, &deadlineError{limit})
 	defer cancel()
 	a.err = a.recovered(func() error { return a.solve(ctx) })
 	var cause error
