@@ -169,7 +169,9 @@ func TestTheCachesCredentialsAreForTheCache(t *testing.T) {
 		"look at its manifest": {program("scratch; mkfile \"/m\" 0o644 string { manifest %q }", prod), "", ""},
 		"push over its cache":  {program("scratch; mkfile \"/a\" 0o644 \"a\""), own, "tag of the operator"},
 		"read it as an image":  {program("image %q", own), "", "tag of the operator"},
-		"import a neighbour's": {program("scratch; cacheContext fs { image %q }", neighbours), "", "tag of the operator"},
+		"import a neighbour's": {
+			program("scratch; cacheContext fs { image %q }", neighbours), "", "tag of the operator",
+		},
 		"export to the cache": {
 			program("image %q; run \"true\"; cacheContext scratch with option { toImage %q }", open.Busybox(),
 				closed.Ref("cache:mine")), "", "",

@@ -43,8 +43,7 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 			client.UsageRecordTypeRegular, `mount / from exec cached mount /c with id "ns/c"`, "", false, true, false,
 		},
 		"an id that is the mount point": {
-			client.UsageRecordTypeCacheMount, `cached mount //root/x from exec /bin/sh -c make`, "//root/x", true, false,
-			false,
+			client.UsageRecordTypeCacheMount, `cached mount //root/x from exec make`, "//root/x", true, false, false,
 		},
 		"a container of a front end": {
 			client.UsageRecordTypeCacheMount, `cached mount /c from container abc with id "ns/c"`, "ns/c", true, false,
@@ -61,8 +60,9 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, ok := mountID(&client.UsageInfo{ID: "r", RecordType: tc.kind, Description: tc.description, InUse: tc.inUse,
-				Mutable: tc.mutable})
+			got, ok := mountID(&client.UsageInfo{
+				ID: "r", RecordType: tc.kind, Description: tc.description, InUse: tc.inUse, Mutable: tc.mutable,
+			})
 			if ok && got != tc.want || ok != tc.ok {
 				t.Errorf("got %q, %v; want %q, %v", got, ok, tc.want, tc.ok)
 			}

@@ -56,7 +56,7 @@ func (c *checkedOut) close() error {
 	return c.job.close()
 }
 
-// checkOuts is how often a source is checked out that is changed meanwhile.
+// checkOuts is how often a source is checked out whose ref moves meanwhile.
 const checkOuts = 3
 
 // checkOut checks a git source out, where the program lies in it or the repository wants credentials.
@@ -65,15 +65,20 @@ func (d *Daemon) checkOut(ctx context.Context, job *Job, s *sessions) (*checkedO
 		return &checkedOut{}, nil
 	}
 	src := job.Spec.Source.Git
-	out := &checkedOut{job: d.newLazyJob(ctx, job, s.source())}
 	var err error
+	last := ""
 	for range checkOuts {
+		out := &checkedOut{job: d.newLazyJob(ctx, job, s.source())} // a new one, since jobs remember where refs are
 		if err = out.checkOut(ctx, src); err == nil {
 			return out, nil
 		}
-	}
-	if lost := out.close(); lost != nil && isConnectionLost(lost) {
-		return nil, lost
+		if lost := out.close(); lost != nil && isConnectionLost(lost) {
+			return nil, lost
+		}
+		if out.commit == last { // or there was none
+			break
+		}
+		last = out.commit
 	}
 	return nil, &SourceError{fmt.Sprintf("Can't read %s of %s", job.Inputs.Filename, src.URL), err}
 }

@@ -61,7 +61,9 @@ type observation struct {
 // New makes a keeper that holds nothing yet. podUID becomes the first part of the IDs of its sessions. c must not read
 // from a cache.
 func New(c client.Client, name types.NamespacedName, podUID string, timing attempt.Timing, log logr.Logger) *Keeper {
-	return &Keeper{client: c, name: name, podUID: podUID, timing: timing, log: log, held: make(chan struct{}), boot: sinceBoot}
+	return &Keeper{
+		client: c, name: name, podUID: podUID, timing: timing, log: log, held: make(chan struct{}), boot: sinceBoot,
+	}
 }
 
 // Session returns the present session and a context that ends with it, with the cause ErrFenced. While the Lease is not

@@ -46,8 +46,8 @@ func OpenFirstSeen(path string) (f *FirstSeen, lost error) {
 const futureSlack = 10 * time.Minute
 
 // Observe records what a repository holds now and returns those of its tags that the operator makes for the namespaces.
-// digest is asked for tags of build cache; a snapshot's tag has its time in it, unless that is in the future. A tag whose digest is unknown counts as
-// new. An error is that of writing the file; the tags are valid with it.
+// digest is asked for tags of build cache; a snapshot's tag has its time in it, unless that is in the future. A tag
+// whose digest is unknown counts as new. An error is that of writing the file; the tags are valid with it.
 func (f *FirstSeen) Observe(
 	repository string,
 	namespaces, names []string,

@@ -31,8 +31,11 @@ func (p *Policy) SourcePolicy() *spb.Policy {
 	}
 	for _, r := range p.kept.Repositories() {
 		for _, alias := range p.kept.Aliases(r) {
-			rules = append(rules, deny(`^docker-image(\+blob)?://`+repositoryPattern(alias)+
-				`(:(cache|mount)-.*|(:[^@]*)?@.*)$`))
+			at := repositoryPattern(alias)
+			if alias.Host == cacheref.DockerHub { // which needs not be written
+				at = `(` + at + `|` + strings.TrimPrefix(at, hostPattern(alias.Host)) + `)`
+			}
+			rules = append(rules, deny(`^docker-image(\+blob)?://`+at+`(:(cache|mount)-.*|(:[^@]*)?@.*)$`))
 		}
 	}
 	if len(rules) == 0 {
@@ -90,17 +93,13 @@ func repositoryPattern(r cacheref.Repository) string {
 	return hostPattern(r.Host) + at
 }
 
-// hostPattern matches the ways to write a registry's host and the slash behind it. The default registry needs none.
+// hostPattern matches the ways to write a registry's host, and the slash behind it.
 func hostPattern(host string) string {
 	var names []string
 	for _, name := range cacheref.HostNames(host) {
 		names = append(names, regexp.QuoteMeta(name))
 	}
-	out := `(?i:` + strings.Join(names, `|`) + `)(:443)?/`
-	if host == cacheref.DockerHub {
-		return `(` + out + `)?`
-	}
-	return out
+	return `(?i:` + strings.Join(names, `|`) + `)(:443)?/`
 }
 
 // urlPattern matches what follows the scheme of URLs that a pattern covers; end is what may follow a whole path.
