@@ -84,6 +84,7 @@ func (b *building) run(ctx context.Context, req *hlb.Request, out *Outcome) erro
 		SourcePolicy: job.policy().SourcePolicy(),
 		Before:       func(ctx context.Context) { b.prepare(ctx, unprepared) },
 		Outputs:      outputs(job.Spec.Outputs),
+		Gateway:      job.Steps.gateway(),
 		Status:       watch.see,
 		Entitlements: append([]string{}, job.Entitlements...), // never nil: nil would grant all
 	})

@@ -24,6 +24,7 @@ type lazyJob struct {
 	client *client.Client
 	opt    client.SolveOpt
 	report func(*client.SolveStatus)
+	limit  func(gateway.Client) gateway.Client
 
 	once   sync.Once
 	opened chan struct{} // closed when gw or err is set
@@ -40,6 +41,7 @@ func (d *Daemon) newLazyJob(ctx context.Context, job *Job, attach []session.Atta
 	opt := client.SolveOpt{Session: attach, Internal: true, SourcePolicy: job.policy().SourcePolicy()}
 	return &lazyJob{
 		ctx: ctx, client: d.client, opt: opt, report: job.Progress,
+		limit:  job.Steps.gateway(),
 		opened: make(chan struct{}), finish: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -65,7 +67,7 @@ func (j *lazyJob) run() {
 	}()
 	isOpen := false
 	_, err := j.client.Build(j.ctx, j.opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		j.gw, isOpen = gw, true
+		j.gw, isOpen = j.limit(gw), true
 		close(j.opened)
 		select {
 		case <-j.finish:

@@ -35,6 +35,8 @@ type Job struct {
 	Mounts []v1alpha1.MountPolicy
 	// Entitlements are those that the BuildCache grants.
 	Entitlements []string
+	// Steps bound what each step of the build may use.
+	Steps StepLimits
 	// Policy says what the build may use. Nil permits all sources and pushes, and no front ends.
 	Policy *buildpolicy.Policy
 	// Prepare is called with cache mounts before something is built with them, with each one once: while the program

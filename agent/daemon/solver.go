@@ -204,6 +204,7 @@ func (p *pusher) Push(ctx context.Context, export *request.Node) (digest.Digest,
 		Session:      p.build.sessions.solve(p.build.hosts(&u, req)),
 		CacheImports: cacheImports(job.Plan.Imports),
 		SourcePolicy: job.policy().SourcePolicy(),
+		Gateway:      job.Steps.gateway(),
 		Status:       job.Progress,
 		Entitlements: append([]string{}, job.Entitlements...),
 	})

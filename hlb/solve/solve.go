@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/opencontainers/go-digest"
@@ -39,6 +40,8 @@ type Options struct {
 	Outputs []Output
 	// SourcePolicy bounds what the daemon fetches. Nil bounds nothing.
 	SourcePolicy *spb.Policy
+	// Gateway wraps the gateway of every job, to change what is solved; nil changes nothing.
+	Gateway func(gateway.Client) gateway.Client
 	// Status is called with every status message, one call at a time. Nil: not reported.
 	Status func(*client.SolveStatus)
 	// Entitlements are those that the daemon may grant. A request that needs another one fails before anything runs.
