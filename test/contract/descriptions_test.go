@@ -46,8 +46,8 @@ func TestDescriptionsOfMounts(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			w.must(llb.Image(w.busybox).Run(llb.Args(tc.args),
-				llb.AddMount(tc.dest, llb.Scratch(), llb.AsPersistentCacheDir(tc.id, llb.CacheMountShared)), salt()).Root())
+			mounted := llb.AddMount(tc.dest, llb.Scratch(), llb.AsPersistentCacheDir(tc.id, llb.CacheMountShared))
+			w.must(llb.Image(w.busybox).Run(llb.Args(tc.args), mounted, salt()).Root())
 			var all []string
 			for _, u := range w.mounts("") {
 				if u.Description == tc.want {
