@@ -14,8 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/types"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -42,13 +46,39 @@ func newRepo(t *testing.T) *repo {
 	return &repo{t, in}
 }
 
-// push gives the same small image all the tags, as registries share manifests.
+// push gives each tag what the operator keeps under such a tag: a snapshot of the mount go, or build cache.
 func (r *repo) push(tags ...string) {
 	r.t.Helper()
 	for _, tag := range tags {
-		if err := remote.Write(r.in.Tag(tag), empty.Image); err != nil {
-			r.t.Fatal(err)
+		image := mutate.ConfigMediaType(empty.Image, "application/vnd.buildkit.cacheconfig.v0")
+		if _, isMount := cacheref.MountTagTime(tag); isMount {
+			ofGo := strings.TrimPrefix(cacheref.MountSubject("", "go"), "mount-") // with the hash of the id
+			namespace, _, _ := strings.Cut(strings.TrimPrefix(tag, "mount-"), ofGo)
+			image = r.snapshot(namespace)
 		}
+		r.write(tag, image)
+	}
+}
+
+// snapshot is an image as that of a snapshot of the mount go.
+func (r *repo) snapshot(namespace string) v1.Image {
+	r.t.Helper()
+	image, err := mutate.Append(empty.Image, mutate.Addendum{
+		Layer:       static.NewLayer([]byte("index"), ggcr.OCILayerZStd),
+		Annotations: map[string]string{"dev.openllb.build.mount.layer": "index"},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return mutate.Annotations(image, map[string]string{
+		"dev.openllb.build.mount.id": "go", "dev.openllb.build.mount.namespace": namespace,
+	}).(v1.Image)
+}
+
+func (r *repo) write(tag string, image v1.Image) {
+	r.t.Helper()
+	if err := remote.Write(r.in.Tag(tag), image); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
@@ -97,8 +127,13 @@ func TestTagsOutOfUseAreDeletedFromTheRegistry(t *testing.T) {
 	stay := []string{"latest", cacheref.MountTag("elsewhere", "go", long, "cache-0"), cacheref.Tag(w.ns, "app"),
 		cacheref.MountTag(w.ns, "go", time.Now(), "cache-0")}
 	r.push(append(stay, gone)...)
+	// what others have pushed under such tags stays, however old it is said to be
+	foreign := []string{cacheref.MountTag(w.ns, "go", long.Add(-time.Hour), "cache-0"),
+		cacheref.MountTag(w.ns, "npm", long, "cache-0")}
+	r.write(foreign[0], empty.Image)
+	r.write(foreign[1], r.snapshot(w.ns)) // of another mount than the tag says
 	w.start(&fakeBuilder{}, "pod-1")
-	r.eventually(stay...)
+	r.eventually(append(stay, foreign...)...)
 	w.cleaned(v1alpha1.ReasonExpiredTagsDeleted)
 }
 

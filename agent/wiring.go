@@ -75,7 +75,7 @@ func wire(
 	if err != nil {
 		return nil, err
 	}
-	facts, events, now := board.New(), mgr.GetEventRecorder("hlb-agent"), time.Now
+	facts, events, now := board.New(), mgr.GetEventRecorder("hlb-agent"), keeper.Now
 	cached, live := mgr.GetClient(), mgr.GetAPIReader()
 	session := func() attempt.Session {
 		_, s := keeper.Session()

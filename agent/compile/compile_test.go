@@ -96,10 +96,11 @@ func (w *world) Push(_ context.Context, export *request.Node) (digest.Digest, er
 	return digest.FromString(export.Output.Ref), nil
 }
 
-func (w *world) allow(ref string) error {
-	w.asked = append(w.asked, "cache "+ref)
-	if strings.Contains(ref, "other") {
-		return errors.New(ref + " belongs to another namespace")
+func (w *world) allow(use lower.Use, what string) error {
+	w.asked = append(w.asked, "allow "+string(use)+" "+what)
+	if strings.Contains(what, "other") {
+		return diag.Errorf(lower.NotAllowed, diag.Span{}, "%s belongs to another namespace", what).
+			WithHint("use your own")
 	}
 	return nil
 }
@@ -131,7 +132,7 @@ func (r *builtTree) ReadFile(_ context.Context, req gateway.ReadRequest) ([]byte
 
 func (w *world) services(files fs.FS) *Services {
 	return &Services{
-		Resolver: w, Registry: w, Solver: w, Pusher: w, Files: files, AllowCacheRef: w.allow, Sharing: w.sharing,
+		Resolver: w, Registry: w, Solver: w, Pusher: w, Files: files, Allow: w.allow, Sharing: w.sharing,
 	}
 }
 
@@ -142,7 +143,7 @@ func direct(t *testing.T, p *Program, s *Services, state *llb.State) (*request.R
 		Profile: hlb.ProfileServer, Targets: p.Targets, Args: p.Args, Platform: p.Platform, Resolver: s.Resolver,
 		Solver: s.Solver, Pusher: s.Pusher, Registry: s.Registry, Context: state, ContextApart: p.ContextApart,
 		Secrets: p.Secrets, SSH: p.SSH, CacheMountNamespace: p.Namespace, CacheMountSharing: s.Sharing,
-		AllowCacheRef: s.AllowCacheRef, AllowedEntitlements: p.Entitlements,
+		Allow: s.Allow, AllowedEntitlements: p.Entitlements,
 	})
 }
 

@@ -37,9 +37,9 @@ type Services struct {
 	Pusher   lower.Pusher
 	// Files holds the modules beside the program.
 	Files fs.FS
-	// AllowCacheRef and Sharing are those of the compiler's options.
-	AllowCacheRef func(ref string) error
-	Sharing       func(id string) (mode string, ok bool)
+	// Allow and Sharing are those of the compiler's options.
+	Allow   func(use lower.Use, what string) error
+	Sharing func(id string) (mode string, ok bool)
 }
 
 // Limits bound children. The compiler has limits of its own, which lie below and refuse a program with a diagnostic.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
@@ -148,7 +149,7 @@ func TestACancelledCompileEnds(t *testing.T) {
 
 func TestAPanicOfAServiceIsAnErrorOfTheProgram(t *testing.T) {
 	s := (&world{}).services(nil)
-	s.AllowCacheRef = func(string) error { panic("at the disco") }
+	s.Allow = func(lower.Use, string) error { panic("at the disco") }
 	_, found, err := newCompiler(t, DefaultLimits()).Compile(t.Context(),
 		program(`fs default() { run "a"; cacheContext scratch with option { toImage "r/c:c" } }`), s)
 	if err != nil || !strings.Contains(found.Error(), "at the disco") {

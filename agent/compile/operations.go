@@ -13,6 +13,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/openllb/hlb-operator/agent/compile/wire"
+	"github.com/openllb/hlb-operator/hlb/lower"
+	"github.com/openllb/hlb-operator/hlb/request"
 )
 
 // maxBlob bounds what a child is sent of what others have written: BuildKit's own messages are no longer.
@@ -31,7 +33,7 @@ var operations = map[wire.Op]operation{
 	wire.OpStat:       (*conversation).stat,
 	wire.OpRead:       (*conversation).read,
 	wire.OpPush:       (*conversation).push,
-	wire.OpAllowCache: (*conversation).allowCache,
+	wire.OpAllow:      (*conversation).allow,
 	wire.OpSharing:    (*conversation).sharing,
 }
 
@@ -75,6 +77,12 @@ func (c *conversation) solve(ctx context.Context, call *wire.Call, blobs [][]byt
 			req.FrontendInputs[name] = def
 		}
 	}
+	noteMounts(c.services.Solver, call)
+	if s, ok := c.services.Solver.(lower.NeedsSolver); ok {
+		if err := s.Need(needsOf(call)); err != nil {
+			return nil, nil, err
+		}
+	}
 	res, err := c.services.Solver.Solve(ctx, req)
 	if err != nil {
 		return nil, nil, err
@@ -89,6 +97,24 @@ func (c *conversation) solve(ctx context.Context, call *wire.Call, blobs [][]byt
 		answer.Tree = len(c.trees)
 	}
 	return answer, [][]byte{res.Metadata[wire.ConfigKey]}, nil
+}
+
+// noteMounts has a service know the cache mounts of what was evaluated so far.
+func noteMounts(service any, call *wire.Call) {
+	if n, ok := service.(lower.MountNoter); ok {
+		n.NoteMounts(call.Mounts)
+	}
+}
+
+// needsOf are the declared secrets and agents that a solve may use.
+func needsOf(call *wire.Call) (out request.Needs) {
+	for _, id := range call.Secrets {
+		out.Secrets = append(out.Secrets, request.Secret{ID: id})
+	}
+	for _, id := range call.SSH {
+		out.SSH = append(out.SSH, request.SSH{ID: id, Declared: true})
+	}
+	return out
 }
 
 func readDefinition(data []byte) (*pb.Definition, error) {
@@ -178,12 +204,13 @@ func (c *conversation) push(ctx context.Context, call *wire.Call, blobs [][]byte
 	if req.Root == nil || req.Root.Output == nil {
 		return nil, nil, fmt.Errorf("%w: a push of what is no export", errProtocol)
 	}
+	noteMounts(c.services.Pusher, call)
 	digest, err := c.services.Pusher.Push(ctx, req.Root)
 	return &wire.Answer{Digest: digest}, nil, err
 }
 
-func (c *conversation) allowCache(_ context.Context, call *wire.Call, _ [][]byte) (*wire.Answer, [][]byte, error) {
-	return &wire.Answer{}, nil, c.services.AllowCacheRef(call.Ref)
+func (c *conversation) allow(_ context.Context, call *wire.Call, _ [][]byte) (*wire.Answer, [][]byte, error) {
+	return &wire.Answer{}, nil, c.services.Allow(lower.Use(call.Use), call.Ref)
 }
 
 func (c *conversation) sharing(_ context.Context, call *wire.Call, _ [][]byte) (*wire.Answer, [][]byte, error) {

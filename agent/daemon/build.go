@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/session"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/openllb/hlb-operator/agent/compile"
 	"github.com/openllb/hlb-operator/agent/mountcopy"
@@ -21,33 +19,70 @@ import (
 	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/hlb/request"
 	"github.com/openllb/hlb-operator/hlb/solve"
-	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/buildpolicy"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
 
 // Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error
 // it says how far the build came. Errors are *CompileError, *DisconnectedError, *SourceError, *CredentialError,
-// *PushError, those of packages compile and solve, or the connection's.
+// *PermissionError, *PushError, those of packages compile and solve, or the connection's.
 func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	out := &Outcome{ImportErrors: map[string]string{}}
-	attach, creds, err := attachables(job)
+	if err := job.checkSpec(); err != nil {
+		return out, err
+	}
+	sessions, err := newSessions(job)
 	if err != nil {
 		return out, err
 	}
-	req, err := d.compile(ctx, job, attach, creds)
+	b := &building{daemon: d, job: job, sessions: sessions}
+	src, err := d.checkOut(ctx, job, sessions)
 	if err != nil {
 		return out, err
 	}
-	out.request, out.Mounts = req, mountsOf(req)
+	defer src.close() //nolint:errcheck // it has ended by itself, or nobody needs it any more
+	req, err := b.compile(ctx, src)
+	out.Mounts = b.mounts
+	if err != nil {
+		return out, err
+	}
+	return out, b.run(ctx, req, out)
+}
+
+// checkSpec checks what the build itself names, besides its program.
+func (j *Job) checkSpec() error {
+	if s := j.Spec.Source; s != nil && s.Git != nil {
+		if err := j.policy().Check(buildpolicy.Git, s.Git.URL); err != nil {
+			return &PermissionError{"spec.source.git", err}
+		}
+	}
+	for _, o := range j.Spec.Outputs {
+		if err := j.policy().Check(buildpolicy.Push, o.Image); err != nil {
+			return &PermissionError{fmt.Sprintf("spec.outputs[name=%s]", o.Name), err}
+		}
+	}
+	return nil
+}
+
+// run builds a compiled program.
+func (b *building) run(ctx context.Context, req *hlb.Request, out *Outcome) error {
+	job := b.job
+	var u uses
+	err := u.addRequest(req)
+	if err == nil {
+		err = u.check(job.Namespace, job.policy())
+	}
+	if err != nil {
+		return &PermissionError{"the program", err}
+	}
+	unprepared := b.note(u.cacheMounts(req.CacheMounts))
+	out.request, out.Mounts = req, b.mounts
 	watch := &watcher{request: req, forward: job.Progress, importErrors: out.ImportErrors}
-	res, err := solve.Run(ctx, d.client, req, solve.Options{
-		Session:      attach,
+	res, err := solve.Run(ctx, b.daemon.client, req, solve.Options{
+		Session:      b.sessions.solve(b.hosts(&u, req)),
 		CacheImports: cacheImports(job.Plan.Imports),
-		Before: func(ctx context.Context) {
-			if job.Prepare != nil {
-				job.Prepare(ctx, out.Mounts)
-			}
-		},
+		SourcePolicy: job.policy().SourcePolicy(),
+		Before:       func(ctx context.Context) { b.prepare(ctx, unprepared) },
 		Outputs:      outputs(job.Spec.Outputs),
 		Gateway:      job.Steps.gateway(),
 		Status:       watch.see,
@@ -65,36 +100,39 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	if err != nil && watch.pushFailed && !errors.As(err, &step) {
 		err = &PushError{err}
 	}
-	return out, err
+	return err
 }
 
 // compile takes the job's program to a request. What the compiler has to look up is looked up through the daemon, in a
 // job of its own.
-func (d *Daemon) compile(
-	ctx context.Context,
-	job *Job,
-	attach []session.Attachable,
-	creds *credentials,
-) (_ *hlb.Request, err error) {
-	gw := d.newLazyJob(ctx, attach, job)
+func (b *building) compile(ctx context.Context, src *checkedOut) (_ *hlb.Request, err error) {
+	d, job := b.daemon, b.job
+	gw := d.newLazyJob(ctx, job, b.sessions.compile())
+	builds := &solver{build: b, job: gw}
 	defer func() {
 		// A job that ended on its own explains the errors of everything that was asked of it.
-		if lost := gw.close(); lost != nil && err != nil && isConnectionLost(lost) {
-			err = lost
+		jobs := []func() error{gw.close, builds.close}
+		if err != nil {
+			jobs = append(jobs, src.close)
+		}
+		for _, end := range jobs {
+			if lost := end(); lost != nil && err != nil && isConnectionLost(lost) {
+				err = lost
+			}
 		}
 	}()
-	prog, files, err := program(ctx, job, gw)
+	prog, files, err := program(ctx, job, src)
 	if err != nil {
 		return nil, err
 	}
 	req, found, err := d.compiler.Compile(ctx, prog, &compile.Services{
-		Resolver:      gw,
-		Solver:        &solver{job: gw, frontends: job.Frontends},
-		Pusher:        &pusher{daemon: d, attach: attach, job: job},
-		Registry:      &registry{credentials: creds, hosts: job.Registries},
-		Files:         files,
-		AllowCacheRef: job.allowCacheRef,
-		Sharing:       mountpolicy.Sharing(job.Namespace, job.Mounts),
+		Resolver: &resolver{job: job, gw: gw},
+		Solver:   builds,
+		Pusher:   &pusher{build: b},
+		Registry: &registry{credentials: b.sessions.build, job: job},
+		Files:    files,
+		Allow:    job.allow,
+		Sharing:  mountpolicy.Sharing(job.Namespace, job.Mounts),
 	})
 	if err != nil {
 		return nil, err
@@ -120,44 +158,11 @@ func outputName(specs []v1alpha1.OutputSpec, image string) string {
 	return ""
 }
 
-func (j *Job) allowCacheRef(ref string) error {
-	if !cacheref.Permitted(j.cacheRepository(), j.Namespace, ref) {
-		return fmt.Errorf("%s belongs to another namespace", ref)
-	}
-	return nil
-}
-
-// pusher pushes an image while compiling, for programs that use its digest.
-type pusher struct {
-	daemon *Daemon
-	attach []session.Attachable
-	job    *Job
-}
-
-// Push implements the compiler's Pusher.
-func (p *pusher) Push(ctx context.Context, export *request.Node) (digest.Digest, error) {
-	req := &request.Request{Root: export}
-	req.Index()
-	res, err := solve.Run(ctx, p.daemon.client, req, solve.Options{
-		Session:      p.attach,
-		CacheImports: cacheImports(p.job.Plan.Imports),
-		Gateway:      p.job.Steps.gateway(),
-		Status:       p.job.Progress,
-		Entitlements: append([]string{}, p.job.Entitlements...),
-	})
-	if err != nil {
-		return "", err
-	}
-	if len(res.Outputs) == 0 {
-		return "", fmt.Errorf("pushing %s yielded no digest", export.Output.Ref)
-	}
-	return res.Outputs[0].Digest, nil
-}
-
-func mountsOf(req *hlb.Request) []Mount {
+// mountsOf are the cache mounts that the compiler knows of, each id once.
+func mountsOf(mounts []request.CacheMount) []Mount {
 	var out []Mount
 	at := map[string]int{}
-	for _, m := range req.CacheMounts {
+	for _, m := range mounts {
 		i, seen := at[m.ID]
 		if !seen {
 			i = len(out)

@@ -30,7 +30,7 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 	if out.request == nil {
 		return errors.New("there is no build to export the cache of")
 	}
-	attach, _, err := attachables(job)
+	sessions, err := newSessions(job)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,8 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 		}
 	}()
 	done, err := d.client.Build(ctx, client.SolveOpt{
-		Session:             attach,
+		Session:             sessions.export(),
+		SourcePolicy:        job.policy().SourcePolicy(),
 		CacheExports:        []client.CacheOptionsEntry{cacheExport(job)},
 		AllowedEntitlements: job.Entitlements,
 		Internal:            true,

@@ -13,7 +13,7 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/openllb/hlb-operator/internal/frontends"
+	"github.com/openllb/hlb-operator/hlb/lower"
 )
 
 // lazyJob is a job on the daemon in which the compiler looks things up: image configs, git trees, modules. It is
@@ -36,14 +36,11 @@ type lazyJob struct {
 	done      chan struct{} // closed when the job has ended
 }
 
-// newLazyJob prepares a job. It must be closed.
-func (d *Daemon) newLazyJob(
-	ctx context.Context,
-	attach []session.Attachable,
-	job *Job,
-) *lazyJob {
+// newLazyJob prepares a job for a build. It must be closed.
+func (d *Daemon) newLazyJob(ctx context.Context, job *Job, attach []session.Attachable) *lazyJob {
+	opt := client.SolveOpt{Session: attach, Internal: true, SourcePolicy: job.policy().SourcePolicy()}
 	return &lazyJob{
-		ctx: ctx, client: d.client, opt: client.SolveOpt{Session: attach, Internal: true}, report: job.Progress,
+		ctx: ctx, client: d.client, opt: opt, report: job.Progress,
 		limit:  job.Steps.gateway(),
 		opened: make(chan struct{}), finish: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -100,37 +97,30 @@ func (j *lazyJob) close() error {
 	return j.err
 }
 
+// resolver looks up the configs of images for the compiler.
+type resolver struct {
+	job *Job
+	gw  *lazyJob
+}
+
 // ResolveImageConfig implements the compiler's Resolver.
-func (j *lazyJob) ResolveImageConfig(
+func (r *resolver) ResolveImageConfig(
 	ctx context.Context,
 	ref string,
 	opt sourceresolver.Opt,
 ) (string, digest.Digest, []byte, error) {
-	gw, err := j.get()
+	if err := r.job.allow(lower.UseImage, ref); err != nil {
+		return "", "", nil, err
+	}
+	gw, err := r.gw.get()
 	if err != nil {
 		return "", "", nil, err
 	}
 	return gw.ResolveImageConfig(ctx, ref, opt)
 }
 
-// solver solves for the compiler, with no front ends but the allowed ones.
-type solver struct {
-	job       *lazyJob
-	frontends []string
-}
-
-// Solve implements the compiler's Solver.
-func (s *solver) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
-	if req.Frontend != "" {
-		if err := frontends.Check(s.frontends, req.FrontendOpt["source"]); err != nil {
-			return nil, err
-		}
-	}
-	return s.job.Solve(ctx, req)
-}
-
-// Solve solves in the job.
-func (j *lazyJob) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
+// solve solves in the job.
+func (j *lazyJob) solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
 	gw, err := j.get()
 	if err != nil {
 		return nil, err

@@ -19,7 +19,12 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/compiletest"
 )
 
-func TestMain(m *testing.M) { compiletest.Main(m) }
+func TestMain(m *testing.M) {
+	if serveFrontend() {
+		return
+	}
+	compiletest.Main(m)
+}
 
 // onLog makes a progress function that closes ch when a step prints text.
 func onLog(text string, ch chan struct{}) func(*client.SolveStatus) {

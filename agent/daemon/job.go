@@ -17,6 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/internal/buildpolicy"
 )
 
 // Job is all that one attempt's build takes. Nothing of it is read from the cluster any more.
@@ -36,16 +37,22 @@ type Job struct {
 	Entitlements []string
 	// Steps bound what each step of the build may use.
 	Steps StepLimits
-	// Frontends are the images that the BuildCache lets programs run as front ends.
-	Frontends []string
-	// IsVisiting is set for a build of another namespace than the BuildCache's. Of the BuildCache's credentials it has
-	// those for the registry cache only.
-	IsVisiting bool
-	// Prepare is called with the program's cache mounts once it has compiled, before anything of it is built, while
-	// the registry cache is imported. It is not called when nothing is built. Nil means there is nothing to prepare.
+	// Policy says what the build may use. Nil permits all sources and pushes, and no front ends.
+	Policy *buildpolicy.Policy
+	// Prepare is called with cache mounts before something is built with them, with each one once: while the program
+	// is compiled with those of what is built then, and with the others once it has compiled, while the registry cache
+	// is imported. Nil means there is nothing to prepare.
 	Prepare func(ctx context.Context, mounts []Mount)
 	// Progress is called with every status message, one call at a time. Nil means nobody looks.
 	Progress func(*client.SolveStatus)
+}
+
+// policy is the job's policy, never nil.
+func (j *Job) policy() *buildpolicy.Policy {
+	if j.Policy == nil {
+		return buildpolicy.New(&v1alpha1.BuildCacheSpec{}, j.Namespace)
+	}
+	return j.Policy
 }
 
 // Outcome is what a build did, as far as it came.
@@ -102,6 +109,17 @@ func (e *SourceError) Error() string { return e.What + ": " + e.Err.Error() }
 
 // Unwrap returns the daemon's error.
 func (e *SourceError) Unwrap() error { return e.Err }
+
+// PermissionError says that the build asks for something that its BuildCache does not permit.
+type PermissionError struct {
+	What string // is about it
+	Err  error
+}
+
+func (e *PermissionError) Error() string { return e.What + ": " + e.Err.Error() }
+
+// Unwrap returns the policy's error.
+func (e *PermissionError) Unwrap() error { return e.Err }
 
 // CredentialError says that a Secret's content is not what it must be. It never quotes the content.
 type CredentialError struct {

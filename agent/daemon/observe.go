@@ -30,7 +30,7 @@ type Observation struct {
 	Records int
 	Bytes   int64
 	// MountBytes are the cache mounts held, by id without base state, with what they take; 0 while one is in use for
-	// the first time.
+	// the first time. A mount whose id can't be read has one of its own.
 	MountBytes map[string]int64
 	// Cache is the records themselves, Rules the garbage collection in force, both as package gc judges them.
 	Cache []gc.Record
@@ -145,22 +145,37 @@ func appendBytes(parts []string, name string, bytes int64) []string {
 	return append(parts, fmt.Sprintf("%s=%d", name, bytes))
 }
 
-// mountDescription is how BuildKit describes the record of a cache mount; the id is the only place that names it. The
-// command before it may have lines of its own.
-var mountDescription = regexp.MustCompile(`(?s)^cached mount .* with id ("(?:[^"\\]|\\.)*")$`)
+// mountDescription is how BuildKit describes the record of a cache mount, which is the only place that names it. What
+// has made it may have lines of its own: a step, or a container of a front end.
+var mountDescription = regexp.MustCompile(`(?s)^cached mount (.*?) from (?:exec|container) .*$`)
+
+// mountIDSuffix is what follows where the id is not the mount point.
+var mountIDSuffix = regexp.MustCompile(` with id ("(?:[^"\\]|\\.)*")$`)
+
+// unknownMount begins the ids of mounts whose own can't be read. No program's begins so: those begin with a namespace.
+const unknownMount = "?/"
 
 // mountID returns the id of the cache mount that a record is, false for other records. Mounts with a base state have
-// the base's reference after their id, which is not taken off.
+// the base's reference after their id, which is not taken off. One that can't be read is a mount all the same, with an
+// id that unknownMount begins.
 func mountID(r *client.UsageInfo) (string, bool) {
-	if r.RecordType != client.UsageRecordTypeCacheMount && !standsFor(r) {
+	isMount := r.RecordType == client.UsageRecordTypeCacheMount
+	if !isMount && !standsFor(r) {
 		return "", false
 	}
 	found := mountDescription.FindStringSubmatch(r.Description)
 	if found == nil {
-		return "", false
+		return unknownMount + r.ID, isMount
 	}
-	id, err := strconv.Unquote(found[1])
-	return id, err == nil
+	quoted := mountIDSuffix.FindStringSubmatch(r.Description)
+	if quoted == nil {
+		return found[1], true
+	}
+	id, err := strconv.Unquote(quoted[1])
+	if err != nil || id == "" {
+		return unknownMount + r.ID, true
+	}
+	return id, true
 }
 
 // standsFor reports whether a record may stand for a cache mount that BuildKit measures for somebody else, such as its

@@ -42,13 +42,28 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 		"a step's result that is in use": {
 			client.UsageRecordTypeRegular, `mount / from exec cached mount /c with id "ns/c"`, "", false, true, false,
 		},
-		"a description of no use": {client.UsageRecordTypeCacheMount, "cached mount /c", "", false, false, false},
+		"an id that is the mount point": {
+			client.UsageRecordTypeCacheMount, `cached mount //root/x from exec make`, "//root/x", true, false, false,
+		},
+		"a container of a front end": {
+			client.UsageRecordTypeCacheMount, `cached mount /c from container abc with id "ns/c"`, "ns/c", true, false,
+			false,
+		},
+		"a command without a word": {client.UsageRecordTypeCacheMount, `cached mount /c from exec  with id "ns/c"`,
+			"ns/c", true, false, false},
+		"a description of no use": {client.UsageRecordTypeCacheMount, "cached mount /c", "?/r", true, false, false},
+		"none at all":             {client.UsageRecordTypeCacheMount, "", "?/r", true, false, false},
+		"an id that is no string": {
+			client.UsageRecordTypeCacheMount, `cached mount /c from exec a with id "\q"`, "?/r", true, false, false,
+		},
+		"a layer of no use": {client.UsageRecordTypeRegular, "cached mount /c", "", false, true, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, ok := mountID(&client.UsageInfo{RecordType: tc.kind, Description: tc.description, InUse: tc.inUse,
-				Mutable: tc.mutable})
-			if got != tc.want || ok != tc.ok {
+			got, ok := mountID(&client.UsageInfo{
+				ID: "r", RecordType: tc.kind, Description: tc.description, InUse: tc.inUse, Mutable: tc.mutable,
+			})
+			if ok && got != tc.want || ok != tc.ok {
 				t.Errorf("got %q, %v; want %q, %v", got, ok, tc.want, tc.ok)
 			}
 		})

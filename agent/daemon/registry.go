@@ -12,11 +12,9 @@ import (
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	cacherepo "github.com/openllb/hlb-operator/agent/registry"
-	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/lower"
 	hlbregistry "github.com/openllb/hlb-operator/hlb/registry"
 )
@@ -24,12 +22,15 @@ import (
 // registry answers the compiler's questions about manifests, which no call of buildkitd answers. It reaches
 // registries as the daemon does: by the BuildCache's mirrors and schemes, with the build's credentials.
 type registry struct {
-	credentials *credentials
-	hosts       []v1alpha1.RegistryHost
+	credentials *credentials // the build's
+	job         *Job
 }
 
 // Manifest implements the compiler's Registry.
 func (r *registry) Manifest(ctx context.Context, ref string, platform ocispecs.Platform) (lower.Manifest, error) {
+	if err := r.job.allow(lower.UseImage, ref); err != nil {
+		return lower.Manifest{}, err
+	}
 	places, err := r.places(ref)
 	if err != nil {
 		return lower.Manifest{}, err
@@ -57,7 +58,7 @@ func (r *registry) places(ref string) ([]name.Reference, error) {
 	for _, at := range append(r.mirrors(host), host) {
 		server, _, _ := strings.Cut(at, "/")
 		var opts []name.Option
-		if cacherepo.IsPlain(server, r.hosts) {
+		if cacherepo.IsPlain(server, r.job.Registries) {
 			opts = append(opts, name.Insecure)
 		}
 		place, err := name.ParseReference(at+rest, opts...)
@@ -70,7 +71,7 @@ func (r *registry) places(ref string) ([]name.Reference, error) {
 }
 
 func (r *registry) mirrors(host string) []string {
-	for _, h := range r.hosts {
+	for _, h := range r.job.Registries {
 		if h.Host == host {
 			return h.Mirrors[:len(h.Mirrors):len(h.Mirrors)]
 		}
@@ -87,7 +88,8 @@ func (r *registry) manifestAt(
 	if err != nil {
 		return lower.Manifest{}, err
 	}
-	m, err := hlbregistry.Get(ctx, ref, auth, cacherepo.IsPlain(ref.Context().RegistryStr(), r.hosts), platform)
+	plainly := cacherepo.IsPlain(ref.Context().RegistryStr(), r.job.Registries)
+	m, err := hlbregistry.Get(ctx, ref, auth, plainly, platform)
 	var plain *hlbregistry.PlainError
 	if errors.As(err, &plain) {
 		err = fmt.Errorf("%w: the BuildCache does not say so in spec.buildkit.registries", plain)
@@ -97,11 +99,8 @@ func (r *registry) manifestAt(
 
 // authenticator has the credentials for reading a reference.
 func (c *credentials) authenticator(ctx context.Context, ref name.Reference) (authn.Authenticator, error) {
-	host := ref.Context().RegistryStr()
-	if host == name.DefaultRegistry {
-		host = authprovider.DockerHubRegistryHost
-	}
-	found, err := c.lookUp(ctx, host, []string{"repository:" + ref.Context().RepositoryStr() + ":pull"}, nil)
+	scopes := []string{"repository:" + ref.Context().RepositoryStr() + ":pull"}
+	found, err := c.lookUp(ctx, ref.Context().RegistryStr(), scopes, nil)
 	if err != nil || found == (types.AuthConfig{}) {
 		return authn.Anonymous, err
 	}

@@ -3,42 +3,40 @@
 package daemon
 
 import (
-	"cmp"
-	"context"
-	"maps"
-	"strings"
-
-	"github.com/docker/cli/cli/config/configfile"
-	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 
 	"github.com/openllb/hlb-operator/agent/inputs"
-	cacherepo "github.com/openllb/hlb-operator/agent/registry"
+	"github.com/openllb/hlb-operator/hlb/request"
 )
 
-// attachables are what the daemon may ask of the agent during a job: registry credentials, which are returned by
-// themselves too, secrets, ssh agents. All of it stays in memory.
-func attachables(job *Job) ([]session.Attachable, *credentials, error) {
-	in := job.Inputs
-	creds, err := newCredentials(in, job.cacheRepository(), job.IsVisiting)
+// sessions make what the daemon may ask of the agent during the jobs of one build, for each kind of job what it is for:
+//
+//	source      the repository's credentials, nothing else
+//	compile     the build's secrets, ssh agents and registry credentials
+//	front end   the same, of the secrets and agents those that the program gives it
+//	solve       as compile, and the BuildCache's credentials to pull build cache
+//	export      as solve, and to push it
+//
+// All of it stays in memory.
+type sessions struct {
+	inputs *inputs.Inputs
+	agents sshAgents
+	// build are the build's own registry credentials.
+	build *credentials
+}
+
+// newSessions parses the credentials of a job's inputs.
+func newSessions(job *Job) (*sessions, error) {
+	creds, err := newCredentials(job.Inputs, job.cacheRepository())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	agents, err := newSSHAgents(in.SSHKeys)
+	agents, err := newSSHAgents(job.Inputs.SSHKeys)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	secrets := maps.Clone(in.Secrets)
-	if in.GitAuth != nil {
-		secrets[sourceAuth] = authHeader(in.GitAuth)
-	}
-	return []session.Attachable{
-		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: creds.lookUp}),
-		secretsprovider.FromMap(secrets),
-		agents,
-	}, creds, nil
+	return &sessions{inputs: job.Inputs, agents: agents, build: creds}, nil
 }
 
 func (j *Job) cacheRepository() string {
@@ -48,82 +46,52 @@ func (j *Job) cacheRepository() string {
 	return j.Registry.Repository
 }
 
-// credentials answer for registries. They are not changed once made.
-type credentials struct {
-	configs   []*configfile.ConfigFile // the build's, first match wins
-	cache     *configfile.ConfigFile   // the BuildCache's, nil for none
-	cacheHost string
-	cachePath string // of the cache's repository on cacheHost
-	onlyCache bool   // the BuildCache's are for its repository alone
+// source is for the job that checks the build's source out, and no other: whatever else runs there could read them.
+func (s *sessions) source() []session.Attachable {
+	secrets := map[string][]byte{}
+	if s.inputs.GitAuth != nil {
+		secrets[sourceAuth] = authHeader(s.inputs.GitAuth)
+	}
+	return []session.Attachable{secretsprovider.FromMap(secrets)}
 }
 
-func newCredentials(in *inputs.Inputs, repository string, onlyCache bool) (*credentials, error) {
-	c := &credentials{onlyCache: onlyCache}
-	c.cacheHost, c.cachePath, _ = strings.Cut(repository, "/")
-	for _, data := range in.Registries {
-		config, err := parseDockerConfig(data)
-		if err != nil {
-			return nil, err
-		}
-		c.configs = append(c.configs, config)
-	}
-	if in.CacheRegistry != nil {
-		config, err := parseDockerConfig(in.CacheRegistry)
-		if err != nil {
-			return nil, err
-		}
-		c.cache = config
-	}
-	return c, nil
+// compile is for what the compiler looks up and builds.
+func (s *sessions) compile() []session.Attachable {
+	return []session.Attachable{newAuthServer(s.build.lookUp), secretsprovider.FromMap(s.inputs.Secrets), s.agents}
 }
 
-func parseDockerConfig(data []byte) (*configfile.ConfigFile, error) {
-	config, err := cacherepo.ParseDockerConfig(data)
-	if err != nil {
-		return nil, &CredentialError{"A Secret of type kubernetes.io/dockerconfigjson does not hold a docker config"}
+// frontend is for a front end, with the secrets and agents that it is given.
+func (s *sessions) frontend(given request.Needs) []session.Attachable {
+	secrets, agents := map[string][]byte{}, sshAgents{}
+	for _, needed := range given.Secrets {
+		if value, declared := s.inputs.Secrets[needed.ID]; declared {
+			secrets[needed.ID] = value
+		}
 	}
-	return config, nil
+	for _, needed := range given.SSH {
+		if keys, declared := s.agents[needed.ID]; declared {
+			agents[needed.ID] = keys
+		}
+	}
+	return []session.Attachable{newAuthServer(s.build.lookUp), secretsprovider.FromMap(secrets), agents}
 }
 
-// lookUp implements authprovider.AuthConfigProvider. Where both the build and the BuildCache have credentials for a
-// host, those of the BuildCache are for its repository and the build's for everything else. A build of another
-// namespace never has the BuildCache's for anything else.
-func (c *credentials) lookUp(
-	_ context.Context,
-	host string,
-	scopes []string,
-	_ authprovider.ExpireCachedAuthCheck,
-) (types.AuthConfig, error) {
-	host = cmp.Or(
-		map[string]string{authprovider.DockerHubRegistryHost: authprovider.DockerHubConfigfileKey}[host],
-		host,
-	)
-	order := c.configs
-	if c.cache != nil && host == c.cacheHost {
-		if c.isCache(scopes) {
-			order = append([]*configfile.ConfigFile{c.cache}, order...)
-		} else if !c.onlyCache {
-			order = append(order[:len(order):len(order)], c.cache)
-		}
-	}
-	for _, config := range order {
-		found, err := config.GetAuthConfig(host)
-		if err != nil {
-			return types.AuthConfig{}, err
-		}
-		if found != (types.AuthConfig{}) && found != (types.AuthConfig{ServerAddress: found.ServerAddress}) {
-			return found, nil
-		}
-	}
-	return types.AuthConfig{}, nil
+// solve is for the program's steps. others are the hosts of the registries that the job is about, but for the import of
+// the BuildCache's build cache.
+func (s *sessions) solve(others []string) []session.Attachable {
+	creds := s.build.pulling(others)
+	return []session.Attachable{newAuthServer(creds.lookUp), secretsprovider.FromMap(s.inputs.Secrets), s.agents}
 }
 
-// isCache says whether scopes, such as "repository:team/cache:pull,push", are about the cache's repository.
-func (c *credentials) isCache(scopes []string) bool {
-	for _, s := range scopes {
-		if strings.HasPrefix(s, "repository:"+c.cachePath+":") {
-			return true
-		}
-	}
-	return false
+// export is for the export of build cache. The program's images have been read before, by the build's credentials.
+func (s *sessions) export() []session.Attachable {
+	creds := s.build.pushing()
+	return []session.Attachable{newAuthServer(creds.lookUp), secretsprovider.FromMap(s.inputs.Secrets), s.agents}
+}
+
+// declares reports whether an id is that of a secret or agent of the build.
+func (s *sessions) declares(id string) bool {
+	_, secret := s.inputs.Secrets[id]
+	_, agent := s.agents[id]
+	return secret || agent
 }

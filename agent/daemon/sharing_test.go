@@ -31,7 +31,12 @@ func TestPolicyGivesMountsTheirSharing(t *testing.T) {
 			{ID: "/a", Sharing: v1alpha1.MountPrivate}, {ID: "/c", Sharing: v1alpha1.MountLocked},
 		},
 	}
-	req, err := (&Daemon{compiler: compiletest.New(t)}).compile(t.Context(), job, nil, nil)
+	sessions, err := newSessions(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &building{daemon: &Daemon{compiler: compiletest.New(t)}, job: job, sessions: sessions}
+	req, err := b.compile(t.Context(), &checkedOut{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,15 +44,16 @@ type BasicAuth struct {
 
 // Error is about something that a build names and that does not exist yet: an object, or a key of it.
 type Error struct {
-	// Reason why the build waits: SecretNotFound or SourceNotFound.
+	// Reason why the build waits: SecretNotFound, SecretNotAllowed or SourceNotFound.
 	Reason  string
 	Message string
 }
 
 func (e *Error) Error() string { return e.Message }
 
-// Gather reads everything that a build names in its namespace, and the credentials of its BuildCache's registry in that
-// one's. The error is an *Error when the user must help, else the API's.
+// Gather reads everything that a build names in its namespace, as far as the BuildCache's policy of Secrets allows, and
+// the credentials of its BuildCache's registry in that one's. The error is an *Error when the user must help, else the
+// API's.
 func Gather(
 	ctx context.Context,
 	c client.Reader,
@@ -58,9 +61,14 @@ func Gather(
 	cache *v1alpha1.BuildCache,
 ) (*Inputs, error) {
 	spec := &build.Spec
+	allowed, err := allowedSecrets(cache.Spec.SecretPolicy)
+	if err != nil {
+		return nil, err
+	}
 	g := &gatherer{
 		client:     c,
 		namespace:  build.Namespace,
+		allowed:    allowed,
 		secrets:    map[string]*corev1.Secret{},
 		configMaps: map[string]*corev1.ConfigMap{},
 	}
@@ -81,6 +89,18 @@ func Gather(
 	return in, nil
 }
 
+// allowedSecrets selects the Secrets that builds may name, by their labels. A policy that can't be read allows none.
+func allowedSecrets(policy *v1alpha1.SecretPolicy) (labels.Selector, error) {
+	if policy == nil || policy.From != v1alpha1.SecretsFromSelector {
+		return labels.Everything(), nil
+	}
+	allowed, err := metav1.LabelSelectorAsSelector(policy.Selector)
+	if err != nil {
+		return nil, &Error{v1alpha1.ReasonSecretNotAllowed, "secretPolicy.selector of the BuildCache: " + err.Error()}
+	}
+	return allowed, nil
+}
+
 // DockerConfig reads the credentials of a registry cache, nil when there are none. Errors are as those of Gather.
 func DockerConfig(
 	ctx context.Context,
@@ -91,7 +111,9 @@ func DockerConfig(
 	if registry == nil || registry.SecretRef == nil {
 		return nil, nil
 	}
-	g := &gatherer{client: c, namespace: namespace, secrets: map[string]*corev1.Secret{}}
+	g := &gatherer{
+		client: c, namespace: namespace, allowed: labels.Everything(), secrets: map[string]*corev1.Secret{},
+	}
 	return g.dockerConfig(ctx, registry.SecretRef.Name)
 }
 
@@ -99,6 +121,7 @@ func DockerConfig(
 type gatherer struct {
 	client     client.Reader
 	namespace  string
+	allowed    labels.Selector // of Secrets
 	secrets    map[string]*corev1.Secret
 	configMaps map[string]*corev1.ConfigMap
 }
@@ -190,6 +213,13 @@ func (g *gatherer) secretKey(ctx context.Context, name, key string) ([]byte, err
 				}
 			}
 			return nil, fmt.Errorf("read Secret %s: %w", name, err)
+		}
+		if !g.allowed.Matches(labels.Set(secret.Labels)) {
+			return nil, &Error{
+				v1alpha1.ReasonSecretNotAllowed,
+				fmt.Sprintf("The BuildCache lets builds use Secrets with labels %s, and Secret %q has not",
+					g.allowed, name),
+			}
 		}
 		g.secrets[name] = secret
 	}

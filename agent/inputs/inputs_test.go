@@ -154,6 +154,70 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	}
 }
 
+func TestSecretsAreThoseOfThePolicy(t *testing.T) {
+	const key = ".dockerconfigjson"
+	content := map[string]string{key: "{}", "username": "u", "password": "p", "ssh-privatekey": "k"}
+	labelled := secret("labelled", content)
+	labelled.Labels = map[string]string{"use": "builds"}
+	c := fake.NewClientBuilder().WithObjects(labelled,
+		secret("plain", content),
+		&corev1.Secret{ // the BuildCache's own needs no label
+			ObjectMeta: metav1.ObjectMeta{Namespace: "builders", Name: "cache"},
+			Data:       map[string][]byte{key: []byte("{c}")},
+		},
+	).Build()
+	selected := &v1alpha1.SecretPolicy{From: v1alpha1.SecretsFromSelector, Selector: &metav1.LabelSelector{
+		MatchLabels: map[string]string{"use": "builds"},
+	}}
+	bad := &v1alpha1.SecretPolicy{From: v1alpha1.SecretsFromSelector, Selector: &metav1.LabelSelector{
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Maybe"}},
+	}}
+	program := "p"
+	uses := map[string]func(spec *v1alpha1.HLBBuildSpec, name string){
+		"for a step": func(spec *v1alpha1.HLBBuildSpec, name string) {
+			spec.Secrets = []v1alpha1.BuildSecret{
+				{ID: "x", SecretKeyRef: v1alpha1.SecretKeyReference{Name: name, Key: "password"}},
+			}
+		},
+		"for ssh": func(spec *v1alpha1.HLBBuildSpec, name string) {
+			spec.SSH = []v1alpha1.BuildSSH{{ID: "x", SecretRef: *ref(name)}}
+		},
+		"for a registry": func(spec *v1alpha1.HLBBuildSpec, name string) {
+			spec.RegistrySecretRefs = []v1alpha1.LocalObjectReference{*ref(name)}
+		},
+		"for git": func(spec *v1alpha1.HLBBuildSpec, name string) {
+			spec.Source = &v1alpha1.SourceSpec{Git: &v1alpha1.GitSource{SecretRef: ref(name)}}
+		},
+	}
+	cases := map[string]struct {
+		policy      *v1alpha1.SecretPolicy
+		name        string
+		wantRefused bool
+	}{
+		"without a policy every one":    {nil, "plain", false},
+		"every one":                     {&v1alpha1.SecretPolicy{From: v1alpha1.SecretsFromAll}, "plain", false},
+		"one with the label":            {selected, "labelled", false},
+		"one without the label":         {selected, "plain", true},
+		"none where the policy is none": {bad, "labelled", true},
+	}
+	for use, name := range uses {
+		for what, tc := range cases {
+			t.Run(what+" "+use, func(t *testing.T) {
+				spec := &v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Inline: &program}}
+				name(spec, tc.name)
+				cache := cacheWith(ref("cache"))
+				cache.Spec.SecretPolicy = tc.policy
+				_, err := inputs.Gather(t.Context(), c, build(spec), cache)
+				var refused *inputs.Error
+				got := errors.As(err, &refused) && refused.Reason == v1alpha1.ReasonSecretNotAllowed
+				if got != tc.wantRefused || err != nil && !got {
+					t.Errorf("got %v, want refused: %v", err, tc.wantRefused)
+				}
+			})
+		}
+	}
+}
+
 func TestTroubleWithTheAPIIsNotTheUsersFault(t *testing.T) {
 	c := fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {

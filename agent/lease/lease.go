@@ -43,9 +43,13 @@ type Keeper struct {
 	id      string          // of the session
 	end     context.CancelCauseFunc
 	renewed time.Time // when the last successful renewal of the latest session was sent
-	fence   *time.Timer
-	held    chan struct{} // closed while the Lease is held
-	lapsing bool          // the Lease is not to be renewed
+	// renewedBoot is the same by boot, which also counts the time in which the machine is suspended.
+	renewedBoot time.Duration
+	boot        func() time.Duration
+	ahead       time.Duration // of the machine's clock, see Now
+	fence       *time.Timer
+	held        chan struct{} // closed while the Lease is held
+	lapsing     bool          // the Lease is not to be renewed
 }
 
 // observation is what a Lease looked like, and since when on this process's clock.
@@ -58,7 +62,9 @@ type observation struct {
 // New makes a keeper that holds nothing yet. podUID becomes the first part of the IDs of its sessions. c must not read
 // from a cache.
 func New(c client.Client, name types.NamespacedName, podUID string, timing attempt.Timing, log logr.Logger) *Keeper {
-	return &Keeper{client: c, name: name, podUID: podUID, timing: timing, log: log, held: make(chan struct{})}
+	return &Keeper{
+		client: c, name: name, podUID: podUID, timing: timing, log: log, held: make(chan struct{}), boot: sinceBoot,
+	}
 }
 
 // Session returns the present session and a context that ends with it, with the cause ErrFenced. While the Lease is not
@@ -101,6 +107,9 @@ func (k *Keeper) Wait(ctx context.Context) error {
 
 // Run renews the Lease until ctx is done, and then gives it back. Nothing of the agent may execute by then.
 func (k *Keeper) Run(ctx context.Context) error {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go k.watchSuspension(watching)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -129,6 +138,7 @@ func (k *Keeper) keep(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, k.timing.RenewEvery)
 	defer cancel()
 	_, session := k.Session()
+	sent := k.boot()
 	if k.lease == nil {
 		lease := &coordinationv1.Lease{}
 		if err := k.client.Get(ctx, k.name, lease); err != nil {
@@ -158,7 +168,8 @@ func (k *Keeper) keep(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("write Lease %s: %w", k.name, err)
 	}
 	k.lease = lease
-	k.extend(session.ID, now)
+	k.compareClocks(lease, time.Now())
+	k.extend(session.ID, now, sent)
 	return nil
 }
 
@@ -190,23 +201,23 @@ func (k *Keeper) acquire(lease *coordinationv1.Lease, id string, now time.Time) 
 	return nil
 }
 
-// extend notes that a session was begun or renewed by a request that was sent at the given time.
-func (k *Keeper) extend(id string, sent time.Time) {
+// extend notes that a session was begun or renewed by a request that was sent at the given time, also by boot.
+func (k *Keeper) extend(id string, sent time.Time, sentBoot time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	left := time.Until(sent.Add(k.timing.FenceAfter))
-	if left <= 0 {
+	if left <= 0 || k.boot()-sentBoot >= k.timing.FenceAfter {
 		return // it took so long that it proves nothing
 	}
 	if k.session != nil {
-		k.renewed = sent
+		k.renewed, k.renewedBoot = sent, sentBoot
 		k.fence.Reset(left)
 		return
 	}
 	if k.id == id {
 		return // the session was fenced while it was being renewed
 	}
-	k.id, k.renewed = id, sent
+	k.id, k.renewed, k.renewedBoot = id, sent, sentBoot
 	k.session, k.end = context.WithCancelCause(context.Background())
 	close(k.held)
 	k.fence = time.AfterFunc(left, k.expire)

@@ -33,6 +33,12 @@ func (r *Repository) Blob(ctx context.Context, d ocispecs.Descriptor) (io.ReadCl
 	return &boundedBody{ReadCloser: body, left: max(d.Size, 0), what: "blob " + d.Digest.String()}, nil
 }
 
+// cacheConfig is the media type of the config of BuildKit's build cache.
+const cacheConfig = "application/vnd.buildkit.cacheconfig.v0"
+
+// IsBuildCache reports whether a manifest is that of build cache, as the operator has buildkitd write it.
+func (m *Manifest) IsBuildCache() bool { return m.Config.MediaType == cacheConfig }
+
 // PushBlob uploads all of content as a blob that no tag needs yet, without keeping it, and describes it. An upload
 // that breaks off can't be tried again.
 func (r *Repository) PushBlob(ctx context.Context, mediaType string, content io.Reader) (ocispecs.Descriptor, error) {

@@ -59,11 +59,7 @@ func Open(repository string, dockerConfig []byte, hosts []v1alpha1.RegistryHost)
 		if err != nil {
 			return nil, err
 		}
-		found, err := config.GetAuthConfig(host)
-		if err != nil {
-			return nil, err
-		}
-		auth = Authenticator(found)
+		auth = Authenticator(AuthFor(config, host))
 	}
 	how := []remote.Option{remote.WithAuth(auth), remote.WithTransport(connections)}
 	r := &Repository{repo: repo}

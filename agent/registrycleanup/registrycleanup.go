@@ -22,7 +22,9 @@ import (
 	"github.com/openllb/hlb-operator/agent/registry"
 	"github.com/openllb/hlb-operator/agent/retention"
 	"github.com/openllb/hlb-operator/agent/self"
+	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/cacheref"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
@@ -173,12 +175,36 @@ func (c *Cleaner) cleanOne(
 		plan = retention.Orphaned(in)
 	}
 	for _, tag := range plan {
+		if len(*gone) >= maxDeletes && cache.DeletionTimestamp.IsZero() {
+			return errMore
+		}
+		man, found, err := repo.Manifest(ctx, tag)
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", tag, err)
+		}
+		if !found || !isOwn(&man, tag) {
+			continue
+		}
 		if err := repo.Delete(ctx, tag); err != nil {
 			return fmt.Errorf("delete %s: %w", tag, err)
 		}
 		*gone = append(*gone, where+":"+tag)
 	}
 	return nil
+}
+
+// maxDeletes bounds the tags that one clean-up of expired tags deletes, so that one that goes wrong is noticed in time.
+const maxDeletes = 100
+
+// errMore: a clean-up has deleted as much as one may.
+var errMore = fmt.Errorf("%d tags were deleted, and more are due; they are deleted by the next clean-ups", maxDeletes)
+
+// isOwn reports whether what a tag stands for is what the operator writes under such a tag.
+func isOwn(man *registry.Manifest, tag string) bool {
+	if _, isMount := cacheref.MountTagTime(tag); isMount {
+		return snapshot.IsOwn(*man, tag)
+	}
+	return man.IsBuildCache()
 }
 
 // repositories that the operator writes to for a BuildCache, each once, sorted.
@@ -216,6 +242,9 @@ func (c *Cleaner) describe(cache *v1alpha1.BuildCache, err error) (metav1.Condit
 		Message: "Nothing is left to delete in the registry",
 	}
 	switch {
+	case errors.Is(err, errMore):
+		out.Message = err.Error()
+		return out, retryPause
 	case errors.Is(err, registry.ErrNoDeletes):
 		out.Status, out.Reason = metav1.ConditionFalse, v1alpha1.ReasonDeletesRefused
 		out.Message = "Tags were not deleted: " + err.Error()

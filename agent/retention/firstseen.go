@@ -42,9 +42,12 @@ func OpenFirstSeen(path string) (f *FirstSeen, lost error) {
 	return f, err
 }
 
+// futureSlack is how far ahead a snapshot's tag may be for its time to count.
+const futureSlack = 10 * time.Minute
+
 // Observe records what a repository holds now and returns those of its tags that the operator makes for the namespaces.
-// digest is asked for tags of build cache; a snapshot's tag has its time in it. A tag whose digest is unknown counts as
-// new. An error is that of writing the file; the tags are valid with it.
+// digest is asked for tags of build cache; a snapshot's tag has its time in it, unless that is in the future. A tag
+// whose digest is unknown counts as new. An error is that of writing the file; the tags are valid with it.
 func (f *FirstSeen) Observe(
 	repository string,
 	namespaces, names []string,
@@ -58,7 +61,7 @@ func (f *FirstSeen) Observe(
 		if !slices.ContainsFunc(namespaces, own) {
 			continue
 		}
-		if at, ok := cacheref.MountTagTime(name); ok {
+		if at, ok := cacheref.MountTagTime(name); ok && at.Sub(now) <= futureSlack {
 			out = append(out, Tag{Name: name, Since: at})
 			continue
 		}

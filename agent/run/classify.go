@@ -117,6 +117,7 @@ func classifyBuild(err error, volumeFull bool) ending {
 	var push *daemon.PushError
 	var missing *inputs.Error
 	var entitlement *solve.EntitlementError
+	var permission *daemon.PermissionError
 	var api *apiError
 	var limit *compile.LimitError
 	var internal *compile.InternalError
@@ -136,6 +137,8 @@ func classifyBuild(err error, volumeFull bool) ending {
 		return ending{missing: missing}
 	case errors.As(err, &credential):
 		return failed(v1alpha1.ReasonSourceFailed, credential)
+	case errors.As(err, &permission):
+		return failed(v1alpha1.ReasonNotPermitted, permission)
 	case errors.As(err, &entitlement):
 		return failed(v1alpha1.ReasonNotPermitted, entitlement)
 	case isDiskFull(err, volumeFull):

@@ -77,6 +77,13 @@ func TestClassify(t *testing.T) {
 		"an entitlement that is not granted": {
 			&solve.EntitlementError{Entitlement: "network.host"}, nil, false, "NotPermitted",
 		},
+		"a push that the BuildCache does not permit": {
+			&daemon.PermissionError{What: "spec.outputs", Err: errors.New("no")}, nil, false, "NotPermitted",
+		},
+		"a Secret that it does not allow": {
+			&inputs.Error{Reason: v1alpha1.ReasonSecretNotAllowed, Message: "no"}, nil, false,
+			"missing SecretNotAllowed",
+		},
 		"a failing step": {step(2, "boom"), nil, false, "SolveFailed"},
 		"a failing step that filled a file system of its own": {
 			step(1, "No space left on device"), nil, false, "SolveFailed",

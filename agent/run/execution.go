@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/attempt"
+	"github.com/openllb/hlb-operator/internal/buildpolicy"
 )
 
 // exportTimeout bounds an export of build cache, so that one that hangs ends before the daemon's token for the
@@ -92,7 +94,7 @@ type execution struct {
 	epoch   string           // of the volume when the attempt began
 	held    map[string]int64 // cache mounts that the daemon held before, with their bytes
 	refresh bool             // older copies are to be brought up to date
-	// cache mounts that the build has come to use, with their sharing; nil before it has compiled
+	// cache mounts that the build has come to use, with their sharing; nil before something is built
 	uses     map[string]string
 	primed   []v1alpha1.PrimeStatus
 	progress *progressLog // nil before it is opened
@@ -105,11 +107,8 @@ type execution struct {
 // do builds and returns how the build ended.
 func (a *execution) do() ending {
 	limit := time.Duration(a.build.Spec.TimeoutSeconds) * time.Second
-	ctx, cancel := context.WithTimeoutCause(
-		a.slot.ctx,
-		limit-a.Now().Sub(a.build.Status.Run.StartedAt.Time),
-		&deadlineError{limit},
-	)
+	// from now, which is right after the claim: the time of the claim is another clock's, or may have jumped since
+	ctx, cancel := context.WithTimeoutCause(a.slot.ctx, limit, &deadlineError{limit})
 	defer cancel()
 	a.err = a.recovered(func() error { return a.solve(ctx) })
 	var cause error
@@ -167,8 +166,7 @@ func (a *execution) solve(ctx context.Context) error {
 		Registries: a.cache.Spec.BuildKit.Registries,
 		Mounts:     a.cache.Spec.Mounts,
 		Steps:      stepLimits(a.cache),
-		Frontends:  a.cache.Spec.AllowedFrontends,
-		IsVisiting: a.build.Namespace != a.cache.Namespace,
+		Policy:     buildpolicy.New(&a.cache.Spec, a.build.Namespace),
 		Plan:       cacheplan.Decide(registry, fresh, key, a.build.Namespace),
 	}
 	for _, e := range a.cache.Spec.BuildKit.Entitlements {
@@ -198,11 +196,14 @@ func (a *execution) openLog() *progressLog {
 	return newProgressLog(file, a.log)
 }
 
-// prepare primes the mounts of a build that has compiled.
+// prepare primes mounts that something of the build is about to be built with, each once.
 func (a *execution) prepare(ctx context.Context, used []daemon.Mount) {
-	a.uses = snapshot.Sharing(used)
-	var err error
-	a.primed, err = a.Maker.Begin(ctx, a.cache, a.epoch, used, a.held, a.refresh)
+	if a.uses == nil {
+		a.uses = map[string]string{}
+	}
+	maps.Copy(a.uses, snapshot.Sharing(used))
+	primed, err := a.Maker.Begin(ctx, a.cache, a.epoch, used, a.held, a.refresh)
+	a.primed = append(a.primed, primed...)
 	a.logStateError(err)
 }
 

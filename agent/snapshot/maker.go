@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -103,18 +104,44 @@ func (m *Maker) newest(
 		return "", man, nil, err
 	}
 	tags = cacheref.MountTags(all, namespace, id)
-	for _, tag := range tags {
+	tags = slices.DeleteFunc(tags, func(tag string) bool { // made by a wrong clock, or by somebody else
+		at, _ := cacheref.MountTagTime(tag)
+		return at.Sub(m.Now()) > futureSlack
+	})
+	for _, tag := range tags[:min(len(tags), maxLooked)] {
 		man, found, err := repo.Manifest(ctx, tag)
 		if err != nil {
 			return "", man, tags, err
 		}
-		a := man.Annotations
-		if found && daemon.IsSnapshot(man) && a[annotationMount] == id && a[annotationNamespace] == namespace &&
-			a[annotationPlatform] == platform() {
+		if found && fits(man, namespace, id) {
 			return tag, man, tags, nil
 		}
 	}
 	return "", registry.Manifest{}, tags, nil
+}
+
+const (
+	// futureSlack is how far ahead of this agent's clock a snapshot's time may be.
+	futureSlack = 10 * time.Minute
+	// maxLooked bounds the tags of a mount that are looked at: others may push as many as they like.
+	maxLooked = 64
+)
+
+// fits reports whether an image is a snapshot of a mount for this machine's platform.
+func fits(man registry.Manifest, namespace, id string) bool {
+	return isOf(man, namespace, id) && man.Annotations[annotationPlatform] == platform()
+}
+
+// isOf reports whether an image is a snapshot of the mount that programs of a namespace call id.
+func isOf(man registry.Manifest, namespace, id string) bool {
+	a := man.Annotations
+	return daemon.IsSnapshot(man) && a[annotationMount] == id && a[annotationNamespace] == namespace
+}
+
+// IsOwn reports whether an image is a snapshot of the mount that its tag is about.
+func IsOwn(man registry.Manifest, tag string) bool {
+	namespace, id := man.Annotations[annotationNamespace], man.Annotations[annotationMount]
+	return isOf(man, namespace, id) && len(cacheref.MountTags([]string{tag}, namespace, id)) == 1
 }
 
 func platform() string { return "linux/" + runtime.GOARCH }
@@ -232,7 +259,7 @@ func (m *Maker) take(
 	if res.Outcome == mountcopy.Unchanged {
 		return v1alpha1.SnapshotUnchanged, nil
 	}
-	return v1alpha1.SnapshotPushed, m.cleanUp(ctx, c.Repository, tags, int(p.Snapshot.Keep)-1)
+	return v1alpha1.SnapshotPushed, cleanUp(ctx, c.Repository, s, tags, int(p.Snapshot.Keep)-1)
 }
 
 // prepare fills in a copy that adds to the newest snapshot, or is whole where that is due.
@@ -249,9 +276,20 @@ func (m *Maker) prepare(c *daemon.MountCopy, p *v1alpha1.MountPolicy, s subject,
 	}
 }
 
-// cleanUp deletes all but the first keep of a mount's older tags, which come newest first.
-func (m *Maker) cleanUp(ctx context.Context, repo *registry.Repository, tags []string, keep int) error {
-	for _, tag := range tags[min(max(keep, 0), len(tags)):] {
+// cleanUp deletes all but the newest keep of a mount's older snapshots for this machine's platform. tags come newest
+// first. What else has such a tag is neither counted nor deleted.
+func cleanUp(ctx context.Context, repo *registry.Repository, s subject, tags []string, keep int) error {
+	for _, tag := range tags[:min(len(tags), maxLooked)] {
+		man, found, err := repo.Manifest(ctx, tag)
+		if err != nil {
+			return fmt.Errorf("look at the old snapshot %s: %w", tag, err)
+		}
+		if !found || !fits(man, s.namespace, s.written) {
+			continue
+		}
+		if keep--; keep >= 0 {
+			continue
+		}
 		if err := repo.Delete(ctx, tag); err != nil {
 			return fmt.Errorf("delete the old snapshot %s: %w", tag, err)
 		}

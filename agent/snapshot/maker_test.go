@@ -17,6 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/mountcopy"
 	"github.com/openllb/hlb-operator/agent/snapshot"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/cacheref"
 )
 
 func TestAMountFollowsItsSnapshots(t *testing.T) {
@@ -84,6 +85,9 @@ func TestOldSnapshotsGoAndNothingElse(t *testing.T) {
 	image := w.registry.Busybox()
 	foreign := []string{"latest", "mount-other-0123456789abcdef-20200101T000000Z-01234567", "mount-ns",
 		"cache-ns-0123456789abcdef"}
+	for _, year := range []int{2020, 9998, 9999} { // an image of somebody else, under tags of the mount
+		foreign = append(foreign, cacheref.MountTag("ns", "go", time.Date(year, 12, 31, 0, 0, 0, 0, time.UTC), "x"))
+	}
 	a := w.site("a")
 	for _, tag := range foreign {
 		state, err := llb.Image(image).Marshal(t.Context())

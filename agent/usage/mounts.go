@@ -9,6 +9,9 @@ import (
 	"github.com/openllb/hlb-operator/internal/eviction"
 )
 
+// futureSlack is how far ahead of an observation a use may be: builds go on meanwhile, and clocks differ a little.
+const futureSlack = 10 * time.Minute
+
 // users bounds the keys that are kept of a mount.
 const users = 8
 
@@ -82,6 +85,8 @@ func (j *Journal) RecordPrefetch(id, epoch string, now time.Time) {
 // Reconcile corrects the record by an observation of the daemon that began at a moment and found mounts of those
 // sizes, and returns the evicted mounts, sorted.
 //
+// A use in the future, by a clock that was wrong, counts as one at the observation.
+//
 // A mount that an earlier observation found and this one did not was evicted: its keys are fresh again and are
 // forgotten. A mount that no observation ever found was never made, because every step with it was found in the cache,
 // and is forgotten alone. A mount used since the observation began may be newer than it and stays.
@@ -91,6 +96,10 @@ func (j *Journal) Reconcile(held map[string]int64, began time.Time) (evicted []s
 	changed, unmade := false, []string{}
 	for id, e := range j.content.Mounts {
 		bytes, found := held[id]
+		if e.Last.Sub(began) > futureSlack {
+			e.Last, changed = began.UTC(), true
+			j.content.Mounts[id] = e
+		}
 		switch {
 		case found && (!e.Seen || bytes > 0 && bytes != e.Bytes):
 			e.Seen, changed = true, true

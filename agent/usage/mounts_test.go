@@ -178,3 +178,16 @@ func TestWhatMountsSave(t *testing.T) {
 		t.Errorf("seconds saved (-want +got):\n%s", diff)
 	}
 }
+
+// TestUsesOfAWrongClockDoNotLast: a use far in the future would keep a mount listed that is gone.
+func TestUsesOfAWrongClockDoNotLast(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "usage.json"))
+	record(t, j, usage.Build{Key: "k", Seconds: 1, Mounts: []string{"a"}}, start.Add(365*24*time.Hour))
+	reconcile(j, map[string]int64{"a": 1}, start)
+	if m, known := j.Mount("a"); !known || m.LastUsed.After(start) {
+		t.Errorf("the mount was last used %s, want no later than %s", m.LastUsed, start)
+	}
+	if gone := reconcile(j, map[string]int64{}, start.Add(time.Minute)); len(gone) != 1 {
+		t.Errorf("evicted are %v, want the mount", gone)
+	}
+}

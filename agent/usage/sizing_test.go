@@ -40,3 +40,51 @@ func TestSizingSurvivesRestarts(t *testing.T) {
 		t.Error("a broken file went unnoticed")
 	}
 }
+
+// TestUsesCountOnceTheirSizesAreKnown: a mount has no size while it is used for the first time.
+func TestUsesCountOnceTheirSizesAreKnown(t *testing.T) {
+	const mib = int64(1 << 20)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	type build struct {
+		ids   []string
+		held  map[string]int64
+		after time.Duration
+	}
+	cases := map[string]struct {
+		builds       []build
+		wantAccesses int64
+		wantBytes    int64
+	}{
+		"a size that comes with a later build": {[]build{
+			{[]string{"a"}, map[string]int64{"a": 0}, 0},
+			{[]string{"a"}, map[string]int64{"a": 0}, time.Minute},
+			{[]string{"b"}, map[string]int64{"a": 3 * mib, "b": mib}, time.Minute},
+		}, 3, 7 * mib},
+		"a mount that is gone before it has a size": {[]build{
+			{[]string{"a"}, map[string]int64{"a": 0}, 0},
+			{[]string{"b"}, map[string]int64{"b": mib}, time.Minute},
+		}, 1, mib},
+		"a mount that never has one holds the others up for an hour": {[]build{
+			{[]string{"empty"}, map[string]int64{"empty": 0}, 0},
+			{[]string{"b"}, map[string]int64{"empty": 0, "b": mib}, time.Minute},
+			{[]string{"b"}, map[string]int64{"empty": 0, "b": mib}, 2 * time.Hour},
+		}, 2, 2 * mib},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			s, lost := OpenSizing(filepath.Join(t.TempDir(), "sizing"), testr.New(t))
+			if lost != nil {
+				t.Fatal(lost)
+			}
+			at := now
+			for _, b := range tc.builds {
+				at = at.Add(b.after)
+				s.Record(b.ids, b.held, at)
+			}
+			got := s.Report(100*mib, at)
+			if got == nil || got.Accesses != tc.wantAccesses || (got.SeenBytes+mib/2)/mib != tc.wantBytes/mib {
+				t.Errorf("got %+v, want %d accesses of %d bytes", got, tc.wantAccesses, tc.wantBytes)
+			}
+		})
+	}
+}

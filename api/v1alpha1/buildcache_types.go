@@ -42,15 +42,29 @@ type BuildCacheSpec struct {
 	// +optional
 	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
 
-	// allowedFrontends are the images that programs may run as BuildKit front ends, by the builtin frontend. One
-	// without tag and digest allows its whole repository. Allow only images that you trust: a front end makes cache
-	// mounts under any id, also those of other namespaces' builds. Unset: none.
+	// allowedFrontends are the images that programs may run as BuildKit front ends, by the builtin frontend: *,
+	// repositories, references with tag or digest, or hosts and paths that end in /*. One without tag and digest allows
+	// its whole repository. Allow only images that you trust: steps that a front end runs itself can use cache mounts
+	// under any id, also those of other namespaces' builds. Unset: none.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:items:XValidation:rule="self == '*' || !self.contains('*') || self.endsWith('/*') && self.indexOf('*') == self.size() - 1",message="an entry is *, a reference, or a host or path that ends in /*, for example docker.io/docker/*"
 	AllowedFrontends []string `json:"allowedFrontends,omitempty"`
+
+	// allowedSources are what BuildKit may fetch for builds. Unset: anything.
+	// +optional
+	AllowedSources *AllowedSources `json:"allowedSources,omitempty"`
+
+	// allowedPushes are the images that builds may push. Unset: any.
+	// +optional
+	AllowedPushes *AllowedPushes `json:"allowedPushes,omitempty"`
+
+	// secretPolicy says which Secrets builds may name. Unset: all of the build's namespace.
+	// +optional
+	SecretPolicy *SecretPolicy `json:"secretPolicy,omitempty"`
 
 	// podTemplate adds to the daemons' pods what the operator leaves to the cluster's admin, at PodSpec's own paths.
 	// +optional

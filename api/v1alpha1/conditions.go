@@ -86,7 +86,11 @@ const (
 	// ReasonSourceNotFound surfaces when the ConfigMap of the build's source, or its key with the program, is missing;
 	// the build waits for it.
 	ReasonSourceNotFound = "SourceNotFound"
-	// ReasonNotPermitted surfaces when the build asks for something its BuildCache does not grant.
+	// ReasonSecretNotAllowed surfaces when spec.secretPolicy of the BuildCache does not allow a Secret that the build
+	// names; the build waits for it.
+	ReasonSecretNotAllowed = "SecretNotAllowed"
+	// ReasonNotPermitted surfaces when the build asks for something its BuildCache does not grant: an entitlement, a
+	// source, a place to push to. Where the program asks for it, a diagnostic of CompileFailed has the place.
 	ReasonNotPermitted = "NotPermitted"
 	// ReasonDaemonLost surfaces when the daemon of an attempt vanished; the build is retried.
 	ReasonDaemonLost = "DaemonLost"

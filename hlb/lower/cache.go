@@ -299,15 +299,11 @@ func (e *evaluator) cacheRef(a arg) (string, error) {
 
 // allowCache asks the embedding program whether a cache may be used.
 func (e *evaluator) allowCache(entry request.CacheEntry, a arg) error {
-	if e.opts.AllowCacheRef == nil || e.opts.DisableProgramCaches {
+	if e.opts.DisableProgramCaches {
 		return nil
 	}
-	ref := entry.Attrs["ref"]
 	if entry.Type != "registry" {
-		ref = entry.Type
+		return e.allow(UseCacheType, entry.Type, a.span)
 	}
-	if err := e.opts.AllowCacheRef(ref); err != nil {
-		return e.conversion(NotDeclared, a.span, "the build cache %s can't be used here: %v", ref, err)
-	}
-	return nil
+	return e.allow(UseCache, entry.Attrs["ref"], a.span)
 }

@@ -10,6 +10,8 @@ const (
 	NotHere diag.Code = "NOT-HERE"
 	// NotDeclared: a secret, agent or entitlement that the build does not declare.
 	NotDeclared diag.Code = "NOT-DECLARED"
+	// NotAllowed: a source, front end, push or build cache that the embedding program does not allow.
+	NotAllowed diag.Code = "NOT-ALLOWED"
 	// NeedsDaemon: a builtin that needs a daemon while compiling, when there is none.
 	NeedsDaemon diag.Code = "NEEDS-DAEMON"
 	// Lookup: a look-up or solve while compiling failed.

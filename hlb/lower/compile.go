@@ -28,9 +28,9 @@ func Compile(ctx context.Context, prog Program, opts Options) (*request.Request,
 		opts.Targets = []string{"default"}
 	}
 	opts = opts.withDefaults()
-	ctx, cancel := context.WithTimeoutCause(ctx, opts.Limits.withDefaults(opts.Profile).Wall, errWall)
+	ctx, wall, cancel := withWall(ctx, opts.Limits.withDefaults(opts.Profile).Wall)
 	defer cancel()
-	e := newEvaluator(ctx, opts)
+	e := newEvaluator(ctx, wall, opts)
 	m, found := e.program(prog)
 	if m == nil {
 		return nil, found

@@ -50,6 +50,8 @@ type evaluator struct {
 	maps        map[string]*llb.SourceMap // by file
 	places      map[diag.Span]llb.ConstraintsOpt
 	images      map[string]resolved // image configs by reference and platform
+	allowed     map[usage]error     // the answers of Options.Allow
+	wall        *wall
 	frontends   map[key]built
 	uniqueID    string    // of local sources that have no id of their own
 	reached     []*export // exports evaluated by the activation in progress
@@ -70,12 +72,13 @@ type frame struct {
 	name string
 }
 
-func newEvaluator(ctx context.Context, opts Options) *evaluator {
+// newEvaluator makes an evaluator for a compile in a context of withWall.
+func newEvaluator(ctx context.Context, wall *wall, opts Options) *evaluator {
 	e := &evaluator{
 		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(opts.Profile), keys: newKeys(),
 		acts: map[actKey]*activation{}, running: map[*ast.Func][]int{}, ids: opts.IDSource,
 		maps: map[string]*llb.SourceMap{}, places: map[diag.Span]llb.ConstraintsOpt{},
-		images:    map[string]resolved{},
+		images: map[string]resolved{}, allowed: map[usage]error{}, wall: wall,
 		frontends: map[key]built{}, exports: map[key]*export{}, scopes: map[key]*scope{},
 		mountsSeen: map[request.CacheMount]bool{}, budget: budget{ops: map[digest.Digest][]byte{}},
 		solves: map[*image]*request.Solve{}, scopeSolves: map[*scope]*request.Scope{},

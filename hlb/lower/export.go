@@ -53,6 +53,9 @@ func (e *evaluator) fsDockerPush(c *call, cur *filesystem) (*filesystem, error) 
 	if _, err := e.normalize(c.args[0]); err != nil {
 		return nil, err
 	}
+	if err := e.allow(UsePush, c.str(0), c.args[0].span); err != nil {
+		return nil, err
+	}
 	// The name stays as written: the daemon completes it in the same way, and messages have it in the program's words.
 	out := request.Output{
 		Type:  exporterImage,
@@ -96,7 +99,10 @@ func (e *evaluator) push(c *call, x *export) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
+	e.noteMounts(e.opts.Pusher)
+	resume := e.wall.stop()
 	d, err := e.opts.Pusher.Push(e.ctx, node)
+	resume()
 	if err != nil {
 		return "", e.failed(c.span, err, "can't push %s", x.out.Ref)
 	}

@@ -33,6 +33,9 @@ func (e *evaluator) fsFrontend(c *call, cur *filesystem) (*filesystem, error) {
 	if err := e.vertex(c.span); err != nil {
 		return nil, err
 	}
+	if err := e.allow(UseFrontend, named.String(), c.args[0].span); err != nil {
+		return nil, err
+	}
 	k := c.key(e)
 	b, ok := e.frontends[k]
 	if !ok {

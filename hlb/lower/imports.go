@@ -207,7 +207,10 @@ func (e *evaluator) solveResult(at diag.Span, needs request.Needs, req gateway.S
 			return nil, e.conversion(Lookup, at, "%v", err)
 		}
 	}
+	e.noteMounts(e.opts.Solver)
+	resume := e.wall.stop()
 	res, err := e.opts.Solver.Solve(e.ctx, req)
+	resume()
 	if err != nil {
 		return nil, e.failed(at, err, "can't build this while compiling")
 	}

@@ -32,9 +32,9 @@ type Import struct {
 // what is wrong.
 func Imports(ctx context.Context, prog Program, opts Options) ([]*Import, diag.List) {
 	opts = opts.withDefaults()
-	ctx, cancel := context.WithTimeoutCause(ctx, opts.Limits.withDefaults(opts.Profile).Wall, errWall)
+	ctx, wall, cancel := withWall(ctx, opts.Limits.withDefaults(opts.Profile).Wall)
 	defer cancel()
-	e := newEvaluator(ctx, opts)
+	e := newEvaluator(ctx, wall, opts)
 	e.uniqueID = e.ids()
 	m, found := e.program(prog)
 	if m == nil {

@@ -151,10 +151,14 @@ func (e *evaluator) addMounts(x *execution) error {
 		if !m.bound {
 			opts = append(opts, llb.ForceNoOutput)
 		}
+		target := m.target
 		if m.cache != nil {
 			opts = append(opts, llb.AsPersistentCacheDir(m.cache.id, m.cache.sharing))
+			if !path.IsAbs(target) {
+				target = "/" + target // not the id: BuildKit leaves that out of its record where it is the mount point
+			}
 		}
-		x.opts = append(x.opts, llb.AddMount(m.target, m.state, opts...))
+		x.opts = append(x.opts, llb.AddMount(target, m.state, opts...))
 	}
 	return nil
 }

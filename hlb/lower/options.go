@@ -46,6 +46,11 @@ type NeedsSolver interface {
 	Need(needs request.Needs) error
 }
 
+// MountNoter is a Solver or Pusher that learns the cache mounts of what was evaluated so far before each solve or push.
+type MountNoter interface {
+	NoteMounts(mounts []request.CacheMount)
+}
+
 // Pusher performs an export while compiling, for programs that use the digest of a dockerPush, and returns that digest.
 type Pusher interface {
 	Push(ctx context.Context, export *request.Node) (digest.Digest, error)
@@ -79,6 +84,21 @@ type Host interface {
 	// ID identifies the machine in the ids of local sources.
 	ID() string
 }
+
+// Use is what a program uses something as.
+type Use string
+
+// The uses.
+const (
+	UseImage    Use = "image"    // a reference, to read
+	UseGit      Use = "git"      // a URL of a repository
+	UseHTTP     Use = "http"     // a URL
+	UseFrontend Use = "frontend" // a reference of an image, to run
+	UsePush     Use = "push"     // a reference, to write
+	UseCache    Use = "cache"    // a reference, to import from or export to
+	// UseCacheType is a type of build cache other than registry.
+	UseCacheType Use = "cacheType"
+)
 
 // Limits bound what one compile may take. Zero values mean the default: the first number for ProfileServer, where
 // programs are anybody's, the second for ProfileLocal, where they are only kept from taking the machine down.
@@ -120,7 +140,8 @@ type Limits struct {
 	CacheMounts int
 	// CacheIDBytes is the length of a cache mount's id, namespace included. Default 512, 4,096.
 	CacheIDBytes int
-	// Wall is the time of the whole compile, look-ups included. Default 2 minutes, 1 hour.
+	// Wall is the time of the whole compile, with look-ups, without what is built and pushed meanwhile. Default 2
+	// minutes, 1 hour.
 	Wall time.Duration
 }
 
@@ -232,8 +253,9 @@ type Options struct {
 	// none, by their id with the namespace before it, and false for ids without a policy: those get the mode
 	// that is advised for their directory. Nil has none.
 	CacheMountSharing func(id string) (mode string, ok bool)
-	// AllowCacheRef reports whether a program may import or export build cache at a registry reference. Nil allows all.
-	AllowCacheRef func(ref string) error
+	// Allow returns an error unless a program may use something, named as the program does. An error that is a
+	// *diag.Diagnostic without a place gets one. Nil allows all.
+	Allow func(use Use, what string) error
 	// DisableProgramCaches makes cacheContext do nothing.
 	DisableProgramCaches bool
 	// AllowedEntitlements are the entitlements a program may ask for: network.host, security.insecure. ProfileLocal

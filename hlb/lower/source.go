@@ -47,6 +47,9 @@ func (e *evaluator) fsImage(c *call, cur *filesystem) (*filesystem, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.allow(UseImage, named.String(), c.args[0].span); err != nil {
+		return nil, err
+	}
 	platform := e.platform
 	for _, o := range c.opts {
 		if o.name == "platform" {
@@ -127,6 +130,9 @@ func (e *evaluator) fsHTTP(c *call, cur *filesystem) (*filesystem, error) {
 	if u, err := url.Parse(c.str(0)); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, e.conversion(diag.Conversion, c.span, "%q is not an http or https URL", c.str(0))
 	}
+	if err := e.allow(UseHTTP, c.str(0), c.args[0].span); err != nil {
+		return nil, err
+	}
 	if err := e.vertex(c.span); err != nil {
 		return nil, err
 	}
@@ -171,6 +177,9 @@ func (e *evaluator) fsGit(c *call, cur *filesystem) (*filesystem, error) {
 // gitState makes a git source that does not dial anybody from here.
 func (e *evaluator) gitState(remote, ref string, at diag.Span, opts []llb.GitOption) (llb.State, request.Needs, error) {
 	var needs request.Needs
+	if err := e.allow(UseGit, remote, at); err != nil {
+		return llb.State{}, needs, err
+	}
 	u, err := gitutil.ParseURL(remote)
 	if err == nil && u.Scheme == gitutil.SSHProtocol {
 		hosts := e.opts.KnownSSHHosts

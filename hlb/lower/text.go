@@ -163,6 +163,9 @@ func (e *evaluator) textManifest(c *call) (string, error) {
 			p = ocispecs.Platform{OS: o.args[0].str(), Architecture: o.args[1].str()}
 		}
 	}
+	if err := e.allow(UseImage, named.String(), c.args[0].span); err != nil {
+		return "", err
+	}
 	through := e.manifestThroughDaemon(c, named.String(), p)
 	setEffect(c.binds, "digest", func() (value, error) {
 		m, err := through()

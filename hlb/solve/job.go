@@ -58,7 +58,7 @@ func (j *job) run(ctx context.Context, opt client.SolveOpt, build gateway.BuildF
 	}
 	defer release()
 	opt.Session = append(append([]sessionAttachable(nil), j.r.opts.Session...), append(attach, j.extra...)...)
-	opt.AllowedEntitlements = j.needs.Entitlements
+	opt.AllowedEntitlements, opt.SourcePolicy = j.needs.Entitlements, j.r.opts.SourcePolicy
 	opt.FrontendAttrs = map[string]string{} // the client writes cache imports into it, without a look
 	if opt.LocalMounts, err = localMounts(j.needs.Locals); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
@@ -37,6 +38,8 @@ type Options struct {
 	CacheExports []client.CacheOptionsEntry
 	// Outputs are pushes of targets' filesystems besides what the program pushes.
 	Outputs []Output
+	// SourcePolicy bounds what the daemon fetches. Nil bounds nothing.
+	SourcePolicy *spb.Policy
 	// Gateway wraps the gateway of every job, to change what is solved; nil changes nothing.
 	Gateway func(gateway.Client) gateway.Client
 	// Status is called with every status message, one call at a time. Nil: not reported.

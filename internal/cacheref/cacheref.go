@@ -22,21 +22,6 @@ func Ref(repository, namespace, key string) string {
 	return repository + ":" + Tag(namespace, key)
 }
 
-// Permitted reports whether a program of the namespace may name ref as a place of build cache: anything is, except the
-// operator's own tags of another namespace and its snapshots of mounts in the repository. An empty repository owns no
-// tags.
-func Permitted(repository, namespace, ref string) bool {
-	tag, inside := strings.CutPrefix(ref, repository+":")
-	if repository != "" && inside && mountShape.MatchString(tag) {
-		return false // a snapshot is no build cache, and must not be replaced by one
-	}
-	if repository == "" || !inside || !strings.HasPrefix(tag, tagPrefix) {
-		return true
-	}
-	hash, own := strings.CutPrefix(tag, tagPrefix+namespace+"-")
-	return own && isHash(hash)
-}
-
 // isHash reports whether s is the hash of a tag, and not the rest of a longer namespace's name.
 func isHash(s string) bool {
 	return len(s) == hashDigits && strings.Trim(s, "0123456789abcdef") == ""

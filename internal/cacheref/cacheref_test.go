@@ -31,41 +31,15 @@ func TestTagsAreValidAndOwn(t *testing.T) {
 		if tag := strings.TrimPrefix(ref, repository+":"); !valid.MatchString(tag) {
 			t.Fatalf("%s is no valid tag", tag)
 		}
-		if !cacheref.Permitted(repository, ns, ref) {
-			t.Fatalf("%s is refused to its own namespace %s", ref, ns)
+		kept := cacheref.NewKept([]string{repository}, nil)
+		if err := kept.CheckCache(ns, ref); err != nil {
+			t.Fatalf("%s is refused to its own namespace %s: %v", ref, ns, err)
 		}
-		if other != ns && cacheref.Permitted(repository, other, ref) {
+		if other != ns && kept.CheckCache(other, ref) == nil {
 			t.Fatalf("%s is permitted to namespace %s", ref, other)
 		}
+		if kept.CheckImage(ref) == nil {
+			t.Fatalf("%s may be pushed over", ref)
+		}
 	})
-}
-
-func TestPermitted(t *testing.T) {
-	cases := map[string]struct {
-		repository, namespace, ref string
-		want                       bool
-	}{
-		"another repository is the program's own business": {
-			repository, "a", "registry.example.com/x:cache-b-0000000000000000", true,
-		},
-		"another tag of the repository is, too": {repository, "a", repository + ":main", true},
-		"its own tag": {
-			repository, "a", repository + ":cache-a-0123456789abcdef", true,
-		},
-		"another namespace's tag is refused": {
-			repository, "a", repository + ":cache-b-0123456789abcdef", false,
-		},
-		"a namespace that begins with the name is another": {
-			repository, "a", repository + ":cache-a-b-0123456789abcdef", false,
-		},
-		"a tag that could be somebody's is refused":          {repository, "a", repository + ":cache-a-latest", false},
-		"without a registry cache there is nothing to guard": {"", "a", ":cache-b-0123456789abcdef", true},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if got := cacheref.Permitted(tc.repository, tc.namespace, tc.ref); got != tc.want {
-				t.Errorf("got %v, want %v", got, tc.want)
-			}
-		})
-	}
 }

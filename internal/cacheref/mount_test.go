@@ -31,16 +31,6 @@ func TestLongestMountTagIsValid(t *testing.T) {
 	}
 }
 
-func TestSnapshotsAreNoPlaceForBuildCache(t *testing.T) {
-	tag := MountTag("ns", "go", noon, "d-0")
-	if Permitted("r.example/c", "ns", "r.example/c:"+tag) {
-		t.Error("a program may write build cache over a snapshot")
-	}
-	if !Permitted("r.example/c", "ns", "r.example/other:"+tag) {
-		t.Error("another repository's tag is refused")
-	}
-}
-
 // TestOwnedTagsAreTheOnesMade: whatever the namespaces, a tag belongs to the one that it was made for and to no other.
 func TestOwnedTagsAreTheOnesMade(t *testing.T) {
 	name := rapid.StringMatching(`[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?`)

@@ -19,6 +19,15 @@ import (
 
 type cacheSpec = v1alpha1.BuildCacheSpec
 
+// secrets and sources are BuildCaches with those policies.
+func secrets(from v1alpha1.SecretsFrom, selector *metav1.LabelSelector) func(*cacheSpec) {
+	return func(s *cacheSpec) { s.SecretPolicy = &v1alpha1.SecretPolicy{From: from, Selector: selector} }
+}
+
+func sources(allowed v1alpha1.AllowedSources) func(*cacheSpec) {
+	return func(s *cacheSpec) { s.AllowedSources = &allowed }
+}
+
 func allowing(from v1alpha1.NamespacesFrom, selector *metav1.LabelSelector) func(*cacheSpec) {
 	return func(s *cacheSpec) {
 		s.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: from, Selector: selector}
@@ -53,6 +62,36 @@ func TestBuildCacheIsValidated(t *testing.T) {
 		},
 		"namespaces by label without one are refused": {allowing("Selector", nil), "selector goes with from: Selector"},
 		"an unknown source of namespaces is refused":  {allowing("Some", nil), `"Same", "Selector", "All"`},
+
+		"Secrets by label are accepted": {secrets(v1alpha1.SecretsFromSelector, &metav1.LabelSelector{}), ""},
+		"all Secrets are accepted":      {secrets(v1alpha1.SecretsFromAll, nil), ""},
+		"Secrets by label without one are refused": {
+			secrets(v1alpha1.SecretsFromSelector, nil), "selector goes with from: Selector",
+		},
+		"an unknown source of Secrets is refused": {secrets("Some", nil), `"All", "Selector"`},
+		"patterns of sources are accepted": {sources(v1alpha1.AllowedSources{
+			Images: []string{"*", "docker.io/library/*", "alpine:3", "docker.io/*"},
+			Git:    []string{"github.com/team/*", "*"}, HTTP: []string{"dl.example.com/*"},
+		}), ""},
+		"no sources are accepted": {sources(v1alpha1.AllowedSources{}), ""},
+		"a star within an image is refused": {
+			sources(v1alpha1.AllowedSources{Images: []string{"docker.io/*/app"}}), "that ends in /*",
+		},
+		"a star within a host is refused": {
+			sources(v1alpha1.AllowedSources{Git: []string{"*.example.com/app"}}), "an entry is *",
+		},
+		"a scheme is refused": {
+			sources(v1alpha1.AllowedSources{HTTP: []string{"https://dl.example.com/*"}}), "without the scheme",
+		},
+		"a host without a path is refused": {
+			sources(v1alpha1.AllowedSources{Git: []string{"github.com"}}), "a host with a path",
+		},
+		"a star within a push is refused": {func(s *cacheSpec) {
+			s.AllowedPushes = &v1alpha1.AllowedPushes{Images: []string{"r.example.com/a*"}}
+		}, "that ends in /*"},
+		"a star within a front end is refused": {
+			func(s *cacheSpec) { s.AllowedFrontends = []string{"docker/*file"} }, "that ends in /*",
+		},
 
 		"a volume of 1Gi is accepted": {func(s *cacheSpec) { s.Storage.Size = resource.MustParse("1Gi") }, ""},
 		"a smaller volume is refused": {

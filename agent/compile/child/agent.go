@@ -29,6 +29,11 @@ type agent struct {
 	out     io.Writer
 	answers chan answer
 
+	// The evaluator asks for one solve or push at a time. needs are those of the next one, mounts the cache mounts so
+	// far.
+	needs  request.Needs
+	mounts []request.CacheMount
+
 	mu sync.Mutex
 	// lost is set when a call was given up: an answer to it may still come, so there are no further calls.
 	lost bool
@@ -111,9 +116,24 @@ func (a *agent) Manifest(ctx context.Context, ref string, platform ocispecs.Plat
 	}, nil
 }
 
+// NoteMounts implements lower.MountNoter.
+func (a *agent) NoteMounts(mounts []request.CacheMount) { a.mounts = mounts }
+
+// Need implements lower.NeedsSolver.
+func (a *agent) Need(needs request.Needs) error {
+	a.needs = needs
+	return nil
+}
+
 // Solve implements lower.Solver.
 func (a *agent) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
-	c := &wire.Call{Op: wire.OpSolve, Frontend: req.Frontend, Opts: req.FrontendOpt}
+	c := &wire.Call{Op: wire.OpSolve, Frontend: req.Frontend, Opts: req.FrontendOpt, Mounts: a.mounts}
+	for _, s := range a.needs.Secrets {
+		c.Secrets = append(c.Secrets, s.ID)
+	}
+	for _, s := range a.needs.SSH {
+		c.SSH = append(c.SSH, s.ID)
+	}
 	var sent [][]byte
 	if req.Frontend == "" {
 		def, err := req.Definition.MarshalVT()
@@ -149,13 +169,13 @@ func (a *agent) Push(ctx context.Context, export *request.Node) (digest.Digest, 
 	if err != nil {
 		return "", err
 	}
-	got, err := a.call(ctx, &wire.Call{Op: wire.OpPush, Push: req}, 0, blobs...)
+	got, err := a.call(ctx, &wire.Call{Op: wire.OpPush, Push: req, Mounts: a.mounts}, 0, blobs...)
 	return got.Digest, err
 }
 
-// allowCacheRef and sharing have no context; questions about policies are answered at once.
-func (a *agent) allowCacheRef(ref string) error {
-	_, err := a.call(context.Background(), &wire.Call{Op: wire.OpAllowCache, Ref: ref}, 0)
+// allow and sharing have no context; questions about policies are answered at once.
+func (a *agent) allow(use lower.Use, what string) error {
+	_, err := a.call(context.Background(), &wire.Call{Op: wire.OpAllow, Use: string(use), Ref: what}, 0)
 	return err
 }
 

@@ -144,7 +144,7 @@ func compileHLB(ctx context.Context, p *wire.Program, a *agent) (*request.Reques
 		SSH:                 p.SSH,
 		CacheMountNamespace: p.Namespace,
 		CacheMountSharing:   a.sharing,
-		AllowCacheRef:       a.allowCacheRef,
+		Allow:               a.allow,
 		AllowedEntitlements: p.Entitlements,
 	}
 	if len(p.Context) > 0 {

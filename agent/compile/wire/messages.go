@@ -7,6 +7,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/request"
 )
 
 // Kind is the language of a program.
@@ -58,8 +59,8 @@ const (
 	OpRead Op = "read"
 	// OpPush performs the export that the frame's request consists of. Answer: Digest.
 	OpPush Op = "push"
-	// OpAllowCache asks whether the program may use the registry cache at Ref. Answer: an error, or nothing.
-	OpAllowCache Op = "allowCache"
+	// OpAllow asks whether the program may use Ref as Use. Answer: an error, or nothing.
+	OpAllow Op = "allow"
 	// OpSharing asks for the sharing mode of the cache mount with the id Ref. Answer: Text, empty for none.
 	OpSharing Op = "sharing"
 )
@@ -68,6 +69,7 @@ const (
 type Call struct {
 	Op  Op     `json:"op"`
 	Ref string `json:"ref,omitempty"`
+	Use string `json:"use,omitempty"`
 	// Platform and ResolveMode are of the image, LogName is how the daemon's progress calls the look-up.
 	Platform    *ocispecs.Platform `json:"platform,omitempty"`
 	ResolveMode string             `json:"resolveMode,omitempty"`
@@ -79,6 +81,11 @@ type Call struct {
 	Frontend string            `json:"frontend,omitempty"`
 	Opts     map[string]string `json:"opts,omitempty"`
 	Inputs   []string          `json:"inputs,omitempty"`
+	// Secrets and SSH are the ids that the solve may use, of those that the build declares.
+	Secrets []string `json:"secrets,omitempty"`
+	SSH     []string `json:"ssh,omitempty"`
+	// Mounts are the cache mounts of what was evaluated so far, for a solve or push.
+	Mounts []request.CacheMount `json:"mounts,omitempty"`
 
 	Push *Request `json:"push,omitempty"`
 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package frontends_test
+package buildpolicy_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/openllb/hlb-operator/internal/frontends"
+	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/buildpolicy"
 )
 
-func TestCheck(t *testing.T) {
+func TestFrontends(t *testing.T) {
 	const (
 		sum   = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 		other = "@sha256:1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014"
@@ -60,15 +61,19 @@ func TestCheck(t *testing.T) {
 		"a digest allows no tag": {
 			[]string{"r.example.com/f" + sum}, "r.example.com/f:1", false,
 		},
-		"what can't be parsed is refused": {[]string{"*", "docker/dockerfile"}, "*", false},
+		"what can't be parsed is refused": {[]string{"*", "docker/dockerfile"}, "UPPER", false},
+		"everything of a registry": {
+			[]string{"r.example.com/*"}, "r.example.com/team/f:1", true,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			err := frontends.Check(tc.allowed, tc.image)
+			spec := &v1alpha1.BuildCacheSpec{AllowedFrontends: tc.allowed}
+			err := buildpolicy.New(spec, "ns").Check(buildpolicy.Frontend, tc.image)
 			if (err == nil) != tc.want {
 				t.Errorf("got %v, want allowed %v", err, tc.want)
 			}
-			if err != nil && tc.image != "*" && !strings.Contains(err.Error(), "spec.allowedFrontends") {
+			if err != nil && tc.image != "UPPER" && !strings.Contains(err.Error(), "spec.allowedFrontends") {
 				t.Errorf("%q does not say what to change", err)
 			}
 		})
