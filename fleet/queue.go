@@ -18,6 +18,7 @@ type queue struct {
 	dropped  int                    // entries of builds that are out of date
 	last     uint64                 // the newest entry
 	byUID    map[string]*buildState // builds that wait
+	isolated map[string]*buildState // those of them that run alone
 }
 
 // pendingBuild is an entry. It is out of date when the build has another entry or none.
@@ -27,10 +28,12 @@ type pendingBuild struct {
 	renewal uint32 // of the demand, that the request has
 	entry   uint64
 	queued  float64 // when, in Unix seconds
-	lost    string  // the daemon that lost the latest attempt, empty for none
+	retried bool    // an attempt of its run was lost
 }
 
-func newQueue() queue { return queue{byUID: map[string]*buildState{}} }
+func newQueue() queue {
+	return queue{byUID: map[string]*buildState{}, isolated: map[string]*buildState{}}
+}
 
 // add makes an entry for a build that waits and has none.
 func (q *queue) add(k *buildState) {
@@ -38,11 +41,12 @@ func (q *queue) add(k *buildState) {
 	k.entry = q.last
 	q.byUID[string(k.UID)] = k
 	run := k.object.Status.Run
-	p := pendingBuild{build: k, entry: k.entry, queued: seconds(run.QueuedAt.Time)}
-	if run.Lost != nil {
-		p.lost = run.Lost.Daemon
+	if run.Isolated {
+		q.isolated[string(k.UID)] = k
 	}
-	q.added = append(q.added, p)
+	q.added = append(q.added, pendingBuild{
+		build: k, entry: k.entry, queued: seconds(run.QueuedAt.Time), retried: run.Lost != nil,
+	})
 }
 
 // remove takes a build out, if it is in.
@@ -52,6 +56,7 @@ func (q *queue) remove(k *buildState) {
 	}
 	k.entry = 0
 	delete(q.byUID, string(k.UID))
+	delete(q.isolated, string(k.UID))
 	q.dropped++
 }
 
@@ -129,6 +134,7 @@ func (s *State) updateQueue() {
 			Queue:    b.Spec.Queue,
 			Priority: b.Spec.Priority,
 			Platform: normalPlatform(b.Spec.Platform()),
+			Alone:    b.Status.Run.Isolated,
 		}
 	})
 	now := seconds(s.now)
@@ -144,16 +150,8 @@ func (s *State) updateQueue() {
 			p.renewal = p.demand.renewal
 			r.Keys, r.WarmSeconds, r.ColdSeconds = p.demand.keys, p.demand.warm, p.demand.cold
 		}
-		if p.lost != "" {
-			r.FailedOn = s.failedOn(p.lost)
+		if p.retried {
+			r.FailedOn = s.avoided(p.build.object)
 		}
 	}
-}
-
-// failedOn is the identity of the daemon that lost a build's attempt, nil if it is gone.
-func (s *State) failedOn(daemon string) []scheduler.DaemonID {
-	if d := s.daemons[daemon]; d != nil && d.object != nil {
-		return []scheduler.DaemonID{d.is.ID}
-	}
-	return nil
 }
