@@ -13,8 +13,8 @@ import (
 
 // remoteTrouble matches the errors of registries and git servers that pass by themselves: refusals for want of capacity
 // (429), faults of the server (5xx) and connections that were refused or broken off. BuildKit has tried again for
-// seconds by then. Its types of these errors don't cross its API, so there is nothing but their texts, which
-// test/contract holds against a real daemon.
+// seconds by then. Its types of these errors don't cross its API, so there is nothing but their texts, which the tests
+// hold against a real daemon.
 //
 // A name that does not exist is none of them: it is a typing error more often than an outage.
 var remoteTrouble = regexp.MustCompile(`(?i)` +
@@ -28,6 +28,8 @@ var remoteTrouble = regexp.MustCompile(`(?i)` +
 	`|failed to connect to \S+ port|couldn't connect to server` +
 	// connections
 	`|connection (?:reset by peer|refused|timed out)|broken pipe|\bunexpected eof\b|: EOF$` +
+	`|use of closed network connection|transport connection broken|server closed idle connection` +
+	`|http2: server sent goaway|\bstream error: stream id` +
 	`|i/o timeout|tls handshake timeout|client\.timeout exceeded|no route to host|network is unreachable` +
 	`|temporary failure in name resolution|server misbehaving`)
 
