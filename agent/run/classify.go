@@ -26,6 +26,8 @@ import (
 var (
 	errSuperseded = errors.New("the attempt is no longer wanted")
 	errDrained    = errors.New("the daemon shut down before the build was done")
+	// errCacheDeleted: the build waits for a BuildCache of the name.
+	errCacheDeleted = errors.New("the BuildCache was deleted before the build was done")
 )
 
 // deadlineError is the cause when a build's own time ran out.
@@ -34,6 +36,13 @@ type deadlineError struct {
 }
 
 func (e *deadlineError) Error() string { return fmt.Sprintf("The build took longer than %s", e.limit) }
+
+// daemonError is the cause when the daemon was found not to work.
+type daemonError struct {
+	err error
+}
+
+func (e *daemonError) Error() string { return e.err.Error() }
 
 // apiError: the API server could not be asked for what a build names. Another attempt may succeed.
 type apiError struct {
@@ -86,6 +95,7 @@ type room struct {
 func classify(err, cause error, has room) ending {
 	var deadline *deadlineError
 	var crash *panicError
+	var stuck *daemonError
 	switch {
 	case errors.As(cause, &crash):
 		return lost(v1alpha1.ReasonInternalError, crash)
@@ -95,8 +105,12 @@ func classify(err, cause error, has room) ending {
 		return ending{silent: true}
 	case errors.Is(cause, errDrained):
 		return lost(v1alpha1.ReasonDaemonDraining, cause)
+	case errors.Is(cause, errCacheDeleted):
+		return lost(v1alpha1.ReasonDaemonRemoved, cause)
 	case errors.Is(cause, lease.ErrFenced):
 		return lost(v1alpha1.ReasonLeaseLost, cause)
+	case errors.As(cause, &stuck):
+		return lost(v1alpha1.ReasonDaemonLost, stuck)
 	case errors.As(cause, &deadline):
 		return failed(v1alpha1.ReasonDeadlineExceeded, deadline)
 	case cause != nil && errors.Is(err, context.Canceled):

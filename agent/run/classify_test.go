@@ -50,6 +50,12 @@ func TestClassify(t *testing.T) {
 		"draining that took too long loses them": {
 			context.Canceled, errDrained, false, "lost DaemonDraining",
 		},
+		"the end of a BuildCache ends its builds": {
+			context.Canceled, errCacheDeleted, false, "lost DaemonRemoved",
+		},
+		"a daemon that does not work loses them": {
+			context.Canceled, &daemonError{errors.New("stuck")}, false, "lost DaemonLost",
+		},
 		"a build's own time ran out": {
 			gone, &deadlineError{time.Second}, false, "DeadlineExceeded",
 		},

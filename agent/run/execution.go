@@ -176,7 +176,10 @@ func (a *execution) solve(ctx context.Context) error {
 		a.job.Entitlements = append(a.job.Entitlements, string(e))
 	}
 	a.progress = a.openLog()
-	a.job.Progress = func(s *bkclient.SolveStatus) { a.guarded(func() { a.progress.see(s) }) }
+	a.job.Progress = func(s *bkclient.SolveStatus) {
+		a.slots.progressed()
+		a.guarded(func() { a.progress.see(s) })
+	}
 	a.job.Prepare = func(ctx context.Context, used []daemon.Mount) { a.guarded(func() { a.prepare(ctx, used) }) }
 	a.out, err = a.Builder.Build(ctx, a.job)
 	return err

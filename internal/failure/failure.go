@@ -63,8 +63,8 @@ var Rules = map[string]Rule{
 	v1alpha1.ReasonAPIUnavailable:    {Class: Infrastructure, Patience: true},
 	v1alpha1.ReasonRemoteUnavailable: {Class: Infrastructure, Patience: true},
 
-	v1alpha1.ReasonDaemonDraining: {Class: Imposed, Elsewhere: true},
-	v1alpha1.ReasonDaemonRemoved:  {Class: Imposed, Elsewhere: true},
+	v1alpha1.ReasonDaemonDraining: {Class: Imposed},
+	v1alpha1.ReasonDaemonRemoved:  {Class: Imposed},
 }
 
 // Of returns the rule for a reason. One that is unknown, such as of an agent of another version, is infrastructure's.

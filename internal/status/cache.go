@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
@@ -23,6 +25,20 @@ type FleetFacts struct {
 // ReportFleet sets the standing conditions of a BuildCache.
 func ReportFleet(s *v1alpha1.BuildCacheStatus, facts FleetFacts, now time.Time) {
 	facts.summary().apply(&s.Conditions, s.ObservedGeneration, now)
+}
+
+// EndFleet reports that the fleet ends with its namespace, which its agents see.
+func EndFleet(s *v1alpha1.BuildCacheStatus, generation int64, now time.Time) {
+	Summary{
+		Reason: v1alpha1.ReasonNamespaceTerminating, Message: "The namespace is being deleted, so all builds end",
+	}.apply(&s.Conditions, generation, now)
+}
+
+// IsEnding reports whether a fleet's builds are to end at once, because its BuildCache or its namespace is being
+// deleted.
+func IsEnding(cache *v1alpha1.BuildCache) bool {
+	ready := meta.FindStatusCondition(cache.Status.Conditions, v1alpha1.ConditionReady)
+	return !cache.DeletionTimestamp.IsZero() || ready != nil && ready.Reason == v1alpha1.ReasonNamespaceTerminating
 }
 
 func (f *FleetFacts) summary() Summary {

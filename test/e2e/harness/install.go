@@ -192,13 +192,8 @@ func (c *Cluster) PodLogs(ctx context.Context, namespace, name string) (string, 
 	return c.Kubectl(ctx, "", "-n", namespace, "logs", name)
 }
 
-// DeleteNamespace removes a namespace and waits until it is gone. Its builds go first: Kubernetes deletes the pods of
-// a namespace before anything else, and those of daemons wait for their builds.
+// DeleteNamespace removes a namespace and waits until it is gone.
 func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
-	if err := c.Client.DeleteAllOf(ctx, &v1alpha1.HLBBuild{},
-		client.InNamespace(name)); client.IgnoreNotFound(err) != nil {
-		return err
-	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if err := c.Client.Delete(ctx, ns); err != nil {
 		return client.IgnoreNotFound(err)
