@@ -31,10 +31,13 @@ func (s *State) planIsolation() {
 		if takesAny(d) {
 			serving++
 		}
-		if d.keptFor != "" && s.mayKeep(d, d.keptFor) {
-			taken[d.keptFor], s.keeps = true, true
-		} else {
+		if running := isolatedOn(d); running != "" {
+			s.keep(d, running) // also after a restart
+		} else if s.queue.isolated[d.keptFor] == nil || !s.couldRun(d, s.queue.isolated[d.keptFor].object) {
 			s.keep(d, "")
+		}
+		if d.keptFor != "" {
+			taken[d.keptFor], s.keeps = true, true
 		}
 	}
 	waiting := slices.SortedFunc(maps.Values(s.queue.isolated), func(a, b *buildState) int {
@@ -62,21 +65,12 @@ func (s *State) keep(d *daemonState, uid string) {
 	}
 }
 
-// mayKeep reports whether a daemon is kept for a build any longer: while the build waits and the daemon can take it,
-// and while it runs there.
-func (s *State) mayKeep(d *daemonState, uid string) bool {
-	if k := s.queue.isolated[uid]; k != nil {
-		return s.couldRun(d, k.object)
-	}
-	return slices.ContainsFunc(d.bound, func(b boundBuild) bool { return string(b.uid) == uid })
-}
-
 // roomFor chooses the daemon that an isolated build is to have for itself: the one with the fewest builds.
 func (s *State) roomFor(b *v1alpha1.HLBBuild) *daemonState {
 	var best *daemonState
 	avoid := s.avoided(b)
 	for _, d := range s.members {
-		if d.keptFor != "" || !s.couldRun(d, b) || slices.Contains(avoid, d.is.ID) || hasIsolated(d) {
+		if d.keptFor != "" || !s.couldRun(d, b) || slices.Contains(avoid, d.is.ID) {
 			continue
 		}
 		if best == nil || len(d.bound) < len(best.bound) {
@@ -86,8 +80,14 @@ func (s *State) roomFor(b *v1alpha1.HLBBuild) *daemonState {
 	return best
 }
 
-func hasIsolated(d *daemonState) bool {
-	return slices.ContainsFunc(d.bound, func(b boundBuild) bool { return b.isolated })
+// isolatedOn is the UID of the isolated build that has a slot of the daemon, empty for none.
+func isolatedOn(d *daemonState) string {
+	for i := range d.bound {
+		if d.bound[i].isolated {
+			return string(d.bound[i].uid)
+		}
+	}
+	return ""
 }
 
 // takesAny reports whether the daemon takes builds.
@@ -102,12 +102,7 @@ func (s *State) couldRun(d *daemonState, b *v1alpha1.HLBBuild) bool {
 // isolate closes the description of a daemon that has an isolated build, or is kept for one: it has the one slot when
 // it is empty.
 func isolate(d *daemonState) {
-	d.is.KeptFor = d.keptFor
-	for _, b := range d.bound {
-		if b.isolated {
-			d.is.KeptFor = string(b.uid)
-		}
-	}
+	d.is.KeptFor = cmp.Or(isolatedOn(d), d.keptFor)
 	if d.is.KeptFor != "" {
 		d.is.Slots = max(1, d.is.Running+d.is.Reserved)
 	}

@@ -107,9 +107,11 @@ func TestNothingRunsBesideABuildThatRunsAlone(t *testing.T) {
 			f.daemons = append(f.daemons, *testbuild.BuildDaemon("ns", "c", int32(i), testbuild.Serving))
 		}
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
-			switch rapid.IntRange(0, 3).Draw(rt, "what") {
+			switch rapid.IntRange(0, 4).Draw(rt, "what") {
 			case 0:
 				f.arrive(true)
+			case 4:
+				f.state = New(f.state.params) // another manager
 			case 1, 2:
 				f.arrive(false)
 			default:
