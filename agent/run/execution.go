@@ -168,6 +168,7 @@ func (a *execution) solve(ctx context.Context) error {
 		Registry:   registry,
 		Registries: a.cache.Spec.BuildKit.Registries,
 		Mounts:     a.cache.Spec.Mounts,
+		Steps:      stepLimits(a.cache),
 		Frontends:  a.cache.Spec.AllowedFrontends,
 		IsVisiting: a.build.Namespace != a.cache.Namespace,
 		Plan:       cacheplan.Decide(registry, fresh, key, a.build.Namespace),

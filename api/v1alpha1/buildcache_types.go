@@ -166,6 +166,20 @@ const (
 	EntitlementSecurityInsecure Entitlement = "security.insecure"
 )
 
+// StepLimits bound what one step may use.
+type StepLimits struct {
+	// memory of a step, without swap. Unset: four fifths of the memory limit of the container buildkitd, where
+	// podTemplate has one, else no bound. A step that takes more is killed.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('15Mi'))",message="memory of a step must be at least 16Mi, or no shell starts"
+	Memory *resource.Quantity `json:"memory,omitempty"`
+
+	// cpu is how many processors a step may keep busy. Unset: no bound.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('9m'))",message="cpu of a step must be at least 10m"
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+}
+
 // BuildKitSpec describes a daemon.
 type BuildKitSpec struct {
 	// image holding buildkitd, buildctl, runc, git and CA certificates. Unset: the operator's own default.
@@ -191,6 +205,10 @@ type BuildKitSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1024
 	MaxParallelism int32 `json:"maxParallelism,omitempty"`
+
+	// stepLimits bound what each step of a build may use, so that one step can't take all of a daemon.
+	// +optional
+	StepLimits StepLimits `json:"stepLimits,omitzero"`
 
 	// entitlements that programs may use; none by default.
 	// +optional

@@ -77,8 +77,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.witness.server.Close() })
+	if err := c.Install(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.image = w.pushStep(t)
 	for _, do := range []func(context.Context) error{
-		c.Install,
 		func(ctx context.Context) error { return c.DeleteNamespace(ctx, namespace) },
 		func(ctx context.Context) error { return c.Namespace(ctx, namespace) },
 		func(ctx context.Context) error {

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,26 +79,10 @@ func process(t *testing.T, w *world, namespace string, pod func() (string, error
 func target(t *testing.T, w *world, builds []*v1alpha1.HLBBuild, program string) int {
 	t.Helper()
 	if program == "manager" {
-		return process(t, w, harness.SystemNamespace, func() (string, error) {
-			pod, err := w.managerPod(t.Context())
-			return pod.Name, err
-		}, program)
+		return process(t, w, harness.SystemNamespace, func() (string, error) { return w.Leader(t.Context()) }, program)
 	}
 	victim := harness.Pod(w.daemonOf(t, builds))
 	return process(t, w, namespace, func() (string, error) { return victim, nil }, program)
-}
-
-// managerPod is the running pod of the manager, or an error.
-func (w *world) managerPod(ctx context.Context) (corev1.Pod, error) {
-	var pods corev1.PodList
-	err := w.Client.List(ctx, &pods, client.InNamespace(harness.SystemNamespace),
-		client.MatchingLabels{"app.kubernetes.io/name": "hlb-operator"})
-	for _, p := range pods.Items {
-		if p.DeletionTimestamp.IsZero() && p.Status.Phase == corev1.PodRunning {
-			return p, err
-		}
-	}
-	return corev1.Pod{}, errors.Join(err, errors.New("no manager runs"))
 }
 
 func send(t *testing.T, pid int, signal syscall.Signal) {
@@ -150,42 +131,28 @@ func stallDisk(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error
 	return thaw
 }
 
-// volume is the directory of a daemon's volume, as this machine sees it.
-func volume(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) string {
+// onVolume runs a shell command beside a daemon's buildkitd, in the folder of its cache, and returns what runs another
+// one there later.
+func onVolume(t *testing.T, w *world, builds []*v1alpha1.HLBBuild, begin, end string) func() error {
 	t.Helper()
-	return filepath.Join("/proc", strconv.Itoa(target(t, w, builds, "buildkitd")), "root/var/lib/buildkit")
+	pod := harness.Pod(w.daemonOf(t, builds))
+	do := func(ctx context.Context, command string) error {
+		_, err := w.Kubectl(ctx, "", "-n", namespace, "exec", pod, "-c", "buildkitd", "--", "/bin/sh", "-c",
+			"cd /var/lib/buildkit; "+command)
+		return err
+	}
+	must(t, do(t.Context(), begin))
+	ctx := context.WithoutCancel(t.Context())
+	return func() error { return do(ctx, end) }
 }
 
 func fillVolume(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
-	file, err := os.Create(filepath.Join(volume(t, w, builds), "chaos"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// in steps, down to single bytes, until nothing is left
-	for size := int64(1 << 30); size > 0; size /= 2 {
-		at, _ := file.Seek(0, 2) //nolint:errcheck // the end of an open file
-		if syscall.Fallocate(int(file.Fd()), 0, at, size) == nil {
-			size *= 2
-		}
-	}
-	name := file.Name()
-	return func() error { return errors.Join(file.Close(), os.Remove(name)) }
+	return onVolume(t, w, builds, "dd if=/dev/zero of=chaos bs=1M 2>/dev/null; true", "rm -f chaos")
 }
 
 func exhaustInodes(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
-	dir := filepath.Join(volume(t, w, builds), "chaos-inodes")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; ; i++ {
-		f, err := os.Create(filepath.Join(dir, strconv.Itoa(i)))
-		if err != nil {
-			t.Logf("%d files took the last inode: %v", i, err)
-			break
-		}
-		f.Close() //nolint:errcheck // it is empty
-	}
-	return func() error { return os.RemoveAll(dir) }
+	return onVolume(t, w, builds, "mkdir chaos; i=0; while : > chaos/$i; do i=$((i+1)); done 2>/dev/null; true",
+		"rm -rf chaos")
 }
 
 func (w *world) mustKubectl(t *testing.T, args ...string) {
@@ -219,7 +186,11 @@ func daemonNode(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) string {
 
 func managerNode(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) string {
 	t.Helper()
-	pod, err := w.managerPod(t.Context())
+	leader, err := w.Leader(t.Context())
+	pod := &corev1.Pod{}
+	if err == nil {
+		err = w.Client.Get(t.Context(), client.ObjectKey{Namespace: harness.SystemNamespace, Name: leader}, pod)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

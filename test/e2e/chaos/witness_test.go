@@ -3,7 +3,6 @@
 package chaos
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -54,14 +53,6 @@ func (w *witness) hear(r *http.Request, done bool) {
 		w.seen[build][id] = e
 	}
 	e.last, e.done = time.Now(), e.done || done
-}
-
-// script is what a step does for some seconds: it reports each second that it lives, and at its end that it is done.
-func (w *witness) script(build string, seconds int) string {
-	return fmt.Sprintf("e=$(cat /proc/sys/kernel/random/uuid); i=0; while [ $i -lt %[3]d ]; do "+
-		"wget -q -T 1 -O /dev/null 'http://%[1]s/alive?b=%[2]s&e='$e || true; sleep 1; i=$((i+1)); done; "+
-		"until wget -q -T 2 -O /dev/null 'http://%[1]s/done?b=%[2]s&e='$e; do sleep 1; done; echo %[2]s >> /cache/log",
-		w.address, build, seconds)
 }
 
 // verdict is what the witness knows of a build.

@@ -33,6 +33,7 @@ type world struct {
 	*harness.Cluster
 	fleet   *v1alpha1.BuildCache
 	witness *witness
+	image   string // that steps run in
 	random  *rand.Rand
 	count   int // of scenarios, for names
 }
@@ -48,7 +49,8 @@ func (w *world) fleetNamed(name string) *v1alpha1.BuildCache {
 func (w *world) newBuild(name, key string, seconds int) *v1alpha1.HLBBuild {
 	program := fmt.Sprintf(
 		"fs default() {\n\timage %q\n\trun %q with option {\n\t\tcacheMount \"/cache\" with option { id %q; }\n\t}\n}\n",
-		w.Images["busybox"], w.witness.script(name, seconds), "chaos-"+key)
+		w.image, fmt.Sprintf("/step %s %s %d && echo %[2]s >> /cache/log", w.witness.address, name, seconds),
+		"chaos-"+key)
 	return &v1alpha1.HLBBuild{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.HLBBuildSpec{
