@@ -23,6 +23,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/attempt"
 	"github.com/openllb/hlb-operator/internal/cacheref"
+	"github.com/openllb/hlb-operator/internal/failure"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -195,7 +196,7 @@ func TestABuildThatIsNoLongerWantedIsCancelled(t *testing.T) {
 		"given away": func(w *world, b *v1alpha1.HLBBuild) {
 			w.manage(b, func(b *v1alpha1.HLBBuild) {
 				status.Lose(b, v1alpha1.ReasonDaemonLost, "test", time.Now())
-				status.Retry(b, time.Now())
+				status.Retry(b, failure.Verdict{Counts: true}, time.Now())
 			})
 		},
 	} {

@@ -38,6 +38,9 @@ type Options struct {
 	HealthAddr string
 	// MemoryBytes is the memory of the agent's container, 0 for no limit.
 	MemoryBytes int64
+	// DaemonMemoryBytes is the memory of buildkitd's container, or of the node where that has no limit; 0 for unknown.
+	// Steps that were killed are told of it.
+	DaemonMemoryBytes int64
 	// DrainTimeout is how long running builds are waited for when the agent must stop.
 	DrainTimeout time.Duration
 	// Lease is how the daemon's Lease is kept.
@@ -79,6 +82,8 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 		flags.StringVar(f.value, f.name, *f.value, f.usage)
 	}
 	flags.Int64Var(&o.MemoryBytes, "memory-bytes", o.MemoryBytes, "the memory of the agent's container; 0 for no limit")
+	flags.Int64Var(&o.DaemonMemoryBytes, "daemon-memory-bytes", o.DaemonMemoryBytes,
+		"the memory of buildkitd's container, or of the node; 0 for unknown")
 	for _, f := range []struct {
 		value       *time.Duration
 		name, usage string

@@ -89,9 +89,9 @@ func wire(
 	maker := newMaker(opts, me, f, mgr, builder, now)
 	bound := builds.New(me, mgr, log)
 	runner := run.New(run.Config{
-		Self: me, StateDir: opts.StateDir, Builds: bound, Client: cached, Live: live, Lease: keeper, Builder: builder,
-		Daemon: watcher, Maker: maker, Usage: f.usage, Sizing: f.sizing, Board: facts, Ends: f.ends, Events: events,
-		Log: log, Now: now,
+		Self: me, StateDir: opts.StateDir, DaemonMemoryBytes: opts.DaemonMemoryBytes, Builds: bound, Client: cached,
+		Live: live, Lease: keeper, Builder: builder, Daemon: watcher, Maker: maker, Usage: f.usage, Sizing: f.sizing,
+		Board: facts, Ends: f.ends, Events: events, Log: log, Now: now,
 	})
 	prefetcher := &prefetch.Prefetcher{
 		Self: me, Client: cached, Daemon: watcher, Maker: maker, Usage: f.usage, Board: facts, HasLease: hasLease,

@@ -28,6 +28,7 @@ type daemonState struct {
 	is      scheduler.Daemon
 	bound   []boundBuild
 	noted   []scheduler.KeyID // whose copies the ledger has for it
+	keptFor string            // the UID of the isolated build that it is kept free for, empty for none
 }
 
 // unreportedCopy is a copy that a build has just made or used, which its daemon may not have reported yet.

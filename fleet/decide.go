@@ -110,15 +110,21 @@ func (s *State) selectWrites(decisions []scheduler.Decision) []BuildWrite {
 	return out
 }
 
-// needsUpdate reports whether the status of a build that keeps waiting is out of date: it has another reason, or for
-// want of a daemon another count of refusals, where counts matter. The seconds that a wait is expected to take change
-// all the time and don't count.
+// needsUpdate reports whether the status of a build that keeps waiting is out of date: it has another reason or, where
+// counts matter, for want of a daemon another count of refusals, or it has moved far in the queue. The seconds that a
+// wait is expected to take change all the time and don't count.
 func needsUpdate(build *v1alpha1.HLBBuild, d *scheduler.Decision, counts bool) (sameReason, needed bool) {
 	for i := range build.Status.Conditions {
 		if c := &build.Status.Conditions[i]; c.Type == v1alpha1.ConditionScheduled {
 			same := c.Reason == waitReason(d)
-			return same, !same || counts && d.Action == scheduler.NoFit && c.Message != d.String()
+			isOther := d.Action == scheduler.NoFit && c.Message != d.String() ||
+				hasMoved(build.Status.Run.QueuePosition, d.Position)
+			return same, !same || counts && isOther
 		}
 	}
 	return false, true
 }
+
+// hasMoved reports whether a place in the queue is at most half or at least twice what the status says. A build that
+// moves up from the nth place is so told of it about log2 n times.
+func hasMoved(said, is int32) bool { return is != said && (is <= said/2 || is >= 2*said) }

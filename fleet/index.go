@@ -26,6 +26,7 @@ type index struct {
 	members    []*daemonState // daemons that exist, by name
 	demands    map[demandID]*demand
 	queue      queue
+	keeps      bool // a daemon is kept for an isolated build
 }
 
 // indexBasis is what of the BuildCache all entries depend on.
@@ -68,6 +69,7 @@ type assumption struct {
 type boundBuild struct {
 	uid             types.UID
 	running         bool
+	isolated        bool
 	beganSeconds    float64
 	expectedSeconds float64
 	timeoutSeconds  float64
@@ -92,7 +94,7 @@ func (s *State) reset(basis indexBasis) {
 		k.version, k.daemon, k.entry = "", "", 0
 	}
 	for _, d := range s.daemons {
-		d.version, d.bound, d.noted, d.dirty = "", nil, nil, true
+		d.version, d.bound, d.noted, d.dirty, d.keptFor = "", nil, nil, true, ""
 	}
 }
 
@@ -152,6 +154,7 @@ func (s *State) hold(k *buildState, daemon string) {
 	held := boundBuild{
 		uid:             b.UID,
 		running:         b.Status.Run.StartedAt != nil,
+		isolated:        b.Status.Run.Isolated,
 		beganSeconds:    seconds(began),
 		expectedSeconds: demand.cold,
 		timeoutSeconds:  float64(b.Spec.TimeoutSeconds),
@@ -228,6 +231,7 @@ func (s *State) describe(d *daemonState) {
 			d.noted = append(d.noted, b.keys[i].ID)
 		}
 	}
+	isolate(d)
 }
 
 // forget takes a daemon out of the ledger.

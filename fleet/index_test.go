@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/failure"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/scheduler"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
@@ -69,7 +70,7 @@ func TestRequestsHaveTheSpecOfTheirBuilds(t *testing.T) {
 	testbuild.WithKey("k", envtestkit.Epoch, 3, 40)(&daemons[0])
 	b := placed("b", "k", "c-1", true)
 	status.Lose(&b, v1alpha1.ReasonDiskFull, "x", envtestkit.Epoch)
-	status.Retry(&b, envtestkit.Epoch)
+	status.Retry(&b, failure.Verdict{Counts: true}, envtestkit.Epoch)
 	b.Spec.Priority, b.Spec.Queue, b.Spec.Platforms = 5, "team", []string{"linux/arm64/v8"}
 	earlier := placed("earlier", "k", "c-0", true)
 	earlier.Status.Mounts = []v1alpha1.BuildMount{{ID: "ns/m", Bytes: 7}, {ID: "ns/n"}}

@@ -60,6 +60,7 @@ func (w *BuildWrite) Apply(build *v1alpha1.HLBBuild, now time.Time) {
 		attempt.Place(build, placementOf(build, &w.Decision), now)
 	} else {
 		status.Wait(build, waitReason(&w.Decision), w.Decision.String(), now)
+		build.Status.Run.QueuePosition = w.Decision.Position
 	}
 }
 
@@ -128,8 +129,11 @@ func placementOf(b *v1alpha1.HLBBuild, d *scheduler.Decision) v1alpha1.Placement
 }
 
 func waitReason(d *scheduler.Decision) string {
-	if d.Action == scheduler.Wait {
+	switch {
+	case d.Action == scheduler.Wait:
 		return v1alpha1.ReasonWaitingForDaemon
+	case d.Reason == scheduler.QueueFull:
+		return v1alpha1.ReasonQueueFull
 	}
 	return v1alpha1.ReasonNoDaemonFits
 }

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -19,6 +18,7 @@ type queue struct {
 	dropped  int                    // entries of builds that are out of date
 	last     uint64                 // the newest entry
 	byUID    map[string]*buildState // builds that wait
+	isolated map[string]*buildState // those of them that run alone
 }
 
 // pendingBuild is an entry. It is out of date when the build has another entry or none.
@@ -28,10 +28,12 @@ type pendingBuild struct {
 	renewal uint32 // of the demand, that the request has
 	entry   uint64
 	queued  float64 // when, in Unix seconds
-	lost    string  // the daemon that lost the latest attempt and is to be avoided, empty for none
+	retried bool    // an attempt of its run was lost
 }
 
-func newQueue() queue { return queue{byUID: map[string]*buildState{}} }
+func newQueue() queue {
+	return queue{byUID: map[string]*buildState{}, isolated: map[string]*buildState{}}
+}
 
 // add makes an entry for a build that waits and has none.
 func (q *queue) add(k *buildState) {
@@ -39,11 +41,12 @@ func (q *queue) add(k *buildState) {
 	k.entry = q.last
 	q.byUID[string(k.UID)] = k
 	run := k.object.Status.Run
-	p := pendingBuild{build: k, entry: k.entry, queued: seconds(run.QueuedAt.Time)}
-	if run.Lost != nil && run.Lost.Reason != v1alpha1.ReasonDaemonDraining {
-		p.lost = run.Lost.Daemon
+	if run.Isolated {
+		q.isolated[string(k.UID)] = k
 	}
-	q.added = append(q.added, p)
+	q.added = append(q.added, pendingBuild{
+		build: k, entry: k.entry, queued: seconds(run.QueuedAt.Time), retried: run.Lost != nil,
+	})
 }
 
 // remove takes a build out, if it is in.
@@ -53,6 +56,7 @@ func (q *queue) remove(k *buildState) {
 	}
 	k.entry = 0
 	delete(q.byUID, string(k.UID))
+	delete(q.isolated, string(k.UID))
 	q.dropped++
 }
 
@@ -130,6 +134,7 @@ func (s *State) updateQueue() {
 			Queue:    b.Spec.Queue,
 			Priority: b.Spec.Priority,
 			Platform: normalPlatform(b.Spec.Platform()),
+			Alone:    b.Status.Run.Isolated,
 		}
 	})
 	now := seconds(s.now)
@@ -145,18 +150,8 @@ func (s *State) updateQueue() {
 			p.renewal = p.demand.renewal
 			r.Keys, r.WarmSeconds, r.ColdSeconds = p.demand.keys, p.demand.warm, p.demand.cold
 		}
-		if p.lost != "" {
-			r.FailedOn = s.failedOn(p.lost, r.Platform)
+		if p.retried {
+			r.FailedOn = s.avoided(p.build.object)
 		}
 	}
-}
-
-// failedOn is the identity of the daemon that lost a build's attempt, nil if it is gone, or if no other daemon takes
-// builds of the platform: the build would wait for ever.
-func (s *State) failedOn(daemon, platform string) []scheduler.DaemonID {
-	d := s.daemons[daemon]
-	if d == nil || d.object == nil || !s.view.HasAlternative(d.is.ID, platform) {
-		return nil
-	}
-	return []scheduler.DaemonID{d.is.ID}
 }

@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/failure"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -63,6 +65,8 @@ func (l *statement) spec() {
 				Repository: value, ImportPolicy: v1alpha1.ImportPolicy(l.options["importPolicy"]),
 				WaitSecondsPerGiB: int32(l.count("waitSecondsPerGiB", 0)),
 			}
+		case "maxPending":
+			spec.Queue = &v1alpha1.QueueLimits{MaxPending: int32(l.count("maxPending", 1))}
 		case "queues":
 			for _, q := range l.list("queues") {
 				name, weight, _ := strings.Cut(q, ":")
@@ -247,16 +251,12 @@ func (l *statement) succeed() {
 	status.Succeed(b, l.now)
 }
 
-// lose has a build lose its attempt with its daemon, and wait for another one.
+// lose has a build lose its attempt, and wait for another one, which runs alone if that is said.
 func (l *statement) lose() {
 	l.t.Helper()
 	b := l.buildNamed(l.arguments[0])
-	reason := v1alpha1.ReasonDaemonLost
-	if len(l.arguments) > 1 {
-		reason = l.arguments[1]
-	}
-	status.Lose(b, reason, "gone", l.now)
-	status.Retry(b, l.now)
+	status.Lose(b, cmp.Or(l.options["reason"], v1alpha1.ReasonDaemonLost), "gone", l.now)
+	status.Retry(b, failure.Verdict{Counts: true, Isolate: l.has("alone")}, l.now)
 }
 
 // ran adds builds that have just ended.

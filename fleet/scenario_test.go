@@ -45,7 +45,7 @@ type verb struct {
 // verbs are the language, but for "want".
 var verbs = map[string]verb{
 	"fleet": {
-		options: "replicas slots notReady prefetch prime registry importPolicy waitSecondsPerGiB queues",
+		options: "replicas slots notReady prefetch prime registry importPolicy waitSecondsPerGiB queues maxPending",
 		do:      (*statement).fleet,
 	},
 	"daemon":     {arguments: 1, others: true, options: "platforms capacity used", do: (*statement).changeDaemon},
@@ -58,7 +58,7 @@ var verbs = map[string]verb{
 	"build":      {arguments: 1, options: "key queue priority platform", do: (*statement).queueBuild},
 	"start":      {arguments: 1, do: (*statement).start},
 	"succeed":    {arguments: 1, do: (*statement).succeed},
-	"lose":       {arguments: 1, others: true, do: (*statement).lose},
+	"lose":       {arguments: 1, others: true, options: "reason", do: (*statement).lose},
 	"ran": {
 		arguments: 1, others: true, options: "on took times mounts bytes sharing primed",
 		do: (*statement).ran,
@@ -260,6 +260,6 @@ func describe(d *scheduler.Decision) string {
 	case scheduler.Wait:
 		return "waits " + d.Chosen.Name
 	default:
-		return "pending " + d.Err().Error()
+		return "pending " + d.String()
 	}
 }

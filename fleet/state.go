@@ -74,6 +74,7 @@ func (s *State) Cycle(obs Observation) (Writes, error) {
 	if s.now.Sub(s.sweptAt) >= sweepInterval {
 		s.sweep()
 	}
+	s.planIsolation()
 	if err := s.refresh(); err != nil {
 		return Writes{}, err
 	}
@@ -110,6 +111,9 @@ func (s *State) Params() scheduler.Params {
 	p := s.learnedParams()
 	if r := s.cache.Spec.Registry; r != nil {
 		p.WaitSecondsPerGB = float64(r.WaitSecondsPerGiB) * 1e9 / (1 << 30)
+	}
+	if q := s.cache.Spec.Queue; q != nil {
+		p.MaxPending = int(q.MaxPending)
 	}
 	return p
 }

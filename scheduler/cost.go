@@ -41,7 +41,7 @@ type emptyCost struct {
 func (s *scoring) prepare(v *View, r *Request, p *Params) {
 	s.v, s.r, s.p = v, r, p
 	s.noAssumptions = len(v.assumed.item) == 0
-	s.constrained = r.Platform != "" || len(r.FailedOn) > 0
+	s.constrained = r.Platform != "" || len(r.FailedOn) > 0 || r.Alone
 	s.warm, s.cold = r.expected(p)
 	s.load = v.Load()
 	s.price = p.price(s.load)
@@ -151,7 +151,7 @@ func (s *scoring) cannotWin(d *Daemon, rank int32, c *selection) bool {
 
 // isEligible reports whether d may run the request now or later, that is, whether lastingRefusal is Fits.
 func (s *scoring) isEligible(d *Daemon) bool {
-	return d.Phase == Ready && !s.constrained || lastingRefusal(d, s.r) == Fits
+	return d.Phase == Ready && !s.constrained && d.KeptFor == "" || lastingRefusal(d, s.r) == Fits
 }
 
 // eligibleHolder returns the position of the copy's daemon, and whether that daemon still has the copy's volume and is

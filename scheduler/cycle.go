@@ -12,10 +12,10 @@ func Cycle(v *View, queue []Request, p *Params) []Decision {
 	out := make([]Decision, len(queue))
 	none := refusalCache{}
 	runCycle(v, queue, p, func(scratch *View, at int, d *Decision) bool {
-		switch d.Action {
-		case Run:
+		switch {
+		case d.Action == Run:
 			none.invalidate()
-		case NoFit:
+		case d.Action == NoFit && d.Reason != QueueFull:
 			d.Refused = none.get(scratch, &queue[at])
 		}
 		out[at] = *d
@@ -37,7 +37,7 @@ func DecideStarts(v *View, queue []Request, p *Params) []Decision {
 		if d.Action == Run {
 			out = append(out, *d)
 		}
-		return scratch.open > 0
+		return scratch.open > 0 && d.Reason != QueueFull
 	})
 	return out
 }
@@ -54,10 +54,19 @@ func runCycle(v *View, queue []Request, p *Params, yield func(scratch *View, at 
 		shares = NewShares()
 	}
 	var d Decision
+	waiting := 0
 	serve(sortQueue(queue, p), queue, shares, func(t queueEntry) (float64, bool) {
 		r := &queue[t.at]
 		d = Decision{}
-		place(&scratch, r, p, &d)
+		if p.MaxPending > 0 && waiting >= p.MaxPending {
+			d.UID, d.Reason, d.Daemons = r.UID, QueueFull, len(scratch.Daemons)
+		} else {
+			place(&scratch, r, p, &d)
+		}
+		if d.Action != Run {
+			waiting++
+			d.Position = int32(waiting)
+		}
 		d.Overdue = t.overdue
 		given := scratch.assume(r, &d)
 		return given, yield(&scratch, t.at, &d)
@@ -73,9 +82,9 @@ type refusalCache struct {
 
 func (c *refusalCache) invalidate() { c.known = false }
 
-// get returns refusals(v, r). Requests without FailedOn differ by platform only.
+// get returns refusals(v, r). Requests without FailedOn that don't run alone differ by platform only.
 func (c *refusalCache) get(v *View, r *Request) Refusals {
-	if len(r.FailedOn) > 0 {
+	if len(r.FailedOn) > 0 || r.Alone {
 		return refusals(v, r)
 	}
 	if !c.known || c.platform != r.Platform {

@@ -52,6 +52,9 @@ type Daemon struct {
 	Slots    int32 `json:"slots"`
 	Running  int32 `json:"running,omitempty"`
 	Reserved int32 `json:"reserved,omitempty"`
+	// KeptFor is the UID of the only request that may run there; empty for any. The caller gives it a slot when nothing
+	// else runs.
+	KeptFor string `json:"keptFor,omitempty"`
 	// Busy has an entry for each running or reserved build, in any order. Missing entries count as builds of unknown
 	// length.
 	Busy []Busy `json:"busy,omitempty"`

@@ -71,6 +71,7 @@ const (
 	NewReplica                       // its key is hot enough for another copy
 	NoCaches                         // it has no caches
 	WaitsForWarmDaemon               // a daemon that holds its caches will soon be free
+	QueueFull                        // it is behind the first Params.MaxPending that wait
 )
 
 var reasonNames = [...]string{
@@ -83,6 +84,7 @@ var reasonNames = [...]string{
 	"NewReplica",
 	"NoCaches",
 	"WaitsForWarmDaemon",
+	"QueueFull",
 }
 
 // String is the reason's name.
@@ -151,6 +153,8 @@ type Decision struct {
 	// Refused counts the daemons by refusal reason, with NoFit only. Daemons is the size of the fleet.
 	Refused Refusals `json:"refused"`
 	Daemons int      `json:"daemons"`
+	// Position of a request that keeps waiting among those, in the order of service, from 1.
+	Position int32 `json:"position,omitempty"`
 	// Overdue is set if the request waited long enough to be decided before its queue's turn.
 	Overdue bool `json:"overdue,omitempty"`
 }
@@ -165,6 +169,9 @@ func (d *Decision) Err() error {
 
 // String describes the decision and its reason to a user, in one sentence.
 func (d *Decision) String() string {
+	if d.Reason == QueueFull {
+		return "more builds wait than spec.queue.maxPending of the BuildCache; this one is considered when there is room"
+	}
 	if d.Action == NoFit {
 		return (&NoFitError{Daemons: d.Daemons, Refused: d.Refused}).Error()
 	}

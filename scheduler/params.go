@@ -57,6 +57,9 @@ type Params struct {
 	PriorColdRatio   float64 `json:"priorColdRatio"`
 	UnknownSeconds   float64 `json:"unknownSeconds"`
 	OverdueShare     float64 `json:"overdueShare"`
+
+	// MaxPending is how many requests that keep waiting are considered for a daemon in a cycle; 0 for all.
+	MaxPending int `json:"maxPending,omitempty"`
 }
 
 // DefaultParams returns the values that the simulator found good on generated loads and on the recorded trace
@@ -116,6 +119,8 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("primedFactor is %g, want at least 1", p.PrimedFactor)
 	case p.JoinLoses < 0 || p.JoinLoses > 1:
 		return fmt.Errorf("joinLoses is %g, want 0 to 1", p.JoinLoses)
+	case p.MaxPending < 0:
+		return fmt.Errorf("maxPending is %d, want at least 0", p.MaxPending)
 	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0:
 		return fmt.Errorf("a bound on waiting is negative: factors, seconds and loads must be at least 0")
 	case p.PriorColdSeconds <= 0, p.PriorColdRatio < 1, p.UnknownSeconds <= 0, p.OverdueShare <= 0:

@@ -24,6 +24,8 @@ const (
 	DaemonGone                            // phase Gone
 	WrongPlatform                         // cannot build for the platform
 	FailedHereBefore                      // an earlier attempt of this build failed there because of the daemon
+	KeptFree                              // it is kept free for a build that runs alone
+	RunsAlone                             // the build runs alone, on the daemon that is kept free for it
 	refusalCount     = iota
 )
 
@@ -37,6 +39,8 @@ var refusalNames = [refusalCount]string{
 	"Gone",
 	"WrongPlatform",
 	"FailedHereBefore",
+	"KeptFree",
+	"RunsAlone",
 }
 
 // String is the reason's name.
@@ -118,6 +122,10 @@ func lastingRefusal(d *Daemon, r *Request) RefusalReason {
 	switch {
 	case !d.supports(r.Platform):
 		return WrongPlatform
+	case d.KeptFor != r.UID && d.KeptFor != "":
+		return KeptFree
+	case r.Alone && d.KeptFor != r.UID:
+		return RunsAlone
 	case slices.Contains(r.FailedOn, d.ID):
 		return FailedHereBefore
 	}

@@ -62,6 +62,8 @@ type Request struct {
 	MaxWaitSeconds float64 `json:"maxWaitSeconds,omitempty"`
 	// FailedOn are daemons where an attempt of this build failed because of the daemon.
 	FailedOn []DaemonID `json:"failedOn,omitempty"`
+	// Alone requests run only on the daemon that is KeptFor them.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // expected returns the warm and cold length, with priors for unknown values and cold at least warm.

@@ -24,8 +24,8 @@ import (
 )
 
 // Build compiles a job's program, builds its targets and pushes its images. The outcome is never nil: after an error
-// it says how far the build came. Errors are *CompileError, *DisconnectedError, *SourceError, *CredentialError,
-// *PermissionError, *PushError, those of packages compile and solve, or the connection's.
+// it says how far the build came. Errors are *CompileError, *DisconnectedError, *RemoteError, *SourceError,
+// *CredentialError, *PermissionError, *PushError, those of packages compile and solve, or the connection's.
 func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	out := &Outcome{ImportErrors: map[string]string{}}
 	if err := job.checkSpec(); err != nil {
@@ -143,6 +143,9 @@ func (b *building) compile(ctx context.Context, src *checkedOut) (_ *hlb.Request
 		}
 	}
 	if found.HasErrors() {
+		if trouble := lookupTrouble(found); trouble != nil {
+			return nil, trouble
+		}
 		return nil, &CompileError{found}
 	}
 	return req, nil

@@ -230,8 +230,12 @@ func (o *Observer) RoomFor(bytes int64) error {
 	return nil
 }
 
-// IsVolumeFull reports whether the volume has no room for a step now.
-func (o *Observer) IsVolumeFull() bool {
+// Room returns the capacity of the volume, and whether it has no room for a step now. A volume that can't be measured
+// is not full, and of no size.
+func (o *Observer) Room() (volumeBytes int64, isFull bool) {
 	v, err := volume.Measure(o.StateDir)
-	return err == nil && volume.IsFull(v)
+	if err != nil {
+		return 0, false
+	}
+	return v.CapacityBytes, volume.IsFull(v)
 }

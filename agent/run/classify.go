@@ -81,9 +81,18 @@ func (e ending) end(now time.Time) attempt.End {
 	return end
 }
 
+// room is what a daemon has for its steps.
+type room struct {
+	// volumeFull reports whether the volume has no room for a step; volumeBytes is its capacity.
+	volumeFull  bool
+	volumeBytes int64
+	// memoryBytes is the memory of buildkitd with its steps, 0 for unknown.
+	memoryBytes int64
+}
+
 // classify returns how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
-// ended) and whether the volume is full.
-func classify(err, cause error, volumeFull bool) ending {
+// ended) and the room of the daemon. Package failure has what follows from each reason.
+func classify(err, cause error, has room) ending {
 	var deadline *deadlineError
 	var crash *panicError
 	var stuck *daemonError
@@ -94,10 +103,12 @@ func classify(err, cause error, volumeFull bool) ending {
 		return ending{}
 	case errors.Is(cause, errSuperseded):
 		return ending{silent: true}
-	case errors.Is(cause, errDrained), errors.Is(cause, errCacheDeleted):
+	case errors.Is(cause, errDrained):
 		return lost(v1alpha1.ReasonDaemonDraining, cause)
+	case errors.Is(cause, errCacheDeleted):
+		return lost(v1alpha1.ReasonDaemonRemoved, cause)
 	case errors.Is(cause, lease.ErrFenced):
-		return lost(v1alpha1.ReasonDaemonLost, cause)
+		return lost(v1alpha1.ReasonLeaseLost, cause)
 	case errors.As(cause, &stuck):
 		return lost(v1alpha1.ReasonDaemonLost, stuck)
 	case errors.As(cause, &deadline):
@@ -105,11 +116,11 @@ func classify(err, cause error, volumeFull bool) ending {
 	case cause != nil && errors.Is(err, context.Canceled):
 		return lost(v1alpha1.ReasonDaemonLost, cause)
 	}
-	return classifyBuild(err, volumeFull)
+	return classifyBuild(err, has)
 }
 
 // classifyBuild is classify for an attempt that nobody cancelled.
-func classifyBuild(err error, volumeFull bool) ending {
+func classifyBuild(err error, has room) ending {
 	var step *solve.StepError
 	var program *daemon.CompileError
 	var source *daemon.SourceError
@@ -124,7 +135,7 @@ func classifyBuild(err error, volumeFull bool) ending {
 	var crash *panicError
 	switch {
 	case errors.As(err, &api):
-		return lost(v1alpha1.ReasonDaemonLost, api)
+		return lost(v1alpha1.ReasonAPIUnavailable, api)
 	case errors.As(err, &crash):
 		return lost(v1alpha1.ReasonInternalError, crash)
 	case errors.As(err, &internal):
@@ -141,12 +152,17 @@ func classifyBuild(err error, volumeFull bool) ending {
 		return failed(v1alpha1.ReasonNotPermitted, permission)
 	case errors.As(err, &entitlement):
 		return failed(v1alpha1.ReasonNotPermitted, entitlement)
-	case isDiskFull(err, volumeFull):
-		return lost(v1alpha1.ReasonDiskFull, errors.New("the daemon's volume is full"))
+	case isDiskFull(err, has.volumeFull):
+		return lost(v1alpha1.ReasonDiskFull, fmt.Errorf("the daemon's volume of %s is full", inUnits(has.volumeBytes)))
 	case daemon.IsLost(err):
 		return lost(v1alpha1.ReasonDaemonLost, err)
+	case errors.As(err, &step) && isOutOfMemory(step):
+		return lost(v1alpha1.ReasonOutOfMemory, fmt.Errorf("step %s was killed for want of memory%s",
+			step.Name, memoryText(has.memoryBytes)))
+	case daemon.IsRemoteTrouble(err):
+		return lost(v1alpha1.ReasonRemoteUnavailable, err)
 	case errors.As(err, &step):
-		return ending{failure: stepFailure(step)}
+		return ending{failure: stepFailure(step, has.memoryBytes)}
 	case errors.As(err, &source):
 		return failed(v1alpha1.ReasonSourceFailed, source)
 	case errors.As(err, &push):
@@ -176,6 +192,35 @@ func isDiskFull(err error, volumeFull bool) bool {
 	return strings.Contains(err.Error(), diskFullText)
 }
 
+// outOfMemoryText is how BuildKit ends its message about a step in whose cgroup the kernel has killed a process for
+// want of memory, by the cgroup's own count. It has that of cgroup v2 only.
+const outOfMemoryText = "did not complete successfully: cannot allocate memory"
+
+// isOutOfMemory reports whether the kernel killed a process of the step for want of memory. The shell that ran it may
+// have made any exit code of that.
+func isOutOfMemory(step *solve.StepError) bool {
+	return step.ExitCode >= 0 && step.Err != nil && strings.HasSuffix(step.Err.Error(), outOfMemoryText)
+}
+
+// memoryText says how much memory there was, nothing if that is unknown.
+func memoryText(bytes int64) string {
+	if bytes <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("; buildkitd and all its steps have %s together: its memory limit, or that of the node",
+		inUnits(bytes))
+}
+
+// inUnits is a number of bytes for people.
+func inUnits(bytes int64) string {
+	switch {
+	case bytes >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
+	default:
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	}
+}
+
 func compileFailure(found diag.List) *v1alpha1.FailureStatus {
 	f := &v1alpha1.FailureStatus{Reason: v1alpha1.ReasonCompileFailed}
 	for _, d := range found {
@@ -202,7 +247,10 @@ func compileFailure(found diag.List) *v1alpha1.FailureStatus {
 	return f
 }
 
-func stepFailure(step *solve.StepError) *v1alpha1.FailureStatus {
+// killedExitCode is that of a process that was killed by SIGKILL.
+const killedExitCode = 137
+
+func stepFailure(step *solve.StepError, memoryBytes int64) *v1alpha1.FailureStatus {
 	f := &v1alpha1.FailureStatus{
 		Reason:  v1alpha1.ReasonSolveFailed,
 		Step:    step.Name,
@@ -213,6 +261,9 @@ func stepFailure(step *solve.StepError) *v1alpha1.FailureStatus {
 		code := int32(step.ExitCode)
 		f.ExitCode = &code
 		f.Message = fmt.Sprintf("Step %s ended with exit code %d", step.Name, code)
+		if code == killedExitCode {
+			f.Message += ": it was killed, which may be for want of memory" + memoryText(memoryBytes)
+		}
 	} else {
 		f.Message = fmt.Sprintf("Step %s failed: %s", step.Name, shortWords(fmt.Sprint(step.Err)))
 	}

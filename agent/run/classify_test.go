@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/solve"
+	"github.com/openllb/hlb-operator/internal/failure"
 )
 
 func at(line int) diag.Span {
@@ -43,10 +45,16 @@ func TestClassify(t *testing.T) {
 		"success stands, though the deadline passed meanwhile": {nil, &deadlineError{time.Second}, false, ""},
 		"a superseded build is not reported":                   {context.Canceled, errSuperseded, false, "silent"},
 		"a fenced agent loses its attempts": {
-			context.Canceled, lease.ErrFenced, false, "lost DaemonLost",
+			context.Canceled, lease.ErrFenced, false, "lost LeaseLost",
 		},
 		"draining that took too long loses them": {
 			context.Canceled, errDrained, false, "lost DaemonDraining",
+		},
+		"the end of a BuildCache ends its builds": {
+			context.Canceled, errCacheDeleted, false, "lost DaemonRemoved",
+		},
+		"a daemon that does not work loses them": {
+			context.Canceled, &daemonError{errors.New("stuck")}, false, "lost DaemonLost",
 		},
 		"a build's own time ran out": {
 			gone, &deadlineError{time.Second}, false, "DeadlineExceeded",
@@ -102,15 +110,39 @@ func TestClassify(t *testing.T) {
 		"the daemon ends and cancels its solves": {
 			status.Error(codes.Canceled, "context canceled"), nil, false, "lost DaemonLost",
 		},
-		"a registry that is unavailable to a step is no loss": {
+		"what is unavailable to a step is no loss of the daemon": {
 			errdefs.WrapVertex(status.Error(codes.Unavailable, "503"), "sha256:1"), nil, false, "SolveFailed"},
-		"a push that fails":   {&daemon.PushError{Err: errors.New("denied")}, nil, false, "ExportFailed"},
-		"an API that is down": {&apiError{errors.New("connection refused")}, nil, false, "lost DaemonLost"},
-		"anything else":       {errors.New("odd"), nil, false, "SolveFailed"},
+		"a registry that breaks a pull off": {
+			&solve.StepError{Name: "image", ExitCode: -1, Err: errors.New("read tcp: connection reset by peer")}, nil,
+			false, "lost RemoteUnavailable",
+		},
+		"a step that prints so": {
+			&solve.StepError{Name: "curl", ExitCode: 56, Err: errors.New("connection reset by peer: exit code: 56")},
+			nil, false, "SolveFailed",
+		},
+		"a registry that fails while compiling": {
+			&daemon.RemoteError{Message: "503"}, nil, false, "lost RemoteUnavailable",
+		},
+		"a push that is refused": {&daemon.PushError{Err: errors.New("denied")}, nil, false, "ExportFailed"},
+		"a push that the registry fails at": {
+			&daemon.PushError{Err: errors.New(
+				"unexpected status from PUT request to http://r/v2/: 500 Internal Server Error")}, nil, false,
+			"lost RemoteUnavailable",
+		},
+		"a step without memory, by the kernel's count": {
+			&solve.StepError{Name: "make", ExitCode: 137, Err: errors.New(
+				`process "make" did not complete successfully: cannot allocate memory`)}, nil, false,
+			"lost OutOfMemory",
+		},
+		"a step that says it has no memory": {step(137, "cannot allocate memory"), nil, false, "SolveFailed"},
+		"an API that is down": {
+			&apiError{errors.New("connection refused")}, nil, false, "lost APIUnavailable",
+		},
+		"anything else": {errors.New("odd"), nil, false, "SolveFailed"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			e := classify(tc.err, tc.cause, tc.full)
+			e := classify(tc.err, tc.cause, room{volumeFull: tc.full})
 			got := ""
 			switch {
 			case e.silent:
@@ -125,7 +157,48 @@ func TestClassify(t *testing.T) {
 			if got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
+			checkClass(t, e)
 		})
+	}
+}
+
+// checkClass holds the kind of an end against the table of package failure.
+func checkClass(t *testing.T, e ending) {
+	t.Helper()
+	want := map[string][]failure.Class{
+		e.lostReason: {failure.Infrastructure, failure.Imposed},
+	}
+	if e.failure != nil {
+		want[e.failure.Reason] = []failure.Class{failure.Program}
+	}
+	if e.missing != nil {
+		want[e.missing.Reason] = []failure.Class{failure.Surroundings}
+	}
+	delete(want, "")
+	for reason, classes := range want {
+		if rule, known := failure.Rules[reason]; !known || !slices.Contains(classes, rule.Class) {
+			t.Errorf("%s is of class %q, want one of %v", reason, rule.Class, classes)
+		}
+	}
+}
+
+func TestWhatThereWasIsSaid(t *testing.T) {
+	killed := &solve.StepError{Name: "make", ExitCode: 137, Err: errors.New("exit code: 137")}
+	noMemory := &solve.StepError{Name: "make", ExitCode: 2, Err: errors.New(
+		`process "make" did not complete successfully: cannot allocate memory`)}
+	has := room{volumeFull: true, volumeBytes: 20 << 30, memoryBytes: 512 << 20}
+	if got, want := classify(killed, nil, has).failure.Message, "Step make ended with exit code 137: it was killed, "+
+		"which may be for want of memory; buildkitd and all its steps have 512 MiB together: its memory limit, or that "+
+		"of the node"; got != want {
+		t.Errorf("killed: %q, want %q", got, want)
+	}
+	if got, want := classify(noMemory, nil, has).lostMessage, "step make was killed for want of memory; buildkitd and "+
+		"all its steps have 512 MiB together: its memory limit, or that of the node"; got != want {
+		t.Errorf("without memory: %q, want %q", got, want)
+	}
+	full := errors.New("write: no space left on device")
+	if got, want := classify(full, nil, has).lostMessage, "the daemon's volume of 20.0 GiB is full"; got != want {
+		t.Errorf("on a full volume: %q, want %q", got, want)
 	}
 }
 
@@ -136,7 +209,7 @@ func TestAFailingStepSaysWhereAndHow(t *testing.T) {
 		LogTail: "boom\n",
 		Source:  &v1alpha1.SourcePosition{File: "build.hlb", Line: 3, Column: 2},
 	}
-	got := classify(&solve.StepError{Name: "make", ExitCode: 7, LogTail: "boom\n", Span: at(3)}, nil, false).failure
+	got := classify(&solve.StepError{Name: "make", ExitCode: 7, LogTail: "boom\n", Span: at(3)}, nil, room{}).failure
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("failure (-want +got):\n%s", diff)
 	}
@@ -147,7 +220,7 @@ func TestDiagnosticsAreListedUpToTheLimit(t *testing.T) {
 	for i := range 20 {
 		found = append(found, diag.Errorf("E", at(i+2), "error %d", i).WithHint("fix it"))
 	}
-	got := classify(&daemon.CompileError{Diagnostics: found}, nil, false).failure
+	got := classify(&daemon.CompileError{Diagnostics: found}, nil, room{}).failure
 	if got.Message != "error 0" || got.Source.Line != 2 || len(got.Diagnostics) != 16 {
 		t.Errorf("message %q at %+v, %d diagnostics", got.Message, got.Source, len(got.Diagnostics))
 	}

@@ -118,7 +118,9 @@ func (a *execution) do() ending {
 	if a.err != nil {
 		a.log.V(1).Info("The build ended with an error", "reason", a.err.Error())
 	}
-	return classify(a.err, cause, a.Daemon.IsVolumeFull())
+	has := room{memoryBytes: a.DaemonMemoryBytes}
+	has.volumeBytes, has.volumeFull = a.Daemon.Room()
+	return classify(a.err, cause, has)
 }
 
 // guarded is recovered for what other goroutines than the attempt's own call.

@@ -69,8 +69,8 @@ type Daemon interface {
 	Observe(ctx context.Context)
 	// Held returns the bytes of each cache mount that the daemon holds.
 	Held() map[string]int64
-	// IsVolumeFull reports whether the volume has no room for a step.
-	IsVolumeFull() bool
+	// Room returns the capacity of the volume, and whether it has no room for a step.
+	Room() (volumeBytes int64, isFull bool)
 }
 
 // Config is what a Runner works with.
@@ -78,20 +78,23 @@ type Config struct {
 	Self self.Self
 	// StateDir is a directory on the daemon's volume, for the logs.
 	StateDir string
-	Builds   *builds.Watcher
-	Client   client.Client // reads from the cache
-	Live     client.Reader // reads from the API server
-	Lease    *lease.Keeper
-	Builder  Builder
-	Daemon   Daemon
-	Maker    *snapshot.Maker
-	Usage    *usage.Journal
-	Sizing   *usage.Sizing
-	Board    *board.Board
-	Ends     *Ends
-	Events   events.EventRecorder
-	Log      logr.Logger
-	Now      func() time.Time
+	// DaemonMemoryBytes is the memory of buildkitd with its steps, 0 for unknown.
+	DaemonMemoryBytes int64
+
+	Builds  *builds.Watcher
+	Client  client.Client // reads from the cache
+	Live    client.Reader // reads from the API server
+	Lease   *lease.Keeper
+	Builder Builder
+	Daemon  Daemon
+	Maker   *snapshot.Maker
+	Usage   *usage.Journal
+	Sizing  *usage.Sizing
+	Board   *board.Board
+	Ends    *Ends
+	Events  events.EventRecorder
+	Log     logr.Logger
+	Now     func() time.Time
 }
 
 // Runner claims and runs builds.

@@ -82,6 +82,10 @@ type BuildCacheSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Queues []QueueSpec `json:"queues,omitempty"`
 
+	// queue bounds how many builds wait. Unset: no bound.
+	// +optional
+	Queue *QueueLimits `json:"queue,omitempty"`
+
 	// registry is where the build cache is exported to and imported from, so that a fresh daemon need not start from
 	// nothing. Unset: no registry cache.
 	// +optional

@@ -92,14 +92,39 @@ const (
 	// ReasonNotPermitted surfaces when the build asks for something its BuildCache does not grant: an entitlement, a
 	// source, a place to push to. Where the program asks for it, a diagnostic of CompileFailed has the place.
 	ReasonNotPermitted = "NotPermitted"
-	// ReasonDaemonLost surfaces when the daemon of an attempt vanished; the build is retried.
+	// ReasonDaemonLost surfaces when the daemon of an attempt, or its agent, died; the build is retried elsewhere.
 	ReasonDaemonLost = "DaemonLost"
+	// ReasonLeaseLost surfaces when the agent of an attempt could not renew its Lease and ended all it ran; the build
+	// is retried elsewhere.
+	ReasonLeaseLost = "LeaseLost"
+	// ReasonAgentSilent surfaces when an agent has not reported the end of an attempt in time; the build is retried
+	// elsewhere.
+	ReasonAgentSilent = "AgentSilent"
+	// ReasonAPIUnavailable surfaces when the agent could not ask the API server for what a build names; the build is
+	// retried.
+	ReasonAPIUnavailable = "APIUnavailable"
+	// ReasonRemoteUnavailable surfaces when a registry or git server answered 429 or 5xx or broke a connection off,
+	// more often than BuildKit tries by itself; the build is retried.
+	ReasonRemoteUnavailable = "RemoteUnavailable"
 	// ReasonInternalError surfaces when the agent failed at a build by a fault of its own; the build is retried.
 	ReasonInternalError = "InternalError"
-	// ReasonDiskFull surfaces when the daemon's volume was full; the build is retried.
+	// ReasonDiskFull surfaces when the daemon's volume was full; the build is retried elsewhere.
 	ReasonDiskFull = "DiskFull"
-	// ReasonDaemonDraining surfaces when a daemon began to shut down before it took up a build bound to it.
+	// ReasonOutOfMemory surfaces when a step was killed for want of memory; the build is retried alone on its daemon,
+	// and fails if it was alone already.
+	ReasonOutOfMemory = "OutOfMemory"
+	// ReasonDaemonDraining surfaces when a daemon shut down before a build on it was done, as in a roll-out, an
+	// eviction or a drain of its node; the build is retried without using up spec.retryLimit.
 	ReasonDaemonDraining = "DaemonDraining"
+	// ReasonDaemonRemoved surfaces when a daemon was scaled away or deleted with a build on it; the build is retried
+	// without using up spec.retryLimit.
+	ReasonDaemonRemoved = "DaemonRemoved"
+	// ReasonPoisonBuild surfaces when a daemon died under a build that ran alone on it, after others had died under the
+	// build; it is not tried again.
+	ReasonPoisonBuild = "PoisonBuild"
+	// ReasonQueueFull surfaces when more builds wait for a BuildCache than its spec.queue.maxPending; the build waits
+	// until there is room.
+	ReasonQueueFull = "QueueFull"
 	// ReasonCancelled surfaces when a newer run replaced one in flight, or spec.suspend cancelled it.
 	ReasonCancelled = "Cancelled"
 

@@ -32,8 +32,8 @@ type RunStatus struct {
 	// attempt counts from 1; a report of an older attempt is void.
 	// +required
 	Attempt int32 `json:"attempt"`
-	// uncountedAttempts is how many attempts don't count towards spec.retryLimit, because something that the build
-	// names was missing.
+	// uncountedAttempts is how many attempts don't count towards spec.retryLimit: something that the build names was
+	// missing, the daemon was drained or removed, or it died with other builds on it.
 	// +optional
 	UncountedAttempts int32 `json:"uncountedAttempts,omitempty"`
 	// cause of the run.
@@ -85,6 +85,56 @@ type RunStatus struct {
 	// manager has yet to decide about another one.
 	// +optional
 	Lost *LostAttempt `json:"lost,omitempty"`
+	// retryAt is when the build is queued for its next attempt after a lost one; unset once it is.
+	// +optional
+	RetryAt *metav1.MicroTime `json:"retryAt,omitempty"`
+	// daemonDeaths is how many times a daemon has died under the run.
+	// +optional
+	DaemonDeaths int32 `json:"daemonDeaths,omitempty"`
+	// isolated says that no other build runs beside this one, because two daemons have died under it or because a step
+	// was killed for want of memory.
+	// +optional
+	Isolated bool `json:"isolated,omitempty"`
+	// queuePosition is the build's place in the order in which the builds of the BuildCache are served, about; unset
+	// while it does not wait for a daemon. It is brought up to date at most once a minute, when it has halved or
+	// doubled.
+	// +optional
+	QueuePosition int32 `json:"queuePosition,omitempty"`
+	// attempts of the run before the current one, latest first, at most 10. Of several attempts in a row that found
+	// the same thing missing, the latest is kept.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Attempts []AttemptRecord `json:"attempts,omitempty"`
+}
+
+// AttemptRecord is how an earlier attempt of the current run ended.
+type AttemptRecord struct {
+	// attempt that ended.
+	// +required
+	Attempt int32 `json:"attempt"`
+	// daemon it was on.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Daemon string `json:"daemon,omitempty"`
+	// startedAt is when an agent took it up.
+	// +optional
+	StartedAt *metav1.MicroTime `json:"startedAt,omitempty"`
+	// startedBy is the agentID of the agent that took it up.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	StartedBy string `json:"startedBy,omitempty"`
+	// finishedAt is when it ended, or when that was noticed.
+	// +optional
+	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+	// reason it ended with.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// message for people.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Message string `json:"message,omitempty"`
 }
 
 // LostAttempt is an attempt that infrastructure ended.
@@ -96,7 +146,7 @@ type LostAttempt struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Daemon string `json:"daemon"`
-	// reason: DaemonLost, DiskFull or DaemonDraining.
+	// reason, such as DaemonLost, RemoteUnavailable or DaemonDraining.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason"`
@@ -104,6 +154,12 @@ type LostAttempt struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+	// finishedAt is when the attempt ended, or when that was noticed.
+	// +optional
+	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+	// neighbours is how many other builds ran on the daemon when it died; unset for other losses.
+	// +optional
+	Neighbours int32 `json:"neighbours,omitempty"`
 }
 
 // ReleasingAttempt names a claimed attempt that is no longer wanted. status.placement has its daemon.

@@ -111,8 +111,9 @@ type HLBBuildSpec struct {
 	// +kubebuilder:validation:Maximum=20
 	HistoryLimit *int32 `json:"historyLimit,omitempty"`
 
-	// retryLimit is how many more attempts a run gets when infrastructure fails. A program that fails is not retried,
-	// and waiting for a missing Secret or ConfigMap uses up none.
+	// retryLimit is how many more attempts a run gets when infrastructure fails. A program that fails is not retried.
+	// None is used up by waiting for a missing Secret or ConfigMap, by a daemon that is drained or removed, and by one
+	// that dies with other builds on it.
 	// +optional
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Minimum=0

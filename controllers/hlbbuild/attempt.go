@@ -15,7 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/internal/attempt"
+	"github.com/openllb/hlb-operator/internal/failure"
 	"github.com/openllb/hlb-operator/internal/status"
 )
 
@@ -23,22 +25,27 @@ import (
 type daemonFacts struct {
 	// gone is set when nothing should be executing there; starts when the agent starts what it is given.
 	gone, starts bool
-	// reason why it is gone or starts nothing, for people.
-	reason string
+	// cause of its being gone or starting nothing.
+	cause attempt.Cause
 }
 
 // factsOf reads a daemon's facts from its object, nil for one that no longer exists.
 func factsOf(name string, daemon *v1alpha1.BuildDaemon) daemonFacts {
 	switch {
 	case daemon == nil:
-		return daemonFacts{gone: true, reason: fmt.Sprintf("Daemon %s no longer exists", name)}
+		return daemonFacts{gone: true, cause: attempt.Cause{
+			Reason: v1alpha1.ReasonDaemonRemoved, Message: fmt.Sprintf("Daemon %s no longer exists", name),
+		}}
 	case status.IsGone(daemon):
 		ready := meta.FindStatusCondition(daemon.Status.Conditions, v1alpha1.ConditionReady)
-		return daemonFacts{gone: true, reason: fmt.Sprintf("Daemon %s: %s", name, ready.Message)}
+		return daemonFacts{gone: true, cause: attempt.Cause{
+			Reason: status.LossOf(daemon), Message: fmt.Sprintf("Daemon %s: %s", name, ready.Message),
+		}}
 	case !status.StartsBuilds(daemon):
-		return daemonFacts{
-			reason: fmt.Sprintf("Daemon %s stopped taking builds before its agent started this one", name),
-		}
+		return daemonFacts{cause: attempt.Cause{
+			Reason:  v1alpha1.ReasonDaemonDraining,
+			Message: fmt.Sprintf("Daemon %s stopped taking builds before its agent started this one", name),
+		}}
 	}
 	return daemonFacts{starts: true}
 }
@@ -60,11 +67,11 @@ func (r *Reconciler) checkAttempt(ctx context.Context, build *v1alpha1.HLBBuild)
 	case !may:
 		r.waits.end(name)
 		if !facts.starts {
-			attempt.Withdraw(build, facts.reason, r.Clock.Now())
+			attempt.Withdraw(build, facts.cause.Message, r.Clock.Now())
 		}
 		return 0, nil
 	case facts.gone:
-		return r.checkSession(ctx, build, session, facts.reason)
+		return r.checkSession(ctx, build, session, facts.cause)
 	}
 	return r.checkWait(ctx, build, session)
 }
@@ -85,17 +92,49 @@ func (r *Reconciler) readFacts(ctx context.Context, name types.NamespacedName) (
 
 // checkSession gives up what a session executes, once the session is known to be over.
 func (r *Reconciler) checkSession(
-	ctx context.Context, build *v1alpha1.HLBBuild, s attempt.Session, reason string,
+	ctx context.Context, build *v1alpha1.HLBBuild, s attempt.Session, cause attempt.Cause,
 ) (time.Duration, error) {
 	over, left, err := r.Liveness.IsOver(ctx, s)
 	if err != nil || !over {
 		return left, err
 	}
 	r.waits.end(client.ObjectKeyFromObject(build))
-	if !attempt.Release(build, over, r.Clock.Now()) {
-		attempt.DeclareLost(build, over, reason, r.Clock.Now())
+	if attempt.Release(build, over, r.Clock.Now()) {
+		return 0, nil
 	}
+	neighbours, err := r.neighbours(ctx, build, cause.Reason)
+	if err != nil {
+		return 0, err
+	}
+	attempt.DeclareLost(build, over, cause, neighbours, r.Clock.Now())
 	return 0, nil
+}
+
+// next decides about a run whose attempt was lost.
+func (r *Reconciler) next(ctx context.Context, build *v1alpha1.HLBBuild) error {
+	if !status.IsLost(build) {
+		return nil
+	}
+	neighbours, err := r.neighbours(ctx, build, build.Status.Run.Lost.Reason)
+	if err != nil {
+		return err
+	}
+	attempt.Next(build, neighbours, r.Clock.Now())
+	return nil
+}
+
+// neighbours counts the builds that ran beside a build whose daemon has died; 0 for a build that was lost for another
+// reason.
+func (r *Reconciler) neighbours(ctx context.Context, build *v1alpha1.HLBBuild, reason string) (int, error) {
+	if !failure.Of(reason).Death {
+		return 0, nil
+	}
+	var all v1alpha1.HLBBuildList
+	byCache := client.MatchingFields{watches.IndexCache: build.Spec.CacheRef.Name}
+	if err := r.Client.List(ctx, &all, byCache, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("list the builds that ran beside it: %w", err)
+	}
+	return attempt.Neighbours(build, all.Items, r.Clock.Now()), nil
 }
 
 // checkWait bounds what the manager waits for: the report of an attempt, and the acknowledgement of a release. It is
@@ -117,7 +156,7 @@ func (r *Reconciler) checkWait(
 			log.FromContext(ctx).Info("Revoked the Lease of an agent that does not acknowledge a release",
 				"daemon", s.Daemon.Name, "agentID", s.ID)
 		}
-		return r.checkSession(ctx, build, s, "") // also where it is another's by now
+		return r.checkSession(ctx, build, s, attempt.Cause{}) // also where it is another's by now
 	}
 	limit := time.Duration(build.Spec.TimeoutSeconds)*time.Second + attempt.ReportWithin
 	what := fmt.Sprintf("report of %s/%d by %s", build.Status.Run.ID, build.Status.Run.Attempt, s.ID)

@@ -82,7 +82,9 @@ func (r *Reconciler) advance(ctx context.Context, build *v1alpha1.HLBBuild) (tim
 	if err != nil {
 		return 0, err
 	}
-	attempt.Next(build, now)
+	if err := r.next(ctx, build); err != nil {
+		return 0, err
+	}
 	next := soonest(again, keepDeadline(build, now), keepSchedule(build, now), status.CheckAgain(build, now))
 	if status.IsWaiting(build) {
 		return next, r.checkCache(ctx, build)

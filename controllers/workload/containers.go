@@ -90,12 +90,6 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 // agentContainer is the agent, but for the name of its daemon. Whatever is added here replaces every pod of every fleet
 // at the operator's next upgrade.
 func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container {
-	field := func(name, path string) corev1.EnvVar {
-		return corev1.EnvVar{
-			Name:      name,
-			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}},
-		}
-	}
 	return corev1.Container{
 		Name:                     containerAgent,
 		Image:                    images.Operator,
@@ -110,17 +104,11 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			"--state-dir=" + agentState,
 			"--restart-file=" + restartFile,
 			"--memory-bytes=$(MEMORY_BYTES)",
+			"--daemon-memory-bytes=$(DAEMON_MEMORY_BYTES)",
 			fmt.Sprintf("--health-addr=:%d", healthPort),
 			fmt.Sprintf("--drain-timeout=%ds", cache.Spec.BuildKit.DrainTimeoutSeconds),
 		},
-		Env: []corev1.EnvVar{
-			field("POD_NAMESPACE", "metadata.namespace"),
-			field("POD_UID", "metadata.uid"),
-			field("NODE_NAME", "spec.nodeName"),
-			{Name: "MEMORY_BYTES", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{
-				ContainerName: containerAgent, Resource: "limits.memory", Divisor: resource.MustParse("1"),
-			}}},
-		},
+		Env: agentEnv(),
 		Ports: []corev1.ContainerPort{
 			{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP},
 		},
@@ -144,6 +132,29 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			{Name: volumeToken, MountPath: tokenDir, ReadOnly: true},
 			{Name: volumeTmp, MountPath: "/tmp"},
 		},
+	}
+}
+
+// agentEnv is what the agent knows of its pod. The memory of a container without a limit is that of the node.
+func agentEnv() []corev1.EnvVar {
+	field := func(name, path string) corev1.EnvVar {
+		return corev1.EnvVar{
+			Name:      name,
+			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path}},
+		}
+	}
+	memory := func(name, container string) corev1.EnvVar {
+		limit := &corev1.ResourceFieldSelector{
+			ContainerName: container, Resource: "limits.memory", Divisor: resource.MustParse("1"),
+		}
+		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: limit}}
+	}
+	return []corev1.EnvVar{
+		field("POD_NAMESPACE", "metadata.namespace"),
+		field("POD_UID", "metadata.uid"),
+		field("NODE_NAME", "spec.nodeName"),
+		memory("MEMORY_BYTES", containerAgent),
+		memory("DAEMON_MEMORY_BYTES", containerBuildkitd),
 	}
 }
 

@@ -201,7 +201,7 @@ func TestAnUpgradeReplacesNoPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "f8048e4f590c04d1"; template.hash != want {
+	if want := "5f64da1a0b8c6fa7"; template.hash != want {
 		t.Errorf("the hash of a plain pod is %s, was %s", template.hash, want)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/fleet"
 	"github.com/openllb/hlb-operator/internal/buildrun"
+	"github.com/openllb/hlb-operator/internal/failure"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit"
 	"github.com/openllb/hlb-operator/test/kit/envtestkit/testbuild"
@@ -175,7 +176,7 @@ func (h *history) lose() {
 		return
 	}
 	status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", h.now)
-	status.Retry(b, h.now)
+	status.Retry(b, failure.Verdict{Counts: true}, h.now)
 	h.putBuild(b)
 }
 

@@ -23,6 +23,7 @@ var (
 	other   = types.NamespacedName{Namespace: "ns", Name: "cache-1"}
 	me      = attempt.Session{Daemon: daemon, ID: "pod/a"}
 	earlier = attempt.Session{Daemon: daemon, ID: "pod/z"}
+	died    = attempt.Cause{Reason: v1alpha1.ReasonDaemonLost, Message: "its Lease has expired"}
 	first   = attempt.ID{UID: "u", Run: "g1", Attempt: 1}
 )
 
@@ -80,7 +81,7 @@ func TestWhatAnAgentDoes(t *testing.T) {
 		"an earlier session's attempt is orphaned": {change: startedBy(earlier), want: attempt.Orphan},
 		"a new attempt is claimed after an old one": {
 			change: mine(func(b *v1alpha1.HLBBuild) {
-				attempt.DeclareLost(b, true, "full", start)
+				attempt.DeclareLost(b, true, died, 0, start)
 				attempt.Place(b, v1alpha1.PlacementStatus{Daemon: "cache-0"}, start)
 			}), known: &first, want: attempt.Start,
 		},
@@ -194,10 +195,10 @@ func TestWhoMayNot(t *testing.T) {
 			return attempt.Withdraw(b, "", start)
 		}},
 		"declare lost what may execute": {startedBy(me), func(b *v1alpha1.HLBBuild) bool {
-			return attempt.DeclareLost(b, false, "", start)
+			return attempt.DeclareLost(b, false, died, 0, start)
 		}},
 		"declare lost what was not claimed": {func(*v1alpha1.HLBBuild) {}, func(b *v1alpha1.HLBBuild) bool {
-			return attempt.DeclareLost(b, true, "", start)
+			return attempt.DeclareLost(b, true, died, 0, start)
 		}},
 		"end a release whose session goes on": {superseded, func(b *v1alpha1.HLBBuild) bool {
 			return attempt.Release(b, false, start)
@@ -242,9 +243,10 @@ func TestRetriesAreCounted(t *testing.T) {
 			startedBy(me)(b)
 			b.Spec.RetryLimit = tc.limit
 			b.Status.Run.Attempt, b.Status.Run.UncountedAttempts = tc.attempt, tc.free
-			if !attempt.DeclareLost(b, true, "gone", start) {
+			if !attempt.DeclareLost(b, true, died, 0, start) {
 				t.Fatal("the loss was refused")
 			}
+			status.CheckAgain(b, start.Add(time.Hour)) // after the pause
 			if got := status.IsWaiting(b); got != tc.want || status.IsFinal(b) == tc.want {
 				t.Errorf("phase %s, want another attempt: %v", status.PhaseOfBuild(b), tc.want)
 			}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/failure"
 )
 
 // defaultHistoryLimit is how many earlier runs status.history keeps where the spec names no number; the API's default.
@@ -94,7 +95,7 @@ func Wait(b *v1alpha1.HLBBuild, reason, message string, now time.Time) {
 	if !IsReleasing(b) { // that daemon's agent must still see the build
 		b.Status.Placement = nil
 	}
-	b.Status.Run.PlacedAt = nil
+	b.Status.Run.PlacedAt, b.Status.Run.QueuePosition = nil, 0
 	setBuild(b, v1alpha1.ConditionScheduled, metav1.ConditionFalse, reason, message, now)
 	derive(b, now)
 }
@@ -104,7 +105,7 @@ func Place(b *v1alpha1.HLBBuild, placement v1alpha1.PlacementStatus, now time.Ti
 	at := metav1.NewMicroTime(now)
 	placement.Reason = Clip(placement.Reason, 512)
 	b.Status.Placement = &placement
-	b.Status.Run.PlacedAt = &at
+	b.Status.Run.PlacedAt, b.Status.Run.QueuePosition = &at, 0
 	setBuild(b, v1alpha1.ConditionScheduled, metav1.ConditionTrue, v1alpha1.ReasonDaemonChosen, placement.Reason, now)
 	derive(b, now)
 }
@@ -119,31 +120,80 @@ func Start(b *v1alpha1.HLBBuild, agentID string, now time.Time) {
 
 // Lose records that infrastructure ended the current attempt. The manager follows it with Retry or Fail.
 func Lose(b *v1alpha1.HLBBuild, reason, message string, now time.Time) {
+	at := metav1.NewMicroTime(now)
 	b.Status.Run.Missing = nil // the attempt got further than that
 	b.Status.Run.Lost = &v1alpha1.LostAttempt{
-		Attempt: b.Status.Run.Attempt,
-		Daemon:  b.Status.Placement.Daemon,
-		Reason:  reason,
-		Message: Clip(message, 1024),
+		Attempt:    b.Status.Run.Attempt,
+		Daemon:     b.Status.Placement.Daemon,
+		Reason:     reason,
+		Message:    Clip(message, 1024),
+		FinishedAt: &at,
 	}
 	derive(b, now)
 }
 
-// Retry opens the next attempt after a lost one and puts the build back into the queue.
-func Retry(b *v1alpha1.HLBBuild, now time.Time) {
-	lost := b.Status.Run.Lost
-	nextAttempt(b)
-	Wait(
-		b,
-		v1alpha1.ReasonRetrying,
-		fmt.Sprintf("Attempt %d was lost on %s: %s: %s", lost.Attempt, lost.Daemon, lost.Reason, lost.Message),
-		now,
-	)
+// Retry opens the next attempt after a lost one and puts the build back into the queue, after a pause if the verdict
+// has one.
+func Retry(b *v1alpha1.HLBBuild, v failure.Verdict, now time.Time) {
+	run, lost := b.Status.Run, b.Status.Run.Lost
+	nextAttempt(b, v1alpha1.AttemptRecord{
+		Daemon: lost.Daemon, FinishedAt: lost.FinishedAt, Reason: lost.Reason, Message: lost.Message,
+	})
+	if !v.Counts {
+		run.UncountedAttempts++
+	}
+	run.RetryAt = nil
+	if v.Pause > 0 {
+		at := metav1.NewMicroTime(now.Add(v.Pause))
+		run.RetryAt = &at
+	}
+	message := Clip(lostMessage(lost), 600) + retryMessage(lost, v, !run.Isolated, now)
+	run.Isolated = v.Isolate
+	Wait(b, v1alpha1.ReasonRetrying, message, now)
 }
 
-// nextAttempt counts the attempts up, and clears what the status says about the present one.
-func nextAttempt(b *v1alpha1.HLBBuild) {
+func lostMessage(lost *v1alpha1.LostAttempt) string {
+	return fmt.Sprintf("Attempt %d was lost on %s: %s: %s", lost.Attempt, lost.Daemon, lost.Reason, lost.Message)
+}
+
+// retryMessage says what follows from a loss. isNew is set for a build that was not run alone before.
+func retryMessage(lost *v1alpha1.LostAttempt, v failure.Verdict, isNew bool, now time.Time) string {
+	out := ""
+	switch {
+	case lost.Neighbours > 0:
+		out += fmt.Sprintf("; other builds ran there too (%d), so that it does not count towards spec.retryLimit",
+			lost.Neighbours)
+	case !v.Counts:
+		out += "; it does not count towards spec.retryLimit"
+	}
+	if v.Isolate && isNew {
+		out += "; the next attempt runs alone on its daemon, since the build may be the cause"
+	}
+	if v.Pause > 0 {
+		out += "; the next attempt is due at " + now.Add(v.Pause).UTC().Format(time.TimeOnly) + " UTC"
+	}
+	return out
+}
+
+// attemptsLimit and recordLimit are the API's bounds of run.attempts: entries, and bytes of a message.
+const (
+	attemptsLimit = 10
+	recordLimit   = 256
+)
+
+// nextAttempt counts the attempts up, records how the present one ended, and clears what the status says about it. The
+// record's attempt and start are filled in.
+func nextAttempt(b *v1alpha1.HLBBuild, ended v1alpha1.AttemptRecord) {
 	run := b.Status.Run
+	ended.Attempt, ended.StartedAt, ended.StartedBy = run.Attempt, run.StartedAt, run.StartedBy
+	ended.Message = Clip(ended.Message, recordLimit)
+	earlier := run.Attempts
+	isWait := failure.Of(ended.Reason).Class == failure.Surroundings
+	if isWait && len(earlier) > 0 && earlier[0].Reason == ended.Reason && earlier[0].Message == ended.Message {
+		earlier = earlier[1:]
+	}
+	earlier = earlier[:min(len(earlier), attemptsLimit-1)]
+	run.Attempts = append([]v1alpha1.AttemptRecord{ended}, earlier...)
 	run.Attempt++
 	run.StartedAt, run.StartedBy = nil, ""
 	b.Status.Cache, b.Status.Steps, b.Status.Mounts, b.Status.Log = nil, nil, nil, nil
@@ -166,8 +216,8 @@ func Fail(b *v1alpha1.HLBBuild, failure v1alpha1.FailureStatus, now time.Time) {
 
 func finish(b *v1alpha1.HLBBuild, now time.Time) {
 	at := metav1.NewMicroTime(now)
-	b.Status.Run.FinishedAt = &at
-	b.Status.Run.Missing = nil
+	b.Status.Run.FinishedAt, b.Status.Run.QueuePosition = &at, 0
+	b.Status.Run.Missing, b.Status.Run.RetryAt = nil, nil
 	if started := b.Status.Run.StartedAt; started != nil {
 		b.Status.Run.DurationSeconds = int32(math.Ceil(now.Sub(started.Time).Seconds()))
 	}

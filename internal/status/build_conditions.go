@@ -54,11 +54,7 @@ func summaryOf(b *v1alpha1.HLBBuild) Summary {
 		}
 		return Summary{State: Ready, Reason: v1alpha1.ReasonSucceeded, Message: successMessage(s)}
 	case BuildLost:
-		lost := s.Run.Lost
-		return Summary{
-			Reason:  v1alpha1.ReasonRetrying,
-			Message: fmt.Sprintf("Attempt %d was lost on %s: %s", lost.Attempt, lost.Daemon, lost.Message),
-		}
+		return Summary{Reason: v1alpha1.ReasonRetrying, Message: lostMessage(s.Run.Lost)}
 	case BuildBound:
 		if s.Run.StartedAt == nil {
 			return Summary{

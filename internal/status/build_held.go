@@ -21,7 +21,7 @@ func Suspend(b *v1alpha1.HLBBuild, now time.Time) {
 // Resume queues a suspended run anew, behind those that wait already.
 func Resume(b *v1alpha1.HLBBuild, now time.Time) {
 	run := b.Status.Run
-	run.SuspendedAt, run.Missing = nil, nil
+	run.SuspendedAt, run.Missing, run.RetryAt = nil, nil, nil
 	run.QueuedAt = metav1.NewMicroTime(now)
 	Wait(b, v1alpha1.ReasonPending, "spec.suspend is no longer set; the run waits for the scheduler", now)
 }
@@ -46,7 +46,10 @@ func HandBack(b *v1alpha1.HLBBuild, reason, message string, now time.Time) {
 		pause = doubled
 	}
 	next := metav1.NewMicroTime(now.Add(pause))
-	nextAttempt(b)
+	at := metav1.NewMicroTime(now)
+	nextAttempt(b, v1alpha1.AttemptRecord{
+		Daemon: b.Status.Placement.Daemon, FinishedAt: &at, Reason: reason, Message: message,
+	})
 	run.UncountedAttempts++
 	run.Missing = &v1alpha1.MissingInput{
 		Reason: reason, Message: Clip(message, 1024), Checks: checks, NextCheckAt: &next,
@@ -54,17 +57,24 @@ func HandBack(b *v1alpha1.HLBBuild, reason, message string, now time.Time) {
 	Wait(b, reason, message+"; the build waits for it", now)
 }
 
-// CheckAgain queues a build for another look at what it misses, if that is due. Else it returns how long until then, 0
-// for a build that misses nothing or is queued already.
+// CheckAgain queues a build for its next attempt, or for another look at what it misses, if that is due. Else it
+// returns how long until then, 0 for a build that waits for no time or is queued already.
 func CheckAgain(b *v1alpha1.HLBBuild, now time.Time) time.Duration {
 	run := b.Status.Run
-	if !IsHeld(b) || run.SuspendedAt != nil || run.Missing == nil || run.Missing.NextCheckAt == nil {
+	if !IsHeld(b) || run.SuspendedAt != nil {
 		return 0
 	}
-	if left := run.Missing.NextCheckAt.Sub(now); left > 0 {
+	due := &run.RetryAt
+	if *due == nil && run.Missing != nil {
+		due = &run.Missing.NextCheckAt
+	}
+	if *due == nil {
+		return 0
+	}
+	if left := (*due).Sub(now); left > 0 {
 		return left
 	}
-	run.Missing.NextCheckAt = nil
+	*due = nil
 	return 0
 }
 

@@ -14,7 +14,8 @@ type BuildPhase string
 const (
 	// BuildNew: no run was opened yet.
 	BuildNew BuildPhase = "New"
-	// BuildHeld: the run needs no daemon yet. spec.suspend holds it, or it waits for something that it names.
+	// BuildHeld: the run needs no daemon yet. spec.suspend holds it, it waits for something that it names, or for the
+	// time of its next attempt.
 	BuildHeld BuildPhase = "Held"
 	// BuildWaiting: the run needs a daemon.
 	BuildWaiting BuildPhase = "Waiting"
@@ -42,7 +43,8 @@ func PhaseOfBuild(b *v1alpha1.HLBBuild) BuildPhase {
 		return BuildReleasing
 	case b.Status.Placement != nil:
 		return BuildBound
-	case b.Spec.Suspend || run.SuspendedAt != nil || run.Missing != nil && run.Missing.NextCheckAt != nil:
+	case b.Spec.Suspend || run.SuspendedAt != nil || run.RetryAt != nil ||
+		run.Missing != nil && run.Missing.NextCheckAt != nil:
 		return BuildHeld
 	default:
 		return BuildWaiting

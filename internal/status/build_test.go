@@ -17,6 +17,7 @@ import (
 	kstatus "sigs.k8s.io/cli-utils/pkg/kstatus/status"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/internal/failure"
 	"github.com/openllb/hlb-operator/internal/status"
 )
 
@@ -40,7 +41,7 @@ var steps = map[string]func(*v1alpha1.HLBBuild){
 	"place": func(b *v1alpha1.HLBBuild) { status.Place(b, v1alpha1.PlacementStatus{Daemon: "c-0"}, start) },
 	"start": func(b *v1alpha1.HLBBuild) { status.Start(b, "agent", start) },
 	"lose":  func(b *v1alpha1.HLBBuild) { status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", start) },
-	"retry": func(b *v1alpha1.HLBBuild) { status.Retry(b, start) },
+	"retry": func(b *v1alpha1.HLBBuild) { status.Retry(b, failure.Verdict{Counts: true}, start) },
 	"miss": func(b *v1alpha1.HLBBuild) {
 		status.HandBack(b, v1alpha1.ReasonSecretNotFound, "There is no Secret \"s\"", start)
 	},
@@ -287,7 +288,7 @@ func TestAnAttemptThatMayExecuteIsReleasedFirst(t *testing.T) {
 		"an attempt without a report": {
 			func(b *v1alpha1.HLBBuild) {
 				status.LoseOverdue(b, v1alpha1.ReasonDaemonLost, "no report", start)
-				status.Retry(b, start)
+				status.Retry(b, failure.Verdict{Counts: true}, start)
 			},
 			status.BuildReleasing, status.BuildWaiting, v1alpha1.ReasonRetrying, v1alpha1.ReasonRetrying,
 		},

@@ -75,3 +75,18 @@ func IsGone(d *v1alpha1.BuildDaemon) bool {
 func IsReady(d *v1alpha1.BuildDaemon) bool {
 	return meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionReady)
 }
+
+// LossOf is the reason with which builds are lost that run on a daemon that IsGone. One that was scaled away or drained
+// has ended them on purpose; under another they have died, or it has under them.
+func LossOf(d *v1alpha1.BuildDaemon) string {
+	ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case d.Spec.Suspend || !d.DeletionTimestamp.IsZero() || ready.Reason == v1alpha1.ReasonScaledDown:
+		return v1alpha1.ReasonDaemonRemoved
+	case ready.Reason == v1alpha1.ReasonAgentStopped ||
+		meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDraining):
+		return v1alpha1.ReasonDaemonDraining
+	default:
+		return v1alpha1.ReasonDaemonLost
+	}
+}

@@ -5,6 +5,7 @@ package write
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -36,6 +37,8 @@ func buildChanged(before, after *v1alpha1.HLBBuild) []Event {
 	}
 	if c := changedTo(was, is, v1alpha1.ConditionReady); c != nil {
 		out = append(out, readyChanged(before, after, c)...)
+	} else if isSuspicion(old, run) {
+		out = append(out, attemptLost(after))
 	}
 	if c := changedTo(was, is, v1alpha1.ConditionCacheExported); c != nil {
 		out = append(out, cacheExported(after, c)...)
@@ -70,6 +73,16 @@ func isNewLoss(before, after *v1alpha1.RunStatus) bool {
 	return before == nil || before.ID != after.ID || before.Lost == nil || before.Lost.Attempt != after.Lost.Attempt
 }
 
+// isSuspicion reports whether the write decides about a loss that an agent has reported, in a way that others have a
+// part in: the daemon died with other builds on it, or the build is to run alone from now on.
+func isSuspicion(before, after *v1alpha1.RunStatus) bool {
+	if before == nil || before.ID != after.ID || before.Lost == nil || before.Lost.Attempt != before.Attempt ||
+		after.Attempt == before.Attempt {
+		return false
+	}
+	return after.Isolated != before.Isolated || after.Lost != nil && after.Lost.Neighbours > 0
+}
+
 // isNewlyMissing reports whether an attempt did not find something that the one before did not look for.
 func isNewlyMissing(before, after *v1alpha1.RunStatus) bool {
 	if after.Missing == nil {
@@ -98,10 +111,10 @@ func runFinished(b *v1alpha1.HLBBuild, ready *metav1.Condition) Event {
 	return warning(b, ready.Reason, "Build", ready.Message)
 }
 
+// attemptLost is about a lost attempt and, as far as that is decided, what follows from it.
 func attemptLost(b *v1alpha1.HLBBuild) Event {
-	lost := b.Status.Run.Lost
-	note := fmt.Sprintf("Attempt %d was lost on %s: %s: %s", lost.Attempt, lost.Daemon, lost.Reason, lost.Message)
-	return warning(b, v1alpha1.ReasonRetrying, "Build", note)
+	ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady)
+	return warning(b, v1alpha1.ReasonRetrying, "Build", ready.Message)
 }
 
 // attemptPlaced is about attempts after the first only: where the others were placed, and why, the status says.

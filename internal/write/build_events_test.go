@@ -79,6 +79,9 @@ func lost(attempt int32) func(*v1alpha1.HLBBuild) {
 	}
 }
 
+func alone(b *v1alpha1.HLBBuild)  { b.Status.Run.Isolated = true }
+func beside(b *v1alpha1.HLBBuild) { b.Status.Run.Lost.Neighbours = 2 }
+
 func TestABuildsEvents(t *testing.T) {
 	cases := map[string]struct {
 		before, after *v1alpha1.HLBBuild
@@ -113,6 +116,17 @@ func TestABuildsEvents(t *testing.T) {
 		"an attempt that is lost": {
 			inRun("g1", 1, ready("Solving"), placed), inRun("g1", 1, ready("Retrying"), placed, lost(1)),
 			[]string{"Warning Retrying"},
+		},
+		"a loss that other builds have a part in": {
+			inRun("g1", 1, ready("Retrying"), placed, lost(1)), inRun("g1", 2, ready("Retrying"), lost(1), beside),
+			[]string{"Warning Retrying"},
+		},
+		"a build that is to run alone": {
+			inRun("g1", 1, ready("Retrying"), placed, lost(1)), inRun("g1", 2, ready("Retrying"), lost(1), alone),
+			[]string{"Warning Retrying"},
+		},
+		"a build that ran alone, after its pause": {
+			inRun("g1", 2, ready("Retrying"), lost(1), alone), inRun("g1", 2, ready("Retrying"), lost(1), alone), nil,
 		},
 		"an attempt that is lost and retried at once": {
 			inRun("g1", 1, ready("Solving"), placed), inRun("g1", 2, ready("Retrying"), lost(1)),

@@ -33,6 +33,8 @@ type Result struct {
 	Lost           Lost               `json:"lost"`
 	P999Wait       float64            `json:"p999WaitSeconds"`
 	MaxWait        float64            `json:"maxWaitSeconds"`
+	P999Regret     float64            `json:"p999RegretSeconds"` // see regrets
+	MaxRegret      float64            `json:"maxRegretSeconds"`
 	MaxQueue       int                `json:"maxQueue"`
 	Utilisation    float64            `json:"utilisation"`
 	QueueByTenMins []int              `json:"-"` // longest queue in each ten minutes of the whole run
@@ -53,6 +55,7 @@ type measures struct {
 	wl          *Workload
 	completions []float64
 	waits       []float64
+	regrets     []float64
 	modes       [3]int
 	lost        Lost // sums
 	maxQueue    int
@@ -93,12 +96,13 @@ func (m *measures) start(waited float64, b *Build, r *run, first bool) {
 	}
 }
 
-func (m *measures) end(now float64, b *Build) {
+func (m *measures) end(now float64, b *Build, regret float64) {
 	took := now - b.ArriveSeconds
 	if !m.counts(b) {
 		return
 	}
 	m.completions = append(m.completions, took)
+	m.regrets = append(m.regrets, regret)
 	if q := m.wl.Programs[b.Program].Queue; q != "" {
 		s := m.byQueue[q]
 		m.byQueue[q] = [2]float64{s[0] + took, s[1] + 1}
@@ -123,11 +127,13 @@ func (m *measures) result(policy string, primed int64) *Result {
 	r.Builds = len(m.completions)
 	slices.Sort(m.completions)
 	slices.Sort(m.waits)
+	slices.Sort(m.regrets)
 	r.MeanSeconds = meanOf(m.completions)
 	r.P50Seconds = quantile(m.completions, .5)
 	r.P95Seconds = quantile(m.completions, .95)
 	r.P99Seconds = quantile(m.completions, .99)
 	r.MeanWait, r.P999Wait, r.MaxWait = meanOf(m.waits), quantile(m.waits, .999), quantile(m.waits, 1)
+	r.P999Regret, r.MaxRegret = quantile(m.regrets, .999), quantile(m.regrets, 1)
 	lb0 := LB0(m.wl)
 	r.OverBound, r.OverTightest = r.MeanSeconds/lb0, r.MeanSeconds/max(lb0, LB0Flight(m.wl), LB1(m.wl))
 	n := float64(max(r.Builds, 1))
@@ -175,7 +181,7 @@ func (r *Result) String() string {
 	}
 	return fmt.Sprintf(
 		"%-26s %-21s mean %7.1fs p95 %7.1fs over bound %.3f warm %.4f primed %.4f cold %.4f pulled %7.0f GB "+
-			"wait max %6.0fs lost wait %.1f setup %.1f stale %.1f missing %.1f tightest %.3f",
+			"wait max %6.0fs regret max %6.0fs lost wait %.1f setup %.1f stale %.1f missing %.1f tightest %.3f",
 		r.Workload,
 		r.Policy,
 		r.MeanSeconds,
@@ -186,6 +192,7 @@ func (r *Result) String() string {
 		r.Cold,
 		float64(r.BytesPrimed)/1e9,
 		r.MaxWait,
+		r.MaxRegret,
 		r.Lost.WaitSeconds,
 		r.Lost.SetupSeconds,
 		r.Lost.StaleSeconds,

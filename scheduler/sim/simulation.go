@@ -5,6 +5,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/openllb/hlb-operator/internal/heap"
@@ -85,6 +86,7 @@ type Simulation struct {
 	firstSeen []bool // by program
 	isFirst   []bool // by build
 	measured  *measures
+	regrets   regrets
 }
 
 // pool names the simulated fleet.
@@ -125,6 +127,7 @@ func newSimulation(wl *Workload, policy Policy) (*Simulation, error) {
 		firstSeen: make([]bool, len(wl.Programs)),
 		isFirst:   make([]bool, len(wl.Builds)),
 		measured:  newMeasures(wl),
+		regrets:   regrets{best: map[int]float64{}},
 	}
 	for i := range sim.position {
 		sim.position[i], _ = v.Position(scheduler.DaemonOf(pool, i))
@@ -178,6 +181,7 @@ func Run(wl *Workload, name string, policy Policy) (*Result, error) {
 				}
 			}
 		}
+		sim.regrets.note(sim)
 		sim.measured.sample(next, sim.arrived-sim.started)
 		if sim.arrived-sim.started > limit {
 			return sim.measured.unstable(name), nil
@@ -193,6 +197,7 @@ func (sim *Simulation) arrive() {
 	p := sim.Workload.Builds[b].Program
 	sim.isFirst[b] = !sim.firstSeen[p]
 	sim.firstSeen[p] = true
+	sim.regrets.waiting = append(sim.regrets.waiting, b)
 	sim.policy.Arrived(sim, b)
 }
 
@@ -255,6 +260,8 @@ func (sim *Simulation) begin(s Start) error {
 	d.Running++
 	d.Busy = append(d.Busy, r.busy)
 	sim.started++
+	waiting := sim.regrets.waiting
+	sim.regrets.waiting = slices.DeleteFunc(waiting, func(build int) bool { return build == s.Build })
 	sim.sequence++
 	sim.endings.Push(ending{atSeconds: ends, sequence: sim.sequence, run: r})
 	sim.measured.start(sim.Now-b.ArriveSeconds, b, r, sim.isFirst[s.Build])
@@ -360,6 +367,6 @@ func (sim *Simulation) end(r *run) {
 			}
 		}
 	}
-	sim.measured.end(sim.Now, b)
+	sim.measured.end(sim.Now, b, sim.regrets.end(r.Build, sim.Now))
 	sim.policy.Ended(sim, r)
 }

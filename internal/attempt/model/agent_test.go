@@ -205,7 +205,7 @@ func (w *world) report(s *state, i int) {
 	e := attempt.End{}
 	switch a.end {
 	case lost:
-		e.Lost = &attempt.Cause{Reason: v1alpha1.ReasonDaemonLost}
+		e.Lost = &attempt.Cause{Reason: v1alpha1.ReasonLeaseLost}
 	case missing:
 		e.Missing = &attempt.Cause{Reason: v1alpha1.ReasonSecretNotFound}
 	}

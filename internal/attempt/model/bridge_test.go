@@ -95,8 +95,14 @@ func (b build) object() *v1alpha1.HLBBuild {
 		run.Missing = &v1alpha1.MissingInput{Checks: 1, NextCheckAt: &at}
 	}
 	if b.lost > 0 {
-		run.Lost = &v1alpha1.LostAttempt{Attempt: int32(b.lost), Daemon: "cache-0"}
+		run.Lost = &v1alpha1.LostAttempt{
+			Attempt: int32(b.lost), Daemon: "cache-0", Reason: v1alpha1.ReasonLeaseLost,
+		}
+		if b.died {
+			run.Lost.Reason = v1alpha1.ReasonDaemonLost
+		}
 	}
+	run.DaemonDeaths, run.Isolated = int32(b.deaths), b.isolated
 	o.Status.Run = run
 	if b.daemon != nowhere {
 		o.Status.Placement = &v1alpha1.PlacementStatus{Daemon: daemonName(b.daemon)}
@@ -134,10 +140,12 @@ func buildOf(o *v1alpha1.HLBBuild) build {
 		b.runAsked = numberIn(run.RequestedAt)
 	}
 	b.final = run.FinishedAt != nil
-	b.held = run.Missing != nil && run.Missing.NextCheckAt != nil
+	b.held = run.RetryAt != nil || run.Missing != nil && run.Missing.NextCheckAt != nil
 	if run.Lost != nil {
 		b.lost = uint8(run.Lost.Attempt)
+		b.died = b.lost == b.attempt && run.Lost.Reason == v1alpha1.ReasonDaemonLost
 	}
+	b.deaths, b.isolated = uint8(run.DaemonDeaths), run.Isolated
 	return b
 }
 

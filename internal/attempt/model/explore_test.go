@@ -142,11 +142,17 @@ var rankOf = func() map[string]int {
 }()
 
 // settles runs on from a state without faults, each time by the step of the lowest rank, and reports whether the run
-// that users asked for last comes to its end. If not, it returns the steps.
+// that users asked for last comes to its end, and no daemon is taken for dead but that of the attempt at hand. If not,
+// it returns the steps.
 func (w *world) settles(s state) (steps []string, ok bool) {
 	s.faults, s.asks, s.isLate, s.late = 0, 0, false, write{}
+	first := s.build
 	for range settleSteps {
-		if b := s.build; b.run > 0 && b.final && b.asked == b.runAsked && b.releasing.by == nobody {
+		b := s.build
+		if b.run != first.run {
+			first = build{run: b.run}
+		}
+		if b.run > 0 && b.final && b.asked == b.runAsked && b.releasing.by == nobody && b.deaths <= first.deaths+1 {
 			return nil, true
 		}
 		best, next, chosen := len(ranks), s, label{}

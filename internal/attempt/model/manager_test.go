@@ -153,7 +153,8 @@ func (w *world) managerBuild(s *state) {
 	})
 	if w.without != releaseEarly && over {
 		w.managerWrite(s, "declares the attempt lost", b, func(o *v1alpha1.HLBBuild) bool {
-			return attempt.DeclareLost(o, true, "lost", epoch)
+			w.forgetIsolation(o)
+			return attempt.DeclareLost(o, true, attempt.Cause{Reason: v1alpha1.ReasonDaemonLost}, 0, epoch)
 		})
 	}
 	if w.without != releaseNot && over {
@@ -162,7 +163,8 @@ func (w *world) managerBuild(s *state) {
 		})
 	}
 	w.managerWrite(s, "decides about the next attempt", b, func(o *v1alpha1.HLBBuild) bool {
-		return attempt.Next(o, epoch)
+		w.forgetIsolation(o)
+		return attempt.Next(o, 0, epoch)
 	})
 	w.managerWrite(s, "looks for what was missing", b, func(o *v1alpha1.HLBBuild) bool {
 		was := status.IsHeld(o)
@@ -175,6 +177,13 @@ func (w *world) managerBuild(s *state) {
 		w.managerWrite(&n, "gives the attempt up", b, func(o *v1alpha1.HLBBuild) bool {
 			return attempt.GiveUp(o, "no report", epoch)
 		})
+	}
+}
+
+// forgetIsolation is the mutation that decides about a run as if it had not been alone on its daemon.
+func (w *world) forgetIsolation(o *v1alpha1.HLBBuild) {
+	if w.without == isolationNot && o.Status.Run != nil {
+		o.Status.Run.Isolated = false
 	}
 }
 

@@ -51,6 +51,17 @@ func executed(daemonOf [agents]uint8) state {
 	return s
 }
 
+// suspected is executed with two daemons that have died under the run before.
+func suspected(daemonOf [agents]uint8) state {
+	s := executed(daemonOf)
+	s.build.deaths, s.build.isolated = maxDeaths-1, true
+	s.m.build = view{s.build, true}
+	for i := range s.a {
+		s.a[i].build = view{s.build, true}
+	}
+	return s
+}
+
 // released is executed with another run opened, so that the attempt is to be released.
 func released(daemonOf [agents]uint8) state {
 	s := executed(daemonOf)
@@ -75,6 +86,7 @@ var scenarios = map[string]scenario{
 	"a new build, two daemons":            {apart, otherSteady, serving(apart)},
 	"an attempt executes, two daemons":    {apart, otherSteady, executed(apart)},
 	"an attempt executes, two pods":       {together, noneSteady, executed(together)},
+	"a suspect executes, two daemons":     {apart, otherSteady, suspected(apart)},
 	"an attempt is released, two daemons": {apart, otherSteady, released(apart)},
 	"an attempt is released, two pods":    {together, noneSteady, released(together)},
 }
@@ -113,6 +125,7 @@ func TestEveryPreconditionIsNeeded(t *testing.T) {
 		runs     = "an attempt executes, two daemons"
 		pods     = "an attempt executes, two pods"
 		releases = "an attempt is released, two daemons"
+		suspect  = "a suspect executes, two daemons"
 	)
 	cases := map[mutation]struct{ scenario, budget string }{
 		claimBlind:         {fresh, "without a fault"},
@@ -139,6 +152,7 @@ func TestEveryPreconditionIsNeeded(t *testing.T) {
 		revokedIsOver:      {releases, "with a fault"},
 		renewTaken:         {releases, "with a fault"},
 		withdrawClaimed:    {runs, "without a fault"},
+		isolationNot:       {suspect, "with a fault"},
 		continueAfterTaken: {releases, "with a fault"},
 	}
 	for without, tc := range cases {

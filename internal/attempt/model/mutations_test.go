@@ -32,5 +32,6 @@ const (
 	revokedIsOver      mutation = "a revoked session counts as over at once"
 	renewTaken         mutation = "an agent takes its Lease back in the same session"
 	withdrawClaimed    mutation = "a claimed attempt is withdrawn"
+	isolationNot       mutation = "it is not remembered that a run was alone on its daemon"
 	continueAfterTaken mutation = "an agent does not end its session when its Lease was taken"
 )

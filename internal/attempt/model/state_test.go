@@ -24,6 +24,9 @@ const (
 	never   holder = 253
 )
 
+// maxDeaths is how many daemons may die under one run: two beside other builds, and one under it alone.
+const maxDeaths = 3
+
 // sessionsPerAgent bounds how many sessions an agent can have.
 const sessionsPerAgent = 15
 
@@ -41,6 +44,9 @@ type build struct {
 	runAsked  uint8 // the request that it was opened for
 	attempt   uint8
 	lost      uint8 // the attempt that was lost last, 0 for none
+	died      bool  // the current attempt was lost because the daemon died
+	deaths    uint8 // of daemons under the run
+	isolated  bool  // the run is alone on its daemon
 	daemon    uint8 // that it is placed on, or nowhere
 	startedBy holder
 	final     bool
@@ -96,6 +102,7 @@ const (
 	secondEnd
 	doubleExecution
 	executedAfterwards
+	poisonAgain
 	stuck
 )
 
@@ -104,7 +111,8 @@ var faultNames = map[fault]string{
 	secondEnd:          "a second end of a run was accepted",
 	doubleExecution:    "two attempts execute at the same time",
 	executedAfterwards: "an attempt executes that is neither the current one nor being released",
-	stuck:              "the run does not end, although nothing fails any more",
+	poisonAgain:        "a build is tried again under which a daemon died while it ran alone",
+	stuck:              "the run does not end as it should, although nothing fails any more",
 }
 
 // stage is what an agent does about its attempt.

@@ -215,6 +215,9 @@ func (w *world) check(s *state) fault {
 		return s.broken
 	}
 	b, count := s.build, 0
+	if b.deaths >= maxDeaths && b.lost != b.attempt && !b.final {
+		return poisonAgain
+	}
 	for i := range s.a {
 		a := s.a[i]
 		if a.pause != running || a.at != executing && a.at != stopping && a.at != cancelled {
