@@ -88,6 +88,8 @@ type room struct {
 	volumeBytes int64
 	// memoryBytes is the memory of buildkitd with its steps, 0 for unknown.
 	memoryBytes int64
+	// stepBytes is the memory that a step may have, 0 for no limit of its own.
+	stepBytes int64
 }
 
 // classify returns how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
@@ -156,6 +158,8 @@ func classifyBuild(err error, has room) ending {
 		return lost(v1alpha1.ReasonDiskFull, fmt.Errorf("the daemon's volume of %s is full", inUnits(has.volumeBytes)))
 	case daemon.IsLost(err):
 		return lost(v1alpha1.ReasonDaemonLost, err)
+	case errors.As(err, &step) && has.stepBytes > 0 && (isOutOfMemory(step) || step.ExitCode == killedExitCode):
+		return ending{failure: overLimit(step, has.stepBytes)}
 	case errors.As(err, &step) && isOutOfMemory(step):
 		return lost(v1alpha1.ReasonOutOfMemory, fmt.Errorf("step %s was killed for want of memory%s",
 			step.Name, memoryText(has.memoryBytes)))
@@ -267,6 +271,16 @@ func stepFailure(step *solve.StepError, memoryBytes int64) *v1alpha1.FailureStat
 	} else {
 		f.Message = fmt.Sprintf("Step %s failed: %s", step.Name, shortWords(fmt.Sprint(step.Err)))
 	}
+	return f
+}
+
+// overLimit is the failure of a step that took more memory than a step may have: no other daemon has more for it. A
+// step that something else killed with the same signal looks alike where the kernel does not count.
+func overLimit(step *solve.StepError, limit int64) *v1alpha1.FailureStatus {
+	f := stepFailure(step, 0)
+	f.Reason = v1alpha1.ReasonOutOfMemory
+	f.Message = fmt.Sprintf("Step %s was killed: it may have %s of memory, by spec.buildkit.stepLimits of the BuildCache",
+		step.Name, inUnits(limit))
 	return f
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -195,6 +196,13 @@ func TestWhatThereWasIsSaid(t *testing.T) {
 	if got, want := classify(noMemory, nil, has).lostMessage, "step make was killed for want of memory; buildkitd and "+
 		"all its steps have 512 MiB together: its memory limit, or that of the node"; got != want {
 		t.Errorf("without memory: %q, want %q", got, want)
+	}
+	limited := room{memoryBytes: 512 << 20, stepBytes: 64 << 20}
+	for name, err := range map[string]error{"killed": killed, "without memory": noMemory} {
+		f := classify(err, nil, limited).failure
+		if f == nil || f.Reason != v1alpha1.ReasonOutOfMemory || !strings.Contains(f.Message, "64 MiB") {
+			t.Errorf("a step with a limit of its own, %s: %+v", name, f)
+		}
 	}
 	full := errors.New("write: no space left on device")
 	if got, want := classify(full, nil, has).lostMessage, "the daemon's volume of 20.0 GiB is full"; got != want {

@@ -7,19 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// DeletionPolicy is what a deletion does to builds that run.
-// +kubebuilder:validation:Enum=Delete;Protect
-type DeletionPolicy string
-
-// The policies.
-const (
-	DeletionDelete  DeletionPolicy = "Delete"
-	DeletionProtect DeletionPolicy = "Protect"
-)
-
-// FinalizerProtect keeps a BuildCache with deletionPolicy Protect while its builds run.
-const FinalizerProtect = "build.openllb.dev/protect"
-
 // BuildCacheSpec describes a fleet of buildkitd daemons, their volumes and the registry that backs them.
 type BuildCacheSpec struct {
 	// replicas is the number of daemons; 0 keeps the volumes and stops the daemons.
@@ -198,20 +185,6 @@ const (
 	EntitlementNetworkHost      Entitlement = "network.host"
 	EntitlementSecurityInsecure Entitlement = "security.insecure"
 )
-
-// StepLimits bound what one step may use.
-type StepLimits struct {
-	// memory of a step, without swap. Unset: four fifths of the memory limit of the container buildkitd, where
-	// podTemplate has one, else no bound. A step that takes more is killed.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('15Mi'))",message="memory of a step must be at least 16Mi, or no shell starts"
-	Memory *resource.Quantity `json:"memory,omitempty"`
-
-	// cpu is how many processors a step may keep busy. Unset: no bound.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('9m'))",message="cpu of a step must be at least 10m"
-	CPU *resource.Quantity `json:"cpu,omitempty"`
-}
 
 // BuildKitSpec describes a daemon.
 type BuildKitSpec struct {

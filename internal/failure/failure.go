@@ -51,8 +51,9 @@ var Rules = map[string]Rule{
 	v1alpha1.ReasonDeadlineExceeded:     {Class: Program},
 	v1alpha1.ReasonPoisonBuild:          {Class: Program},
 
-	v1alpha1.ReasonSecretNotFound: {Class: Surroundings},
-	v1alpha1.ReasonSourceNotFound: {Class: Surroundings},
+	v1alpha1.ReasonSecretNotFound:   {Class: Surroundings},
+	v1alpha1.ReasonSecretNotAllowed: {Class: Surroundings},
+	v1alpha1.ReasonSourceNotFound:   {Class: Surroundings},
 
 	v1alpha1.ReasonDaemonLost:        {Class: Infrastructure, Elsewhere: true, Death: true},
 	v1alpha1.ReasonLeaseLost:         {Class: Infrastructure, Elsewhere: true},
