@@ -75,7 +75,7 @@ func wire(
 	if err != nil {
 		return nil, err
 	}
-	facts, events, now := board.New(), mgr.GetEventRecorder("hlb-agent"), keeper.Now
+	facts, events, now := board.New(), mgr.GetEventRecorder("hlb-agent"), time.Now
 	cached, live := mgr.GetClient(), mgr.GetAPIReader()
 	session := func() attempt.Session {
 		_, s := keeper.Session()
@@ -85,8 +85,10 @@ func wire(
 	watcher := observer.New(observer.Config{
 		Self: me, StateDir: opts.StateDir, Every: opts.ObserveEvery, Client: cached, Daemon: builder, Usage: f.usage,
 		Snapshots: f.snapshots, Replicas: replicas.New(me, live, now), Board: facts, Events: events, Log: log, Now: now,
+		Clock: keeper.Now,
 	})
 	maker := newMaker(opts, me, f, mgr, builder, now)
+	maker.Clock = keeper.Now
 	bound := builds.New(me, mgr, log)
 	runner := run.New(run.Config{
 		Self: me, StateDir: opts.StateDir, DaemonMemoryBytes: opts.DaemonMemoryBytes, Builds: bound, Client: cached,
@@ -103,7 +105,7 @@ func wire(
 	}
 	cleaner := &registrycleanup.Cleaner{
 		Self: me, Client: cached, Live: live, HasLease: hasLease, FirstSeen: f.firstSeen, Board: facts, Events: events,
-		Log: log, Now: now,
+		Log: log, Now: now, Clock: keeper.Now,
 	}
 	status := &daemonstatus.Writer{
 		Self: me, Node: opts.Node, Isolation: isolation, Client: cached, Live: live, Session: session, Board: facts,

@@ -14,9 +14,9 @@ import (
 // in whole seconds.
 const clockTolerance = time.Minute
 
-// Now is the time by the API server's clock, which the machine's is compared with at each renewal: what is recorded and
-// deleted by age must not depend on one node's clock. Before the first renewal, and where the clocks agree by a minute,
-// it is the machine's time.
+// Now is the time by the API server's clock, which the machine's is compared with at each renewal: what others see, and
+// what is deleted by age, must not depend on one node's clock. Before the first renewal, and where the clocks agree by
+// a minute, it is the machine's time. It may jump when the clocks are compared: it is of no use to measure with.
 func (k *Keeper) Now() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -61,6 +61,8 @@ type Config struct {
 	Events    events.EventRecorder
 	Log       logr.Logger
 	Now       func() time.Time
+	// Clock is the time by the API server's clock, for what is evicted by age. Nil means Now.
+	Clock func() time.Time
 }
 
 // Observer is safe for concurrent use.

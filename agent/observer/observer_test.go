@@ -71,3 +71,24 @@ func TestOtherDaemonsAreReadWhenItMatters(t *testing.T) {
 		})
 	}
 }
+
+func TestAClockThatJumpedAheadMakesNothingOld(t *testing.T) {
+	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		clock func() time.Time // the API server's
+		want  time.Time
+	}{
+		"the machine's clock is ahead": {
+			func() time.Time { return noon.Add(-time.Hour) }, noon.Add(-time.Hour),
+		},
+		"the machine's clock is behind":          {func() time.Time { return noon.Add(time.Hour) }, noon},
+		"nothing is known of the server's clock": {nil, noon},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := New(Config{Now: func() time.Time { return noon }, Clock: tc.clock})
+			if got := o.agesNow(); !got.Equal(tc.want) {
+				t.Errorf("ages count to %s, want %s", got, tc.want)
+			}
+		})
+	}
+}

@@ -67,7 +67,7 @@ func (o *Observer) plan(
 	in := gc.Input{
 		Records: seen.Cache, Volume: vol, Budget: gc.BudgetOf(vol, size.Value(), cache.Spec.Storage.GC),
 		Namespaces: cache.ServedNamespaces(), Policies: cache.Spec.Mounts, MountUsed: o.Usage.LastUses(),
-		LostSeconds: o.lostSeconds(cache), Now: o.Now(),
+		LostSeconds: o.lostSeconds(cache), Now: o.agesNow(),
 	}
 	plan := gc.Plan(in)
 	if age := replicasAge(&in, plan, seen.AllMountBytes()); age > 0 {
@@ -92,6 +92,17 @@ const (
 	publishAge = 30 * time.Minute
 	scarcePart = 4
 )
+
+// agesNow is the moment that ages are counted to: the earlier one, where the machine's clock has jumped ahead.
+func (o *Observer) agesNow() time.Time {
+	now := o.Now()
+	if o.Clock != nil {
+		if clock := o.Clock(); clock.Before(now) {
+			return clock
+		}
+	}
+	return now
+}
 
 // replicasAge returns how old the list of copies on other daemons may be, 0 when it does not matter which there are.
 func replicasAge(in *gc.Input, plan []gc.Victim, mountBytes int64) time.Duration {

@@ -52,6 +52,8 @@ type Cleaner struct {
 	Events    events.EventRecorder
 	Log       logr.Logger
 	Now       func() time.Time
+	// Clock is the time by the API server's clock, which tags expire by. Nil means Now.
+	Clock func() time.Time
 
 	deleting bool              // the BuildCache is being deleted
 	next     time.Time         // no clean-up before it
@@ -123,6 +125,9 @@ func (c *Cleaner) clean(
 	ctx context.Context, cache *v1alpha1.BuildCache, daemons []v1alpha1.BuildDaemon,
 ) ([]string, error) {
 	in := retention.Input{Namespace: c.Self.Namespace, Served: cache.ServedNamespaces(), Now: c.Now()}
+	if c.Clock != nil {
+		in.Now = c.Clock()
+	}
 	var builds []v1alpha1.HLBBuild
 	for _, namespace := range in.Served {
 		var list v1alpha1.HLBBuildList

@@ -47,6 +47,8 @@ type Maker struct {
 	// Position is where the usage record stands about a mount, for the snapshot's annotations.
 	Position func(id string) string
 	Now      func() time.Time
+	// Clock is the time by the API server's clock, which tags have. Nil means Now.
+	Clock func() time.Time
 
 	program func() ([]byte, error)
 	once    sync.Once
@@ -106,7 +108,7 @@ func (m *Maker) newest(
 	tags = cacheref.MountTags(all, namespace, id)
 	tags = slices.DeleteFunc(tags, func(tag string) bool { // made by a wrong clock, or by somebody else
 		at, _ := cacheref.MountTagTime(tag)
-		return at.Sub(m.Now()) > futureSlack
+		return at.Sub(m.clock()) > futureSlack
 	})
 	for _, tag := range tags[:min(len(tags), maxLooked)] {
 		man, found, err := repo.Manifest(ctx, tag)
@@ -266,7 +268,7 @@ func (m *Maker) take(
 func (m *Maker) prepare(c *daemon.MountCopy, p *v1alpha1.MountPolicy, s subject, newest registry.Manifest) {
 	c.Patience = patience
 	c.Image, c.Whole = newest, needsWhole(daemon.ContentLayers(newest))
-	c.Tag = cacheref.MountTag(s.namespace, s.written, m.Now(), m.Daemon)
+	c.Tag = cacheref.MountTag(s.namespace, s.written, m.clock(), m.Daemon)
 	c.Annotations = map[string]string{
 		annotationMount: s.written, annotationNamespace: s.namespace, annotationDaemon: m.Daemon,
 		annotationPlatform: platform(), annotationUsage: m.Position(s.id),
@@ -274,6 +276,13 @@ func (m *Maker) prepare(c *daemon.MountCopy, p *v1alpha1.MountPolicy, s subject,
 	if p.Snapshot.MaxSize != nil {
 		c.MaxBytes = p.Snapshot.MaxSize.Value()
 	}
+}
+
+func (m *Maker) clock() time.Time {
+	if m.Clock != nil {
+		return m.Clock()
+	}
+	return m.Now()
 }
 
 // cleanUp deletes all but the newest keep of a mount's older snapshots for this machine's platform. tags come newest

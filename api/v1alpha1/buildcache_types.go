@@ -245,30 +245,6 @@ type BuildKitSpec struct {
 	DrainTimeoutSeconds int32 `json:"drainTimeoutSeconds,omitempty"`
 }
 
-// RegistryHost says how one registry is reached by buildkitd and the agent.
-type RegistryHost struct {
-	// host is the registry's host name with its port, as in image references.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9.\-\[\]:]+$`
-	Host string `json:"host"`
-
-	// scheme is HTTPS, or HTTP for a registry without TLS.
-	// +optional
-	// +kubebuilder:default=HTTPS
-	// +kubebuilder:validation:Enum=HTTPS;HTTP
-	Scheme string `json:"scheme,omitempty"`
-
-	// mirrors are tried before the registry itself, in this order; each is a host with an optional path.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=255
-	Mirrors []string `json:"mirrors,omitempty"`
-}
-
 // LocalObjectReference names an object of the same namespace.
 type LocalObjectReference struct {
 	// name of the object.
