@@ -86,8 +86,9 @@ type room struct {
 	// volumeFull reports whether the volume has no room for a step; volumeBytes is its capacity.
 	volumeFull  bool
 	volumeBytes int64
-	// memoryBytes is the memory of buildkitd with its steps, 0 for unknown.
-	memoryBytes int64
+	// memoryBytes is the memory of buildkitd with its steps, 0 for unknown; stepBytes is what a step may use of it, 0
+	// for all.
+	memoryBytes, stepBytes int64
 }
 
 // classify returns how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
@@ -155,11 +156,11 @@ func classifyBuild(err error, has room) ending {
 		return lost(v1alpha1.ReasonDaemonLost, err)
 	case errors.As(err, &step) && isOutOfMemory(step):
 		return lost(v1alpha1.ReasonOutOfMemory, fmt.Errorf("step %s was killed for want of memory%s",
-			step.Name, memoryText(has.memoryBytes)))
+			step.Name, has.memoryText()))
 	case daemon.IsRemoteTrouble(err):
 		return lost(v1alpha1.ReasonRemoteUnavailable, err)
 	case errors.As(err, &step):
-		return ending{failure: stepFailure(step, has.memoryBytes)}
+		return ending{failure: stepFailure(step, has)}
 	case errors.As(err, &source):
 		return failed(v1alpha1.ReasonSourceFailed, source)
 	case errors.As(err, &push):
@@ -200,12 +201,15 @@ func isOutOfMemory(step *solve.StepError) bool {
 }
 
 // memoryText says how much memory there was, nothing if that is unknown.
-func memoryText(bytes int64) string {
-	if bytes <= 0 {
-		return ""
+func (r room) memoryText() (out string) {
+	if r.stepBytes > 0 {
+		out += fmt.Sprintf("; a step may use %s (spec.buildkit.stepLimits of the BuildCache)", inUnits(r.stepBytes))
 	}
-	return fmt.Sprintf("; buildkitd and all its steps have %s together: its memory limit, or that of the node",
-		inUnits(bytes))
+	if r.memoryBytes > 0 {
+		out += fmt.Sprintf("; buildkitd and all its steps have %s together, its memory limit or that of the node",
+			inUnits(r.memoryBytes))
+	}
+	return out
 }
 
 // inUnits is a number of bytes for people.
@@ -247,7 +251,7 @@ func compileFailure(found diag.List) *v1alpha1.FailureStatus {
 // killedExitCode is that of a process that was killed by SIGKILL.
 const killedExitCode = 137
 
-func stepFailure(step *solve.StepError, memoryBytes int64) *v1alpha1.FailureStatus {
+func stepFailure(step *solve.StepError, has room) *v1alpha1.FailureStatus {
 	f := &v1alpha1.FailureStatus{
 		Reason:  v1alpha1.ReasonSolveFailed,
 		Step:    step.Name,
@@ -259,7 +263,7 @@ func stepFailure(step *solve.StepError, memoryBytes int64) *v1alpha1.FailureStat
 		f.ExitCode = &code
 		f.Message = fmt.Sprintf("Step %s ended with exit code %d", step.Name, code)
 		if code == killedExitCode {
-			f.Message += ": it was killed, which may be for want of memory" + memoryText(memoryBytes)
+			f.Message += ": it was killed, which may be for want of memory" + has.memoryText()
 		}
 	} else {
 		f.Message = fmt.Sprintf("Step %s failed: %s", step.Name, shortWords(fmt.Sprint(step.Err)))

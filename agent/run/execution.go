@@ -119,7 +119,7 @@ func (a *execution) do() ending {
 	if a.err != nil {
 		a.log.V(1).Info("The build ended with an error", "reason", a.err.Error())
 	}
-	has := room{memoryBytes: a.DaemonMemoryBytes}
+	has := room{memoryBytes: a.DaemonMemoryBytes, stepBytes: stepLimits(a.cache).MemoryBytes}
 	has.volumeBytes, has.volumeFull = a.Daemon.Room()
 	return classify(a.err, cause, has)
 }
