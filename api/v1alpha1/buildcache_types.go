@@ -7,6 +7,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// DeletionPolicy is what a deletion does to builds that run.
+// +kubebuilder:validation:Enum=Delete;Protect
+type DeletionPolicy string
+
+// The policies.
+const (
+	DeletionDelete  DeletionPolicy = "Delete"
+	DeletionProtect DeletionPolicy = "Protect"
+)
+
+// FinalizerProtect keeps a BuildCache with deletionPolicy Protect while its builds run.
+const FinalizerProtect = "build.openllb.dev/protect"
+
 // BuildCacheSpec describes a fleet of buildkitd daemons, their volumes and the registry that backs them.
 type BuildCacheSpec struct {
 	// replicas is the number of daemons; 0 keeps the volumes and stops the daemons.
@@ -76,6 +89,12 @@ type BuildCacheSpec struct {
 	// fleet. Only mounts whose policy has them primed are. Unset: the first build on a daemon waits for its mounts.
 	// +optional
 	Prefetch *PrefetchSpec `json:"prefetch,omitempty"`
+
+	// deletionPolicy is what a deletion of the BuildCache does to builds that run. Delete ends them at once; they wait
+	// for a BuildCache of the name. With Protect the BuildCache stays until none runs, and starts no more.
+	// +optional
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
 // PrefetchSpec bounds what is brought in ahead of builds.

@@ -186,6 +186,8 @@ const (
 	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
 	ReasonCleanUpFailed = "CleanUpFailed"
 
+	// ReasonInUse surfaces on a BuildCache that is deleted and protected while builds run; the message counts them.
+	ReasonInUse = "InUse"
 	// ReasonNamespaceTerminating surfaces when the BuildCache's namespace is being deleted: all builds end.
 	ReasonNamespaceTerminating = "NamespaceTerminating"
 	// ReasonRetryingAfterError surfaces while the API server, not the object, is the trouble; it is tried again.

@@ -157,14 +157,14 @@ func (r *Reconciler) buildEvents() handler.Funcs {
 	wake := func(ctx context.Context, o client.Object, q queue, isOver bool) {
 		b := o.(*v1alpha1.HLBBuild)
 		name := b.CacheName()
-		if name.Namespace == b.Namespace {
-			return
-		}
 		cache := &v1alpha1.BuildCache{}
 		if err := r.Client.Get(ctx, name, cache, client.UnsafeDisableDeepCopy); err != nil {
 			return // it reads its builds when it comes
 		}
 		switch {
+		case !cache.DeletionTimestamp.IsZero():
+			q.Add(reconcile.Request{NamespacedName: name})
+		case name.Namespace == b.Namespace:
 		case isOver:
 			q.AddAfter(reconcile.Request{NamespacedName: name}, usagePause)
 		case !cache.Admits(b.Namespace):

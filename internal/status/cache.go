@@ -4,6 +4,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -34,11 +35,20 @@ func EndFleet(s *v1alpha1.BuildCacheStatus, generation int64, now time.Time) {
 	}.apply(&s.Conditions, generation, now)
 }
 
-// IsEnding reports whether a fleet's builds are to end at once, because its BuildCache or its namespace is being
-// deleted.
+// AwaitBuilds reports that the deletion of the fleet waits for builds that run.
+func AwaitBuilds(s *v1alpha1.BuildCacheStatus, generation int64, running int, now time.Time) {
+	Summary{
+		Reason:  v1alpha1.ReasonInUse,
+		Message: fmt.Sprintf("The BuildCache is deleted once %d running builds have ended", running),
+	}.apply(&s.Conditions, generation, now)
+}
+
+// IsEnding reports whether a fleet's builds are to end at once: its BuildCache is being deleted, and is not protected,
+// or its namespace is.
 func IsEnding(cache *v1alpha1.BuildCache) bool {
 	ready := meta.FindStatusCondition(cache.Status.Conditions, v1alpha1.ConditionReady)
-	return !cache.DeletionTimestamp.IsZero() || ready != nil && ready.Reason == v1alpha1.ReasonNamespaceTerminating
+	return ready != nil && ready.Reason == v1alpha1.ReasonNamespaceTerminating ||
+		!cache.DeletionTimestamp.IsZero() && !slices.Contains(cache.Finalizers, v1alpha1.FinalizerProtect)
 }
 
 func (f *FleetFacts) summary() Summary {

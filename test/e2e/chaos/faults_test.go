@@ -151,7 +151,7 @@ func fillVolume(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() erro
 }
 
 func exhaustInodes(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
-	return onVolume(t, w, builds, "mkdir chaos; i=0; while : > chaos/$i; do i=$((i+1)); done 2>/dev/null; true",
+	return onVolume(t, w, builds, "mkdir chaos; i=0; while true > chaos/$i; do i=$((i+1)); done 2>/dev/null; true",
 		"rm -rf chaos")
 }
 
