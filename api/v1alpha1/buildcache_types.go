@@ -185,20 +185,6 @@ const (
 	EntitlementSecurityInsecure Entitlement = "security.insecure"
 )
 
-// StepLimits bound what one step may use.
-type StepLimits struct {
-	// memory of a step, without swap. Unset: four fifths of the memory limit of the container buildkitd, where
-	// podTemplate has one, else no bound. A step that takes more is killed.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('15Mi'))",message="memory of a step must be at least 16Mi, or no shell starts"
-	Memory *resource.Quantity `json:"memory,omitempty"`
-
-	// cpu is how many processors a step may keep busy. Unset: no bound.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('9m'))",message="cpu of a step must be at least 10m"
-	CPU *resource.Quantity `json:"cpu,omitempty"`
-}
-
 // BuildKitSpec describes a daemon.
 type BuildKitSpec struct {
 	// image holding buildkitd, buildctl, runc, git and CA certificates. Unset: the operator's own default.
