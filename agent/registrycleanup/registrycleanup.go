@@ -74,7 +74,7 @@ func (c *Cleaner) check(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
 	defer cancel()
-	daemons, first, err := c.fleet(ctx)
+	daemons, first, err := c.fleet(ctx, !cache.DeletionTimestamp.IsZero())
 	if err == nil && !first {
 		c.next = c.Now().Add(retryPause)
 		return
@@ -106,13 +106,13 @@ func (c *Cleaner) isDue(cache *v1alpha1.BuildCache) bool {
 }
 
 // fleet reads the BuildDaemons of the BuildCache, lowest ordinal first. first reports whether this daemon is the first
-// that starts builds.
-func (c *Cleaner) fleet(ctx context.Context) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
+// that starts builds; of a BuildCache that is deleted, no daemon does, and it is the first that is ready.
+func (c *Cleaner) fleet(ctx context.Context, deleting bool) (daemons []v1alpha1.BuildDaemon, first bool, err error) {
 	if daemons, err = c.Self.Members(ctx, c.Live, 0); err != nil {
 		return nil, false, err
 	}
 	for i := range daemons {
-		if status.StartsBuilds(&daemons[i]) {
+		if d := &daemons[i]; status.StartsBuilds(d) || deleting && status.IsReady(d) {
 			return daemons, daemons[i].Name == c.Self.Daemon, nil
 		}
 	}

@@ -86,10 +86,9 @@ type room struct {
 	// volumeFull reports whether the volume has no room for a step; volumeBytes is its capacity.
 	volumeFull  bool
 	volumeBytes int64
-	// memoryBytes is the memory of buildkitd with its steps, 0 for unknown.
-	memoryBytes int64
-	// stepBytes is the memory that a step may have, 0 for no limit of its own.
-	stepBytes int64
+	// memoryBytes is the memory of buildkitd with its steps, 0 for unknown; stepBytes is what a step may use of it, 0
+	// for all.
+	memoryBytes, stepBytes int64
 }
 
 // classify returns how an attempt ended, from the error of its build, the cause of its context's end (nil if it had not
@@ -159,14 +158,14 @@ func classifyBuild(err error, has room) ending {
 	case daemon.IsLost(err):
 		return lost(v1alpha1.ReasonDaemonLost, err)
 	case errors.As(err, &step) && has.stepBytes > 0 && (isOutOfMemory(step) || step.ExitCode == killedExitCode):
-		return ending{failure: overLimit(step, has.stepBytes)}
+		return ending{failure: overLimit(step, has)}
 	case errors.As(err, &step) && isOutOfMemory(step):
 		return lost(v1alpha1.ReasonOutOfMemory, fmt.Errorf("step %s was killed for want of memory%s",
-			step.Name, memoryText(has.memoryBytes)))
+			step.Name, has.memoryText()))
 	case daemon.IsRemoteTrouble(err):
 		return lost(v1alpha1.ReasonRemoteUnavailable, err)
 	case errors.As(err, &step):
-		return ending{failure: stepFailure(step, has.memoryBytes)}
+		return ending{failure: stepFailure(step, has)}
 	case errors.As(err, &source):
 		return failed(v1alpha1.ReasonSourceFailed, source)
 	case errors.As(err, &push):
@@ -207,12 +206,15 @@ func isOutOfMemory(step *solve.StepError) bool {
 }
 
 // memoryText says how much memory there was, nothing if that is unknown.
-func memoryText(bytes int64) string {
-	if bytes <= 0 {
-		return ""
+func (r room) memoryText() (out string) {
+	if r.stepBytes > 0 {
+		out += fmt.Sprintf("; a step may use %s (spec.buildkit.stepLimits of the BuildCache)", inUnits(r.stepBytes))
 	}
-	return fmt.Sprintf("; buildkitd and all its steps have %s together: its memory limit, or that of the node",
-		inUnits(bytes))
+	if r.memoryBytes > 0 {
+		out += fmt.Sprintf("; buildkitd and all its steps have %s together, its memory limit or that of the node",
+			inUnits(r.memoryBytes))
+	}
+	return out
 }
 
 // inUnits is a number of bytes for people.
@@ -254,7 +256,7 @@ func compileFailure(found diag.List) *v1alpha1.FailureStatus {
 // killedExitCode is that of a process that was killed by SIGKILL.
 const killedExitCode = 137
 
-func stepFailure(step *solve.StepError, memoryBytes int64) *v1alpha1.FailureStatus {
+func stepFailure(step *solve.StepError, has room) *v1alpha1.FailureStatus {
 	f := &v1alpha1.FailureStatus{
 		Reason:  v1alpha1.ReasonSolveFailed,
 		Step:    step.Name,
@@ -266,7 +268,7 @@ func stepFailure(step *solve.StepError, memoryBytes int64) *v1alpha1.FailureStat
 		f.ExitCode = &code
 		f.Message = fmt.Sprintf("Step %s ended with exit code %d", step.Name, code)
 		if code == killedExitCode {
-			f.Message += ": it was killed, which may be for want of memory" + memoryText(memoryBytes)
+			f.Message += ": it was killed, which may be for want of memory" + has.memoryText()
 		}
 	} else {
 		f.Message = fmt.Sprintf("Step %s failed: %s", step.Name, shortWords(fmt.Sprint(step.Err)))
@@ -276,11 +278,12 @@ func stepFailure(step *solve.StepError, memoryBytes int64) *v1alpha1.FailureStat
 
 // overLimit is the failure of a step that took more memory than a step may have: no other daemon has more for it. A
 // step that something else killed with the same signal looks alike where the kernel does not count.
-func overLimit(step *solve.StepError, limit int64) *v1alpha1.FailureStatus {
-	f := stepFailure(step, 0)
+func overLimit(step *solve.StepError, has room) *v1alpha1.FailureStatus {
+	f := stepFailure(step, has)
 	f.Reason = v1alpha1.ReasonOutOfMemory
-	f.Message = fmt.Sprintf("Step %s was killed: it may have %s of memory, by spec.buildkit.stepLimits of the BuildCache",
-		step.Name, inUnits(limit))
+	if step.ExitCode != killedExitCode {
+		f.Message += ": a process of it was killed for want of memory" + has.memoryText()
+	}
 	return f
 }
 

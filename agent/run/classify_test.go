@@ -187,22 +187,25 @@ func TestWhatThereWasIsSaid(t *testing.T) {
 	killed := &solve.StepError{Name: "make", ExitCode: 137, Err: errors.New("exit code: 137")}
 	noMemory := &solve.StepError{Name: "make", ExitCode: 2, Err: errors.New(
 		`process "make" did not complete successfully: cannot allocate memory`)}
-	has := room{volumeFull: true, volumeBytes: 20 << 30, memoryBytes: 512 << 20}
+	has := room{volumeFull: true, volumeBytes: 20 << 30, memoryBytes: 512 << 20, stepBytes: 400 << 20}
+	const there = "; a step may use 400 MiB (spec.buildkit.stepLimits of the BuildCache); buildkitd and all its steps " +
+		"have 512 MiB together, its memory limit or that of the node"
 	if got, want := classify(killed, nil, has).failure.Message, "Step make ended with exit code 137: it was killed, "+
-		"which may be for want of memory; buildkitd and all its steps have 512 MiB together: its memory limit, or that "+
-		"of the node"; got != want {
+		"which may be for want of memory"+there; got != want {
 		t.Errorf("killed: %q, want %q", got, want)
 	}
-	if got, want := classify(noMemory, nil, has).lostMessage, "step make was killed for want of memory; buildkitd and "+
-		"all its steps have 512 MiB together: its memory limit, or that of the node"; got != want {
-		t.Errorf("without memory: %q, want %q", got, want)
+	limited := classify(noMemory, nil, has).failure
+	if want := "Step make ended with exit code 2: a process of it was killed for want of memory" + there; limited == nil ||
+		limited.Reason != v1alpha1.ReasonOutOfMemory || limited.Message != want {
+		t.Errorf("over its own memory: %+v, want message %q", limited, want)
 	}
-	limited := room{memoryBytes: 512 << 20, stepBytes: 64 << 20}
-	for name, err := range map[string]error{"killed": killed, "without memory": noMemory} {
-		f := classify(err, nil, limited).failure
-		if f == nil || f.Reason != v1alpha1.ReasonOutOfMemory || !strings.Contains(f.Message, "64 MiB") {
-			t.Errorf("a step with a limit of its own, %s: %+v", name, f)
-		}
+	if f := classify(killed, nil, has).failure; f.Reason != v1alpha1.ReasonOutOfMemory {
+		t.Errorf("killed with a limit of its own: reason %s", f.Reason)
+	}
+	shared := room{memoryBytes: 512 << 20}
+	if got, want := classify(noMemory, nil, shared).lostMessage, "step make was killed for want of memory; buildkitd and "+
+		"all its steps have 512 MiB together, its memory limit or that of the node"; got != want {
+		t.Errorf("without a limit of its own: %q, want %q", got, want)
 	}
 	full := errors.New("write: no space left on device")
 	if got, want := classify(full, nil, has).lostMessage, "the daemon's volume of 20.0 GiB is full"; got != want {

@@ -2,10 +2,7 @@
 
 package v1alpha1
 
-import (
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // AllowedSources are what BuildKit may fetch for builds, whoever asks for it: programs, HLBBuilds, front ends. What is
 // in none of the lists is refused. They don't bind what steps fetch themselves, submodules of git repositories, and
@@ -79,20 +76,6 @@ type SecretPolicy struct {
 	// selector matches labels of Secrets. An empty one matches every Secret.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
-}
-
-// StepLimits bound what one step may use.
-type StepLimits struct {
-	// memory of a step, without swap. Unset: four fifths of the memory limit of the container buildkitd, where
-	// podTemplate has one, else no bound. A step that takes more is killed.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('15Mi'))",message="memory of a step must be at least 16Mi, or no shell starts"
-	Memory *resource.Quantity `json:"memory,omitempty"`
-
-	// cpu is how many processors a step may keep busy. Unset: no bound.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('9m'))",message="cpu of a step must be at least 10m"
-	CPU *resource.Quantity `json:"cpu,omitempty"`
 }
 
 // DeletionPolicy is what a deletion does to builds that run.

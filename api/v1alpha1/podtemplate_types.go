@@ -32,16 +32,6 @@ type QueueSpec struct {
 	Weight int32 `json:"weight"`
 }
 
-// QueueLimits bound the builds that wait for a BuildCache.
-type QueueLimits struct {
-	// maxPending is how many builds of all queues together are considered for a daemon while they wait, in their order
-	// of service. The others have the reason QueueFull and wait until there is room.
-	// +required
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=100000
-	MaxPending int32 `json:"maxPending"`
-}
-
 // PodTemplateOverlay adds to the daemons' pods what the operator leaves to the cluster's admin.
 type PodTemplateOverlay struct {
 	// metadata added to the pods; the operator's own labels and annotations win.

@@ -31,6 +31,12 @@ func lose(b *v1alpha1.HLBBuild, reason string, neighbours int, now time.Time) {
 	attempt.Next(b, neighbours, now)
 }
 
+// ofNamespace is a build of another namespace's BuildCache.
+func ofNamespace(b *v1alpha1.HLBBuild, namespace string) *v1alpha1.HLBBuild {
+	b.Namespace = namespace
+	return b
+}
+
 type loss struct {
 	reason     string
 	neighbours int
@@ -187,6 +193,7 @@ func TestNeighboursAreThoseOfTheSameDeath(t *testing.T) {
 		"one that ended before":                        {finished, 0},
 		"one whose attempt is being released":          {superseding, 1},
 		"one that failed by it":                        {poisoned, 1},
+		"one of a daemon of that name elsewhere":       {ofNamespace(claimedBy(me), "elsewhere"), 0},
 		"one that has not begun":                       {queued(), 0},
 	}
 	for name, tc := range cases {

@@ -16,9 +16,9 @@ import (
 // seconds, and the manager notices them together.
 const sameDeath = time.Minute
 
-// Neighbours counts those of the builds that ran beside b in the session of its current attempt, and were there when
-// the daemon died: they are still claimed by that session, or were lost by a death at about the same time. The current
-// attempt of b may be lost already.
+// Neighbours counts those of the builds of its BuildCache that ran beside b in the session of its current attempt, and
+// were there when the daemon died: they are still claimed by that session, or were lost by a death at about the same
+// time. The current attempt of b may be lost already.
 func Neighbours(b *v1alpha1.HLBBuild, builds []v1alpha1.HLBBuild, now time.Time) int {
 	run := b.Status.Run
 	if run == nil || run.StartedBy == "" || b.Status.Placement == nil {
@@ -28,10 +28,11 @@ func Neighbours(b *v1alpha1.HLBBuild, builds []v1alpha1.HLBBuild, now time.Time)
 	if status.IsLost(b) && run.Lost.FinishedAt != nil {
 		at = run.Lost.FinishedAt.Time
 	}
-	beside := neighbour{session: Session{Daemon: b.DaemonName(), ID: run.StartedBy}, at: at}
+	beside := neighbour{session: run.StartedBy, at: at}
 	count := 0
 	for i := range builds {
-		if builds[i].UID != b.UID && beside.was(&builds[i]) {
+		other := &builds[i]
+		if other.UID != b.UID && other.CacheName() == b.CacheName() && beside.was(other) {
 			count++
 		}
 	}
@@ -40,7 +41,7 @@ func Neighbours(b *v1alpha1.HLBBuild, builds []v1alpha1.HLBBuild, now time.Time)
 
 // neighbour is what builds had in common that one death has ended: a session, whose ID no other has, and about when.
 type neighbour struct {
-	session Session
+	session string // its ID
 	at      time.Time
 }
 
@@ -49,17 +50,17 @@ func (n neighbour) was(b *v1alpha1.HLBBuild) bool {
 	if run == nil {
 		return false
 	}
-	if run.StartedBy == n.session.ID && !status.IsFinal(b) {
+	if run.StartedBy == n.session && !status.IsFinal(b) {
 		return !status.IsLost(b) || n.died(run.Lost.Reason, run.Lost.FinishedAt)
 	}
-	if r := b.Status.Releasing; r != nil && r.StartedBy == n.session.ID {
+	if r := b.Status.Releasing; r != nil && r.StartedBy == n.session {
 		return true
 	}
-	if status.IsFinal(b) && run.StartedBy == n.session.ID && run.Lost != nil && run.Lost.Attempt == run.Attempt {
+	if status.IsFinal(b) && run.StartedBy == n.session && run.Lost != nil && run.Lost.Attempt == run.Attempt {
 		return n.died(run.Lost.Reason, run.Lost.FinishedAt)
 	}
 	for i := range run.Attempts {
-		if r := &run.Attempts[i]; r.StartedBy == n.session.ID && n.died(r.Reason, r.FinishedAt) {
+		if r := &run.Attempts[i]; r.StartedBy == n.session && n.died(r.Reason, r.FinishedAt) {
 			return true
 		}
 	}
