@@ -22,7 +22,8 @@ func checkCommand(s *streams) *cobra.Command {
 		Short: "Say whether programs are accepted",
 		Long: "Parse and check programs. Deprecated forms are accepted; lint reports them.\n" +
 			"With --resolve, modules imported from files are read too; those in filesystems and repositories need a daemon and are not.",
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			texts := sources{}
 			var found diag.List
@@ -69,9 +70,10 @@ func lintCommand(s *streams) *cobra.Command {
 	var asJSON bool
 	var opts lint.Options
 	cmd := &cobra.Command{
-		Use:   "lint FILE...",
-		Short: "Report deprecated forms and unwise uses, besides errors",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "lint FILE...",
+		Short:             "Report deprecated forms and unwise uses, besides errors",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			texts := sources{}
 			var found diag.List
