@@ -32,15 +32,34 @@ type Linked struct {
 // them. dir is the directory of the file info was made from. Warnings about imported modules are for their authors
 // and left out.
 func Files(ctx context.Context, info *check.Info, dir module.Dir, limits syntax.Limits) (*Linked, diag.List) {
+	l := newLinker(ctx, limits)
+	l.module(l.loader.Add(info, info.Module.File, dir))
+	return &l.out, l.errs
+}
+
+// Editor does what Files does, and resolves imports of info that nothing uses yet, so that their members can be
+// offered. What is wrong with those is left out.
+func Editor(ctx context.Context, info *check.Info, dir module.Dir, limits syntax.Limits) (*Linked, diag.List) {
+	l := newLinker(ctx, limits)
+	m := l.loader.Add(info, info.Module.File, dir)
+	l.module(m)
+	errs := l.errs
+	for _, d := range info.Module.Decls {
+		if imp, ok := d.(*ast.Import); ok {
+			l.link(m, imp)
+		}
+	}
+	return &l.out, errs
+}
+
+func newLinker(ctx context.Context, limits syntax.Limits) *linker {
 	loader := module.NewLoader(module.Limits{
 		Bytes: limits.WithDefaults().MaxBytes, Modules: maxModules, Depth: maxDepth,
 	})
-	l := &linker{
+	return &linker{
 		ctx: ctx, loader: loader, linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
 		out: Linked{Sources: loader.Sources},
 	}
-	l.module(loader.Add(info, info.Module.File, dir))
-	return &l.out, l.errs
 }
 
 type linker struct {

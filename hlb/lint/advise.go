@@ -3,6 +3,8 @@
 package lint
 
 import (
+	"strconv"
+
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/cachedir"
@@ -80,6 +82,7 @@ func (a *adviser) mount(call *ast.CallStmt) {
 		a.found,
 		diag.Warningf(diag.UnsafeSharing, mode.Span(), "`%s` isn't safe for %s: %s", written, dir, advice.Reason).
 			WithHint("use `%s`, see %s", advice.Sharing, advice.Source).
+			WithFix(mode.Span(), strconv.Quote(string(advice.Sharing)), "Share as `%s`", advice.Sharing).
 			WithLabel(target.Span(), "a directory of %s", advice.Tool),
 	)
 }

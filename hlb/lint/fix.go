@@ -49,7 +49,8 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 			return
 		}
 		found = append(found, diag.Warningf(diag.Deprecated, id.Span(), "the kind `group` is now called `pipeline`").
-			WithHint("write `pipeline`"))
+			WithHint("write `pipeline`").
+			WithFix(id.Span(), string(ast.Pipeline), "Change to `pipeline`"))
 		if change {
 			id.Name = string(ast.Pipeline)
 		}
@@ -61,7 +62,8 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 				found = append(found,
 					diag.Warningf(diag.Deprecated, n.Operand.Span(),
 						"the path of an import now follows the word `from`").
-						WithHint("write `import %s from …`", n.Name.Name))
+						WithHint("write `import %s from …`", n.Name.Name).
+						WithFix(before(n.Operand.Span()), "from ", "Add `from`"))
 				n.Deprecated = !change
 			}
 		case *ast.Func:
@@ -74,7 +76,8 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 			if id := n.Callee.Ident; n.Callee.Member == nil && id.Name == "parallel" {
 				found = append(found,
 					diag.Warningf(diag.Deprecated, id.Span(), "`parallel` is now called `stage`").
-						WithHint("write `stage`"))
+						WithHint("write `stage`").
+						WithFix(id.Span(), "stage", "Change to `stage`"))
 				if change {
 					id.Name = "stage"
 				}
@@ -84,6 +87,9 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 	})
 	return mod, found
 }
+
+// before is the place where a span starts.
+func before(s diag.Span) diag.Span { return diag.Span{File: s.File, Start: s.Start, End: s.Start} }
 
 // heredocs finds what is legal in a heredoc but was hardly meant.
 func heredocs(mod *ast.Module) diag.List {

@@ -12,7 +12,7 @@ import (
 func joinLines(lines []string) string { return strings.Join(lines, "\n") }
 
 // block = "{" { stmt | newline | comment } "}". A statement that can't be read is skipped, and the block goes on
-// behind it.
+// behind it. A block that the file ends in is kept, for editors: it is what is being written.
 func (p *parser) block() *ast.Block {
 	open, ok := p.expect(tLBrace, "`{`")
 	if !ok {
@@ -33,7 +33,11 @@ func (p *parser) block() *ast.Block {
 			c := p.comment(p.next())
 			docs.add(c)
 			b.Comments = append(b.Comments, c)
-		case t.kind == tEOF || t.depth < inside:
+		case t.kind == tEOF:
+			p.unclosed(open, "`}`")
+			b.At = p.from(open.start)
+			return b
+		case t.depth < inside:
 			p.unclosed(open, "`}`")
 			return nil
 		default:
