@@ -27,6 +27,7 @@ type runSite struct {
 	daemon   *buildkittest.Daemon
 	registry *buildkittest.Registry
 	programs string // folder of buildctl
+	base     string // image of busybox
 }
 
 const runProgram = `
@@ -57,7 +58,8 @@ func newRunSite(t *testing.T) *runSite {
 	s := &runSite{registry: buildkittest.StartRegistry(t)}
 	s.daemon = buildkittest.Start(t, buildkittest.Options{Registries: []string{s.registry.Address}})
 	s.programs, _ = buildkittest.Programs(t)
-	program := fmt.Sprintf(runProgram, s.registry.Busybox(), s.registry.Address)
+	s.base = s.registry.Busybox()
+	program := fmt.Sprintf(runProgram, s.base, s.registry.Address)
 	t.Chdir(t.TempDir())
 	t.Setenv("BUILDKIT_HOST", "unix://"+s.daemon.Socket)
 	if err := os.WriteFile(defaultProgram, []byte(program), 0o644); err != nil {
@@ -243,5 +245,21 @@ func TestRunByHelpers(t *testing.T) {
 				t.Error(stderr)
 			}
 		})
+	}
+}
+
+func TestCacheMountsOfADaemon(t *testing.T) {
+	s := newRunSite(t)
+	program := fmt.Sprintf("fs default() { image %q; run \"echo 12345 > /c/x\" with option { cacheMount \"/c\"; }; }\n",
+		s.base)
+	if err := os.WriteFile(defaultProgram, []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := hlbHere(t, "run", "--progress", "quiet"); code != 0 {
+		t.Fatal(stderr)
+	}
+	got, err := cacheMounts(t.Context(), s.daemon.Client())
+	if err != nil || got["//c"] == 0 || len(got) != 1 {
+		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -44,7 +44,7 @@ func newInfo(mod *ast.Module) *Info {
 		Module:     mod,
 		Scope:      map[string]*Object{},
 		Exported:   map[string]bool{},
-		Callees:    map[*ast.Name]*Object{},
+		Callees:    make(map[*ast.Name]*Object, len(mod.Source)/bytesPerName),
 		BlockKinds: map[*ast.BlockLit]ast.Kind{},
 		Aliases:    map[*ast.CallStmt][]*Object{},
 		members:    map[*ast.Import][]*use{},
@@ -52,6 +52,9 @@ func newInfo(mod *ast.Module) *Info {
 		imports:    map[*ast.Import]resolved{},
 	}
 }
+
+// bytesPerName is how many bytes of source there are for each name at least, in most programs.
+const bytesPerName = 16
 
 // checker is the state of one check.
 type checker struct {

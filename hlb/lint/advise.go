@@ -24,7 +24,10 @@ func Advise(info *check.Info, opts Options) diag.List {
 	ast.Inspect(info.Module, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.Name:
-			if f := a.builtin(n); opts.Portable && f != nil && f.Extension {
+			if !opts.Portable {
+				return true
+			}
+			if f := a.builtin(n); f != nil && f.Extension {
 				a.found = append(a.found,
 					diag.Warningf(diag.NotPortable, n.Span(),
 						"`%s` is an extension that other implementations don't have", n).
@@ -55,8 +58,11 @@ func (a *adviser) builtin(n *ast.Name) *builtin.Func {
 // mount warns of a cache mount with a mode that is unsafe for the tool of that directory, as far as both are written
 // out.
 func (a *adviser) mount(call *ast.CallStmt) {
+	if call.With == nil {
+		return
+	}
 	f := a.builtin(call.Callee)
-	if f == nil || f.Kind != ast.OptionOf("run") || call.With == nil {
+	if f == nil || f.Kind != ast.OptionOf("run") {
 		return
 	}
 	var target, mode ast.Expr

@@ -9,6 +9,7 @@ package query
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
@@ -83,3 +84,11 @@ func covers(s diag.Span, offset int) bool {
 
 // text returns the source of a span of this file.
 func (f *File) text(s diag.Span) string { return string(f.Source[s.Start.Offset:s.End.Offset]) }
+
+// HasImports reports whether the file imports anything.
+func (f *File) HasImports() bool {
+	return slices.ContainsFunc(f.Info.Module.Decls, func(d ast.Decl) bool {
+		_, ok := d.(*ast.Import)
+		return ok
+	})
+}

@@ -92,7 +92,7 @@ func (p *parser) unexpectedAt(t token, want string) *diag.Diagnostic {
 
 // callStmt = name { expr } [ "with" expr ] [ "as" [ ident | bindList ] ].
 func (p *parser) callStmt(doc string) *ast.CallStmt {
-	call := &ast.CallStmt{Doc: doc}
+	call := p.stmts.new(ast.CallStmt{Doc: doc})
 	if call.Callee = p.name(); call.Callee == nil {
 		return nil
 	}
@@ -195,7 +195,7 @@ func (p *parser) bind() *ast.Bind {
 // name = ident [ "." ident ].
 func (p *parser) name() *ast.Name {
 	ident := p.identOf(p.next())
-	n := &ast.Name{Ident: ident}
+	n := p.names.new(ast.Name{Ident: ident})
 	if t := p.peek(0); t.kind == tDot {
 		p.next()
 		if n.Member = p.ident("the name of a member"); n.Member == nil {
