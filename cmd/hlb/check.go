@@ -21,7 +21,8 @@ func checkCommand(s *streams) *cobra.Command {
 		Use:   "check FILE...",
 		Short: "Say whether programs are accepted",
 		Long: "Parse and check programs. Deprecated forms are accepted; lint reports them.\n" +
-			"With --resolve, modules imported from files are read too; those in filesystems and repositories need a daemon and are not.",
+			"With --resolve, modules imported from files are read too, and those of repositories that are vendored.\n" +
+			"Other modules need a daemon and are not.",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -59,7 +60,7 @@ func (s *streams) checkFile(
 	if !resolve || found.HasErrors() {
 		return info, found, nil
 	}
-	linked, errs := link.Files(ctx, info, dirOf(file), syntax.Limits{})
+	linked, errs := link.Files(ctx, info, dirOf(file), link.Options{Vendor: vendored()})
 	for name, src := range linked.Sources {
 		texts[name] = src
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 	"testing"
 
 	"go.lsp.dev/jsonrpc2"
@@ -54,17 +55,17 @@ func TestLSP(t *testing.T) {
 
 // TestLSPOnAPipe: a read of a real pipe is not interrupted by closing it, and must not keep the server from leaving.
 func TestLSPOnAPipe(t *testing.T) {
-	in, clientOut, err := os.Pipe()
-	if err != nil {
+	var ends [2]int
+	if err := syscall.Pipe(ends[:]); err != nil {
 		t.Fatal(err)
 	}
+	in, clientOut := os.NewFile(uintptr(ends[0]), "stdin"), os.NewFile(uintptr(ends[1]), "client")
 	clientIn, out, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocking := os.NewFile(in.Fd(), "stdin") // as standard input is
 	code := make(chan int)
-	go func() { code <- run(t.Context(), []string{"lsp"}, blocking, out, io.Discard) }()
+	go func() { code <- run(t.Context(), []string{"lsp"}, in, out, io.Discard) }()
 	ctx, conn, server := protocol.NewClient(t.Context(), protocol.UnimplementedClient{},
 		jsonrpc2.NewStream(stdio{clientIn, clientOut}))
 	if err := errors.Join(server.Shutdown(ctx), server.Exit(ctx)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"go.lsp.dev/protocol"
@@ -31,7 +32,10 @@ type document struct {
 type documents struct {
 	mu   sync.Mutex
 	open map[string]*document // by path, because clients differ in how they write URIs
-	utf8 bool                 // columns are bytes
+
+	// set by Initialize
+	utf8  bool     // columns are bytes
+	roots []string // folders of the workspace
 }
 
 // maxDocument bounds the text of a document, as the parser does.
@@ -61,8 +65,20 @@ func (d *documents) make(u uri.URI, version int32, text []byte) *document {
 func (d *documents) analyze(path string, text []byte) *query.File {
 	f := query.Analyze(path, text)
 	root := editorRoot{Machine: module.Machine{HomeDir: os.UserHomeDir}, docs: d}
-	f.Link(context.Background(), module.Dir{Root: root, Path: filepath.Dir(path)})
+	f.Link(context.Background(), module.Dir{Root: root, Path: filepath.Dir(path)}, d.vendor(path))
 	return f
+}
+
+// vendor returns the vendored modules of the workspace folder that a file is in, nil if it has none. Each analysis has
+// its own, since it remembers what it has read.
+func (d *documents) vendor(path string) *module.Vendor {
+	for _, root := range d.roots {
+		dir := filepath.Join(root, module.VendorDir)
+		if _, err := os.Stat(dir); err == nil && strings.HasPrefix(path, root+string(filepath.Separator)) {
+			return &module.Vendor{Dir: module.Dir{Root: module.Machine{HomeDir: os.UserHomeDir}, Path: dir}}
+		}
+	}
+	return nil
 }
 
 func (d *documents) close(u uri.URI) {

@@ -83,7 +83,7 @@ func (s *server) sources() []*document {
 	for _, doc := range out {
 		open[doc.path] = true
 	}
-	for _, path := range workspaceFiles(s.roots) {
+	for _, path := range workspaceFiles(s.docs.roots) {
 		if open[path] {
 			continue
 		}

@@ -108,9 +108,7 @@ type server struct {
 	docs   *documents
 	exit   chan struct{}
 
-	// set by Initialize, before anything else is asked
-	roots    []string
-	snippets bool
+	snippets bool // the client takes them; set by Initialize
 
 	mu      sync.Mutex
 	pending map[string]bool // paths of documents whose diagnostics are to be published
@@ -139,11 +137,11 @@ func (s *server) Initialize(
 	}
 	if folders, ok := p.WorkspaceFolders.Get(); ok {
 		for _, f := range folders {
-			s.roots = append(s.roots, pathOf(f.URI))
+			s.docs.roots = append(s.docs.roots, pathOf(f.URI))
 		}
 	}
-	if len(s.roots) == 0 && p.RootURI != nil {
-		s.roots = []string{pathOf(*p.RootURI)}
+	if len(s.docs.roots) == 0 && p.RootURI != nil {
+		s.docs.roots = []string{pathOf(*p.RootURI)}
 	}
 	return &protocol.InitializeResult{
 		Capabilities: capabilities(encoding),

@@ -34,7 +34,7 @@ func linked(t testing.TB, src []byte) *File {
 		t.Fatal(err)
 	}
 	f := Analyze(filepath.Join(dir, "build.hlb"), src)
-	f.Link(context.Background(), module.Dir{Root: module.Machine{}, Path: dir})
+	f.Link(context.Background(), module.Dir{Root: module.Machine{}, Path: dir}, nil)
 	return f
 }
 

@@ -63,10 +63,11 @@ func Analyze(name string, src []byte) *File {
 }
 
 // Link reads the modules that the file imports from other files, and adds what is wrong with those that it uses. dir is
-// the directory that its imports start from. It must be called once at most, before any query.
-func (f *File) Link(ctx context.Context, dir module.Dir) {
+// the directory that its imports start from, vendor has vendored modules and may be nil. It must be called once at
+// most, before any query.
+func (f *File) Link(ctx context.Context, dir module.Dir, vendor *module.Vendor) {
 	wrong := f.Found.HasErrors()
-	_, errs := link.Editor(ctx, f.Info, dir, syntax.Limits{})
+	_, errs := link.Files(ctx, f.Info, dir, link.Options{Vendor: vendor, Unused: true})
 	if wrong {
 		return // of a program that is wrong, imports are only read to tell what members mean
 	}

@@ -358,7 +358,7 @@ func TestQueriesBearAnything(t *testing.T) {
 func beside(src string) *File {
 	f := Analyze("a.hlb", []byte(src))
 	lib := "export f\nexport a\nfs f(fs x, variadic string b) {}\nfs a() { run \"x\" with option { mount scratch \"/\" as c; }; }\n"
-	f.Link(context.Background(), module.Dir{Root: module.Tree{FS: fstest.MapFS{"p": {Data: []byte(lib)}}}, Path: "."})
+	f.Link(context.Background(), module.Dir{Root: module.Tree{FS: fstest.MapFS{"p": {Data: []byte(lib)}}}, Path: "."}, nil)
 	return f
 }
 
