@@ -357,8 +357,10 @@ func TestQueriesBearAnything(t *testing.T) {
 // beside analyzes a program that finds a module under the path p.
 func beside(src string) *File {
 	f := Analyze("a.hlb", []byte(src))
-	lib := "export f\nexport a\nfs f(fs x, variadic string b) {}\nfs a() { run \"x\" with option { mount scratch \"/\" as c; }; }\n"
-	f.Link(context.Background(), module.Dir{Root: module.Tree{FS: fstest.MapFS{"p": {Data: []byte(lib)}}}, Path: "."}, nil)
+	lib := "export f\nexport a\nfs f(fs x, variadic string b) {}\n" +
+		"fs a() { run \"x\" with option { mount scratch \"/\" as c; }; }\n"
+	files := module.Tree{FS: fstest.MapFS{"p": {Data: []byte(lib)}}}
+	f.Link(context.Background(), module.Dir{Root: files, Path: "."}, nil)
 	return f
 }
 
