@@ -92,6 +92,11 @@ bench-scale: ## Count what 10,000 builds on 100 daemons cost a real API server (
 		-scale.configmaps=$(or $(CONFIGMAPS),5000) -scale.pods=$(or $(PODS),2000) -scale.leases=$(or $(LEASES),1000) \
 		-scale.out=$(CURDIR)/out/scale.json $(if $(PROFILES),-scale.profiles=$(abspath $(PROFILES)))
 
+.PHONY: chaos
+chaos: ## Inject faults while builds run, and count what becomes of the builds (SEED repeats a run, ONLY picks scenarios)
+	go test -count=1 -v -timeout 3h ./test/e2e/chaos -run TestChaos -chaos.all -chaos.seed=$(or $(SEED),1) \
+		$(if $(ONLY),-chaos.only=$(ONLY)) -chaos.out=$(CURDIR)/out/chaos.json
+
 .PHONY: bench-hlb
 bench-hlb: ## Measure the HLB compiler on generated programs
 	go run ./cmd/bench-hlb -o out/bench-hlb.json

@@ -48,6 +48,10 @@ type Builder interface {
 	run.Builder
 	observer.Daemon
 	snapshot.Copier
+	// CheckSolve has buildkitd solve one operation.
+	CheckSolve(ctx context.Context) error
+	// CheckStep has buildkitd run a step; program is cmd/mountcopy.
+	CheckStep(ctx context.Context, program []byte) error
 }
 
 // Agent is a process's agent, ready to run.

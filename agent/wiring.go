@@ -16,6 +16,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/builds"
 	"github.com/openllb/hlb-operator/agent/daemonstatus"
+	"github.com/openllb/hlb-operator/agent/health"
 	"github.com/openllb/hlb-operator/agent/inputs"
 	"github.com/openllb/hlb-operator/agent/lease"
 	"github.com/openllb/hlb-operator/agent/observer"
@@ -108,12 +109,33 @@ func wire(
 		Self: me, Node: opts.Node, Isolation: isolation, Client: cached, Live: live, Session: session, Board: facts,
 		Usage: f.usage, Sizing: f.sizing, Snapshots: f.snapshots, Events: events, Log: log, Now: now,
 	}
+	monitor := health.New(health.Config{
+		StateDir: opts.StateDir, RestartFile: opts.RestartFile, Daemon: checks{builder, maker}, Builds: runner,
+		Lease: keeper, Publish: facts.SetHealth, Self: me, Client: cached, Events: events,
+		Limits: health.DefaultLimits(), Log: log, Now: now,
+	})
 	a := &Agent{
 		opts: opts, mgr: mgr, lease: keeper, observer: watcher, runner: runner, snapshotter: snapshotter,
 		status: status, log: log,
 	}
 	return a, errors.Join(runner.SetUp(mgr), prefetcher.SetUp(mgr), a.addProbes(),
-		a.addLoops(bound.Run, runner.DeliverKept, watcher.Run, snapshotter.Run, cleaner.Run, status.Run))
+		a.addLoops(bound.Run, runner.DeliverKept, watcher.Run, snapshotter.Run, cleaner.Run, status.Run,
+			monitor.Run))
+}
+
+// checks are those of a daemon's health.
+type checks struct {
+	Builder
+	maker *snapshot.Maker
+}
+
+// CheckStep has buildkitd run a step that ends at once.
+func (c checks) CheckStep(ctx context.Context) error {
+	program, err := c.maker.LoadProgram()
+	if err != nil {
+		return err
+	}
+	return c.Builder.CheckStep(ctx, program)
 }
 
 // newMaker makes the maker of snapshots.

@@ -67,6 +67,10 @@ func (f *fakeBuilder) Ping(context.Context) error {
 	return f.pingErr
 }
 
+func (f *fakeBuilder) CheckSolve(context.Context) error { return nil }
+
+func (f *fakeBuilder) CheckStep(context.Context, []byte) error { return nil }
+
 func (f *fakeBuilder) Observe(context.Context) (*daemon.Observation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

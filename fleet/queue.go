@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/scheduler"
 )
 
@@ -27,7 +28,7 @@ type pendingBuild struct {
 	renewal uint32 // of the demand, that the request has
 	entry   uint64
 	queued  float64 // when, in Unix seconds
-	lost    string  // the daemon that lost the latest attempt, empty for none
+	lost    string  // the daemon that lost the latest attempt and is to be avoided, empty for none
 }
 
 func newQueue() queue { return queue{byUID: map[string]*buildState{}} }
@@ -39,7 +40,7 @@ func (q *queue) add(k *buildState) {
 	q.byUID[string(k.UID)] = k
 	run := k.object.Status.Run
 	p := pendingBuild{build: k, entry: k.entry, queued: seconds(run.QueuedAt.Time)}
-	if run.Lost != nil {
+	if run.Lost != nil && run.Lost.Reason != v1alpha1.ReasonDaemonDraining {
 		p.lost = run.Lost.Daemon
 	}
 	q.added = append(q.added, p)
@@ -145,15 +146,17 @@ func (s *State) updateQueue() {
 			r.Keys, r.WarmSeconds, r.ColdSeconds = p.demand.keys, p.demand.warm, p.demand.cold
 		}
 		if p.lost != "" {
-			r.FailedOn = s.failedOn(p.lost)
+			r.FailedOn = s.failedOn(p.lost, r.Platform)
 		}
 	}
 }
 
-// failedOn is the identity of the daemon that lost a build's attempt, nil if it is gone.
-func (s *State) failedOn(daemon string) []scheduler.DaemonID {
-	if d := s.daemons[daemon]; d != nil && d.object != nil {
-		return []scheduler.DaemonID{d.is.ID}
+// failedOn is the identity of the daemon that lost a build's attempt, nil if it is gone, or if no other daemon takes
+// builds of the platform: the build would wait for ever.
+func (s *State) failedOn(daemon, platform string) []scheduler.DaemonID {
+	d := s.daemons[daemon]
+	if d == nil || d.object == nil || !s.view.HasAlternative(d.is.ID, platform) {
+		return nil
 	}
-	return nil
+	return []scheduler.DaemonID{d.is.ID}
 }

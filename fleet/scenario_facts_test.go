@@ -251,7 +251,11 @@ func (l *statement) succeed() {
 func (l *statement) lose() {
 	l.t.Helper()
 	b := l.buildNamed(l.arguments[0])
-	status.Lose(b, v1alpha1.ReasonDaemonLost, "gone", l.now)
+	reason := v1alpha1.ReasonDaemonLost
+	if len(l.arguments) > 1 {
+		reason = l.arguments[1]
+	}
+	status.Lose(b, reason, "gone", l.now)
 	status.Retry(b, l.now)
 }
 

@@ -58,7 +58,7 @@ var verbs = map[string]verb{
 	"build":      {arguments: 1, options: "key queue priority platform", do: (*statement).queueBuild},
 	"start":      {arguments: 1, do: (*statement).start},
 	"succeed":    {arguments: 1, do: (*statement).succeed},
-	"lose":       {arguments: 1, do: (*statement).lose},
+	"lose":       {arguments: 1, others: true, do: (*statement).lose},
 	"ran": {
 		arguments: 1, others: true, options: "on took times mounts bytes sharing primed",
 		do: (*statement).ran,

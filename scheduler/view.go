@@ -37,6 +37,13 @@ type View struct {
 	weighting volumeWeighting
 }
 
+// HasAlternative reports whether another daemon than id is in service for the platform, whether or not it has a slot.
+func (v *View) HasAlternative(id DaemonID, platform string) bool {
+	return slices.ContainsFunc(v.Daemons, func(d Daemon) bool {
+		return d.ID != id && d.Phase == Ready && d.supports(platform)
+	})
+}
+
 // NewView returns a view of a sorted copy of daemons with a ledger; a nil ledger is empty. Daemons without a weight get
 // one by their volume; see WeightsChanged. It returns an error for two daemons with one identity or name, and for
 // negative slots or builds.

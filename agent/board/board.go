@@ -11,12 +11,15 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
+	"github.com/openllb/hlb-operator/agent/health"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
 // Facts are what loops have published. What they point to is never changed after it was published.
 type Facts struct {
 	Daemon Daemon
+	// Health is the daemon's, the zero value when it is well.
+	Health health.Verdict
 	Builds Builds
 	// Prefetched are the ends of requests for mounts, by request, in no order.
 	Prefetched []v1alpha1.PrefetchStatus
@@ -59,6 +62,9 @@ func New() *Board { return &Board{changes: make(chan struct{}, 1)} }
 
 // SetDaemon publishes the facts about buildkitd and the volume.
 func (b *Board) SetDaemon(d Daemon) { b.publish(func(f *Facts) { f.Daemon = d }) }
+
+// SetHealth publishes the daemon's health.
+func (b *Board) SetHealth(v health.Verdict) { b.publish(func(f *Facts) { f.Health = v }) }
 
 // SetBuilds publishes the facts about the agent's slots.
 func (b *Board) SetBuilds(builds Builds) { b.publish(func(f *Facts) { f.Builds = builds }) }

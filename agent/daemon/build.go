@@ -49,6 +49,7 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 			}
 		},
 		Outputs:      outputs(job.Spec.Outputs),
+		Gateway:      job.Steps.gateway(),
 		Status:       watch.see,
 		Entitlements: append([]string{}, job.Entitlements...), // never nil: nil would grant all
 	})
@@ -75,7 +76,7 @@ func (d *Daemon) compile(
 	attach []session.Attachable,
 	creds *credentials,
 ) (_ *hlb.Request, err error) {
-	gw := d.newLazyJob(ctx, attach, job.Progress)
+	gw := d.newLazyJob(ctx, attach, job)
 	defer func() {
 		// A job that ended on its own explains the errors of everything that was asked of it.
 		if lost := gw.close(); lost != nil && err != nil && isConnectionLost(lost) {
@@ -140,6 +141,7 @@ func (p *pusher) Push(ctx context.Context, export *request.Node) (digest.Digest,
 	res, err := solve.Run(ctx, p.daemon.client, req, solve.Options{
 		Session:      p.attach,
 		CacheImports: cacheImports(p.job.Plan.Imports),
+		Gateway:      p.job.Steps.gateway(),
 		Status:       p.job.Progress,
 		Entitlements: append([]string{}, p.job.Entitlements...),
 	})

@@ -150,9 +150,13 @@ func (c *MountCopy) step(mode mountcopy.Mode, argv []string, token string) llb.S
 		add(atMount, c.ID, c.Sharing)
 	}
 	run = append(run, llb.WithCustomName(fmt.Sprintf("[%s] %s", mode, name)))
-	root := llb.Scratch().File(llb.Mkfile(programPath, 0o755, c.Program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),
+	return withProgram(c.Program).Run(run...).AddMount(atResult, llb.Scratch()) // a solve needs a result
+}
+
+// withProgram is a root file system that holds cmd/mountcopy alone.
+func withProgram(program []byte) llb.State {
+	return llb.Scratch().File(llb.Mkfile(programPath, 0o755, program, llb.WithCreatedTime(time.Unix(0, 0).UTC())),
 		llb.WithCustomName("[copier] put the program in place"))
-	return root.Run(run...).AddMount(atResult, llb.Scratch()) // a solve needs a result
 }
 
 // sharingModes are those of BuildKit; it takes the zero one for shared.

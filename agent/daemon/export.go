@@ -52,7 +52,7 @@ func (d *Daemon) ExportCache(ctx context.Context, job *Job, out *Outcome) error 
 		AllowedEntitlements: job.Entitlements,
 		Internal:            true,
 	}, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		return out.solveTargets(ctx, gw, job.Plan.Imports)
+		return out.solveTargets(ctx, job.Steps.gateway()(gw), job.Plan.Imports)
 	}, ch)
 	<-drained
 	switch {

@@ -24,6 +24,7 @@ type lazyJob struct {
 	client *client.Client
 	opt    client.SolveOpt
 	report func(*client.SolveStatus)
+	limit  func(gateway.Client) gateway.Client
 
 	once   sync.Once
 	opened chan struct{} // closed when gw or err is set
@@ -39,10 +40,11 @@ type lazyJob struct {
 func (d *Daemon) newLazyJob(
 	ctx context.Context,
 	attach []session.Attachable,
-	report func(*client.SolveStatus),
+	job *Job,
 ) *lazyJob {
 	return &lazyJob{
-		ctx: ctx, client: d.client, opt: client.SolveOpt{Session: attach, Internal: true}, report: report,
+		ctx: ctx, client: d.client, opt: client.SolveOpt{Session: attach, Internal: true}, report: job.Progress,
+		limit:  job.Steps.gateway(),
 		opened: make(chan struct{}), finish: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -68,7 +70,7 @@ func (j *lazyJob) run() {
 	}()
 	isOpen := false
 	_, err := j.client.Build(j.ctx, j.opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		j.gw, isOpen = gw, true
+		j.gw, isOpen = j.limit(gw), true
 		close(j.opened)
 		select {
 		case <-j.finish:

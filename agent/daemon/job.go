@@ -34,6 +34,8 @@ type Job struct {
 	Mounts []v1alpha1.MountPolicy
 	// Entitlements are those that the BuildCache grants.
 	Entitlements []string
+	// Steps bound what each step of the build may use.
+	Steps StepLimits
 	// Frontends are the images that the BuildCache lets programs run as front ends.
 	Frontends []string
 	// IsVisiting is set for a build of another namespace than the BuildCache's. Of the BuildCache's credentials it has

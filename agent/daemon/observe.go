@@ -26,7 +26,7 @@ type Observation struct {
 	Version, Platform string
 	// GCPolicy in force, one line a rule.
 	GCPolicy []string
-	// Records is how many records the cache holds, Bytes what they take.
+	// Records is how many records the cache holds beside that of the agent's own checks, Bytes what all take.
 	Records int
 	Bytes   int64
 	// MountBytes are the cache mounts held, by id without base state, with what they take; 0 while one is in use for
@@ -77,8 +77,10 @@ func (d *Daemon) Observe(ctx context.Context) (*Observation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask buildkitd for its disk usage: %w", err)
 	}
-	o.Records = len(records)
 	for _, r := range records {
+		if r.Description != checkDescription {
+			o.Records++
+		}
 		record := recordOf(r)
 		o.Cache = append(o.Cache, record)
 		o.Bytes += record.Bytes

@@ -55,7 +55,8 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 	s.CapacityInodes, s.UsedInodes = vol.CapacityInodes, min(upTo(vol.UsedInodes(), inodeStep), vol.CapacityInodes)
 	s.Usage = usageText(s.UsedBytes, s.CapacityBytes)
 	status.ReportService(bd, status.DaemonService{
-		Unreachable: d.Unreached, Draining: f.Builds.Draining, RunningBuilds: f.Builds.Running,
+		Unreachable: d.Unreached, Unhealthy: f.Health.Reason, Why: f.Health.Message, Draining: f.Builds.Draining,
+		RunningBuilds: f.Builds.Running,
 	}, f.Now)
 	conditions := []metav1.Condition{diskCondition(vol, d.Budget)}
 	if f.Cache != nil {

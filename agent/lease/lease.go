@@ -45,6 +45,7 @@ type Keeper struct {
 	renewed time.Time // when the last successful renewal of the latest session was sent
 	fence   *time.Timer
 	held    chan struct{} // closed while the Lease is held
+	lapsing bool          // the Lease is not to be renewed
 }
 
 // observation is what a Lease looked like, and since when on this process's clock.
@@ -71,6 +72,20 @@ func (k *Keeper) Session() (context.Context, attempt.Session) {
 	return k.session, attempt.Session{Daemon: k.name, ID: k.id}
 }
 
+// Withhold has the Lease not be renewed, so that the session ends as with any renewal that fails, and no other one
+// begins; or has it renewed again.
+func (k *Keeper) Withhold(withhold bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lapsing = withhold
+}
+
+func (k *Keeper) isWithheld() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lapsing
+}
+
 // Wait returns nil once the Lease is held, or the context's cause.
 func (k *Keeper) Wait(ctx context.Context) error {
 	k.mu.Lock()
@@ -95,6 +110,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		next := k.timing.RenewEvery
+		if k.isWithheld() {
+			timer.Reset(min(next, retryEvery))
+			continue
+		}
 		if err := k.keep(ctx, time.Now()); err != nil {
 			if ctx.Err() == nil {
 				k.log.Info("Failed to renew the Lease", "lease", k.name.Name, "reason", err.Error())

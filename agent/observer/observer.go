@@ -31,6 +31,9 @@ const pingEvery = 5 * time.Second
 // pingTimeout bounds a ping: a daemon that takes longer can't be given builds.
 const pingTimeout = 10 * time.Second
 
+// observeTimeout bounds an observation, which measures the directories that builds have written.
+const observeTimeout = 2 * time.Minute
+
 // Daemon is the agent's buildkitd. *daemon.Daemon is one.
 type Daemon interface {
 	// Ping returns nil when the daemon answers.
@@ -94,7 +97,9 @@ func (o *Observer) Observe(ctx context.Context) {
 	o.observing.Lock()
 	defer o.observing.Unlock()
 	began, hadBuilds := o.Now(), !o.Usage.IsEmpty()
-	seen, err := o.Daemon.Observe(ctx)
+	bounded, cancel := context.WithTimeout(ctx, observeTimeout)
+	seen, err := o.Daemon.Observe(bounded)
+	cancel()
 	if err == nil && hadBuilds {
 		o.checkEpoch(seen)
 	}

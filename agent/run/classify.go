@@ -26,6 +26,8 @@ import (
 var (
 	errSuperseded = errors.New("the attempt is no longer wanted")
 	errDrained    = errors.New("the daemon shut down before the build was done")
+	// errCacheDeleted: the build waits for a BuildCache of the name.
+	errCacheDeleted = errors.New("the BuildCache was deleted before the build was done")
 )
 
 // deadlineError is the cause when a build's own time ran out.
@@ -34,6 +36,13 @@ type deadlineError struct {
 }
 
 func (e *deadlineError) Error() string { return fmt.Sprintf("The build took longer than %s", e.limit) }
+
+// daemonError is the cause when the daemon was found not to work.
+type daemonError struct {
+	err error
+}
+
+func (e *daemonError) Error() string { return e.err.Error() }
 
 // apiError: the API server could not be asked for what a build names. Another attempt may succeed.
 type apiError struct {
@@ -77,6 +86,7 @@ func (e ending) end(now time.Time) attempt.End {
 func classify(err, cause error, volumeFull bool) ending {
 	var deadline *deadlineError
 	var crash *panicError
+	var stuck *daemonError
 	switch {
 	case errors.As(cause, &crash):
 		return lost(v1alpha1.ReasonInternalError, crash)
@@ -84,10 +94,12 @@ func classify(err, cause error, volumeFull bool) ending {
 		return ending{}
 	case errors.Is(cause, errSuperseded):
 		return ending{silent: true}
-	case errors.Is(cause, errDrained):
+	case errors.Is(cause, errDrained), errors.Is(cause, errCacheDeleted):
 		return lost(v1alpha1.ReasonDaemonDraining, cause)
 	case errors.Is(cause, lease.ErrFenced):
 		return lost(v1alpha1.ReasonDaemonLost, cause)
+	case errors.As(cause, &stuck):
+		return lost(v1alpha1.ReasonDaemonLost, stuck)
 	case errors.As(cause, &deadline):
 		return failed(v1alpha1.ReasonDeadlineExceeded, deadline)
 	case cause != nil && errors.Is(err, context.Canceled):

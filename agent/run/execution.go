@@ -166,6 +166,7 @@ func (a *execution) solve(ctx context.Context) error {
 		Registry:   registry,
 		Registries: a.cache.Spec.BuildKit.Registries,
 		Mounts:     a.cache.Spec.Mounts,
+		Steps:      stepLimits(a.cache),
 		Frontends:  a.cache.Spec.AllowedFrontends,
 		IsVisiting: a.build.Namespace != a.cache.Namespace,
 		Plan:       cacheplan.Decide(registry, fresh, key, a.build.Namespace),
@@ -174,7 +175,10 @@ func (a *execution) solve(ctx context.Context) error {
 		a.job.Entitlements = append(a.job.Entitlements, string(e))
 	}
 	a.progress = a.openLog()
-	a.job.Progress = func(s *bkclient.SolveStatus) { a.guarded(func() { a.progress.see(s) }) }
+	a.job.Progress = func(s *bkclient.SolveStatus) {
+		a.slots.progressed()
+		a.guarded(func() { a.progress.see(s) })
+	}
 	a.job.Prepare = func(ctx context.Context, used []daemon.Mount) { a.guarded(func() { a.prepare(ctx, used) }) }
 	a.out, err = a.Builder.Build(ctx, a.job)
 	return err

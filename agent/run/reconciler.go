@@ -36,6 +36,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/attempt"
+	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
 
@@ -130,7 +131,10 @@ func (r *Runner) SetUp(mgr ctrl.Manager) error {
 	toBuild := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(o)}}
 	})
-	toQueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+	toQueue := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		if _, isCache := o.(*v1alpha1.BuildCache); isCache {
+			r.endWithCache(ctx)
+		}
 		r.Board.RequestSync()
 		var out []reconcile.Request
 		for _, name := range r.slots.waiting() {
@@ -184,7 +188,7 @@ func (r *Runner) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 func (r *Runner) start(
 	ctx context.Context, b *v1alpha1.HLBBuild, session context.Context, c attempt.Claimed, claimed bool,
 ) (reconcile.Result, error) {
-	if !c.Session.IsHeld() || !r.Daemon.IsServing() {
+	if !c.Session.IsHeld() || !r.Daemon.IsServing() || r.slots.isHeld() {
 		return reconcile.Result{RequeueAfter: notReadyPause}, nil
 	}
 	cache, err := r.Self.BuildCache(ctx, r.Client)
@@ -202,6 +206,19 @@ func (r *Runner) start(
 	}
 	go r.run(taken, b, cache, claimed)
 	return reconcile.Result{}, nil
+}
+
+// endWithCache ends all attempts once the BuildCache or its namespace is deleted, and claims no more: nobody waits for
+// them to end, and the objects of the fleet go with it.
+func (r *Runner) endWithCache(ctx context.Context) {
+	cache, err := r.Self.BuildCache(ctx, r.Client)
+	if ends := apierrors.IsNotFound(err) || err == nil && status.IsEnding(cache); !ends {
+		return
+	}
+	if running := r.Drain(); running > 0 {
+		r.Log.Info("The BuildCache is deleted, so all builds end", "builds", running)
+	}
+	r.slots.cancelAll(errCacheDeleted)
 }
 
 // disown reports an attempt of an earlier session of this daemon, of which no end was kept.
@@ -272,6 +289,15 @@ func (r *Runner) Wait(ctx context.Context) bool { return r.slots.wait(ctx) }
 
 // CancelAll ends all builds as lost to the drain.
 func (r *Runner) CancelAll() { r.slots.cancelAll(errDrained) }
+
+// Hold has no more builds claimed, or again some.
+func (r *Runner) Hold(hold bool) { r.slots.hold(hold) }
+
+// Lose ends all attempts as lost by the daemon.
+func (r *Runner) Lose(cause error) { r.slots.cancelAll(&daemonError{cause}) }
+
+// Progressed returns how many attempts run, and when one of them last began or heard from buildkitd.
+func (r *Runner) Progressed() (running int, last time.Time) { return r.slots.progress() }
 
 // Close ends what is left of reports.
 func (r *Runner) Close() { r.end() }

@@ -31,6 +31,8 @@ type slots struct {
 	mu       sync.Mutex
 	total    int
 	draining bool
+	held     bool      // no more slots are given out for now
+	moved    time.Time // when anything that runs last progressed
 	active   map[types.NamespacedName]*slot
 	queue    map[types.NamespacedName]time.Time  // when they were placed
 	last     map[types.NamespacedName]attempt.ID // claimed and ended
@@ -74,7 +76,7 @@ func (s *slots) take(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total = total
-	if s.draining {
+	if s.draining || s.held {
 		return nil
 	}
 	if older := s.active[name]; older != nil {
@@ -90,8 +92,36 @@ func (s *slots) take(
 	context.AfterFunc(session, func() { cancel(context.Cause(session)) })
 	started := &slot{claimed: claimed, ctx: ctx, cancel: cancel}
 	s.active[name] = started
+	s.moved = time.Now()
 	s.publish()
 	return started
+}
+
+// hold has no more slots be given out, or again some.
+func (s *slots) hold(hold bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = hold
+}
+
+func (s *slots) isHeld() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
+// progressed records that something that runs has progressed.
+func (s *slots) progressed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moved = time.Now()
+}
+
+// progress returns how many attempts run, and when one last progressed.
+func (s *slots) progress() (running int, last time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.active), s.moved
 }
 
 // next lists the builds of the queue that there are slots for, first placed first.

@@ -61,7 +61,7 @@ func (m *Maker) copyOf(
 	p *v1alpha1.MountPolicy,
 	id, sharing string,
 ) (c *daemon.MountCopy, where string, err error) {
-	program, err := m.loadProgram()
+	program, err := m.LoadProgram()
 	if err != nil {
 		return nil, "", err
 	}
@@ -82,8 +82,8 @@ func (m *Maker) copyOf(
 	return &daemon.MountCopy{ID: id, Sharing: sharing, Repository: repo, Program: program}, where, nil
 }
 
-// loadProgram reads cmd/mountcopy.
-func (m *Maker) loadProgram() ([]byte, error) {
+// LoadProgram reads cmd/mountcopy, once.
+func (m *Maker) LoadProgram() ([]byte, error) {
 	m.once.Do(func() { m.program = sync.OnceValues(func() ([]byte, error) { return os.ReadFile(m.ProgramPath) }) })
 	program, err := m.program()
 	if err != nil {

@@ -41,7 +41,7 @@ func (m *Maker) setRoots(
 }
 
 func (m *Maker) setRoot(ctx context.Context, mount daemon.Mount) error {
-	program, err := m.loadProgram()
+	program, err := m.LoadProgram()
 	if err == nil {
 		c := &daemon.MountCopy{ID: mount.ID, Sharing: mount.Sharing, Program: program, Patience: patience}
 		_, err = m.Copier.SetRoot(ctx, c, *mount.Root)

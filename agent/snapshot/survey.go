@@ -35,7 +35,7 @@ func (m *Maker) withoutEmpty(ctx context.Context, cache *v1alpha1.BuildCache, id
 	if len(mounts) < surveyFrom {
 		return ids
 	}
-	program, err := m.loadProgram()
+	program, err := m.LoadProgram()
 	if err != nil {
 		return ids
 	}

@@ -7,6 +7,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// DeletionPolicy is what a deletion does to builds that run.
+// +kubebuilder:validation:Enum=Delete;Protect
+type DeletionPolicy string
+
+// The policies.
+const (
+	DeletionDelete  DeletionPolicy = "Delete"
+	DeletionProtect DeletionPolicy = "Protect"
+)
+
+// FinalizerProtect keeps a BuildCache with deletionPolicy Protect while its builds run.
+const FinalizerProtect = "build.openllb.dev/protect"
+
 // BuildCacheSpec describes a fleet of buildkitd daemons, their volumes and the registry that backs them.
 type BuildCacheSpec struct {
 	// replicas is the number of daemons; 0 keeps the volumes and stops the daemons.
@@ -72,6 +85,12 @@ type BuildCacheSpec struct {
 	// fleet. Only mounts whose policy has them primed are. Unset: the first build on a daemon waits for its mounts.
 	// +optional
 	Prefetch *PrefetchSpec `json:"prefetch,omitempty"`
+
+	// deletionPolicy is what a deletion of the BuildCache does to builds that run. Delete ends them at once; they wait
+	// for a BuildCache of the name. With Protect the BuildCache stays until none runs, and starts no more.
+	// +optional
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
 // PrefetchSpec bounds what is brought in ahead of builds.
@@ -162,6 +181,20 @@ const (
 	EntitlementSecurityInsecure Entitlement = "security.insecure"
 )
 
+// StepLimits bound what one step may use.
+type StepLimits struct {
+	// memory of a step, without swap. Unset: four fifths of the memory limit of the container buildkitd, where
+	// podTemplate has one, else no bound. A step that takes more is killed.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('15Mi'))",message="memory of a step must be at least 16Mi, or no shell starts"
+	Memory *resource.Quantity `json:"memory,omitempty"`
+
+	// cpu is how many processors a step may keep busy. Unset: no bound.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="quantity(self).isGreaterThan(quantity('9m'))",message="cpu of a step must be at least 10m"
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+}
+
 // BuildKitSpec describes a daemon.
 type BuildKitSpec struct {
 	// image holding buildkitd, buildctl, runc, git and CA certificates. Unset: the operator's own default.
@@ -187,6 +220,10 @@ type BuildKitSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1024
 	MaxParallelism int32 `json:"maxParallelism,omitempty"`
+
+	// stepLimits bound what each step of a build may use, so that one step can't take all of a daemon.
+	// +optional
+	StepLimits StepLimits `json:"stepLimits,omitzero"`
 
 	// entitlements that programs may use; none by default.
 	// +optional

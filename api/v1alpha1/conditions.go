@@ -161,6 +161,10 @@ const (
 	// ReasonCleanUpFailed surfaces when the registry could not be looked at; it is tried again.
 	ReasonCleanUpFailed = "CleanUpFailed"
 
+	// ReasonInUse surfaces on a BuildCache that is deleted and protected while builds run; the message counts them.
+	ReasonInUse = "InUse"
+	// ReasonNamespaceTerminating surfaces when the BuildCache's namespace is being deleted: all builds end.
+	ReasonNamespaceTerminating = "NamespaceTerminating"
 	// ReasonRetryingAfterError surfaces while the API server, not the object, is the trouble; it is tried again.
 	ReasonRetryingAfterError = "RetryingAfterError"
 	// ReasonAllDaemonsReady surfaces when every daemon the spec asks for is Ready.
@@ -181,6 +185,13 @@ const (
 	ReasonDaemonServing = "DaemonServing"
 	// ReasonDaemonUnreachable surfaces when the agent can't reach its buildkitd.
 	ReasonDaemonUnreachable = "DaemonUnreachable"
+	// ReasonDaemonStuck surfaces when buildkitd answers, or seems to, but solves nothing. It is restarted.
+	ReasonDaemonStuck = "DaemonStuck"
+	// ReasonDiskStalled surfaces when the daemon's volume takes no writes.
+	ReasonDiskStalled = "DiskStalled"
+	// ReasonCoolingDown surfaces when the daemon works again after it failed more than once within an hour; it takes
+	// builds again after a pause, which the message names.
+	ReasonCoolingDown = "CoolingDown"
 	// ReasonLeaseExpired surfaces when the agent has not renewed its Lease in time.
 	ReasonLeaseExpired = "LeaseExpired"
 	// ReasonAgentStopped surfaces when the agent has ended in order and released its Lease.

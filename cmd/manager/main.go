@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 	_ "time/tzdata" // schedules name time zones, and the image has no database of them
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -159,7 +161,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping),
-		mgr.AddReadyzCheck("readyz", healthz.Ping)); err != nil {
+		mgr.AddReadyzCheck("caches", cachesFilled(mgr.GetCache()))); err != nil {
 		return fmt.Errorf("add probes: %w", err)
 	}
 	return mgr.Start(ctx)
@@ -170,6 +172,18 @@ func recording(r *record.Recorder) manager.RunnableFunc {
 	return func(ctx context.Context) error {
 		if err := r.Start(ctx); err != nil {
 			ctrl.Log.Error(err, "Failed to record, nothing is recorded until the manager is restarted")
+		}
+		return nil
+	}
+}
+
+// cachesFilled reports whether a manager could lead: one that has not read all that it watches can't take over at once.
+func cachesFilled(c cache.Cache) healthz.Checker {
+	return func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if !c.WaitForCacheSync(ctx) {
+			return errors.New("not everything that is watched was read yet")
 		}
 		return nil
 	}

@@ -65,6 +65,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) 
 	if !cache.DeletionTimestamp.IsZero() {
 		return r.finish(ctx, cache)
 	}
+	if ends, err := r.endWithNamespace(ctx, cache); ends || err != nil {
+		return ctrl.Result{}, err
+	}
 	if err := r.keepFinalizers(ctx, cache); err != nil {
 		return ctrl.Result{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
 )
@@ -33,8 +34,10 @@ func cleansRegistry(cache *v1alpha1.BuildCache) bool {
 func (r *Reconciler) keepFinalizers(ctx context.Context, cache *v1alpha1.BuildCache) error {
 	before := cache.DeepCopy()
 	for finalizer, needed := range map[string]bool{
-		finalizerRegistry: cleansRegistry(cache),
-		finalizerAccess:   cache.Spec.AllowedNamespaces != nil || len(cache.Status.Namespaces) > 0,
+		finalizerRegistry:         cleansRegistry(cache),
+		v1alpha1.FinalizerProtect: cache.Spec.DeletionPolicy == v1alpha1.DeletionProtect,
+
+		finalizerAccess: cache.Spec.AllowedNamespaces != nil || len(cache.Status.Namespaces) > 0,
 	} {
 		if needed {
 			controllerutil.AddFinalizer(cache, finalizer)
@@ -83,6 +86,9 @@ func cleanUpVerdict(
 // finish lets a BuildCache go when its tags are gone from the registry, or will not go, and its agents have no rights
 // in other namespaces any more. Everything else is owned, so garbage collection does the rest.
 func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ctrl.Result, error) {
+	if waits, err := r.awaitBuilds(ctx, cache); waits || err != nil {
+		return ctrl.Result{}, err
+	}
 	if !controllerutil.ContainsFinalizer(cache, finalizerRegistry) {
 		return ctrl.Result{}, r.endAccess(ctx, cache)
 	}
@@ -103,6 +109,38 @@ func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ct
 	}
 	write.Send(r.Events, write.RegistryCleaned(cache, ok, message))
 	return ctrl.Result{}, r.endAccess(ctx, cache)
+}
+
+// awaitBuilds keeps a protected BuildCache while builds run, and reports whether some do. The end of each has the
+// BuildCache looked at again.
+func (r *Reconciler) awaitBuilds(ctx context.Context, cache *v1alpha1.BuildCache) (waits bool, err error) {
+	if !controllerutil.ContainsFinalizer(cache, v1alpha1.FinalizerProtect) {
+		return false, nil
+	}
+	var builds v1alpha1.HLBBuildList
+	byName := client.MatchingFields{watches.IndexCache: cache.Name}
+	if err := r.Client.List(ctx, &builds, byName, client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("list HLBBuilds: %w", err)
+	}
+	running := 0
+	for i := range builds.Items {
+		if b := &builds.Items[i]; b.CacheName() == client.ObjectKeyFromObject(cache) && status.IsBound(b) {
+			running++
+		}
+	}
+	before := cache.DeepCopy()
+	if running > 0 {
+		status.AwaitBuilds(&cache.Status, cache.Generation, running, r.Clock.Now())
+		if _, err := r.writer().PatchStatus(ctx, before, cache, write.Retry); err != nil {
+			return true, fmt.Errorf("write status: %w", err)
+		}
+		return true, nil
+	}
+	controllerutil.RemoveFinalizer(cache, v1alpha1.FinalizerProtect)
+	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
+		return false, fmt.Errorf("remove finalizer: %w", err)
+	}
+	return false, nil
 }
 
 // endAccess takes the agents' rights in other namespaces back, and then the finalizer for it.

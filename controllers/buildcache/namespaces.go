@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers/watches"
+	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/internal/admission"
 	"github.com/openllb/hlb-operator/internal/status"
 	"github.com/openllb/hlb-operator/internal/write"
@@ -67,6 +69,34 @@ func (r *Reconciler) useOf(ctx context.Context, namespace string) (admission.Use
 	}
 	gone := err != nil || !object.DeletionTimestamp.IsZero()
 	return admission.Use{Namespace: namespace, Labels: object.Labels, Gone: gone}, nil
+}
+
+// endWithNamespace has the fleet's builds end when its own namespace is being deleted, and reports whether it is.
+// Kubernetes deletes the pods of a namespace first, and those of daemons wait for their builds.
+func (r *Reconciler) endWithNamespace(ctx context.Context, cache *v1alpha1.BuildCache) (ends bool, err error) {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(admission.NamespaceKind)
+	err = r.Client.Get(ctx, client.ObjectKey{Name: cache.Namespace}, object, client.UnsafeDisableDeepCopy)
+	if err != nil || object.DeletionTimestamp.IsZero() {
+		return false, client.IgnoreNotFound(err) // what is not in the cache yet is new
+	}
+	var pods corev1.PodList
+	fleet := client.MatchingLabels(workload.FleetLabels(cache.Name))
+	if err := r.Client.List(ctx, &pods, client.InNamespace(cache.Namespace), fleet); err != nil {
+		return true, fmt.Errorf("list pods: %w", err)
+	}
+	if len(pods.Items) == 0 {
+		err := r.writer().FleetEnded(ctx, cache.Namespace, cache.Name, metav1.NewTime(r.Clock.Now()))
+		if err != nil {
+			return true, fmt.Errorf("write the namespace's status: %w", err)
+		}
+	}
+	before := cache.DeepCopy()
+	status.EndFleet(&cache.Status, cache.Generation, r.Clock.Now())
+	if _, err := r.writer().PatchStatus(ctx, before, cache, write.Retry); err != nil {
+		return true, fmt.Errorf("write status: %w", err)
+	}
+	return true, nil
 }
 
 // revoke takes the agents' rights back in namespaces that are not served.
@@ -127,14 +157,14 @@ func (r *Reconciler) buildEvents() handler.Funcs {
 	wake := func(ctx context.Context, o client.Object, q queue, isOver bool) {
 		b := o.(*v1alpha1.HLBBuild)
 		name := b.CacheName()
-		if name.Namespace == b.Namespace {
-			return
-		}
 		cache := &v1alpha1.BuildCache{}
 		if err := r.Client.Get(ctx, name, cache, client.UnsafeDisableDeepCopy); err != nil {
 			return // it reads its builds when it comes
 		}
 		switch {
+		case !cache.DeletionTimestamp.IsZero():
+			q.Add(reconcile.Request{NamespacedName: name})
+		case name.Namespace == b.Namespace:
 		case isOver:
 			q.AddAfter(reconcile.Request{NamespacedName: name}, usagePause)
 		case !cache.Admits(b.Namespace):
@@ -166,7 +196,8 @@ func (r *Reconciler) cachesOfNamespace(ctx context.Context, o client.Object) []r
 	var out []reconcile.Request
 	for i := range caches.Items {
 		c := &caches.Items[i]
-		if admission.NeedsLabels(c, o.GetName()) || slices.Contains(c.ServedNamespaces()[1:], o.GetName()) {
+		own := c.Namespace == o.GetName() && !o.GetDeletionTimestamp().IsZero()
+		if own || admission.NeedsLabels(c, o.GetName()) || slices.Contains(c.ServedNamespaces()[1:], o.GetName()) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
 		}
 	}

@@ -22,12 +22,22 @@ const (
 	volumeTmp    = "tmp"
 )
 
+// livenessGraceSeconds is how long a buildkitd that is to be restarted has to end: what it runs was given up already,
+// and one that is stuck does not hear. The pod's own grace period is for its builds.
+const livenessGraceSeconds = 5
+
 // buildkitContainer is the daemon.
 func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container {
 	image := cache.Spec.BuildKit.Image
 	if image == "" {
 		image = images.BuildKit
 	}
+	probeGrace := int64(livenessGraceSeconds)
+	// The agent's checks are finer than any probe's; a probe of its own finds a buildkitd that no agent looks after.
+	wanted := corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{
+		"/bin/sh", "-c",
+		fmt.Sprintf("test ! -e %s && exec buildctl --addr unix://%s debug workers >/dev/null", restartFile, socketPath),
+	}}}
 	always := corev1.ContainerRestartPolicyAlways
 	alive := corev1.ProbeHandler{
 		Exec: &corev1.ExecAction{Command: []string{"buildctl", "--addr", "unix://" + socketPath, "debug", "workers"}},
@@ -46,7 +56,8 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 			"/bin/sh",
 			"-c",
 			fmt.Sprintf(
-				"trap 'exit 143' TERM; chown %d:%d %s && exec buildkitd --config %s/%s",
+				"trap 'exit 143' TERM; rm -f %s; chown %d:%d %s && exec buildkitd --config %s/%s",
+				restartFile,
 				agentUser,
 				agentUser,
 				agentState,
@@ -63,7 +74,10 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 			FailureThreshold: 120,
 			TimeoutSeconds:   10,
 		},
-		LivenessProbe: &corev1.Probe{ProbeHandler: alive, PeriodSeconds: 30, FailureThreshold: 4, TimeoutSeconds: 30},
+		LivenessProbe: &corev1.Probe{
+			ProbeHandler: wanted, PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 30,
+			TerminationGracePeriodSeconds: &probeGrace,
+		},
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeCache, MountPath: buildkitRoot, SubPath: "buildkit"},
 			{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
@@ -94,6 +108,7 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			"--node=$(NODE_NAME)",
 			"--buildkit-addr=unix://" + socketPath,
 			"--state-dir=" + agentState,
+			"--restart-file=" + restartFile,
 			"--memory-bytes=$(MEMORY_BYTES)",
 			fmt.Sprintf("--health-addr=:%d", healthPort),
 			fmt.Sprintf("--drain-timeout=%ds", cache.Spec.BuildKit.DrainTimeoutSeconds),

@@ -17,6 +17,8 @@ const (
 	// socketPath is buildkitd's only listener; the directory is an emptyDir of the pod.
 	socketDir  = "/run/buildkit"
 	socketPath = socketDir + "/buildkitd.sock"
+	// restartFile is what the agent makes to have buildkitd restarted.
+	restartFile = socketDir + "/restart-requested"
 	// buildkitRoot and agentState are two directories of the same volume.
 	buildkitRoot = "/var/lib/buildkit"
 	agentState   = "/var/lib/hlb-agent"

@@ -201,7 +201,7 @@ func TestAnUpgradeReplacesNoPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "edd740403872b491"; template.hash != want {
+	if want := "f8048e4f590c04d1"; template.hash != want {
 		t.Errorf("the hash of a plain pod is %s, was %s", template.hash, want)
 	}
 }

@@ -71,6 +71,9 @@ func (j *job) run(ctx context.Context, opt client.SolveOpt, build gateway.BuildF
 	}
 	ch, wait := j.r.track.channel()
 	resp, err := j.r.client.Build(ctx, opt, "", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		if wrap := j.r.opts.Gateway; wrap != nil {
+			gw = wrap(gw)
+		}
 		j.prepare(ctx, gw)
 		return build(ctx, gw)
 	}, ch)

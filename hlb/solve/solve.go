@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -39,6 +40,8 @@ type Options struct {
 	Outputs []Output
 	// Stdout takes the output whose destination is "-".
 	Stdout io.Writer
+	// Gateway wraps the gateway of every job, to change what is solved; nil changes nothing.
+	Gateway func(gateway.Client) gateway.Client
 	// Status is called with every status message, one call at a time. Nil: not reported.
 	Status func(*client.SolveStatus)
 	// Entitlements are those that the daemon may grant. A request that needs another one fails before anything runs.

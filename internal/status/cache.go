@@ -4,7 +4,10 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
@@ -23,6 +26,29 @@ type FleetFacts struct {
 // ReportFleet sets the standing conditions of a BuildCache.
 func ReportFleet(s *v1alpha1.BuildCacheStatus, facts FleetFacts, now time.Time) {
 	facts.summary().apply(&s.Conditions, s.ObservedGeneration, now)
+}
+
+// EndFleet reports that the fleet ends with its namespace, which its agents see.
+func EndFleet(s *v1alpha1.BuildCacheStatus, generation int64, now time.Time) {
+	Summary{
+		Reason: v1alpha1.ReasonNamespaceTerminating, Message: "The namespace is being deleted, so all builds end",
+	}.apply(&s.Conditions, generation, now)
+}
+
+// AwaitBuilds reports that the deletion of the fleet waits for builds that run.
+func AwaitBuilds(s *v1alpha1.BuildCacheStatus, generation int64, running int, now time.Time) {
+	Summary{
+		Reason:  v1alpha1.ReasonInUse,
+		Message: fmt.Sprintf("The BuildCache is deleted once %d running builds have ended", running),
+	}.apply(&s.Conditions, generation, now)
+}
+
+// IsEnding reports whether a fleet's builds are to end at once: its BuildCache is being deleted, and is not protected,
+// or its namespace is.
+func IsEnding(cache *v1alpha1.BuildCache) bool {
+	ready := meta.FindStatusCondition(cache.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == v1alpha1.ReasonNamespaceTerminating ||
+		!cache.DeletionTimestamp.IsZero() && !slices.Contains(cache.Finalizers, v1alpha1.FinalizerProtect)
 }
 
 func (f *FleetFacts) summary() Summary {

@@ -16,6 +16,9 @@ import (
 type DaemonService struct {
 	// Unreachable is why buildkitd does not answer; nil when it does.
 	Unreachable error
+	// Unhealthy is the reason why the daemon can have no builds although it may answer, Why its message; empty for
+	// none.
+	Unhealthy, Why string
 	// Draining means that the agent shuts down after RunningBuilds builds.
 	Draining      bool
 	RunningBuilds int
@@ -24,7 +27,10 @@ type DaemonService struct {
 // ReportService sets what the agent of a daemon reports on its service: the standing conditions and Draining.
 func ReportService(d *v1alpha1.BuildDaemon, s DaemonService, now time.Time) {
 	summary := Summary{State: Ready, Reason: v1alpha1.ReasonDaemonServing, Message: "buildkitd answers"}
-	if s.Unreachable != nil {
+	switch {
+	case s.Unhealthy != "":
+		summary = Summary{Reason: s.Unhealthy, Message: s.Why}
+	case s.Unreachable != nil:
 		summary = Summary{
 			Reason:  v1alpha1.ReasonDaemonUnreachable,
 			Message: "buildkitd does not answer: " + s.Unreachable.Error(),

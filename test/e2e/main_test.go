@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package e2e runs real builds on a real cluster: three nodes, real kubelets, real buildkitd daemons, a real
-// registry. Nothing is faked. The tests share one fleet and run one after the other; each uses cache keys and names
-// of its own.
+// registry. Nothing is faked. Most tests share one fleet and run one after the other; those with a fleet of their own
+// that mostly wait run at once at the end. Each uses cache keys and names of its own.
 package e2e
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -49,6 +50,11 @@ func TestMain(m *testing.M) {
 	}
 	if err := setUp(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "set up the cluster:", err)
+		os.Exit(1)
+	}
+	// Parallel tests have fleets of their own and mostly wait, so that more of them than processors run at once.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, "set the number of parallel tests:", err)
 		os.Exit(1)
 	}
 	code := m.Run()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/scheduler"
+	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
 // costly takes eight seconds on a daemon that does not hold its mount, and next to nothing on one that does.
@@ -208,7 +209,9 @@ func roundsOf(t *testing.T, address, token, query string) []explainedRound {
 func forward(t *testing.T) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, cluster.Info.Kubectl, "-n", "hlb-system", "port-forward", "deployment/hlb-operator",
+	leader, err := cluster.Leader(ctx)
+	must(t, err)
+	cmd := exec.CommandContext(ctx, cluster.Info.Kubectl, "-n", harness.SystemNamespace, "port-forward", "pod/"+leader,
 		":8443")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+cluster.Info.Kubeconfig)
 	out, err := cmd.StdoutPipe()

@@ -33,6 +33,7 @@ func policed(name, mount string, mib int) *v1alpha1.HLBBuild {
 
 // TestMountPoliciesAreKept gives mounts about 20 MiB of a daemon's volume and pins one of 30.
 func TestMountPoliciesAreKept(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := newFleet("policed", 1)
 	cache.Spec.Registry = nil
 	cache.Spec.Storage.GC = v1alpha1.GCSpec{MountsPercent: 1, LayersPercent: 50, FreePercent: 10}

@@ -85,6 +85,7 @@ func (r *tagged) holds(want []string, meanwhile func()) {
 
 // TestTagsOutOfUseExpire uses one key again and again and forgets another: the tags of the second go, and no others.
 func TestTagsOutOfUseExpire(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := snapshotted("aged", 1)
 	r := withRepository(t, cache, "e2e-aged")
 	cache.Spec.Registry.Retention.MaxAgeSeconds = ptr.To[int32](45)
@@ -113,6 +114,7 @@ func TestTagsOutOfUseExpire(t *testing.T) {
 // TestADeletedBuildCacheTakesItsTagsAlong has two fleets share a repository, and a key. The one that deletes its tags
 // takes those that only its builds used; the other one leaves everything.
 func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
+	t.Parallel() // it mostly waits
 	tidy, lax := snapshotted("tidy", 1), snapshotted("lax", 1)
 	r := withRepository(t, tidy, "e2e-deleted")
 	lax.Spec.Registry.Repository = tidy.Spec.Registry.Repository

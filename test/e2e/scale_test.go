@@ -41,6 +41,7 @@ func scaledAwayAndBack(t *testing.T, cache *v1alpha1.BuildCache, name string, le
 // TestADaemonThatIsScaledAwayComesBackWarm keeps the volumes: the daemon's mounts are snapshotted, and it needs
 // neither import nor prime when it returns.
 func TestADaemonThatIsScaledAwayComesBackWarm(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := snapshotted("keeps", 2)
 	makeFleet(t, cache)
 	held := content{"scaled/keeps", "shared", 60000}
@@ -66,6 +67,7 @@ func TestADaemonThatIsScaledAwayComesBackWarm(t *testing.T) {
 // TestADaemonWhoseVolumeIsDeletedComesBackFresh deletes the volumes of daemons that are scaled away: the same ordinal
 // begins anew, and the next build of its key is imported and primed.
 func TestADaemonWhoseVolumeIsDeletedComesBackFresh(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := snapshotted("drops", 2)
 	cache.Spec.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete
 	makeFleet(t, cache)

@@ -31,6 +31,7 @@ func inTrouble(t *testing.T, cache *v1alpha1.BuildCache, reason string, stalled 
 
 // TestPodsThatAreRefusedAreExplained makes a fleet where Pod Security lets none of its pods in, and then lets them in.
 func TestPodsThatAreRefusedAreExplained(t *testing.T) {
+	t.Parallel() // it mostly waits
 	const strict = namespace + "-strict"
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: strict, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
@@ -53,6 +54,7 @@ func TestPodsThatAreRefusedAreExplained(t *testing.T) {
 
 // TestAWrongImageIsExplained makes a fleet of an image that is not there, and then names the right one.
 func TestAWrongImageIsExplained(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := newFleet("wrong-image", 1)
 	cache.Spec.BuildKit.Image = cluster.Info.Registry + "/no-such-image:1"
 	must(t, cluster.Client.Create(t.Context(), cache))
@@ -70,6 +72,7 @@ func TestAWrongImageIsExplained(t *testing.T) {
 // TestADaemonWithoutANodeStopsNoOther rolls a fleet out to a template under which one daemon finds no node: its volume
 // is on a node that the template leaves out.
 func TestADaemonWithoutANodeStopsNoOther(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := newFleet("homeless", 2)
 	makeFleet(t, cache)
 	stays, moves := daemon(t, "homeless-0"), daemon(t, "homeless-1") // of equals the highest ordinal is replaced first

@@ -30,6 +30,7 @@ func podUIDs(t *testing.T, cache string) map[string]string {
 }
 
 func TestVolumesGrowWithoutARestart(t *testing.T) {
+	t.Parallel() // it mostly waits
 	grows := newFleet("grows", 1)
 	makeFleet(t, grows)
 	var before *v1alpha1.BuildDaemon

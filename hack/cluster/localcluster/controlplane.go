@@ -6,6 +6,9 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
 )
 
 // controlPlane are the names of its processes in starting order.
@@ -29,6 +32,32 @@ func (c *Cluster) startControllers() error {
 		}
 	}
 	return nil
+}
+
+// KillControl ends a process of the control plane at once, as a failing machine would; what it has stored stays.
+func (c *Cluster) KillControl(name string) error {
+	if !slices.Contains(controlPlane, name) {
+		return fmt.Errorf("no process %q: there are %v", name, controlPlane)
+	}
+	return c.kill(name, syscall.SIGKILL, 10*time.Second)
+}
+
+// StartControl starts a process of the control plane unless it runs, and waits until the API server answers.
+func (c *Cluster) StartControl(ctx context.Context, name string) error {
+	if !slices.Contains(controlPlane, name) {
+		return fmt.Errorf("no process %q: there are %v", name, controlPlane)
+	}
+	if err := c.buildTools(ctx); err != nil {
+		return err
+	}
+	if err := c.startControl(name); err != nil {
+		return err
+	}
+	a, err := c.api()
+	if err != nil {
+		return err
+	}
+	return c.awaitAPI(ctx, a)
 }
 
 // startControl starts one process of the control plane unless it runs.

@@ -4,6 +4,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,11 +12,13 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -100,6 +103,20 @@ func (c *Cluster) WaitManager(ctx context.Context) error {
 		return d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas == *d.Spec.Replicas &&
 			d.Status.AvailableReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas, nil
 	})
+}
+
+// Leader is the name of the manager's pod that leads.
+func (c *Cluster) Leader(ctx context.Context) (string, error) {
+	lease := &coordinationv1.Lease{}
+	key := types.NamespacedName{Namespace: SystemNamespace, Name: "hlb-operator.build.openllb.dev"}
+	if err := c.Client.Get(ctx, key, lease); err != nil {
+		return "", err
+	}
+	pod, _, found := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+	if !found {
+		return "", errors.New("no manager leads")
+	}
+	return pod, nil
 }
 
 // Eventually polls until the condition holds. Errors of single looks are remembered and told if time runs out.
@@ -192,13 +209,8 @@ func (c *Cluster) PodLogs(ctx context.Context, namespace, name string) (string, 
 	return c.Kubectl(ctx, "", "-n", namespace, "logs", name)
 }
 
-// DeleteNamespace removes a namespace and waits until it is gone. Its builds go first: Kubernetes deletes the pods of
-// a namespace before anything else, and those of daemons wait for their builds.
+// DeleteNamespace removes a namespace and waits until it is gone.
 func (c *Cluster) DeleteNamespace(ctx context.Context, name string) error {
-	if err := c.Client.DeleteAllOf(ctx, &v1alpha1.HLBBuild{},
-		client.InNamespace(name)); client.IgnoreNotFound(err) != nil {
-		return err
-	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if err := c.Client.Delete(ctx, ns); err != nil {
 		return client.IgnoreNotFound(err)

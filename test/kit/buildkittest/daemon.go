@@ -200,7 +200,16 @@ func (d *Daemon) Kill() {
 }
 
 // Terminate sends SIGTERM to buildkitd and returns at once; Ended is closed when it is gone.
-func (d *Daemon) Terminate() {
+func (d *Daemon) Terminate() { d.signal(syscall.SIGTERM) }
+
+// Stop has buildkitd do nothing until Continue: it neither answers nor ends, as one that is stuck.
+func (d *Daemon) Stop() { d.signal(syscall.SIGSTOP) }
+
+// Continue ends a Stop.
+func (d *Daemon) Continue() { d.signal(syscall.SIGCONT) }
+
+// signal sends a signal to buildkitd.
+func (d *Daemon) signal(s syscall.Signal) {
 	d.t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -211,10 +220,10 @@ func (d *Daemon) Terminate() {
 	for _, field := range strings.Fields(string(text)) {
 		pid, err := strconv.Atoi(field)
 		if err == nil {
-			err = syscall.Kill(pid, syscall.SIGTERM)
+			err = syscall.Kill(pid, s)
 		}
 		if err != nil {
-			d.t.Fatalf("terminate buildkitd: %v", err)
+			d.t.Fatalf("send buildkitd %s: %v", s, err)
 		}
 	}
 }

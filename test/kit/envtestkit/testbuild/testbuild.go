@@ -34,6 +34,7 @@ func BuildCache(namespace, name string, options ...func(*v1alpha1.BuildCache)) *
 				GC: v1alpha1.GCSpec{MountsPercent: 50, LayersPercent: 30, FreePercent: 20},
 			},
 			UpdateStrategy: v1alpha1.UpdateStrategy{MaxUnavailable: ptr.To(intstr.FromInt32(1))},
+			DeletionPolicy: v1alpha1.DeletionDelete,
 			BuildKit: v1alpha1.BuildKitSpec{
 				Isolation: v1alpha1.IsolationUserNamespace, MaxConcurrentBuilds: 4, DrainTimeoutSeconds: 3600,
 			},
