@@ -50,6 +50,7 @@ type report struct {
 	Runs    int                `json:"bestOf"`
 	Figures []figure           `json:"figures"`
 	Growth  map[string]float64 `json:"growth"`
+	Editing editing            `json:"editing"`
 }
 
 // pass is one thing to measure. It fails if it doesn't do its work.
@@ -65,9 +66,24 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == child.Command {
 		os.Exit(child.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	if len(os.Args) > 1 && os.Args[1] == editorCommand {
+		if err := serveEditor(); err != nil {
+			fmt.Fprintln(os.Stderr, "benchhlb:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	only := flag.Bool("editor", false, "measure the language server only")
 	out := flag.String("o", "out/bench-hlb.json", "file to write")
 	runs := flag.Int("runs", 5, "runs of each measurement, of which the best counts")
 	flag.Parse()
+	if *only {
+		if err := new(report).editing(); err != nil {
+			fmt.Fprintln(os.Stderr, "benchhlb:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	debug.SetGCPercent(400) // as cmd/hlb does
 	if err := bench(*out, *runs); err != nil {
 		fmt.Fprintln(os.Stderr, "benchhlb:", err)
@@ -112,6 +128,9 @@ func bench(out string, runs int) error {
 		}
 	}
 	r.growth()
+	if err := r.editing(); err != nil {
+		return err
+	}
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err

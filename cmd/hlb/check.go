@@ -21,8 +21,10 @@ func checkCommand(s *streams) *cobra.Command {
 		Use:   "check FILE...",
 		Short: "Say whether programs are accepted",
 		Long: "Parse and check programs. Deprecated forms are accepted; lint reports them.\n" +
-			"With --resolve, modules imported from files are read too; those in filesystems and repositories need a daemon and are not.",
-		Args: cobra.MinimumNArgs(1),
+			"With --resolve, modules imported from files are read too, and those of repositories that are vendored.\n" +
+			"Other modules need a daemon and are not.",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			texts := sources{}
 			var found diag.List
@@ -58,7 +60,7 @@ func (s *streams) checkFile(
 	if !resolve || found.HasErrors() {
 		return info, found, nil
 	}
-	linked, errs := link.Files(ctx, info, dirOf(file), syntax.Limits{})
+	linked, errs := link.Files(ctx, info, dirOf(file), link.Options{Vendor: vendored()})
 	for name, src := range linked.Sources {
 		texts[name] = src
 	}
@@ -69,9 +71,10 @@ func lintCommand(s *streams) *cobra.Command {
 	var asJSON bool
 	var opts lint.Options
 	cmd := &cobra.Command{
-		Use:   "lint FILE...",
-		Short: "Report deprecated forms and unwise uses, besides errors",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "lint FILE...",
+		Short:             "Report deprecated forms and unwise uses, besides errors",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			texts := sources{}
 			var found diag.List

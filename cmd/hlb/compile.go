@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -19,9 +20,6 @@ import (
 	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
-// defaultAddr is where a buildkitd listens unless it is told otherwise.
-const defaultAddr = "unix:///run/buildkit/buildkitd.sock"
-
 // programFlags are the flags of commands that compile.
 type programFlags struct {
 	addr    string
@@ -29,12 +27,18 @@ type programFlags struct {
 }
 
 func (f *programFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "address of the buildkitd")
+	addAddr(cmd, &f.addr)
 	cmd.Flags().StringSliceVar(&f.options.Targets, "target", nil, "the targets, default \"default\"")
 	cmd.Flags().StringToStringVar(&f.options.Args, "arg", nil, "values for parameters of targets, as name=value")
 	cmd.Flags().
 		StringVar(&f.options.CacheMountNamespace, "cache-mount-namespace", "", "prefix of the ids of cache mounts")
 	cmd.Flags().BoolVar(&f.options.DisableProgramCaches, "no-cache-contexts", false, "ignore cacheContext")
+	cmd.Flags().Func("platform", "`PLATFORM` to build for, as linux/arm64, unless the program says otherwise",
+		func(text string) error {
+			p, err := platforms.Parse(text)
+			f.options.Platform = &p
+			return err
+		})
 }
 
 // program reads a program for the compiler.
@@ -55,7 +59,8 @@ func compileCommand(s *streams) *cobra.Command {
 			"context is one line; if the program is refused, the output is the findings as `check --json`\n" +
 			"prints them. With --pb the definition that --solve selects is printed as protobuf, equal\n" +
 			"definitions as equal bytes.",
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			req, err := s.compile(cmd.Context(), files[0], flags, offline, asJSON)
 			if err != nil {
@@ -68,13 +73,12 @@ func compileCommand(s *streams) *cobra.Command {
 			case asJSON:
 				return writeOps(s.out, leaves)
 			}
-			for i, n := range leaves {
-				fmt.Fprintf(s.out, "# %d: %s\n%s%s", i+1, n, request.Text(n.Solve.Definition), n.Solve.ScopesText())
-			}
+			writeText(s.out, leaves)
 			return nil
 		},
 	}
 	flags.add(cmd)
+	completeFlag(cmd, "target", s.completeTargets)
 	cmd.Flags().BoolVar(&offline, "offline", false, "don't contact a daemon; images keep empty configs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one op a line as JSON")
 	cmd.Flags().BoolVar(&asPB, "pb", false, "print a definition as protobuf")
@@ -134,6 +138,13 @@ func (s *streams) compiled(prog hlb.Program, req *hlb.Request, found diag.List) 
 	}
 	texts.addFiles(found)
 	return s.report(found, texts, false, req == nil)
+}
+
+// writeText prints definitions for people, each with its cache contexts.
+func writeText(w io.Writer, leaves []*request.Node) {
+	for i, n := range leaves {
+		fmt.Fprintf(w, "# %d: %s\n%s%s", i+1, n, request.Text(n.Solve.Definition), n.Solve.ScopesText())
+	}
 }
 
 // writePB prints definition n, from 1; 0 is the only one.

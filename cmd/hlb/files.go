@@ -46,9 +46,12 @@ func secondary(d *diag.Diagnostic) []diag.Span {
 	return spans
 }
 
-// read returns the text of a file and the name for its spans; "-" is standard input.
+// standardInput is the name of a file that stands for standard input.
+const standardInput = "-"
+
+// read returns the text of a file and the name for its spans.
 func (s *streams) read(file string) (name string, src []byte, err error) {
-	if file != "-" {
+	if file != standardInput {
 		src, err = os.ReadFile(file)
 		return file, src, err
 	}
@@ -60,7 +63,7 @@ func (s *streams) read(file string) (name string, src []byte, err error) {
 // directory.
 func dirOf(file string) module.Dir {
 	dir := "."
-	if file != "-" {
+	if file != standardInput {
 		dir = filepath.Dir(file)
 	}
 	return module.Dir{Root: module.Machine{HomeDir: os.UserHomeDir}, Path: dir}

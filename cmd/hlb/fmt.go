@@ -22,6 +22,7 @@ func fmtCommand(s *streams) *cobra.Command {
 		Short: "Format programs",
 		Long: "Print programs in the standard style. Without files, standard input is formatted.\n" +
 			"With -l alone, the exit code is 1 if any file isn't formatted.",
+		ValidArgsFunction: completePrograms,
 		RunE: func(_ *cobra.Command, files []string) error {
 			if len(files) == 0 {
 				files = []string{"-"}

@@ -18,7 +18,8 @@ func keysCommand(s *streams) *cobra.Command {
 		Short: "List the cache mounts, images and exports that targets may reach",
 		Long: "Print, as JSON, what each target may touch, from the source alone. What only the build can tell is null.\n" +
 			"Without --target, every fs and pipeline without parameters is a target.",
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			texts := sources{}
 			info, found, err := s.checkFile(cmd.Context(), files[0], texts, true)

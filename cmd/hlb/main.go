@@ -3,7 +3,7 @@
 // Command hlb checks, formats, compiles and runs HLB programs.
 //
 // It exits with 0 if all went well, 1 if a program was refused or a build failed, and 2 for wrong usage or files that
-// can't be read.
+// can't be read. If the command of a step failed, it exits with the exit code of that command.
 package main
 
 import (
@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
 func main() {
@@ -35,9 +37,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(checkCommand(s), lintCommand(s), fmtCommand(s), compileCommand(s), keysCommand(s), runCommand(s),
-		moduleCommand(s))
+		moduleCommand(s), lspCommand(s), versionCommand(s))
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -50,11 +51,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 1
 	}
 	fmt.Fprintf(stderr, "hlb: %v\n", err)
+	return exitCode(err)
+}
+
+// exitCode is the exit code for an error that was not shown before.
+func exitCode(err error) int {
 	var failed *buildError
-	if errors.As(err, &failed) {
+	var step *solve.StepError
+	switch {
+	case !errors.As(err, &failed):
+		return 2
+	case errors.As(err, &step) && step.ExitCode > 0:
+		return step.ExitCode
+	default:
 		return 1
 	}
-	return 2
 }
 
 // errRefused ends a command whose findings have been shown already.
@@ -76,8 +87,13 @@ type streams struct {
 
 // isTerminal reports whether w shows colors: a character device, unless NO_COLOR is set.
 func isTerminal(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isCharDevice(w)
+}
+
+// isCharDevice reports whether w is a terminal, whatever it shows.
+func isCharDevice(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !ok {
 		return false
 	}
 	st, err := f.Stat()

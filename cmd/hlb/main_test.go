@@ -154,6 +154,24 @@ func TestCommands(t *testing.T) {
 		"a build without a daemon": {
 			args: "run --addr unix:///nonexistent/sock --progress plain good.hlb", code: 1, stderr: "nonexistent",
 		},
+		"an output that makes no sense": {
+			args: "run --output type=zip good.hlb", code: 2, stderr: `there is no type "zip"`,
+		},
+		"an output of a target that isn't built": {
+			args: "run --output type=local,dest=o,target=x good.hlb", code: 2, stderr: "which is not built",
+		},
+		"a platform that makes no sense":     {args: "run --platform a/b/c/d good.hlb", code: 2, stderr: "--platform"},
+		"a default program that isn't there": {args: "run --progress plain", code: 2, stderr: "build.hlb"},
+		"targets are completed": {
+			args: "__complete run stage.hlb --target d", stdout: "default\n:4\n", stderr: "Completion ended",
+		},
+		"the ways of progress too": {
+			args: "__complete run --progress r", stdout: "auto\nplain\ntty\nrawjson\nquiet\n:4\n",
+			stderr: "Completion ended",
+		},
+		"and the names of programs": {
+			args: "__complete lint x", stdout: "hlb\n:8\n", stderr: "Completion ended",
+		},
 		"a way to show progress that doesn't exist": {args: "run --progress nope good.hlb", code: 2, stderr: "nope"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,7 +39,7 @@ type moduleFlags struct {
 }
 
 func (f *moduleFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.addr, "addr", defaultAddr, "address of the buildkitd")
+	addAddr(cmd, &f.addr)
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "don't contact a daemon: vendored modules only")
 }
 
@@ -50,7 +50,8 @@ func vendorCommand(s *streams) *cobra.Command {
 		Short: "Fetch the modules of programs and keep them",
 		Long: "Fetch every module that the programs make use of, also those that are vendored, as they are\n" +
 			"now. Vendored modules of other programs stay.",
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			imports, err := s.imports(cmd.Context(), files, flags, nil)
 			if err != nil {
@@ -59,7 +60,7 @@ func vendorCommand(s *streams) *cobra.Command {
 			return s.vendor(imports, false)
 		},
 	}
-	cmd.Flags().StringVar(&flags.addr, "addr", defaultAddr, "address of the buildkitd")
+	addAddr(cmd, &flags.addr)
 	return cmd
 }
 
@@ -70,7 +71,8 @@ func tidyCommand(s *streams) *cobra.Command {
 		Short: "Fetch missing modules and remove those that no program uses",
 		Long: "Fetch the modules of the programs that are not vendored, and remove vendored ones that none of\n" +
 			"the programs uses.",
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			imports, err := s.imports(cmd.Context(), files, flags, &module.Vendor{Dir: vendorDir(), Partial: true})
 			if err != nil {
@@ -91,7 +93,8 @@ func treeCommand(s *streams) *cobra.Command {
 		Long: "Show the modules that each program imports, with what those import. A module that was shown\n" +
 			"before is marked with (*). Behind the modules of filesystems and repositories stands the directory\n" +
 			"that they have when vendored.",
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			for _, file := range files {
 				imports, err := s.imports(cmd.Context(), []string{file}, flags, vendored())

@@ -121,3 +121,30 @@ func TestModuleVendorWithoutADaemon(t *testing.T) {
 		t.Errorf("%d, %s", code, stderr)
 	}
 }
+
+// TestCheckReadsVendoredModules: what a program uses of a vendored repository is checked, and followed by keys.
+func TestCheckReadsVendoredModules(t *testing.T) {
+	used, _ := vendoredSite(t)
+	code, stdout, stderr := hlbHere(t, "check", "--resolve", "build.hlb")
+	if code != 0 {
+		t.Errorf("%d, %s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = hlbHere(t, "keys", "build.hlb")
+	if code != 0 || !strings.Contains(stdout, `"ref": "vendored"`) || !strings.Contains(stdout, `"complete": true`) {
+		t.Errorf("%d, %s%s", code, stdout, stderr)
+	}
+	wrong := strings.NewReader("import m from \"git://h/o/r@v1:sub/m.hlb\"\nfs default() { m.gone; }\n")
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"check", "--resolve", "-"}, wrong, &out, &errs); code != 1 ||
+		!strings.Contains(errs.String(), "error[UNDEFINED]") {
+		t.Errorf("%d, %s", code, errs.String())
+	}
+	file := filepath.Join(module.VendorDir, used, "sub", "m.hlb")
+	if err := os.WriteFile(file, []byte("export go\nfs go() {}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = hlbHere(t, "check", "--resolve", "build.hlb")
+	if code != 1 || !strings.Contains(stderr, "error[MODULE-CHECKSUM]") {
+		t.Errorf("with a changed file: %d, %s", code, stderr)
+	}
+}

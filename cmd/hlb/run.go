@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/docker/cli/cli/config"
@@ -19,33 +20,111 @@ import (
 	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
+// defaultProgram is the file that is built if none is named.
+const defaultProgram = "build.hlb"
+
+// runFlags are the flags of a build.
+type runFlags struct {
+	programFlags
+	progress     string
+	outputs      []solve.Output
+	print        bool
+	metadataFile string
+}
+
 func runCommand(s *streams) *cobra.Command {
-	var flags programFlags
-	var progress string
+	var flags runFlags
 	cmd := &cobra.Command{
-		Use:   "run FILE",
+		Use:   "run [FILE]",
 		Short: "Compile targets and build them",
-		Args:  cobra.ExactArgs(1),
+		Long: "Compile targets of a program, by default of " + defaultProgram +
+			", and build them. Progress goes to standard\nerror. Images that were pushed are listed on standard output with their digests.\n\n" +
+			"If the command of a step fails, its exit code is that of hlb.",
+		Example: "  hlb run\n" +
+			"  hlb run --target test,lint ci/build.hlb\n" +
+			"  hlb run --push registry.example/app:1\n" +
+			"  hlb run --output out --platform linux/arm64\n" +
+			"  hlb run --output type=oci,dest=app.tar,name=app:1",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			prog, err := s.program(files[0])
-			if err != nil {
-				return err
+			file := defaultProgram
+			if len(files) > 0 {
+				file = files[0]
 			}
-			c, err := client.New(cmd.Context(), flags.addr)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			display, err := progressui.NewDisplay(s.err, progressui.DisplayMode(progress))
-			if err != nil {
-				return err
-			}
-			return s.build(cmd.Context(), c, prog, flags, display)
+			return s.run(cmd.Context(), file, &flags)
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&progress, "progress", "auto", "how to show progress: auto, plain, tty, quiet or rawjson")
+	completeFlag(cmd, "target", s.completeTargets)
+	cmd.Flags().StringVar(&flags.progress, "progress", string(progressui.AutoMode),
+		"`HOW` to show progress: auto, plain, tty, rawjson or quiet")
+	completeFlag(cmd, "progress", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var modes []string
+		for _, m := range progressModes {
+			modes = append(modes, string(m))
+		}
+		return modes, cobra.ShellCompDirectiveNoFileComp
+	})
+	cmd.Flags().FuncP("output", "o", "`OUTPUT` of the target: a directory, or type=local|tar|oci|docker|image with dest=\n"+
+		"and name=, attributes of BuildKit's exporters, and target= where there are several", func(text string) error {
+		o, err := parseOutput(text)
+		flags.outputs = append(flags.outputs, o)
+		return err
+	})
+	cmd.Flags().Func("push", "`IMAGE` to push the target as: --output type=image,name=IMAGE,push=true",
+		func(image string) error {
+			flags.outputs = append(flags.outputs, pushOutput(image))
+			return nil
+		})
+	cmd.Flags().BoolVar(&flags.print, "print", false,
+		"print what would be solved, with its cache contexts, and solve nothing")
+	cmd.Flags().StringVar(&flags.metadataFile, "metadata-file", "", "`FILE` for what was built, as JSON")
 	return cmd
+}
+
+// run builds a program, or prints what would be built.
+func (s *streams) run(ctx context.Context, file string, flags *runFlags) error {
+	outputs, err := bindOutputs(flags.outputs, flags.options.Targets)
+	if err != nil {
+		return err
+	}
+	if toStdout(outputs) && isCharDevice(s.out) {
+		return errors.New("an archive is not for a terminal: name a file as dest, or redirect standard output")
+	}
+	if flags.print {
+		return s.print(ctx, file, flags, outputs)
+	}
+	prog, err := s.program(file)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(ctx, flags.addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	display, err := progressui.NewDisplay(s.err, progressui.DisplayMode(flags.progress))
+	if err != nil {
+		return err
+	}
+	b := &build{client: c, prog: prog, flags: flags, outputs: outputs, display: display}
+	return s.build(ctx, b)
+}
+
+// print shows the tree of solves and exports, then the definition and the cache contexts of each.
+func (s *streams) print(ctx context.Context, file string, flags *runFlags, outputs []solve.Output) error {
+	req, err := s.compile(ctx, file, flags.programFlags, false, false)
+	if err != nil {
+		return err
+	}
+	root, err := solve.Plan(req, outputs)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "# %s\n", root)
+	writeText(s.out, root.Leaves())
+	return nil
 }
 
 // sessions is what the daemon may ask of this process: the registry credentials of its user.
@@ -65,50 +144,86 @@ func (f *programFlags) online() hlb.Options {
 	return opts
 }
 
-// build compiles and runs a program while display shows both.
-func (s *streams) build(
-	ctx context.Context,
-	c *client.Client,
-	prog hlb.Program,
-	flags programFlags,
-	display progressui.Display,
-) error {
+// build is one build and how it is shown.
+type build struct {
+	client  *client.Client
+	prog    hlb.Program
+	flags   *runFlags
+	outputs []solve.Output
+	display progressui.Display
+
+	// what came of it
+	req    *hlb.Request
+	found  hlb.List
+	result *solve.Result
+}
+
+// build compiles and runs a program while the display shows both.
+func (s *streams) build(ctx context.Context, b *build) error {
 	status := make(chan *client.SolveStatus)
-	opts := solve.Options{Session: sessions(), Status: func(st *client.SolveStatus) {
-		select {
-		case status <- st:
-		case <-ctx.Done():
-		}
-	}}
-	var req *hlb.Request
-	var found hlb.List
-	var result *solve.Result
+	opts := solve.Options{
+		Session: sessions(), Outputs: b.outputs, Stdout: s.out,
+		Status: func(st *client.SolveStatus) {
+			select {
+			case status <- st:
+			case <-ctx.Done():
+			}
+		},
+	}
 	var group errgroup.Group
 	group.Go(func() error {
 		// The display ends when the channel is closed, not with the context: it has to show how the build ended.
-		_, err := display.UpdateFrom(context.WithoutCancel(ctx), status)
+		_, err := b.display.UpdateFrom(context.WithoutCancel(ctx), status)
 		for range status { // a display that failed must not stop the build
 		}
 		return err
 	})
 	group.Go(func() (err error) {
 		defer close(status)
-		if req, found, err = solve.Compile(ctx, c, prog, flags.online(), opts); err != nil || req == nil {
+		b.req, b.found, err = solve.Compile(ctx, b.client, b.prog, b.flags.online(), opts)
+		if err != nil || b.req == nil {
 			return err
 		}
-		result, err = solve.Run(ctx, c, req, opts)
+		b.result, err = solve.Run(ctx, b.client, b.req, opts)
 		return err
 	})
 	err := group.Wait()
-	if shown := s.compiled(prog, req, found); err == nil && shown != nil {
+	if shown := s.compiled(b.prog, b.req, b.found); err == nil && shown != nil {
 		return shown
 	}
 	if err != nil {
+		s.hiddenLog(b, err)
 		return &buildError{err} // a failed step says where in the program it is
 	}
-	for _, o := range result.Outputs {
-		fmt.Fprintf(s.out, "%s %s\n", o.Ref, o.Digest)
+	return s.built(b)
+}
+
+// hiddenLog shows the end of the output of the step that failed, if the display shows no output.
+func (s *streams) hiddenLog(b *build, err error) {
+	var step *solve.StepError
+	if progressui.DisplayMode(b.flags.progress) == progressui.QuietMode && errors.As(err, &step) {
+		fmt.Fprint(s.err, step.LogTail)
 	}
-	fmt.Fprintf(s.err, "%d of %d steps cached\n", result.Steps.Cached, result.Steps.Total)
-	return nil
+}
+
+// built tells what a build did. Standard output is left alone if an output of the build has gone there.
+func (s *streams) built(b *build) error {
+	list := s.out
+	if toStdout(b.outputs) {
+		list = s.err
+	}
+	for _, o := range b.result.Outputs {
+		if o.Digest != "" {
+			fmt.Fprintf(list, "%s %s\n", o.Ref, o.Digest)
+		} else {
+			fmt.Fprintln(list, o.Ref)
+		}
+	}
+	if progressui.DisplayMode(b.flags.progress) != progressui.QuietMode {
+		fmt.Fprintf(s.err, "%d of %d steps cached\n", b.result.Steps.Cached, b.result.Steps.Total)
+	}
+	if b.flags.metadataFile == "" {
+		return nil
+	}
+	return writeMetadata(b.flags.metadataFile, b.result)
 }

@@ -21,17 +21,7 @@ import (
 // Module checks mod, whose deprecated forms must have been replaced (lint.Fix), and which must have parsed without
 // errors. The Info is never nil; if the list has errors, it lacks what couldn't be found out. mod isn't changed.
 func Module(mod *ast.Module) (*Info, diag.List) {
-	c := newChecker(&Info{
-		Module:     mod,
-		Scope:      map[string]*Object{},
-		Exported:   map[string]bool{},
-		Callees:    map[*ast.Name]*Object{},
-		BlockKinds: map[*ast.BlockLit]ast.Kind{},
-		Aliases:    map[*ast.CallStmt][]*Object{},
-		members:    map[*ast.Import][]*use{},
-		uses:       map[*ast.Name]*use{},
-		imports:    map[*ast.Import]resolved{},
-	})
+	c := newChecker(newInfo(mod))
 	c.scope()
 	if !c.errs.HasErrors() {
 		c.decls()
@@ -39,6 +29,32 @@ func Module(mod *ast.Module) (*Info, diag.List) {
 	c.errs.Sort()
 	return c.info, c.errs
 }
+
+// Partial finds out what it can about a module that is wrong or that parts are missing of, for editors.
+func Partial(mod *ast.Module) *Info {
+	c := newChecker(newInfo(mod))
+	c.scope()
+	c.decls()
+	return c.info
+}
+
+// newInfo is an Info of which nothing is known yet.
+func newInfo(mod *ast.Module) *Info {
+	return &Info{
+		Module:     mod,
+		Scope:      map[string]*Object{},
+		Exported:   map[string]bool{},
+		Callees:    make(map[*ast.Name]*Object, len(mod.Source)/bytesPerName),
+		BlockKinds: map[*ast.BlockLit]ast.Kind{},
+		Aliases:    map[*ast.CallStmt][]*Object{},
+		members:    map[*ast.Import][]*use{},
+		uses:       map[*ast.Name]*use{},
+		imports:    map[*ast.Import]resolved{},
+	}
+}
+
+// bytesPerName is how many bytes of source there are for each name at least, in most programs.
+const bytesPerName = 16
 
 // checker is the state of one check.
 type checker struct {
@@ -137,7 +153,7 @@ func (c *checker) export(d *ast.Export) {
 	if named := builtin.Named(name); len(named) > 0 {
 		err.WithLabel(named[0].Span(), "a builtin, which needs no export")
 	}
-	c.report(s.Hint(err))
+	c.report(s.Replace(err))
 }
 
 func (c *checker) function(f *ast.Func) {
@@ -179,7 +195,7 @@ func (c *checker) validKind(kind *ast.Ident, w wanted) bool {
 		c.report(err.WithHint("say of which call, as in option::run"))
 		return false
 	}
-	c.report(c.nearestKind(kind.Name, w).Hint(err))
+	c.report(c.nearestKind(kind.Name, w).Replace(err))
 	return false
 }
 

@@ -98,13 +98,14 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 			}
 		}
 		c.report(
-			s.Hint(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name,
+			s.Replace(diag.Errorf(diag.Undefined, at, "`%s` is not defined in the module imported as `%s`", name,
 				imp.Name.Name)).
 				WithLabel(imp.Name.Span(), "imported here"),
 		)
 	case !lib.Exported[name]:
 		c.report(diag.Errorf(diag.NotExported, at, "`%s` is not exported by `%s`", name, imp.Name.Name).
 			WithHint("add `export %s` to that module", name).
+			WithFix(startOf(o.Span.File), "export "+name+"\n", "Export `%s`", name).
 			WithLabel(o.Span, "%s", definedHere(o)).
 			WithLabel(imp.Name.Span(), "imported here"))
 	case o.What == ImportObject:
@@ -117,6 +118,12 @@ func (c *checker) exported(imp *ast.Import, lib *Info, u *use) *Object {
 		return o
 	}
 	return nil
+}
+
+// startOf is the place before the first line of a file.
+func startOf(file string) diag.Span {
+	start := diag.Position{Line: 1, Column: 1}
+	return diag.Span{File: file, Start: start, End: start}
 }
 
 // refine checks the kind of an argument whose inside deferUse has checked already.

@@ -86,6 +86,9 @@ func (c *checker) lookup(name string) *Object {
 	return c.info.Scope[name]
 }
 
+// Builtin returns the object that stands for a builtin.
+func Builtin(f *builtin.Func) *Object { return builtinObject(f) }
+
 // builtinObject wraps a builtin.
 func builtinObject(f *builtin.Func) *Object { return builtinObjects[f] }
 
@@ -205,7 +208,7 @@ func (c *checker) member(n *ast.Name, o *Object) *Object {
 			}
 		}
 	}
-	c.report(s.Hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", n.Ident.Name)))
+	c.report(s.Replace(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", n.Ident.Name)))
 	return nil
 }
 
@@ -213,7 +216,7 @@ func (c *checker) member(n *ast.Name, o *Object) *Object {
 func (c *checker) undefined(n *ast.Name, w wanted) {
 	name := n.Ident.Name
 	near := c.nearest(name, w)
-	d := near.Hint(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name))
+	d := near.Replace(diag.Errorf(diag.Undefined, n.Ident.Span(), "`%s` is not defined", name))
 	if f := builtin.Extended(name); f != nil && !near.Found() {
 		if f.Kind.Primary() == ast.Option {
 			d.WithHint("it is an option of `%s`", f.Kind.Secondary())

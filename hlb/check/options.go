@@ -3,35 +3,44 @@
 package check
 
 import (
-	"fmt"
-
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
+	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/spell"
 )
 
-// misplaced returns a hint if argument i of a call was meant to be its options, or the word before them, and "" if it
-// wasn't. It is for arguments that don't fit, or are too many.
-func (c *checker) misplaced(o *Object, use call, i int) string {
+// misplaced adds a hint to d if argument i of a call was meant to be its options, or the word before them, and reports
+// whether it was. It is for arguments that don't fit, or are too many.
+func (c *checker) misplaced(o *Object, use call, i int, d *diag.Diagnostic) bool {
 	if o.What != BuiltinObject || use.name.Member != nil {
-		return ""
+		return false
 	}
-	if i+1 < len(use.args) && c.meantWord(use.args[i], "with") {
-		return "did you mean `with`?"
-	}
-	if i+1 < len(use.args) && len(o.Builtin.Effects) > 0 && c.meantWord(use.args[i], "as") {
-		return "did you mean `as`?"
+	at := use.args[i].Span()
+	for _, word := range []string{"with", "as"} {
+		if word == "as" && len(o.Builtin.Effects) == 0 || i+1 == len(use.args) {
+			continue
+		}
+		if c.meantWord(use.args[i], word) {
+			d.WithHint("did you mean `%s`?", word).WithFix(at, word, "Change to `%s`", word)
+			return true
+		}
 	}
 	written := c.optionsOf(o, use.args[i])
 	switch {
 	case written == "":
-		return ""
+		return false
 	case !use.stmt:
-		return fmt.Sprintf("only a statement has options: write `%s { %s … with %s; }`", o.Kind, o.Name, written)
+		d.WithHint("only a statement has options: write `%s { %s … with %s; }`", o.Kind, o.Name, written)
 	case use.with != nil:
-		return "options stand behind `with`, all in one block"
+		d.WithHint("options stand behind `with`, all in one block")
+	default:
+		d.WithHint("options stand behind `with`: write `with %s`", written)
+		if i+1 == len(use.args) {
+			before := diag.Span{File: at.File, Start: at.Start, End: at.Start}
+			d.WithFix(before, "with ", "Add `with`")
+		}
 	}
-	return fmt.Sprintf("options stand behind `with`: write `with %s`", written)
+	return true
 }
 
 // meantWord reports whether e is a name that stands for nothing and is near to word.

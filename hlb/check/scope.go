@@ -215,7 +215,7 @@ func (s *scopePass) unknownEffect(effect *ast.Ident, callee *builtin.Func) {
 		near.Consider(effect.Name, e.Name)
 	}
 	s.report(
-		near.Hint(
+		near.Replace(
 			diag.Errorf(diag.BindUnknownEffect, effect.Span(), "`%s` has no effect `%s`", callee.Name, effect.Name).
 				WithLabel(callee.Span(), "defined here"),
 		),

@@ -79,9 +79,8 @@ func (c *checker) args(o *Object, use call) {
 		if len(c.errs) == before {
 			continue
 		}
-		if hint := c.misplaced(o, use, i); hint != "" {
+		if c.misplaced(o, use, i, c.errs[before]) {
 			c.errs = c.errs[:before+1] // what is in the options is another matter, once they are where they belong
-			c.errs[before].WithHint("%s", hint)
 			return
 		}
 	}
@@ -109,8 +108,7 @@ func (c *checker) count(o *Object, use call) bool {
 		d.WithHint("its signature is: %s", o.Builtin.Signature())
 	}
 	for i := range use.args {
-		if hint := c.misplaced(o, use, i); hint != "" {
-			d.WithHint("%s", hint)
+		if c.misplaced(o, use, i, d) {
 			break
 		}
 	}

@@ -33,6 +33,8 @@ const (
 	NotExported Code = "NOT-EXPORTED"
 	// ImportNotFound: the file of an import that is used doesn't exist.
 	ImportNotFound Code = "IMPORT-NOT-FOUND"
+	// ModuleChecksum: a vendored module that isn't what the lock file lists.
+	ModuleChecksum Code = "MODULE-CHECKSUM"
 	// SourceTooLarge: a file longer than the limit.
 	SourceTooLarge Code = "SOURCE-TOO-LARGE"
 	// TooDeep: blocks, parentheses and interpolations nested deeper than the limit.

@@ -78,6 +78,19 @@ type Diagnostic struct {
 	Hint      string         // what to do about it; empty if there is nothing to say
 	Primary   Span           // what is wrong
 	Secondary []LabelledSpan // where the things it talks about come from, possibly in other files
+	Fix       *Fix           // what the hint says as a change of the source; nil where nothing can be changed for sure
+}
+
+// Fix is a change of sources that editors offer.
+type Fix struct {
+	Title string // what it does, in the imperative
+	Edits []Edit
+}
+
+// Edit replaces a stretch of a source; an empty stretch is an insertion.
+type Edit struct {
+	Span Span
+	Text string
 }
 
 // Errorf returns an error diagnostic at span.
@@ -93,6 +106,12 @@ func Warningf(code Code, span Span, format string, args ...any) *Diagnostic {
 // WithHint sets the hint and returns d.
 func (d *Diagnostic) WithHint(format string, args ...any) *Diagnostic {
 	d.Hint = fmt.Sprintf(format, args...)
+	return d
+}
+
+// WithFix offers to replace span by text, and returns d.
+func (d *Diagnostic) WithFix(span Span, text, format string, args ...any) *Diagnostic {
+	d.Fix = &Fix{Title: fmt.Sprintf(format, args...), Edits: []Edit{{Span: span, Text: text}}}
 	return d
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package link reads the modules that a program imports from files and checks what the program uses of them, without
-// evaluating anything. Modules in filesystems and repositories need a daemon; they are left to the evaluator.
+// evaluating anything. Modules of repositories are read where they are vendored; else they need a daemon and are left
+// to the evaluator, as those of filesystems are, whose place only evaluation tells.
 package link
 
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"strings"
 
 	"github.com/openllb/hlb-operator/hlb/analyze"
 	"github.com/openllb/hlb-operator/hlb/ast"
@@ -28,23 +31,48 @@ type Linked struct {
 	Unread  []*ast.Import     // imports whose module isn't a file, or whose path isn't known without evaluating
 }
 
+// Options direct Files. The zero value is good for a check.
+type Options struct {
+	Limits syntax.Limits
+	// Vendor has the vendored modules, nil if there are none.
+	Vendor *module.Vendor
+	// Unused resolves imports of the program that nothing uses yet, so that an editor can offer their members. What is
+	// wrong with those is left out.
+	Unused bool
+}
+
 // Files resolves the imports of info that are files, and those of the modules they name, as far as something uses
 // them. dir is the directory of the file info was made from. Warnings about imported modules are for their authors
 // and left out.
-func Files(ctx context.Context, info *check.Info, dir module.Dir, limits syntax.Limits) (*Linked, diag.List) {
+func Files(ctx context.Context, info *check.Info, dir module.Dir, opts Options) (*Linked, diag.List) {
+	l := newLinker(ctx, opts)
+	m := l.loader.Add(info, info.Module.File, dir)
+	l.module(m)
+	errs := l.errs
+	if !opts.Unused {
+		return &l.out, errs
+	}
+	for _, d := range info.Module.Decls {
+		if imp, ok := d.(*ast.Import); ok {
+			l.link(m, imp)
+		}
+	}
+	return &l.out, errs
+}
+
+func newLinker(ctx context.Context, opts Options) *linker {
 	loader := module.NewLoader(module.Limits{
-		Bytes: limits.WithDefaults().MaxBytes, Modules: maxModules, Depth: maxDepth,
+		Bytes: opts.Limits.WithDefaults().MaxBytes, Modules: maxModules, Depth: maxDepth,
 	})
-	l := &linker{
-		ctx: ctx, loader: loader, linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
+	return &linker{
+		ctx: ctx, vendor: opts.Vendor, loader: loader, linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
 		out: Linked{Sources: loader.Sources},
 	}
-	l.module(loader.Add(info, info.Module.File, dir))
-	return &l.out, l.errs
 }
 
 type linker struct {
 	ctx    context.Context
+	vendor *module.Vendor
 	loader *module.Loader
 	linked map[*module.Module]bool // modules whose imports were resolved or are being so
 	tried  map[*ast.Import]bool    // imports that were resolved, or can't be
@@ -98,14 +126,40 @@ func (l *linker) find(in *module.Module, imp *ast.Import) (*module.Module, error
 		return nil, err
 	}
 	if uri.Scheme != "" {
-		l.out.Unread = append(l.out.Unread, imp)
-		return nil, nil
+		return l.vendored(in, imp, uri)
 	}
 	m, err := l.loader.File(l.ctx, in, imp, uri.Path)
 	var outside *module.OutsideError
 	var failed *module.ReadError
 	if errors.As(err, &outside) || errors.As(err, &failed) {
 		err = diag.Errorf(diag.ImportNotFound, imp.Operand.Span(), "%v", err)
+	}
+	return m, err
+}
+
+// vendored returns a module of a repository that is vendored; one that isn't is not read.
+func (l *linker) vendored(in *module.Module, imp *ast.Import, uri module.URI) (*module.Module, error) {
+	at := imp.Operand.Span()
+	root := module.Vendored{Vendor: l.vendor, ID: uri.Digest(), Name: uri.Host + uri.Path}
+	file := strings.TrimPrefix(uri.File, "/")
+	clean, err := root.Resolve(".", file)
+	if l.vendor == nil || err != nil {
+		l.out.Unread = append(l.out.Unread, imp)
+		return nil, nil
+	}
+	if _, err := root.Read(l.ctx, clean, 0); errors.Is(err, fs.ErrNotExist) {
+		l.out.Unread = append(l.out.Unread, imp)
+		return nil, nil
+	}
+	m, err := l.loader.FileIn(l.ctx, in, imp, root, clean, file)
+	var changed *module.ChecksumError
+	var failed *module.ReadError
+	switch {
+	case errors.As(err, &changed):
+		err = diag.Errorf(diag.ModuleChecksum, at, "%v", changed).
+			WithHint("restore it, or run `hlb module vendor` to have what is there now")
+	case errors.As(err, &failed):
+		err = diag.Errorf(diag.ImportNotFound, at, "%v", failed)
 	}
 	return m, err
 }

@@ -94,7 +94,7 @@ func TestFiles(t *testing.T) {
 				t.Fatal(errs)
 			}
 			linked, errs := link.Files(context.Background(), info, module.Dir{Root: module.Tree{FS: tree}, Path: "."},
-				syntax.Limits{})
+				link.Options{})
 			var got []string
 			for _, d := range errs {
 				got = append(got,

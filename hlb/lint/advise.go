@@ -3,6 +3,8 @@
 package lint
 
 import (
+	"strconv"
+
 	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/builtin"
 	"github.com/openllb/hlb-operator/hlb/cachedir"
@@ -22,7 +24,10 @@ func Advise(info *check.Info, opts Options) diag.List {
 	ast.Inspect(info.Module, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.Name:
-			if f := a.builtin(n); opts.Portable && f != nil && f.Extension {
+			if !opts.Portable {
+				return true
+			}
+			if f := a.builtin(n); f != nil && f.Extension {
 				a.found = append(a.found,
 					diag.Warningf(diag.NotPortable, n.Span(),
 						"`%s` is an extension that other implementations don't have", n).
@@ -53,8 +58,11 @@ func (a *adviser) builtin(n *ast.Name) *builtin.Func {
 // mount warns of a cache mount with a mode that is unsafe for the tool of that directory, as far as both are written
 // out.
 func (a *adviser) mount(call *ast.CallStmt) {
+	if call.With == nil {
+		return
+	}
 	f := a.builtin(call.Callee)
-	if f == nil || f.Kind != ast.OptionOf("run") || call.With == nil {
+	if f == nil || f.Kind != ast.OptionOf("run") {
 		return
 	}
 	var target, mode ast.Expr
@@ -80,6 +88,7 @@ func (a *adviser) mount(call *ast.CallStmt) {
 		a.found,
 		diag.Warningf(diag.UnsafeSharing, mode.Span(), "`%s` isn't safe for %s: %s", written, dir, advice.Reason).
 			WithHint("use `%s`, see %s", advice.Sharing, advice.Source).
+			WithFix(mode.Span(), strconv.Quote(string(advice.Sharing)), "Share as `%s`", advice.Sharing).
 			WithLabel(target.Span(), "a directory of %s", advice.Tool),
 	)
 }

@@ -5,6 +5,7 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
@@ -32,16 +33,16 @@ func Program(file string, src []byte, limits syntax.Limits) (*check.Info, diag.L
 // this.
 func Fix(mod *ast.Module) (*ast.Module, diag.List) {
 	_, found := rewrite(mod, false)
-	if len(found) == 0 {
-		return mod, heredocs(mod)
+	found.Sort()
+	if !slices.ContainsFunc(found, func(d *diag.Diagnostic) bool { return d.Code == diag.Deprecated }) {
+		return mod, found
 	}
 	fixed, _ := rewrite(ast.Clone(mod), true)
-	found = append(found, heredocs(mod)...)
-	found.Sort()
 	return fixed, found
 }
 
-// rewrite finds the deprecated forms of mod and, if change is set, replaces them in place.
+// rewrite finds the deprecated forms of mod, and what is legal in a heredoc but was hardly meant. If change is set, it
+// replaces the former in place.
 func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 	var found diag.List
 	kind := func(id *ast.Ident) {
@@ -49,7 +50,8 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 			return
 		}
 		found = append(found, diag.Warningf(diag.Deprecated, id.Span(), "the kind `group` is now called `pipeline`").
-			WithHint("write `pipeline`"))
+			WithHint("write `pipeline`").
+			WithFix(id.Span(), string(ast.Pipeline), "Change to `pipeline`"))
 		if change {
 			id.Name = string(ast.Pipeline)
 		}
@@ -61,7 +63,8 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 				found = append(found,
 					diag.Warningf(diag.Deprecated, n.Operand.Span(),
 						"the path of an import now follows the word `from`").
-						WithHint("write `import %s from …`", n.Name.Name))
+						WithHint("write `import %s from …`", n.Name.Name).
+						WithFix(before(n.Operand.Span()), "from ", "Add `from`"))
 				n.Deprecated = !change
 			}
 		case *ast.Func:
@@ -70,11 +73,14 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 			kind(n.Type)
 		case *ast.BlockLit:
 			kind(n.Type)
+		case *ast.HeredocLit:
+			found = append(found, heredoc(n)...)
 		case *ast.CallStmt:
 			if id := n.Callee.Ident; n.Callee.Member == nil && id.Name == "parallel" {
 				found = append(found,
 					diag.Warningf(diag.Deprecated, id.Span(), "`parallel` is now called `stage`").
-						WithHint("write `stage`"))
+						WithHint("write `stage`").
+						WithFix(id.Span(), "stage", "Change to `stage`"))
 				if change {
 					id.Name = "stage"
 				}
@@ -85,18 +91,18 @@ func rewrite(mod *ast.Module, change bool) (*ast.Module, diag.List) {
 	return mod, found
 }
 
-// heredocs finds what is legal in a heredoc but was hardly meant.
-func heredocs(mod *ast.Module) diag.List {
-	var found diag.List
-	ast.Inspect(mod, func(n ast.Node) bool {
-		if h, ok := n.(*ast.HeredocLit); ok && len(h.Parts) > 0 {
-			found = append(found, optionsInside(h)...)
-			if !h.Raw {
-				found = append(found, oddEscapes(h)...)
-			}
-		}
-		return true
-	})
+// before is the place where a span starts.
+func before(s diag.Span) diag.Span { return diag.Span{File: s.File, Start: s.Start, End: s.Start} }
+
+// heredoc finds what is legal in a heredoc but was hardly meant.
+func heredoc(h *ast.HeredocLit) diag.List {
+	if len(h.Parts) == 0 {
+		return nil
+	}
+	found := optionsInside(h)
+	if !h.Raw {
+		found = append(found, oddEscapes(h)...)
+	}
 	return found
 }
 

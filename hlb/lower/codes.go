@@ -19,7 +19,7 @@ const (
 	// NotVendored: a module of a filesystem or repository that the program's vendored modules lack.
 	NotVendored diag.Code = "NOT-VENDORED"
 	// ModuleChecksum: a vendored module whose content has changed since it was vendored.
-	ModuleChecksum diag.Code = "MODULE-CHECKSUM"
+	ModuleChecksum = diag.ModuleChecksum
 	// DaemonLost: the daemon went away while compiling. It is no fault of the program, nor is Cancelled.
 	DaemonLost diag.Code = "DAEMON-LOST"
 	// BadArgument: an argument of a target that is unknown, missing or of the wrong kind.

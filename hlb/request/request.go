@@ -139,8 +139,10 @@ type Output struct {
 	Attrs map[string]string
 	// Ref is the image reference, empty for exports without one.
 	Ref string
-	// Path is the file or directory on this machine, empty for images and for loading into Docker.
+	// Path is the file or directory on this machine, empty for images, standard output and loading into Docker.
 	Path string
+	// Stdout asks to write to the standard output of the embedding program.
+	Stdout bool
 	// Load asks to pipe the image into the Docker engine of this machine.
 	Load bool
 	// InlineCache embeds cache metadata in the pushed image.

@@ -4,7 +4,6 @@ package request
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -259,13 +258,27 @@ func (n *Node) String() string {
 	case Single:
 		return "single"
 	case Export:
-		return strings.TrimSpace(fmt.Sprintf("export %s %s%s", n.Output.Type, n.Output.Ref, n.Output.Path))
+		return n.Output.String()
 	}
 	parts := make([]string, len(n.Children))
 	for i, c := range n.Children {
 		parts[i] = c.String()
 	}
 	return n.Kind.String() + "(" + strings.Join(parts, ", ") + ")"
+}
+
+// String renders the export for people: "export docker app:1 out.tar".
+func (o *Output) String() string {
+	words := []string{"export", o.Type}
+	for _, w := range []string{o.Ref, o.Path} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	if o.Stdout {
+		words = append(words, "-")
+	}
+	return strings.Join(words, " ")
 }
 
 // NewSolve marshals state into s and returns it. The unique id is for local sources that bring none of their own.

@@ -50,7 +50,7 @@ func TestDockerLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := dockerEngine(t, tc.status, tc.answer)
-			entry, err := exportEntry(&request.Output{Type: "docker", Load: true})
+			entry, err := exportEntry(&request.Output{Type: "docker", Load: true}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -159,9 +159,11 @@ func proxy(conn net.Conn, addr string) {
 }
 
 // exportEntry turns an output into BuildKit's exporter with its receiving end.
-func exportEntry(o *request.Output) (client.ExportEntry, error) {
+func exportEntry(o *request.Output, stdout io.Writer) (client.ExportEntry, error) {
 	entry := client.ExportEntry{Type: o.Type, Attrs: o.Attrs}
 	switch {
+	case o.Stdout:
+		entry.Output = func(map[string]string) (io.WriteCloser, error) { return unclosed{stdout}, nil }
 	case o.Load:
 		entry.Output = func(map[string]string) (io.WriteCloser, error) { return dockerLoad() }
 	case o.Type == client.ExporterLocal:
@@ -174,6 +176,11 @@ func exportEntry(o *request.Output) (client.ExportEntry, error) {
 	}
 	return entry, nil
 }
+
+// unclosed is a writer that stays open for others.
+type unclosed struct{ io.Writer }
+
+func (unclosed) Close() error { return nil }
 
 // dockerLoad opens a pipe into the image load of the Docker engine that DOCKER_HOST names, by default the local
 // socket. Closing it waits for the engine's answer.

@@ -10,6 +10,7 @@ package solve
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 
@@ -36,10 +37,12 @@ type Options struct {
 	Before func(ctx context.Context)
 	// CacheExports are added to the final solve of each target of kind fs.
 	CacheExports []client.CacheOptionsEntry
-	// Outputs are pushes of targets' filesystems besides what the program pushes.
+	// Outputs are exports of targets' filesystems besides those of the program.
 	Outputs []Output
 	// SourcePolicy bounds what the daemon fetches. Nil bounds nothing.
 	SourcePolicy *spb.Policy
+	// Stdout takes the output whose destination is "-".
+	Stdout io.Writer
 	// Gateway wraps the gateway of every job, to change what is solved; nil changes nothing.
 	Gateway func(gateway.Client) gateway.Client
 	// Status is called with every status message, one call at a time. Nil: not reported.
@@ -49,13 +52,18 @@ type Options struct {
 	Entitlements []string
 }
 
-// Output is a push of a target's filesystem.
+// Output is an export of a target's filesystem.
 type Output struct {
 	// Target is the target's name.
 	Target string
-	// Image is the reference to push to.
+	// Type is BuildKit's exporter: image, oci, docker, tar or local. Empty is an image that is pushed.
+	Type string
+	// Image is the reference of the image, for the types that are images; only for image it must be given.
 	Image string
-	// Attrs are further attributes of BuildKit's image exporter, such as registry.insecure or compression.
+	// Dest is the directory of a local output, or the file of the others, "-" for Options.Stdout; empty for images. A
+	// docker output without one is loaded into the Docker engine of this machine.
+	Dest string
+	// Attrs are further attributes of the exporter, such as registry.insecure or compression.
 	Attrs map[string]string
 }
 
@@ -118,7 +126,7 @@ func (r *runner) run(ctx context.Context) error {
 	if err := checkEntitlements(r.req.Needs().Entitlements, r.opts.Entitlements); err != nil {
 		return err
 	}
-	root, err := withOutputs(r.req, r.opts.Outputs)
+	root, err := Plan(r.req, r.opts.Outputs)
 	if err != nil {
 		return err
 	}
@@ -156,59 +164,6 @@ func (r *runner) parallel(ctx context.Context, children []*request.Node) error {
 	}
 	eg.Go(func() error { return r.stage(ctx, leaves) })
 	return eg.Wait()
-}
-
-// withOutputs returns the request's tree with the extra pushes beside the targets' final solves.
-func withOutputs(req *request.Request, outputs []Output) (*request.Node, error) {
-	root := req.Root
-	for _, o := range outputs {
-		i := slices.IndexFunc(req.Targets, func(t request.Target) bool { return t.Name == o.Target })
-		if i < 0 {
-			return nil, fmt.Errorf("output %s: the request has no target %q", o.Image, o.Target)
-		}
-		final := req.Targets[i].Final
-		if final == nil {
-			return nil, fmt.Errorf("output %s: target %q is not a filesystem", o.Image, o.Target)
-		}
-		attrs := map[string]string{}
-		for k, v := range o.Attrs {
-			attrs[k] = v
-		}
-		attrs["name"], attrs["push"] = o.Image, "true"
-		push := &request.Node{Kind: request.Export, Solve: final,
-			Output: &request.Output{Type: client.ExporterImage, Attrs: attrs, Ref: o.Image, Target: o.Target}}
-		root = addBeside(root, final, push)
-	}
-	return root, nil
-}
-
-// addBeside returns root with extra made parallel to the leaf that solves final, so that both are one stage; without
-// such a leaf (an empty filesystem has none), extra follows the rest.
-func addBeside(root *request.Node, final *request.Solve, extra *request.Node) *request.Node {
-	added := false
-	var rebuild func(n *request.Node) *request.Node
-	rebuild = func(n *request.Node) *request.Node {
-		if n == nil || added {
-			return n
-		}
-		if n.Solve != nil {
-			if n.Kind == request.Single && n.Solve == final {
-				added = true
-				return request.Group(request.Parallel, n, extra)
-			}
-			return n
-		}
-		children := make([]*request.Node, len(n.Children))
-		for i, c := range n.Children {
-			children[i] = rebuild(c)
-		}
-		return request.Group(n.Kind, children...)
-	}
-	out := rebuild(root)
-	if !added {
-		out = request.Group(request.Sequential, out, extra)
-	}
-	return out
 }
 
 func checkEntitlements(need, allowed []string) error {

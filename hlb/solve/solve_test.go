@@ -41,6 +41,18 @@ func TestExtraOutputsStandBesideTheirTarget(t *testing.T) {
 			[]Output{{Target: "last", Image: "r"}, {Target: "last", Image: "s"}},
 			"sequential(single, parallel(single, export image s, export image r))", false,
 		},
+		"a directory": {
+			[]Output{{Target: "last", Type: "local", Dest: "out"}},
+			"sequential(single, parallel(single, export local out))", false,
+		},
+		"a tarball on standard output": {
+			[]Output{{Target: "last", Type: "tar", Dest: "-"}},
+			"sequential(single, parallel(single, export tar -))", false,
+		},
+		"an archive of an image": {
+			[]Output{{Target: "last", Type: "oci", Image: "r", Dest: "a.tar"}},
+			"sequential(single, parallel(single, export oci r a.tar))", false,
+		},
 		"of a filesystem not in it": {
 			[]Output{{Target: "empty", Image: "r"}}, "sequential(single, single, export image r)", false,
 		},
@@ -48,7 +60,7 @@ func TestExtraOutputsStandBesideTheirTarget(t *testing.T) {
 		"of a target that isn't":    {[]Output{{Target: "nope", Image: "r"}}, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := withOutputs(req, tc.outputs)
+			got, err := Plan(req, tc.outputs)
 			if (err != nil) != tc.fails {
 				t.Fatalf("got error %v", err)
 			}

@@ -3,6 +3,7 @@
 package solve
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -117,7 +118,7 @@ func (r *runner) build(ctx context.Context, g *group, extra []client.CacheOption
 		opt.CacheExports = append(opt.CacheExports, r.opts.CacheExports...)
 	}
 	for _, o := range g.outputs {
-		entry, err := exportEntry(o)
+		entry, err := exportEntry(o, r.opts.Stdout)
 		if err != nil {
 			return err
 		}
@@ -140,7 +141,11 @@ func (r *runner) build(ctx context.Context, g *group, extra []client.CacheOption
 		return err
 	}
 	for _, o := range g.outputs {
-		r.pushed.add(o, j.response["containerimage.digest"])
+		dgst := ""
+		if o.Type != client.ExporterLocal && o.Type != client.ExporterTar { // which have no manifest
+			dgst = j.response["containerimage.digest"]
+		}
+		r.pushed.add(o, dgst)
 	}
 	return nil
 }
@@ -169,9 +174,9 @@ func (p *pushes) claim(o *request.Output) bool {
 func (p *pushes) add(o *request.Output, dgst string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ref := o.Ref
-	if ref == "" {
-		ref = o.Path
+	ref := cmp.Or(o.Ref, o.Path)
+	if o.Stdout {
+		ref = stdoutDest
 	}
 	p.done = append(p.done, Pushed{Target: o.Target, Ref: ref, Digest: digest.Digest(dgst)})
 }

@@ -56,6 +56,14 @@ func (n *Nearest) Hint(d *diag.Diagnostic) *diag.Diagnostic {
 	return d.WithHint("did you mean `%s`?", n.name)
 }
 
+// Replace adds the nearest name to d, if there is one, and offers to write it in place of what d is about.
+func (n *Nearest) Replace(d *diag.Diagnostic) *diag.Diagnostic {
+	if n.name == "" {
+		return d
+	}
+	return n.Hint(d).WithFix(d.Primary, n.name, "Change to `%s`", n.name)
+}
+
 // distance counts the insertions, deletions, replacements and swaps of neighbours that turn a into b, with no character
 // edited twice (optimal string alignment). Once it is clear that the count exceeds limit, it returns limit+1. It is
 // written by hand because agext/levenshtein v1.2.3, with a limit of 2, finds one edit between "source" and "merge", and

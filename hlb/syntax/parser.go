@@ -69,6 +69,36 @@ type parser struct {
 	prev   token   // the last token consumed
 	errs   diag.List
 	muted  bool // at the limit of errors or depth: nothing more is reported
+
+	idents slab[ast.Ident]
+	names  slab[ast.Name]
+	stmts  slab[ast.CallStmt]
+	calls  slab[ast.CallExpr]
+	quoted slab[ast.StringLit]
+	texts  slab[ast.Text]
+}
+
+// slab allocates values of one type many at a time, since most of a parse is allocation. They are freed together.
+type slab[T any] struct {
+	free []T
+	size int // of the last allocation
+}
+
+// slabSize is how many values are allocated at once, some KiB; a short program starts with fewer.
+const (
+	firstSlab = 4
+	slabSize  = 64
+)
+
+func (s *slab[T]) new(v T) *T {
+	if len(s.free) == 0 {
+		s.size = min(max(2*s.size, firstSlab), slabSize)
+		s.free = make([]T, s.size)
+	}
+	p := &s.free[0]
+	s.free = s.free[1:]
+	*p = v
+	return p
 }
 
 // readable reports whether src can be lexed at all.
@@ -230,7 +260,7 @@ func (p *parser) ident(want string) *ast.Ident {
 }
 
 func (p *parser) identOf(t token) *ast.Ident {
-	return &ast.Ident{At: ast.At{Where: p.spanOf(t)}, Name: p.text(t)}
+	return p.idents.new(ast.Ident{At: ast.At{Where: p.spanOf(t)}, Name: p.text(t)})
 }
 
 // skipTo drops tokens up to one that satisfies stop and lies at depth, or to the closer of the list at depth.

@@ -56,7 +56,7 @@ func (p *parser) blockLit() *ast.BlockLit {
 }
 
 func (p *parser) callExpr() *ast.CallExpr {
-	c := &ast.CallExpr{}
+	c := p.calls.new(ast.CallExpr{})
 	if c.Callee = p.name(); c.Callee == nil {
 		return nil
 	}
@@ -114,7 +114,7 @@ func (p *parser) literal() ast.Literal {
 		return p.rawHeredoc()
 	case tQuote:
 		if parts, ok := p.parts(tQuoteEnd, stringEscape); ok {
-			return &ast.StringLit{At: p.from(t.start), Parts: parts}
+			return p.quoted.new(ast.StringLit{At: p.from(t.start), Parts: parts})
 		}
 	default:
 		if parts, ok := p.parts(tHeredocEnd, heredocEscape); ok {
@@ -268,11 +268,11 @@ func (c *partCollector) flush() {
 	if !c.any {
 		return
 	}
-	c.parts = append(c.parts, &ast.Text{
+	c.parts = append(c.parts, c.p.texts.new(ast.Text{
 		At:     ast.At{Where: c.p.span(c.start, c.end)},
 		Source: string(c.p.src[c.start.Offset:c.end.Offset]),
 		Value:  c.value.String(),
-	})
+	}))
 	c.value.Reset()
 	c.any = false
 }

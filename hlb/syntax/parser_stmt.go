@@ -12,7 +12,7 @@ import (
 func joinLines(lines []string) string { return strings.Join(lines, "\n") }
 
 // block = "{" { stmt | newline | comment } "}". A statement that can't be read is skipped, and the block goes on
-// behind it.
+// behind it. A block that the file ends in is kept, for editors: it is what is being written.
 func (p *parser) block() *ast.Block {
 	open, ok := p.expect(tLBrace, "`{`")
 	if !ok {
@@ -33,7 +33,11 @@ func (p *parser) block() *ast.Block {
 			c := p.comment(p.next())
 			docs.add(c)
 			b.Comments = append(b.Comments, c)
-		case t.kind == tEOF || t.depth < inside:
+		case t.kind == tEOF:
+			p.unclosed(open, "`}`")
+			b.At = p.from(open.start)
+			return b
+		case t.depth < inside:
 			p.unclosed(open, "`}`")
 			return nil
 		default:
@@ -88,7 +92,7 @@ func (p *parser) unexpectedAt(t token, want string) *diag.Diagnostic {
 
 // callStmt = name { expr } [ "with" expr ] [ "as" [ ident | bindList ] ].
 func (p *parser) callStmt(doc string) *ast.CallStmt {
-	call := &ast.CallStmt{Doc: doc}
+	call := p.stmts.new(ast.CallStmt{Doc: doc})
 	if call.Callee = p.name(); call.Callee == nil {
 		return nil
 	}
@@ -191,7 +195,7 @@ func (p *parser) bind() *ast.Bind {
 // name = ident [ "." ident ].
 func (p *parser) name() *ast.Name {
 	ident := p.identOf(p.next())
-	n := &ast.Name{Ident: ident}
+	n := p.names.new(ast.Name{Ident: ident})
 	if t := p.peek(0); t.kind == tDot {
 		p.next()
 		if n.Member = p.ident("the name of a member"); n.Member == nil {

@@ -176,7 +176,7 @@ func checkAll(source string, modules fstest.MapFS) diag.List {
 		return found
 	}
 	_, errs := link.Files(context.Background(), info, module.Dir{Root: module.Tree{FS: modules}, Path: "."},
-		syntax.Limits{})
+		link.Options{})
 	return append(found, errs...)
 }
 

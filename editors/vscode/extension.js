@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Starts `hlb lsp`, which does everything but the colors of the grammar.
+const { workspace } = require("vscode");
+const { LanguageClient } = require("vscode-languageclient/node");
+
+let client;
+
+exports.activate = function () {
+  const settings = workspace.getConfiguration("hlb");
+  const args = ["lsp"];
+  if (settings.get("addr")) {
+    args.push("--addr", settings.get("addr"));
+  }
+  client = new LanguageClient(
+    "hlb",
+    "HLB",
+    { command: settings.get("path"), args },
+    {
+      documentSelector: [{ language: "hlb" }],
+      synchronize: { fileEvents: workspace.createFileSystemWatcher("**/*.hlb") },
+    },
+  );
+  return client.start();
+};
+
+exports.deactivate = function () {
+  return client ? client.stop() : undefined;
+};

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package query answers what an editor asks about a program: what is wrong, what a name means and where else it is
+// used, what can be written at a place. A File is a snapshot: one text with all that is known of it. Queries are pure
+// functions of files, and none fails on a program that is half written.
+//
+// Places are offsets in bytes. Which lines and columns an editor counts is the business of package lsp.
+package query
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/openllb/hlb-operator/hlb/ast"
+	"github.com/openllb/hlb-operator/hlb/check"
+	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/link"
+	"github.com/openllb/hlb-operator/hlb/lint"
+	"github.com/openllb/hlb-operator/hlb/module"
+	"github.com/openllb/hlb-operator/hlb/syntax"
+)
+
+// File is one program or module as an editor has it. It does not change once Link returned, and may then be used by
+// many at once.
+type File struct {
+	Name   string // that spans carry
+	Source []byte
+	// Info is what checking found out. It is never nil; of a program that is wrong it knows what the rest tells.
+	Info *check.Info
+	// Found is what to show: errors, warnings and advice. Behind the first syntax error nothing else is known for
+	// sure, so that there are no others.
+	Found diag.List
+
+	broken bool // it does not parse
+	names  func() []Name
+	tokens func() []syntax.Token
+}
+
+// Analyze reads a file.
+func Analyze(name string, src []byte) *File {
+	f := &File{Name: name, Source: src}
+	mod, errs := syntax.Parse(name, src, syntax.Limits{})
+	fixed, warnings := lint.Fix(mod)
+	info, found := check.Module(fixed)
+	switch {
+	case len(errs) > 0:
+		f.broken, f.Found = true, errs
+		info = check.Partial(fixed)
+	case found.HasErrors():
+		f.Found = append(warnings, found...)
+		if len(info.Callees) == 0 { // the check ended with the names
+			info = check.Partial(fixed)
+		}
+	default:
+		f.Found = append(append(warnings, found...), lint.Advise(info, lint.Options{})...)
+	}
+	f.Info = info
+	f.Found.Sort()
+	f.names = sync.OnceValue(func() []Name { return namesOf(f) })
+	f.tokens = sync.OnceValue(func() []syntax.Token { return syntax.Scan(src, syntax.Limits{}) })
+	return f
+}
+
+// Link reads the modules that the file imports from other files, and adds what is wrong with those that it uses. dir is
+// the directory that its imports start from, vendor has vendored modules and may be nil. It must be called once at
+// most, before any query.
+func (f *File) Link(ctx context.Context, dir module.Dir, vendor *module.Vendor) {
+	wrong := f.Found.HasErrors()
+	_, errs := link.Files(ctx, f.Info, dir, link.Options{Vendor: vendor, Unused: true})
+	if wrong {
+		return // of a program that is wrong, imports are only read to tell what members mean
+	}
+	f.Found = append(f.Found, errs...)
+	f.Found.Sort()
+}
+
+// Module returns the tree of the file, with deprecated forms replaced.
+func (f *File) Module() *ast.Module { return f.Info.Module }
+
+// covers reports whether an offset is in a span or right behind it.
+func covers(s diag.Span, offset int) bool {
+	return s.Start.Offset <= offset && offset <= s.End.Offset && s.IsValid()
+}
+
+// text returns the source of a span of this file.
+func (f *File) text(s diag.Span) string { return string(f.Source[s.Start.Offset:s.End.Offset]) }
+
+// HasImports reports whether the file imports anything.
+func (f *File) HasImports() bool {
+	return slices.ContainsFunc(f.Info.Module.Decls, func(d ast.Decl) bool {
+		_, ok := d.(*ast.Import)
+		return ok
+	})
+}
