@@ -194,8 +194,8 @@ func TestWhatThereWasIsSaid(t *testing.T) {
 		t.Errorf("killed: %q, want %q", got, want)
 	}
 	limited := classify(noMemory, nil, has).failure
-	if want := "Step make ended with exit code 2: a process of it was killed for want of memory" + there; limited == nil ||
-		limited.Reason != v1alpha1.ReasonOutOfMemory || limited.Message != want {
+	want := "Step make ended with exit code 2: a process of it was killed for want of memory" + there
+	if limited == nil || limited.Reason != v1alpha1.ReasonOutOfMemory || limited.Message != want {
 		t.Errorf("over its own memory: %+v, want message %q", limited, want)
 	}
 	if f := classify(killed, nil, has).failure; f.Reason != v1alpha1.ReasonOutOfMemory {
