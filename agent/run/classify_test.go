@@ -202,8 +202,9 @@ func TestWhatThereWasIsSaid(t *testing.T) {
 		t.Errorf("killed with a limit of its own: reason %s", f.Reason)
 	}
 	shared := room{memoryBytes: 512 << 20}
-	if got, want := classify(noMemory, nil, shared).lostMessage, "step make was killed for want of memory; buildkitd and "+
-		"all its steps have 512 MiB together, its memory limit or that of the node"; got != want {
+	want = "step make was killed for want of memory; buildkitd and all its steps have 512 MiB together, its memory " +
+		"limit or that of the node"
+	if got := classify(noMemory, nil, shared).lostMessage; got != want {
 		t.Errorf("without a limit of its own: %q, want %q", got, want)
 	}
 	full := errors.New("write: no space left on device")
