@@ -234,6 +234,12 @@ func (s *simulated) Build(ctx context.Context, job *daemon.Job) (*daemon.Outcome
 // Ping implements agent.Builder.
 func (s *simulated) Ping(context.Context) error { return nil }
 
+// CheckSolve implements agent.Builder.
+func (s *simulated) CheckSolve(context.Context) error { return nil }
+
+// CheckStep implements agent.Builder.
+func (s *simulated) CheckStep(context.Context, []byte) error { return nil }
+
 // Observe implements agent.Builder.
 func (s *simulated) Observe(context.Context) (*daemon.Observation, error) {
 	return &daemon.Observation{Version: "simulated", Platform: "linux/amd64", Records: 1}, nil
