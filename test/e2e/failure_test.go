@@ -127,7 +127,7 @@ func TestABuildWaitsForItsBuildCache(t *testing.T) {
 }
 
 // TestTheRegistryIsDown shows that a build that needs nothing of the registry succeeds without it, on a fresh key
-// too, and says what it could not do.
+// too, and says what it could not do. A build that pushes waits for the registry and tries again.
 func TestTheRegistryIsDown(t *testing.T) {
 	must(t, cluster.Local.StopRegistry("registry"))
 	stopped := true
@@ -150,15 +150,25 @@ func TestTheRegistryIsDown(t *testing.T) {
 		t.Errorf("CacheImported is %+v, want %s", c, v1alpha1.ReasonImportUnavailable)
 	}
 
-	push := newBuild("push-down", `fs default() { scratch; mkfile "/f" 0o644 "push"; }`)
-	push.Spec.Outputs = []v1alpha1.OutputSpec{{
-		Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-push-down:latest",
-	}}
-	run(t, push)
-	failedWith(t, push, v1alpha1.ReasonExportFailed)
+	pushing := func(name string) *v1alpha1.HLBBuild {
+		push := newBuild(name, `fs default() { scratch; mkfile "/f" 0o644 "push"; }`)
+		push.Spec.Outputs = []v1alpha1.OutputSpec{{
+			Name: "app", Target: "default", Image: cluster.Info.Registry + "/e2e-" + name + ":latest",
+		}}
+		return push
+	}
+	hasty := pushing("push-once")
+	hasty.Spec.RetryLimit = ptr.To[int32](0)
+	run(t, hasty)
+	failedWith(t, hasty, v1alpha1.ReasonRemoteUnavailable)
 
+	patient := pushing("push-down")
+	apply(t, patient)
+	eventually(t, patient, "an attempt is lost to the registry", func(b *v1alpha1.HLBBuild) bool {
+		return b.Status.Run != nil && b.Status.Run.Lost != nil &&
+			b.Status.Run.Lost.Reason == v1alpha1.ReasonRemoteUnavailable
+	})
 	start()
-	requestRun(t, push)
-	await(t, push)
-	succeeded(t, push)
+	await(t, patient)
+	succeeded(t, patient)
 }
