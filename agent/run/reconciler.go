@@ -44,6 +44,9 @@ import (
 // Lease or daemon comes back at no event that a build would be requeued by.
 const notReadyPause = time.Second
 
+// lastReports is how long the ends of attempts have to be reported once the BuildCache is deleted.
+const lastReports = 5 * time.Second
+
 // shortReport bounds the tries of a report that is tried again by back-off of the work queue, which grows from
 // firstRetry to lastRetry.
 const (
@@ -222,6 +225,9 @@ func (r *Runner) endWithCache(ctx context.Context) {
 		r.Log.Info("The BuildCache is deleted, so all builds end", "builds", running)
 	}
 	r.slots.cancelAll(errCacheDeleted)
+	// The agent's own rights go with the BuildCache, so that a report that was refused stays refused. The manager knows
+	// from the daemon's end that its attempts are over.
+	time.AfterFunc(lastReports, r.end)
 }
 
 // disown reports an attempt of an earlier session of this daemon, of which no end was kept.
