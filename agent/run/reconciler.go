@@ -221,10 +221,9 @@ func (r *Runner) endWithCache(ctx context.Context) {
 	if ends := apierrors.IsNotFound(err) || err == nil && status.IsEnding(cache); !ends {
 		return
 	}
-	if running := r.Drain(); running > 0 {
+	if running := r.slots.endAll(errCacheDeleted); running > 0 {
 		r.Log.Info("The BuildCache is deleted, so all builds end", "builds", running)
 	}
-	r.slots.cancelAll(errCacheDeleted)
 	// The agent's own rights go with the BuildCache, so that a report that was refused stays refused. The manager knows
 	// from the daemon's end that its attempts are over.
 	time.AfterFunc(lastReports, r.end)

@@ -31,6 +31,7 @@ type slots struct {
 	mu       sync.Mutex
 	total    int
 	draining bool
+	ended    bool      // no more slots are given out, since the BuildCache is deleted
 	held     bool      // no more slots are given out for now
 	moved    time.Time // when anything that runs last progressed
 	active   map[types.NamespacedName]*slot
@@ -76,7 +77,7 @@ func (s *slots) take(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total = total
-	if s.draining || s.held {
+	if s.draining || s.held || s.ended {
 		return nil
 	}
 	if older := s.active[name]; older != nil {
@@ -239,6 +240,19 @@ func (s *slots) drain() {
 	s.draining = true
 	clear(s.queue)
 	s.publish()
+}
+
+// endAll gives out no more slots, ends everything that runs, and returns how much that is. The daemon still serves: it
+// may have tags to delete in the registry.
+func (s *slots) endAll(cause error) (running int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	clear(s.queue)
+	for _, running := range s.active {
+		running.cancel(cause)
+	}
+	return len(s.active)
 }
 
 // cancelAll ends everything that runs.
