@@ -39,7 +39,7 @@ type Options struct {
 	// MemoryBytes is the memory of the agent's container, 0 for no limit.
 	MemoryBytes int64
 	// DaemonMemoryBytes is the memory of buildkitd's container, or of the node where that has no limit; 0 for unknown.
-	// Steps that were killed are told of it.
+	// It is in the messages about killed steps.
 	DaemonMemoryBytes int64
 	// DrainTimeout is how long running builds are waited for when the agent must stop.
 	DrainTimeout time.Duration

@@ -170,7 +170,8 @@ func (d *Decision) Err() error {
 // String describes the decision and its reason to a user, in one sentence.
 func (d *Decision) String() string {
 	if d.Reason == QueueFull {
-		return "more builds wait than spec.queue.maxPending of the BuildCache; this one is considered when there is room"
+		return "more builds wait than spec.queue.maxPending of the BuildCache; " +
+			"this one is considered when there is room"
 	}
 	if d.Action == NoFit {
 		return (&NoFitError{Daemons: d.Daemons, Refused: d.Refused}).Error()

@@ -24,14 +24,14 @@ const checkDescription = "mkfile " + checkedFile
 // the solver and the cache's database, and makes no second record.
 func (d *Daemon) CheckSolve(ctx context.Context) error {
 	err := d.check(ctx, llb.Scratch().File(llb.Mkfile(checkedFile, 0o600, nil)))
-	if err == nil || strings.Contains(err.Error(), noSpace) {
+	if err == nil || strings.Contains(err.Error(), NoSpaceText) {
 		return nil
 	}
 	return fmt.Errorf("solve a file operation: %w", err)
 }
 
-// noSpace is in the errors of a buildkitd that works, on a volume that is full: DiskPressure is about that.
-const noSpace = "no space left on device"
+// NoSpaceText is in the errors of a buildkitd that works, on a volume that is full: DiskPressure is about that.
+const NoSpaceText = "no space left on device"
 
 // CheckStep has buildkitd run a step that ends at once with an exit code, so that it has no result to be cached.
 // program is cmd/mountcopy, which has no use without arguments.

@@ -5,8 +5,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/openllb/hlb-operator/agent/gc"
+	"github.com/openllb/hlb-operator/hlb/solve"
 	"github.com/openllb/hlb-operator/internal/gcrules"
 	"github.com/openllb/hlb-operator/internal/mountpolicy"
 )
@@ -145,13 +144,6 @@ func appendBytes(parts []string, name string, bytes int64) []string {
 	return append(parts, fmt.Sprintf("%s=%d", name, bytes))
 }
 
-// mountDescription is how BuildKit describes the record of a cache mount, which is the only place that names it. What
-// has made it may have lines of its own: a step, or a container of a front end.
-var mountDescription = regexp.MustCompile(`(?s)^cached mount (.*?) from (?:exec|container) .*$`)
-
-// mountIDSuffix is what follows where the id is not the mount point.
-var mountIDSuffix = regexp.MustCompile(` with id ("(?:[^"\\]|\\.)*")$`)
-
 // unknownMount begins the ids of mounts whose own can't be read. No program's begins so: those begin with a namespace.
 const unknownMount = "?/"
 
@@ -163,16 +155,11 @@ func mountID(r *client.UsageInfo) (string, bool) {
 	if !isMount && !standsFor(r) {
 		return "", false
 	}
-	found := mountDescription.FindStringSubmatch(r.Description)
-	if found == nil {
+	id, described := solve.CacheMountID(r.Description)
+	switch {
+	case !described:
 		return unknownMount + r.ID, isMount
-	}
-	quoted := mountIDSuffix.FindStringSubmatch(r.Description)
-	if quoted == nil {
-		return found[1], true
-	}
-	id, err := strconv.Unquote(quoted[1])
-	if err != nil || id == "" {
+	case id == "":
 		return unknownMount + r.ID, true
 	}
 	return id, true

@@ -29,7 +29,7 @@ func (f *trouble) meets(r *http.Request) bool {
 	return f != nil && r.Method == f.method && strings.Contains(r.URL.Path, f.path)
 }
 
-// flaky is a server in front of another one, which fails as it is told. Without a trouble it fails at nothing.
+// flaky is a server in front of another one, with a trouble that the test chooses; without one it fails at nothing.
 type flaky struct {
 	address string
 	met     atomic.Bool

@@ -201,7 +201,7 @@ func (c *Cleaner) cleanOne(
 // maxDeletes bounds the tags that one clean-up of expired tags deletes, so that one that goes wrong is noticed in time.
 const maxDeletes = 100
 
-// errMore: a clean-up has deleted as much as one may.
+// errMore: a clean-up has made all the deletions that it may.
 var errMore = fmt.Errorf("%d tags were deleted, and more are due; they are deleted by the next clean-ups", maxDeletes)
 
 // isOwn reports whether what a tag stands for is what the operator writes under such a tag.

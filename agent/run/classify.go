@@ -183,16 +183,14 @@ func failed(reason string, err error) ending {
 	return ending{failure: &v1alpha1.FailureStatus{Reason: reason, Message: err.Error()}}
 }
 
-const diskFullText = "no space left on device"
-
 // isDiskFull tells a full volume of the daemon from a step that filled a small file system of its own: a step's words
 // count only when the volume is indeed full.
 func isDiskFull(err error, volumeFull bool) bool {
 	var step *solve.StepError
 	if errors.As(err, &step) && step.ExitCode >= 0 {
-		return volumeFull && strings.Contains(strings.ToLower(step.LogTail), diskFullText)
+		return volumeFull && strings.Contains(strings.ToLower(step.LogTail), daemon.NoSpaceText)
 	}
-	return strings.Contains(err.Error(), diskFullText)
+	return strings.Contains(err.Error(), daemon.NoSpaceText)
 }
 
 // outOfMemoryText is how BuildKit ends its message about a step in whose cgroup the kernel has killed a process for

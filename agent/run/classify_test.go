@@ -187,8 +187,8 @@ func TestWhatThereWasIsSaid(t *testing.T) {
 	noMemory := &solve.StepError{Name: "make", ExitCode: 2, Err: errors.New(
 		`process "make" did not complete successfully: cannot allocate memory`)}
 	has := room{volumeFull: true, volumeBytes: 20 << 30, memoryBytes: 512 << 20, stepBytes: 400 << 20}
-	const there = "; a step may use 400 MiB (spec.buildkit.stepLimits of the BuildCache); buildkitd and all its steps " +
-		"have 512 MiB together, its memory limit or that of the node"
+	const there = "; a step may use 400 MiB (spec.buildkit.stepLimits of the BuildCache); buildkitd and all its " +
+		"steps have 512 MiB together, its memory limit or that of the node"
 	if got, want := classify(killed, nil, has).failure.Message, "Step make ended with exit code 137: it was killed, "+
 		"which may be for want of memory"+there; got != want {
 		t.Errorf("killed: %q, want %q", got, want)

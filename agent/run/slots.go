@@ -249,9 +249,7 @@ func (s *slots) endAll(cause error) (running int) {
 	defer s.mu.Unlock()
 	s.ended = true
 	clear(s.queue)
-	for _, running := range s.active {
-		running.cancel(cause)
-	}
+	s.cancelActive(cause)
 	return len(s.active)
 }
 
@@ -259,6 +257,11 @@ func (s *slots) endAll(cause error) (running int) {
 func (s *slots) cancelAll(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cancelActive(cause)
+}
+
+// cancelActive is cancelAll with s.mu held.
+func (s *slots) cancelActive(cause error) {
 	for _, running := range s.active {
 		running.cancel(cause)
 	}

@@ -146,15 +146,15 @@ func peakMB(pid int) (float64, error) {
 	return float64(kb) / 1024, err
 }
 
-// editing adds what typing costs to the report, and says whether it is within its bounds.
+// editing adds what typing costs to the report, and prints it beside its bounds.
 func (r *report) editing() error {
 	e, err := measureEditing(10_000)
 	if err != nil {
 		return fmt.Errorf("measure the language server: %w", err)
 	}
 	r.Editing = e
-	fmt.Printf("language server, %d lines: keystroke to diagnostics %.1f ms (median; at most %.0f wanted), worst %.1f, "+
-		"processor %.1f; %.0f MB (at most %.0f wanted)\n", e.Lines, e.MedianMs, keystrokeBound, e.WorstMs, e.CPUMs,
-		e.PeakMB, editorBoundMB)
+	fmt.Printf("language server, %d lines: keystroke to diagnostics %.1f ms (median; at most %.0f wanted), "+
+		"worst %.1f, processor %.1f; %.0f MB (at most %.0f wanted)\n", e.Lines, e.MedianMs, keystrokeBound, e.WorstMs,
+		e.CPUMs, e.PeakMB, editorBoundMB)
 	return nil
 }

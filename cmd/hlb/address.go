@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// defaultAddr is where a buildkitd listens unless it is told otherwise.
+// defaultAddr is where a buildkitd listens by default.
 const defaultAddr = "unix:///run/buildkit/buildkitd.sock"
 
 // addAddr adds the flag for the address of the daemon, which BuildKit's own client takes from the environment too.

@@ -7,13 +7,12 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
-	"strconv"
-	"strings"
 
 	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
 
 	"github.com/openllb/hlb-operator/hlb/lsp"
+	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
 func lspCommand(s *streams) *cobra.Command {
@@ -72,21 +71,9 @@ func cacheMounts(ctx context.Context, c *client.Client) (map[string]int64, error
 	}
 	sizes := map[string]int64{}
 	for _, r := range records {
-		if id, ok := cacheMountID(r.Description); ok {
+		if id, ok := solve.CacheMountID(r.Description); ok && id != "" {
 			sizes[id] += r.Size
 		}
 	}
 	return sizes, nil
-}
-
-// cacheMountID reads the id out of how BuildKit describes a cache mount: at its end, as a quoted string, in which no
-// quote stands without a backslash.
-func cacheMountID(description string) (string, bool) {
-	const before = ` with id "`
-	i := strings.LastIndex(description, before)
-	if i < 0 {
-		return "", false
-	}
-	id, err := strconv.Unquote(description[i+len(before)-1:])
-	return id, err == nil
 }

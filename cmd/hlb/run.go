@@ -38,7 +38,8 @@ func runCommand(s *streams) *cobra.Command {
 		Use:   "run [FILE]",
 		Short: "Compile targets and build them",
 		Long: "Compile targets of a program, by default of " + defaultProgram +
-			", and build them. Progress goes to standard\nerror. Images that were pushed are listed on standard output with their digests.\n\n" +
+			", and build them. Progress goes to standard\nerror. Images that were pushed are listed on standard output " +
+			"with their digests.\n\n" +
 			"If the command of a step fails, its exit code is that of hlb.",
 		Example: "  hlb run\n" +
 			"  hlb run --target test,lint ci/build.hlb\n" +

@@ -102,10 +102,8 @@ func (r *Reconciler) finish(ctx context.Context, cache *v1alpha1.BuildCache) (ct
 	if !done {
 		return ctrl.Result{RequeueAfter: max(cleanUpPatience-now.Sub(cache.DeletionTimestamp.Time), time.Second)}, nil
 	}
-	before := cache.DeepCopy()
-	controllerutil.RemoveFinalizer(cache, finalizerRegistry)
-	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
-		return ctrl.Result{}, fmt.Errorf("remove finalizer: %w", err)
+	if err := r.removeFinalizer(ctx, cache, finalizerRegistry); err != nil {
+		return ctrl.Result{}, err
 	}
 	write.Send(r.Events, write.RegistryCleaned(cache, ok, message))
 	return ctrl.Result{}, r.endAccess(ctx, cache)
@@ -128,19 +126,25 @@ func (r *Reconciler) awaitBuilds(ctx context.Context, cache *v1alpha1.BuildCache
 			running++
 		}
 	}
-	before := cache.DeepCopy()
 	if running > 0 {
+		before := cache.DeepCopy()
 		status.AwaitBuilds(&cache.Status, cache.Generation, running, r.Clock.Now())
 		if _, err := r.writer().PatchStatus(ctx, before, cache, write.Retry); err != nil {
 			return true, fmt.Errorf("write status: %w", err)
 		}
 		return true, nil
 	}
-	controllerutil.RemoveFinalizer(cache, v1alpha1.FinalizerProtect)
+	return false, r.removeFinalizer(ctx, cache, v1alpha1.FinalizerProtect)
+}
+
+// removeFinalizer takes one of the operator's finalizers off.
+func (r *Reconciler) removeFinalizer(ctx context.Context, cache *v1alpha1.BuildCache, name string) error {
+	before := cache.DeepCopy()
+	controllerutil.RemoveFinalizer(cache, name)
 	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
-		return false, fmt.Errorf("remove finalizer: %w", err)
+		return fmt.Errorf("remove finalizer: %w", err)
 	}
-	return false, nil
+	return nil
 }
 
 // endAccess takes the agents' rights in other namespaces back, and then the finalizer for it.
@@ -151,10 +155,5 @@ func (r *Reconciler) endAccess(ctx context.Context, cache *v1alpha1.BuildCache) 
 	if err := r.revoke(ctx, cache, nil); err != nil {
 		return err
 	}
-	before := cache.DeepCopy()
-	controllerutil.RemoveFinalizer(cache, finalizerAccess)
-	if _, err := r.writer().Patch(ctx, before, cache, write.Retry); err != nil {
-		return fmt.Errorf("remove finalizer: %w", err)
-	}
-	return nil
+	return r.removeFinalizer(ctx, cache, finalizerAccess)
 }

@@ -61,24 +61,20 @@ func (r *Reconciler) usesOf(ctx context.Context, cache *v1alpha1.BuildCache) ([]
 
 // useOf reads a namespace.
 func (r *Reconciler) useOf(ctx context.Context, namespace string) (admission.Use, error) {
-	object := &metav1.PartialObjectMetadata{}
-	object.SetGroupVersionKind(admission.NamespaceKind)
-	err := r.Client.Get(ctx, client.ObjectKey{Name: namespace}, object, client.UnsafeDisableDeepCopy)
-	if client.IgnoreNotFound(err) != nil {
-		return admission.Use{}, fmt.Errorf("read namespace %s: %w", namespace, err)
+	object, err := watches.Namespace(ctx, r.Client, namespace)
+	if object == nil {
+		return admission.Use{Namespace: namespace, Gone: true}, err
 	}
-	gone := err != nil || !object.DeletionTimestamp.IsZero()
+	gone := !object.DeletionTimestamp.IsZero()
 	return admission.Use{Namespace: namespace, Labels: object.Labels, Gone: gone}, nil
 }
 
 // endWithNamespace has the fleet's builds end when its own namespace is being deleted, and reports whether it is.
 // Kubernetes deletes the pods of a namespace first, and those of daemons wait for their builds.
 func (r *Reconciler) endWithNamespace(ctx context.Context, cache *v1alpha1.BuildCache) (ends bool, err error) {
-	object := &metav1.PartialObjectMetadata{}
-	object.SetGroupVersionKind(admission.NamespaceKind)
-	err = r.Client.Get(ctx, client.ObjectKey{Name: cache.Namespace}, object, client.UnsafeDisableDeepCopy)
-	if err != nil || object.DeletionTimestamp.IsZero() {
-		return false, client.IgnoreNotFound(err) // what is not in the cache yet is new
+	object, err := watches.Namespace(ctx, r.Client, cache.Namespace)
+	if object == nil || object.DeletionTimestamp.IsZero() {
+		return false, err // what is not in the cache yet is new
 	}
 	var pods corev1.PodList
 	fleet := client.MatchingLabels(workload.FleetLabels(cache.Name))

@@ -7,11 +7,10 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/controllers/watches"
 	"github.com/openllb/hlb-operator/internal/admission"
 	"github.com/openllb/hlb-operator/internal/status"
 )
@@ -44,11 +43,9 @@ func (r *Reconciler) isAllowed(ctx context.Context, cache *v1alpha1.BuildCache, 
 	if !admission.NeedsLabels(cache, namespace) {
 		return admission.IsAllowed(cache, namespace, nil), nil
 	}
-	object := &metav1.PartialObjectMetadata{}
-	object.SetGroupVersionKind(admission.NamespaceKind)
-	err := r.Client.Get(ctx, types.NamespacedName{Name: namespace}, object, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return false, client.IgnoreNotFound(err)
+	object, err := watches.Namespace(ctx, r.Client, namespace)
+	if object == nil {
+		return false, err
 	}
 	return admission.IsAllowed(cache, namespace, object.Labels), nil
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/fleettest"
 )
 
-// TestAFullQueueIsTold has more builds than the limit wait for the one slot. What waits is told once where it stands,
-// and costs no write while nothing happens.
+// TestAFullQueueIsTold has more builds than the limit wait for the one slot. A waiting build has its position written
+// once, and costs no write while nothing happens.
 func TestAFullQueueIsTold(t *testing.T) {
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)

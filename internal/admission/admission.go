@@ -7,15 +7,11 @@ import (
 	"cmp"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
-
-// NamespaceKind is the kind whose metadata decides.
-var NamespaceKind = corev1.SchemeGroupVersion.WithKind("Namespace")
 
 // NeedsLabels reports whether IsAllowed depends on the labels of the namespace.
 func NeedsLabels(cache *v1alpha1.BuildCache, namespace string) bool {

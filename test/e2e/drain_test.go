@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -50,24 +49,12 @@ func draining(t *testing.T, name string) {
 // toldOnce waits until the build's success was told, and fails the test when it was told more than once.
 func toldOnce(t *testing.T, b *v1alpha1.HLBBuild) {
 	t.Helper()
-	var told int32
-	must(t,
-		harness.Eventually(t.Context(), patience, "the success of "+b.Name+" is told",
-			func(ctx context.Context) (bool, error) {
-				told = 0
-				var events eventsv1.EventList
-				err := cluster.Client.List(ctx, &events, client.InNamespace(namespace))
-				for i := range events.Items {
-					e := &events.Items[i]
-					if e.Regarding.UID == b.UID && e.Reason == v1alpha1.ReasonSucceeded {
-						told++
-						if e.Series != nil {
-							told = max(told, e.Series.Count)
-						}
-					}
-				}
-				return told > 0, err
-			}))
+	told := 0
+	must(t, harness.Eventually(t.Context(), patience, "the success of "+b.Name+" is told",
+		func(ctx context.Context) (_ bool, err error) {
+			told, err = cluster.CountEvents(ctx, b, v1alpha1.ReasonSucceeded)
+			return told > 0, err
+		}))
 	if told != 1 {
 		t.Errorf("the success of %s was told %d times", b.Name, told)
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -48,7 +47,8 @@ func (w *world) fleetNamed(name string) *v1alpha1.BuildCache {
 // newBuild is a build whose step takes so many seconds and tells the witness.
 func (w *world) newBuild(name, key string, seconds int) *v1alpha1.HLBBuild {
 	program := fmt.Sprintf(
-		"fs default() {\n\timage %q\n\trun %q with option {\n\t\tcacheMount \"/cache\" with option { id %q; }\n\t}\n}\n",
+		"fs default() {\n\timage %q\n\trun %q with option {\n"+
+			"\t\tcacheMount \"/cache\" with option { id %q; }\n\t}\n}\n",
 		w.image, fmt.Sprintf("/step %s %s %d && echo %[2]s >> /cache/log", w.witness.address, name, seconds),
 		"chaos-"+key)
 	return &v1alpha1.HLBBuild{
@@ -129,29 +129,12 @@ func (w *world) judge(ctx context.Context, b *v1alpha1.HLBBuild, ended bool, r *
 	default:
 		r.Ended++
 	}
-	told, err := w.ends(ctx, b)
+	told, err := w.CountEvents(ctx, b, v1alpha1.ReasonSucceeded)
 	if v.overlapped || told > 1 {
 		r.Doubled++
 		note(fmt.Sprintf("is doubled, with %d reports", told))
 	}
 	return err
-}
-
-// ends counts the events about a build's ends.
-func (w *world) ends(ctx context.Context, b *v1alpha1.HLBBuild) (n int, err error) {
-	var events eventsv1.EventList
-	err = w.Client.List(ctx, &events, client.InNamespace(namespace))
-	for i := range events.Items {
-		e := &events.Items[i]
-		if e.Regarding.UID != b.UID || e.Reason != v1alpha1.ReasonSucceeded {
-			continue
-		}
-		n++
-		if e.Series != nil {
-			n += int(e.Series.Count) - 1
-		}
-	}
-	return n, err
 }
 
 // requests is how many requests the API server has had for what builds cost.
