@@ -50,7 +50,7 @@ func Serve(ctx context.Context, stream io.ReadWriteCloser, opts Options) error {
 	}
 	conn := jsonrpc2.NewConn(jsonrpc2.NewStream(stream), jsonrpc2.WithCodec(codec{}))
 	s.client = protocol.ClientDispatcher(conn)
-	conn.Go(ctx, inOrder(protocol.ServerHandler(s, jsonrpc2.MethodNotFoundHandler)))
+	conn.Go(ctx, s.inOrder(protocol.ServerHandler(s, jsonrpc2.MethodNotFoundHandler)))
 	var group sync.WaitGroup
 	group.Go(func() { s.publishing(ctx) })
 	select {
@@ -83,11 +83,13 @@ func closeSoon(conn io.Closer) {
 
 // inOrder handles requests one after the other; protocol.NewServer would handle them at the same time, so that one
 // could miss the text that was sent before it. What a client wants cancelled is done before the server hears of it.
-func inOrder(handler jsonrpc2.Handler) jsonrpc2.Handler {
+func (s *server) inOrder(handler jsonrpc2.Handler) jsonrpc2.Handler {
 	return func(ctx context.Context, req *jsonrpc2.Request) (any, error) {
 		if req.Method() == protocol.MethodCancelRequest {
 			return nil, nil
 		}
+		s.docs.analysis.Lock()
+		defer s.docs.analysis.Unlock()
 		return handler(ctx, req)
 	}
 }
@@ -270,24 +272,41 @@ func (s *server) publishing(ctx context.Context) {
 		s.mu.Unlock()
 		for path := range changed {
 			s.publishOne(ctx, path)
-			for _, doc := range s.docs.renew(path) { // which may import it
-				s.publishOne(ctx, doc.path)
+			for _, path := range s.importers(path) {
+				s.publishOne(ctx, path)
 			}
 		}
 	}
 }
 
-// publishOne publishes the diagnostics of the newest version of a document, unless there is a newer one meanwhile.
+// importers has the open documents that may import a file analyzed again, and returns their paths.
+func (s *server) importers(path string) []string {
+	s.docs.analysis.Lock()
+	defer s.docs.analysis.Unlock()
+	var paths []string
+	for _, doc := range s.docs.renew(path) {
+		paths = append(paths, doc.path)
+	}
+	return paths
+}
+
+// publishOne publishes the diagnostics of the newest version of a document.
 func (s *server) publishOne(ctx context.Context, path string) {
+	if p := s.found(path); p != nil {
+		s.client.PublishDiagnostics(ctx, p) //nolint:errcheck // a client that is gone is noticed elsewhere
+	}
+}
+
+// found returns the diagnostics of a document, nil if it is not open.
+func (s *server) found(path string) *protocol.PublishDiagnosticsParams {
+	s.docs.analysis.Lock()
+	defer s.docs.analysis.Unlock()
 	doc := s.docs.byPath(path)
 	if doc == nil {
-		return
+		return nil
 	}
-	p := &protocol.PublishDiagnosticsParams{
+	return &protocol.PublishDiagnosticsParams{
 		URI: doc.uri, Version: protocol.NewOptional(doc.version), Diagnostics: s.diagnostics(doc),
-	}
-	if s.docs.byPath(path) == doc {
-		s.client.PublishDiagnostics(ctx, p) //nolint:errcheck // a client that is gone is noticed elsewhere
 	}
 }
 

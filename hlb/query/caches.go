@@ -68,14 +68,14 @@ func (f *File) Lenses() []Lens {
 	if f.Found.HasErrors() {
 		return nil
 	}
-	targets, errs := analyze.Module(f.Info, analyze.Options{Fuel: lensFuel})
+	targets, errs := analyze.Module(f.Info(), analyze.Options{Fuel: lensFuel})
 	if len(errs) > 0 {
 		return nil
 	}
 	var out []Lens
 	for _, t := range targets {
 		if touches(t) {
-			out = append(out, Lens{f.Info.Scope[t.Name].Span, t})
+			out = append(out, Lens{f.Info().Scope[t.Name].Span, t})
 		}
 	}
 	return out
