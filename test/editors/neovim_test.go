@@ -72,7 +72,7 @@ func edit(t *testing.T, dir, script string, env []string, result any) {
 		t.Fatalf("%v\n%s", err, printed)
 	}
 	if err := json.Unmarshal(text, result); err != nil {
-		t.Fatalf("%v\n%s", err, text)
+		t.Fatal(err)
 	}
 }
 
