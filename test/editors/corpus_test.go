@@ -21,12 +21,12 @@ import (
 	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
-// odd are tests of the compiler that tree-sitter, which knows words by their length, can't read alike: a keyword or number
-// directly before a colon ends there.
+// odd are tests of the compiler that tree-sitter, which takes the longest word, can't read alike: a keyword or number
+// ends before a colon.
 var odd = []string{"import:a from \"x\"", "int a() { b 10:c }"}
 
-// corpus returns all programs of the repository that parse: those of files, of documentation, of samples, of conformance
-// tests and of other tests in Go; and some generated ones.
+// corpus returns all programs of the repository that parse: those of files, of documentation, of samples, of
+// conformance tests and of other tests in Go; and some generated ones.
 func corpus(t *testing.T) []string {
 	t.Helper()
 	texts := []string{string(hlbtest.Program(2_000))}
