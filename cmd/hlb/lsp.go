@@ -7,21 +7,24 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
+	"slices"
 
 	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
 
 	"github.com/openllb/hlb-operator/hlb/lsp"
+	"github.com/openllb/hlb-operator/hlb/registry"
 	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
 func lspCommand(s *streams) *cobra.Command {
 	var addr string
+	var registries []string
 	cmd := &cobra.Command{
 		Use:   "lsp",
 		Short: "Serve an editor by the Language Server Protocol",
 		Long: "Serve one editor on standard input and output. With --addr, lenses over targets tell what the\n" +
-			"daemon there holds of their cache mounts.",
+			"daemon there holds of their cache mounts. With --registry, the tags of its images are completed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			lsp.Tune()
@@ -37,6 +40,11 @@ func lspCommand(s *streams) *cobra.Command {
 				defer c.Close()
 				opts.Usage = func(ctx context.Context) (map[string]int64, error) { return cacheMounts(ctx, c) }
 			}
+			if len(registries) > 0 {
+				opts.Tags = func(ctx context.Context, repository string) ([]string, error) {
+					return imageTags(ctx, registries, repository)
+				}
+			}
 			err := lsp.Serve(cmd.Context(), stdio{s.in, s.out}, opts)
 			if errors.Is(err, lsp.ErrNoShutdown) {
 				return &buildError{err} // the exit code 1, as the protocol asks
@@ -45,6 +53,8 @@ func lspCommand(s *streams) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&addr, "addr", "", "`ADDRESS` of a buildkitd to ask for the sizes of cache mounts")
+	cmd.Flags().StringSliceVar(&registries, "registry", nil,
+		"`HOST` of a registry to ask for tags of images, as docker.io, with the credentials of docker's config")
 	return cmd
 }
 
@@ -60,6 +70,17 @@ func (s stdio) Close() error {
 		return c.Close()
 	}
 	return nil
+}
+
+// maxTags bounds the tags of one repository that an editor is offered.
+const maxTags = 1000
+
+// imageTags lists the tags of a repository if it is of one of some registries.
+func imageTags(ctx context.Context, registries []string, repository string) ([]string, error) {
+	if host, ok := registry.Host(repository); !ok || !slices.Contains(registries, host) {
+		return nil, nil
+	}
+	return registry.User{}.Tags(ctx, repository, maxTags)
 }
 
 // cacheMounts returns the sizes in bytes of the cache mounts of a daemon by their ids. An id may have several

@@ -39,7 +39,8 @@ func TreeSitter() []byte {
 	var b strings.Builder
 	b.WriteString(strings.Replace(treeSitterHead, "KEYWORDS", quoted(words), 1))
 	known := func(capture string, names []string) {
-		b.WriteString("\n((name . (identifier) @" + capture + ")\n  (#any-of? @" + capture + " " + quoted(names) + "))\n")
+		b.WriteString("\n((name . (identifier) @" + capture + ")\n")
+		b.WriteString("  (#any-of? @" + capture + " " + quoted(names) + "))\n")
 	}
 	known("function.builtin", functions())
 	known("property", options())

@@ -27,6 +27,8 @@ type Options struct {
 	Version string
 	// Usage returns the sizes in bytes of the cache mounts of a daemon, by their ids; nil if there is no daemon.
 	Usage func(context.Context) (map[string]int64, error)
+	// Tags lists the tags of a repository of images, none for one that is not to be asked; nil if no registry is.
+	Tags func(ctx context.Context, repository string) ([]string, error)
 }
 
 // Tune sets the garbage collector for a process that does nothing but Serve: it collects seldom, so that keystrokes
@@ -47,6 +49,7 @@ func Serve(ctx context.Context, stream io.ReadWriteCloser, opts Options) error {
 	s := &server{
 		opts: opts, docs: &documents{open: map[string]*document{}}, dirty: make(chan struct{}, 1),
 		pending: map[string]bool{}, exit: make(chan struct{}),
+		tags: tags{ask: opts.Tags, known: map[string]*tagList{}},
 	}
 	conn := jsonrpc2.NewConn(jsonrpc2.NewStream(stream), jsonrpc2.WithCodec(codec{}))
 	s.client = protocol.ClientDispatcher(conn)
@@ -110,6 +113,7 @@ type server struct {
 	docs   *documents
 	exit   chan struct{}
 
+	tags     tags
 	snippets bool // the client takes them; set by Initialize
 
 	mu      sync.Mutex
@@ -157,7 +161,7 @@ func capabilities(encoding protocol.PositionEncodingKind) protocol.ServerCapabil
 	return protocol.ServerCapabilities{
 		PositionEncoding:           encoding,
 		TextDocumentSync:           &protocol.TextDocumentSyncOptions{OpenClose: &yes, Change: &kind},
-		CompletionProvider:         &protocol.CompletionOptions{TriggerCharacters: []string{"."}},
+		CompletionProvider:         &protocol.CompletionOptions{TriggerCharacters: []string{".", ":"}},
 		HoverProvider:              protocol.Boolean(true),
 		SignatureHelpProvider:      &protocol.SignatureHelpOptions{TriggerCharacters: []string{" ", "(", ","}},
 		DefinitionProvider:         protocol.Boolean(true),

@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds one run of an editor.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 var neovim = toolchain.Need{File: "nvim", Package: "neovim"}
 
