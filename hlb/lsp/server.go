@@ -25,8 +25,8 @@ import (
 type Options struct {
 	// Version of the server.
 	Version string
-	// Usage returns the sizes in bytes of the cache mounts of a daemon, by their ids; nil if there is no daemon.
-	Usage func(context.Context) (map[string]int64, error)
+	// Usage returns what a daemon holds; nil if there is no daemon.
+	Usage func(context.Context) (*query.Held, error)
 	// Tags lists the tags of a repository of images, none for one that is not to be asked; nil if no registry is.
 	Tags func(ctx context.Context, repository string) ([]string, error)
 }
@@ -120,7 +120,7 @@ type server struct {
 	pending map[string]bool // paths of documents whose diagnostics are to be published
 	dirty   chan struct{}   // holds one if there are any
 	down    bool
-	usage   map[string]int64 // of usageAt
+	usage   *query.Held // of usageAt
 	usageAt time.Time
 }
 
