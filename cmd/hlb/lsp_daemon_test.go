@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"go.lsp.dev/jsonrpc2"
@@ -58,11 +59,12 @@ func lensOf(t *testing.T, addr, program string) string {
 	if err != nil || len(lenses) != 1 {
 		t.Fatal(lenses, err)
 	}
+	title := strings.Clone(lenses[0].Command.Title) // it may share memory with the next message
 	if err := errors.Join(server.Shutdown(ctx), server.Exit(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-code; got != 0 {
 		t.Errorf("exit code %d", got)
 	}
-	return lenses[0].Command.Title
+	return title
 }

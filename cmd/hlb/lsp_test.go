@@ -145,7 +145,7 @@ func tagsOffered(t *testing.T, args []string, ref string) []string {
 		list := got.(*protocol.CompletionList)
 		incomplete = list.IsIncomplete
 		for _, i := range list.Items {
-			tags = append(tags, i.Label)
+			tags = append(tags, strings.Clone(i.Label)) // it may share memory with the next message
 		}
 	}
 	if err := errors.Join(server.Shutdown(ctx), server.Exit(ctx)); err != nil {

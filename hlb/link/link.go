@@ -39,6 +39,9 @@ type Options struct {
 	// Unused resolves imports of the program that nothing uses yet, so that an editor can offer their members. What is
 	// wrong with those is left out.
 	Unused bool
+	// Wrong says that the check of the program found errors. Only imports that are texts are resolved then: others
+	// can't be evaluated.
+	Wrong bool
 }
 
 // Files resolves the imports of info that are files, and those of the modules they name, as far as something uses
@@ -65,7 +68,7 @@ func newLinker(ctx context.Context, opts Options) *linker {
 		Bytes: opts.Limits.WithDefaults().MaxBytes, Modules: maxModules, Depth: maxDepth,
 	})
 	return &linker{
-		ctx: ctx, vendor: opts.Vendor, loader: loader, linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
+		ctx: ctx, vendor: opts.Vendor, wrong: opts.Wrong, loader: loader, linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
 		out: Linked{Sources: loader.Sources},
 	}
 }
@@ -73,6 +76,7 @@ func newLinker(ctx context.Context, opts Options) *linker {
 type linker struct {
 	ctx    context.Context
 	vendor *module.Vendor
+	wrong  bool
 	loader *module.Loader
 	linked map[*module.Module]bool // modules whose imports were resolved or are being so
 	tried  map[*ast.Import]bool    // imports that were resolved, or can't be
@@ -113,10 +117,7 @@ func (l *linker) link(in *module.Module, imp *ast.Import) {
 // find returns the module that an import of in stands for. It is nil, without an error, if only evaluation finds it, or
 // if its errors were reported before.
 func (l *linker) find(in *module.Module, imp *ast.Import) (*module.Module, error) {
-	for _, other := range importsIn(in.Info, imp.Operand) {
-		l.link(in, other)
-	}
-	operand := analyze.Text(in.Info, imp.Operand)
+	operand := l.operand(in, imp)
 	if !operand.Known {
 		l.out.Unread = append(l.out.Unread, imp)
 		return nil, nil
@@ -135,6 +136,18 @@ func (l *linker) find(in *module.Module, imp *ast.Import) (*module.Module, error
 		err = diag.Errorf(diag.ImportNotFound, imp.Operand.Span(), "%v", err)
 	}
 	return m, err
+}
+
+// operand returns the text that says where the module of an import is, as far as it can be known.
+func (l *linker) operand(in *module.Module, imp *ast.Import) analyze.Value {
+	if l.wrong {
+		text, known := ast.ConstText(imp.Operand)
+		return analyze.Value{Text: text, Known: known}
+	}
+	for _, other := range importsIn(in.Info, imp.Operand) {
+		l.link(in, other)
+	}
+	return analyze.Text(in.Info, imp.Operand)
 }
 
 // vendored returns a module of a repository that is vendored; one that isn't is not read.
