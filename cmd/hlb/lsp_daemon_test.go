@@ -49,8 +49,9 @@ func lensOf(t *testing.T, addr, program string) string {
 		jsonrpc2.NewStream(stdio{clientIn, clientOut}))
 	defer conn.Close()
 	item := protocol.TextDocumentItem{URI: "file:///a.hlb", LanguageID: "hlb", Version: 1, Text: program}
-	_, err := server.Initialize(ctx, &protocol.InitializeParams{})
-	if err := errors.Join(err, server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})); err != nil {
+	_, failed := server.Initialize(ctx, &protocol.InitializeParams{})
+	opened := server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})
+	if err := errors.Join(failed, opened); err != nil {
 		t.Fatal(err)
 	}
 	lenses, err := server.CodeLens(ctx, &protocol.CodeLensParams{

@@ -127,8 +127,9 @@ func tagsOffered(t *testing.T, args []string, ref string) []string {
 	defer conn.Close()
 	text := "fs default() { image \"" + ref
 	item := protocol.TextDocumentItem{URI: "file:///a.hlb", LanguageID: "hlb", Version: 1, Text: text + "\"; }\n"}
-	_, err := server.Initialize(ctx, &protocol.InitializeParams{})
-	if err := errors.Join(err, server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})); err != nil {
+	_, failed := server.Initialize(ctx, &protocol.InitializeParams{})
+	opened := server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})
+	if err := errors.Join(failed, opened); err != nil {
 		t.Fatal(err)
 	}
 	var tags []string

@@ -68,7 +68,8 @@ func newLinker(ctx context.Context, opts Options) *linker {
 		Bytes: opts.Limits.WithDefaults().MaxBytes, Modules: maxModules, Depth: maxDepth,
 	})
 	return &linker{
-		ctx: ctx, vendor: opts.Vendor, wrong: opts.Wrong, loader: loader, linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
+		ctx: ctx, vendor: opts.Vendor, wrong: opts.Wrong, loader: loader,
+		linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
 		out: Linked{Sources: loader.Sources},
 	}
 }

@@ -45,7 +45,8 @@ func TestTagsAreCompleted(t *testing.T) {
 	}}, nil)
 	e.open("a.hlb", "fs a() { image \"golang:\"; }\nfs b() { image \"slow:\"; }\nfs c() { image \"gone:\"; }\n")
 	for range 2 { // the second time without asking again
-		if got, complete := e.completed("a.hlb", "\"; }\nfs b"); !slices.Equal(got, []string{"1.26", "1.25"}) || !complete {
+		got, complete := e.completed("a.hlb", "\"; }\nfs b")
+		if !slices.Equal(got, []string{"1.26", "1.25"}) || !complete {
 			t.Errorf("%q, complete: %v", got, complete)
 		}
 	}

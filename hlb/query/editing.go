@@ -14,8 +14,8 @@ import (
 )
 
 // Editing analyzes one version of a text after the other. Declarations that did not change are neither read nor, as
-// long as no name changes its meaning and nothing is imported, checked again. It must be used by one at a time, and the Files that it returned
-// not once the next version is analyzed.
+// long as no name changes its meaning and nothing is imported, checked again. It must be used by one at a time, and the
+// Files that it returned not once the next version is analyzed.
 //
 // The zero value is ready for use.
 type Editing struct {
