@@ -270,7 +270,7 @@ func registryAnswers(code int) func(*testing.T, *world, []*v1alpha1.HLBBuild) fu
 					return
 				}
 				rw.Header().Set("Content-Length", "1000")
-				fmt.Fprint(rw, "half") //nolint:errcheck // it is broken off anyway
+				fmt.Fprint(rw, "half")
 				panic(http.ErrAbortHandler)
 			})}
 		go server.Serve(l) //nolint:errcheck // it ends with Close

@@ -29,8 +29,8 @@ func (c *Cluster) Process(ctx context.Context, namespace, pod, program string) (
 	}
 	for _, comm := range processes {
 		dir := filepath.Dir(comm)
-		name, _ := os.ReadFile(comm)                            //nolint:errcheck // it may have ended
-		cgroups, _ := os.ReadFile(filepath.Join(dir, "cgroup")) //nolint:errcheck // it may have ended
+		name, _ := os.ReadFile(comm) // it may have ended
+		cgroups, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
 		if strings.TrimSpace(string(name)) == program && strings.Contains(string(cgroups), string(p.UID)) {
 			return strconv.Atoi(filepath.Base(dir))
 		}
