@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,6 +43,11 @@ type world struct {
 func (w *world) fleetNamed(name string) *v1alpha1.BuildCache {
 	cache := w.BuildCache(namespace, name, 3, "2Gi", "chaos-"+fmt.Sprint(time.Now().Unix()))
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.BuildKit.DrainTimeoutSeconds = 3, 60
+	cache.Spec.BuildKit.StepLimits.Memory = ptr.To(resource.MustParse("128Mi"))
+	cache.Spec.PodTemplate.Spec.Containers = []v1alpha1.ContainerOverlay{{Name: "buildkitd",
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+			corev1.ResourceMemory: resource.MustParse("1Gi")}}}}
+	cache.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
 	return cache
 }
 
