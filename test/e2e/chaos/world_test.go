@@ -49,9 +49,12 @@ func (w *world) fleetNamed(name string) *v1alpha1.BuildCache {
 	cache := w.BuildCache(namespace, name, 3, "2Gi", "chaos-"+fmt.Sprint(time.Now().Unix()))
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.BuildKit.DrainTimeoutSeconds = 3, 60
 	cache.Spec.BuildKit.StepLimits.Memory = ptr.To(resource.MustParse("128Mi"))
-	cache.Spec.PodTemplate.Spec.Containers = []v1alpha1.ContainerOverlay{{Name: "buildkitd",
-		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
-			corev1.ResourceMemory: resource.MustParse("1Gi")}}}}
+	limit := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
+	cache.Spec.PodTemplate = &v1alpha1.PodTemplateOverlay{Spec: v1alpha1.PodSpecOverlay{
+		Containers: []v1alpha1.ContainerOverlay{
+			{Name: "buildkitd", Resources: corev1.ResourceRequirements{Limits: limit}},
+		},
+	}}
 	cache.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
 	return cache
 }
