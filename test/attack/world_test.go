@@ -4,7 +4,6 @@ package attack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,28 +108,15 @@ func (w *world) agentMemory(t *testing.T) memory {
 	t.Helper()
 	pid, err := w.Process(t.Context(), namespace, harness.Pod(w.fleet.Name+"-0"), "agent")
 	must(t, err)
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	group, err := harness.MemoryGroup(pid)
 	must(t, err)
-	for line := range strings.Lines(string(text)) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		switch {
-		case fields[1] == "memory":
-			m := memory{filepath.Join("/sys/fs/cgroup/memory", fields[2], "memory.max_usage_in_bytes")}
-			must(t, os.WriteFile(m.file, []byte("0"), 0o644))
-			return m
-		case fields[0] == "0" && fields[1] == "":
-			if file := filepath.Join("/sys/fs/cgroup", fields[2], "memory.peak"); isThere(file) {
-				return memory{file} // it can't be begun anew before Linux 6.12, so that it is that of all attacks so far
-			}
-		}
+	m := memory{filepath.Join(group, "memory.max_usage_in_bytes")}
+	if _, err := os.Stat(m.file); err == nil {
+		must(t, os.WriteFile(m.file, []byte("0"), 0o644))
+		return m
 	}
-	t.Fatal(errors.New("the agent is in no cgroup that counts memory"))
-	return memory{}
-}
-
-func isThere(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
+	// version 2 has the peak of all attacks so far: it can't be begun anew before Linux 6.12
+	return memory{filepath.Join(group, "memory.peak")}
 }
 
 // peak is the most that was in use, in MiB.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -55,36 +54,20 @@ func daemonOutOfMemory(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func
 	pid := target(t, w, builds, "buildkitd")
 	hog := exec.CommandContext(t.Context(), "sh", "-c", "sleep 1; exec tail /dev/zero")
 	must(t, hog.Start())
+	group, err := harness.MemoryGroup(pid)
+	must(t, err)
 	for file, text := range map[string]string{
 		fmt.Sprintf("/proc/%d/oom_score_adj", hog.Process.Pid): "-900",
-		filepath.Join(memoryGroup(t, pid), "cgroup.procs"):     fmt.Sprint(hog.Process.Pid),
+		filepath.Join(group, "cgroup.procs"):                   fmt.Sprint(hog.Process.Pid),
 	} {
 		must(t, os.WriteFile(file, []byte(text), 0o644))
 	}
 	killed := func(context.Context) (bool, error) { return syscall.Kill(pid, 0) != nil, nil }
-	err := harness.Eventually(t.Context(), time.Minute, "buildkitd is killed for want of memory", killed)
+	err = harness.Eventually(t.Context(), time.Minute, "buildkitd is killed for want of memory", killed)
 	hog.Process.Kill() //nolint:errcheck // the kernel may have been faster
 	hog.Wait()         //nolint:errcheck // it was killed
 	must(t, err)
 	return nil
-}
-
-// memoryGroup is the folder of the cgroup that counts a process's memory.
-func memoryGroup(t *testing.T, pid int) string {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	must(t, err)
-	unified := ""
-	for line := range strings.Lines(string(text)) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		switch {
-		case fields[1] == "memory":
-			return filepath.Join("/sys/fs/cgroup/memory", fields[2])
-		case fields[0] == "0":
-			unified = filepath.Join("/sys/fs/cgroup", fields[2])
-		}
-	}
-	return unified
 }
 
 // poison kills the buildkitd of one build whenever it runs, as a build does that takes all of a node's memory.
