@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -114,9 +115,10 @@ func (w *world) attack(t *testing.T, a attack, alone time.Duration) result {
 	}
 	memory := w.agentMemory(t)
 	var ended bool
+	var err error
 	beside := w.neighbour(t, build.Name, func() {
-		must(t, w.Client.Create(t.Context(), build))
-		ended = w.ended(t.Context(), build, patience)
+		err = w.Client.Create(t.Context(), build)
+		ended = err != nil || w.ended(t.Context(), build, patience)
 		if a.after != nil {
 			a.after(t, w, build)
 		}
@@ -125,7 +127,9 @@ func (w *world) attack(t *testing.T, a attack, alone time.Duration) result {
 		Name: a.name, Outcome: a.want.outcome, NeighbourBuilds: beside.builds, NeighbourFailed: beside.failed,
 		NeighbourSlowdown: beside.mean.Seconds() / alone.Seconds(), AgentPeakMiB: memory.peak(t),
 	}
-	if f := build.Status.Failure; f != nil {
+	if err != nil {
+		r.Reason = string(apierrors.ReasonForError(err))
+	} else if f := build.Status.Failure; f != nil {
 		r.Reason = f.Reason
 		for _, d := range f.Diagnostics {
 			r.Reason += " " + d.Code
@@ -141,7 +145,7 @@ func (w *world) attack(t *testing.T, a attack, alone time.Duration) result {
 	if r.AgentPeakMiB > agentMemory {
 		t.Errorf("the agent needed %d MiB, more than %d", r.AgentPeakMiB, agentMemory)
 	}
-	must(t, w.Client.Delete(t.Context(), build))
+	must(t, client.IgnoreNotFound(w.Client.Delete(t.Context(), build)))
 	return r
 }
 
