@@ -48,8 +48,7 @@ func stepOutOfMemory(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() erro
 	return func() error { return w.failsWith(ctx, hog, v1alpha1.ReasonOutOfMemory) }
 }
 
-// daemonOutOfMemory puts a process that takes all memory into the container of buildkitd. It is the last that the kernel
-// kills for it.
+// daemonOutOfMemory puts a process that takes all memory into the container of buildkitd. The kernel kills it last.
 func daemonOutOfMemory(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
 	pid := target(t, w, builds, "buildkitd")
 	hog := exec.CommandContext(t.Context(), "sh", "-c", "sleep 1; exec tail /dev/zero")
