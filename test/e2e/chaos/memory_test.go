@@ -48,7 +48,7 @@ func stepOutOfMemory(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() erro
 	return func() error { return w.failsWith(ctx, hog, v1alpha1.ReasonOutOfMemory) }
 }
 
-// daemonOutOfMemory puts a process that takes all memory into the container of buildkitd. The kernel kills it last.
+// daemonOutOfMemory puts a process that takes all memory into the container of buildkitd, which the kernel kills first.
 func daemonOutOfMemory(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
 	pid := target(t, w, builds, "buildkitd")
 	hog := exec.CommandContext(t.Context(), "sh", "-c", "sleep 1; exec tail /dev/zero")
@@ -56,8 +56,8 @@ func daemonOutOfMemory(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func
 	group, err := harness.MemoryGroup(pid)
 	must(t, err)
 	for file, text := range map[string]string{
-		fmt.Sprintf("/proc/%d/oom_score_adj", hog.Process.Pid): "-900",
-		filepath.Join(group, "cgroup.procs"):                   fmt.Sprint(hog.Process.Pid),
+		fmt.Sprintf("/proc/%d/oom_score_adj", pid): "1000",
+		filepath.Join(group, "cgroup.procs"):       fmt.Sprint(hog.Process.Pid),
 	} {
 		must(t, os.WriteFile(file, []byte(text), 0o644))
 	}
