@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
 
 	"github.com/openllb/hlb-operator/hlb"
@@ -35,12 +34,12 @@ func moduleCommand(s *streams) *cobra.Command {
 
 // moduleFlags are the flags of commands that read all modules of programs.
 type moduleFlags struct {
-	addr    string
+	daemon  daemonFlags
 	offline bool
 }
 
 func (f *moduleFlags) add(cmd *cobra.Command) {
-	addAddr(cmd, &f.addr)
+	f.daemon.add(cmd)
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "don't contact a daemon: vendored modules only")
 }
 
@@ -61,7 +60,7 @@ func vendorCommand(s *streams) *cobra.Command {
 			return s.vendor(imports, false)
 		},
 	}
-	addAddr(cmd, &flags.addr)
+	flags.daemon.add(cmd)
 	return cmd
 }
 
@@ -124,7 +123,7 @@ func (s *streams) imports(
 		}
 		imports, found, err := importsOf(ctx, prog, flags, hlb.Options{Vendor: vendor})
 		if err != nil {
-			return nil, fmt.Errorf("read modules with the daemon at %s: %w", flags.addr, err)
+			return nil, fmt.Errorf("read modules with the daemon at %s: %w", flags.daemon.addr, err)
 		}
 		if found.HasErrors() {
 			return nil, s.compiled(prog, nil, found)
@@ -143,7 +142,7 @@ func importsOf(
 	if flags.offline || !needsDaemon {
 		return imports, found, nil
 	}
-	c, err := client.New(ctx, flags.addr)
+	c, err := flags.daemon.connect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
