@@ -149,8 +149,8 @@ func (s *scoring) cannotWin(d *Daemon, rank int32, c *selection) bool {
 	return ranked-most > bound || ranked-s.maxFutureGain(most) > bound
 }
 
-// isEligible reports whether d may run the request now or later, that is, whether lastingRefusal is Fits or will be when
-// d has restarted.
+// isEligible reports whether d may run the request now or later: lastingRefusal is Fits, or will be when d has
+// restarted.
 func (s *scoring) isEligible(d *Daemon) bool {
 	if d.Phase == Ready {
 		return !s.constrained && d.KeptFor == "" || requestRefusal(d, s.r) == Fits

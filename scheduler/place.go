@@ -291,7 +291,8 @@ func decide(s *scoring, c *selection, out *Decision) {
 	switch {
 	case !run.exists:
 		out.Action, out.Reason = NoFit, NoDaemonFits
-		if wait.exists && (s.v.Daemons[wait.at].Phase != Ready || s.v.Daemons[wait.at].freeSlots() > 0 || c.coldWithheld) {
+		d := &s.v.Daemons[wait.at]
+		if wait.exists && (d.Phase != Ready || d.freeSlots() > 0 || c.coldWithheld) {
 			// for a restart or a lock instead of a slot, or because a cold start is not allowed
 			out.Action, out.Reason = Wait, s.waitReason(wait)
 		}

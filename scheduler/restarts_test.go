@@ -12,6 +12,7 @@ import (
 
 // TestRestartsAreLearnedByCause gives restarts of one cause, one after the other.
 func TestRestartsAreLearnedByCause(t *testing.T) {
+	steady := []float64{6, 6, 6, 6, 6, 6, 6, 6, 6, 6}
 	for name, tc := range map[string]struct {
 		cause     string
 		seconds   []float64
@@ -20,8 +21,8 @@ func TestRestartsAreLearnedByCause(t *testing.T) {
 		"a roll-out before any was seen":            {"AgentStopped", nil, 15, 15},
 		"what is no restart as a rule":              {"DiskStalled", nil, 0, 0},
 		"it was one, twice":                         {"DiskStalled", []float64{40, 40}, 39, 41},
-		"steady restarts outweigh the prior":        {"AgentStopped", []float64{6, 6, 6, 6, 6, 6, 6, 6, 6, 6}, 5.9, 6.7},
-		"one of an hour counts as four times usual": {"AgentStopped", []float64{6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 3600}, 7, 9},
+		"steady restarts outweigh the prior":        {"AgentStopped", steady, 5.9, 6.7},
+		"one of an hour counts as four times usual": {"AgentStopped", append(steady, 3600), 7, 9},
 		"a length below zero shows nothing":         {"LeaseExpired", []float64{-5, 0, math.NaN()}, 30, 30},
 		"it never exceeds a quarter of an hour":     {"X", []float64{1e9, 1e9}, 900, 901},
 	} {
