@@ -291,9 +291,8 @@ func decide(s *scoring, c *selection, out *Decision) {
 	switch {
 	case !run.exists:
 		out.Action, out.Reason = NoFit, NoDaemonFits
-		d := &s.v.Daemons[wait.at]
-		if wait.exists && (d.Phase != Ready || d.freeSlots() > 0 || c.coldWithheld) {
-			// for a restart or a lock instead of a slot, or because a cold start is not allowed
+		if wait.exists && (c.coldWithheld || s.hasFreeSlots(wait)) {
+			// because a cold start is not allowed, or for a restart or a lock instead of a slot
 			out.Action, out.Reason = Wait, s.waitReason(wait)
 		}
 	case wait.exists && wait.isBetterThan(run):
@@ -311,6 +310,12 @@ func decide(s *scoring, c *selection, out *Decision) {
 	if second.exists {
 		second.writeTo(s.v, &out.RunnerUp)
 	}
+}
+
+// hasFreeSlots reports whether it is not for the daemon's running builds that the candidate can't start.
+func (s *scoring) hasFreeSlots(wait *candidate) bool {
+	d := &s.v.Daemons[wait.at]
+	return d.Phase != Ready || d.freeSlots() > 0
 }
 
 // waitReason returns the reason for waiting for the candidate.
