@@ -35,7 +35,7 @@ func lspCommand(s *streams) *cobra.Command {
 				opts.Version = info.Main.Version
 			}
 			if addr != "" {
-				c, err := client.New(cmd.Context(), addr)
+				c, err := daemonFlags{addr: addr}.connect(cmd.Context())
 				if err != nil {
 					return err
 				}

@@ -83,7 +83,7 @@ func newEditor(
 	server := protocol.ServerDispatcher(conn)
 	e.ctx, e.server = ctx, server
 	root := uri.File(e.dir)
-	params := &protocol.InitializeParams{RootURI: &root}
+	params := &protocol.InitializeParams{RootURI: &root} //nolint:staticcheck // older editors send nothing else
 	if setup != nil {
 		setup(params)
 	}

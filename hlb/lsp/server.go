@@ -75,7 +75,7 @@ func closeSoon(conn io.Closer) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		conn.Close() //nolint:errcheck // it is over either way
+		conn.Close() // it is over either way
 	}()
 	const patience = 100 * time.Millisecond
 	select {
@@ -146,8 +146,8 @@ func (s *server) Initialize(
 			s.docs.roots = append(s.docs.roots, pathOf(f.URI))
 		}
 	}
-	if len(s.docs.roots) == 0 && p.RootURI != nil {
-		s.docs.roots = []string{pathOf(*p.RootURI)}
+	if len(s.docs.roots) == 0 && p.RootURI != nil { //nolint:staticcheck // older editors send nothing else
+		s.docs.roots = []string{pathOf(*p.RootURI)} //nolint:staticcheck // see above
 	}
 	return &protocol.InitializeResult{
 		Capabilities: capabilities(encoding),
