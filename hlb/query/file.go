@@ -94,7 +94,7 @@ func (f *File) Link(ctx context.Context, dir module.Dir, vendor *module.Vendor) 
 		info := f.info
 		opts.Wrong = true
 		f.info = sync.OnceValue(func() *check.Info {
-			link.Files(context.WithoutCancel(ctx), info(), dir, opts)
+			_, _ = link.Files(context.WithoutCancel(ctx), info(), dir, opts) // its own errors matter more
 			return info()
 		})
 		return
