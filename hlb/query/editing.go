@@ -133,15 +133,6 @@ func (t *tree) region(src []byte) (region, bool) {
 	return r, r.end-r.start.Offset <= max(len(src)/half, short) && len(src) <= syntax.Limits{}.WithDefaults().MaxBytes
 }
 
-// whole reports whether the last line of the region is where its last declaration ends, as what follows takes for sure.
-func (r region) whole(src []byte, mod *ast.Module) bool {
-	if r.end == len(src) {
-		return true
-	}
-	n := len(mod.Decls)
-	return n > 0 && lineAfter(src, mod.Decls[n-1].Span().End.Offset) == r.end
-}
-
 // splice puts the declarations of a region in the place of those that it had before the change.
 func (t *tree) splice(src []byte, r region, fresh *ast.Module) {
 	by := diag.Shift{Offset: r.end - r.was}
