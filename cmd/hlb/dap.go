@@ -25,11 +25,7 @@ func dapCommand(s *streams) *cobra.Command {
 			"program, the path of the HLB file, and if wanted targets, args, addr and stopOnEntry.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return dap.Serve(cmd.Context(), s.in, s.out, func(
-				ctx context.Context, launch dap.Launch, logs func([]byte), walk func(context.Context, *debug.Session) error,
-			) error {
-				return s.debugged(ctx, daemon, launch, logs, walk)
-			})
+			return dap.Serve(cmd.Context(), s.in, s.out, s.debugged(daemon))
 		},
 	}
 	daemon.add(cmd)
@@ -37,7 +33,14 @@ func dapCommand(s *streams) *cobra.Command {
 }
 
 // debugged builds what an editor launches. Standard output is the editor's, so nothing is written there.
-func (s *streams) debugged(
+func (s *streams) debugged(daemon daemonFlags) dap.Build {
+	type walking = func(context.Context, *debug.Session) error
+	return func(ctx context.Context, launch dap.Launch, logs func([]byte), walk walking) error {
+		return s.debugLaunched(ctx, daemon, launch, logs, walk)
+	}
+}
+
+func (s *streams) debugLaunched(
 	ctx context.Context, daemon daemonFlags, launch dap.Launch, logs func([]byte),
 	walk func(context.Context, *debug.Session) error,
 ) error {

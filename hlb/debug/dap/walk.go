@@ -269,7 +269,8 @@ func (w *walk) evaluate(ctx context.Context, r *dap.EvaluateRequest) {
 		w.refuse(&r.Request, fmt.Errorf("%s%w", out.String(), err))
 		return
 	}
-	w.send(&dap.EvaluateResponse{Response: w.response(&r.Request), Body: dap.EvaluateResponseBody{Result: out.String()}})
+	w.send(&dap.EvaluateResponse{Response: w.response(&r.Request),
+		Body: dap.EvaluateResponseBody{Result: out.String()}})
 }
 
 // bounded keeps the first maxResult bytes.
