@@ -121,7 +121,8 @@ func TestDaemonsThatSpeakTLS(t *testing.T) {
 		"a file that doesn't exist": {[]string{"--tlscacert", in("gone.pem")}, 2, "gone.pem"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, _, stderr := hlbHere(t, append([]string{"run", "--progress", "plain", "--addr", addr}, tc.flags...)...)
+			args := append([]string{"run", "--progress", "plain", "--addr", addr}, tc.flags...)
+			code, _, stderr := hlbHere(t, args...)
 			if code != tc.code || !strings.Contains(stderr, tc.stderr) {
 				t.Errorf("exit code %d, want %d and %q in\n%s", code, tc.code, tc.stderr, stderr)
 			}

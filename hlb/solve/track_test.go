@@ -39,7 +39,9 @@ func TestAStepWithoutInputsRanOnlyIfItsResultWasUsed(t *testing.T) {
 			[]*client.Vertex{started(first), later(1, started(first)), later(1, cached(first))}, false,
 		},
 		"it did not when the result was cached in two solves": {
-			[]*client.Vertex{started(first), later(1, cached(first)), later(2, started(first)), later(3, cached(first))}, false,
+			[]*client.Vertex{
+				started(first), later(1, cached(first)), later(2, started(first)), later(3, cached(first)),
+			}, false,
 		},
 		"it did when the result was made in one solve and cached in another": {
 			[]*client.Vertex{
