@@ -71,7 +71,6 @@ func TestAColdLengthRestsOnColdBuilds(t *testing.T) {
 	}{
 		"three short warm ones take little from it":    {1.1, []build{{Cold, 26}, {Warm, 1}, {Warm, 1}, {Warm, 1}}, 20, 26},
 		"nor in a fleet whose builds vary much":        {8, []build{{Cold, 42}, {Warm, 4}, {Warm, 3}, {Warm, 3}}, 30, 42},
-		"a program that has grown takes longer":        {1.1, []build{{Cold, 40}, {Warm, 10}, {Warm, 30}, {Warm, 30}}, 60, 100},
 		"one that ended early is no shorter than warm": {1.1, []build{{Cold, 3}, {Warm, 10}, {Warm, 10}}, 10, 15},
 	} {
 		t.Run(name, func(t *testing.T) {
