@@ -29,6 +29,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
 	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/controllers/watchlag"
 	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/fleet/record"
 )
@@ -160,8 +161,10 @@ func run(ctx context.Context, o options) error {
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		return err
 	}
+	lag := &watchlag.Probe{Cache: mgr.GetCache(), Live: mgr.GetAPIReader()}
 	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping),
-		mgr.AddReadyzCheck("caches", cachesFilled(mgr.GetCache()))); err != nil {
+		mgr.AddReadyzCheck("caches", cachesFilled(mgr.GetCache())),
+		mgr.AddReadyzCheck("watches", lag.Check), mgr.Add(lag)); err != nil {
 		return fmt.Errorf("add probes: %w", err)
 	}
 	return mgr.Start(ctx)
