@@ -312,9 +312,10 @@ func decide(s *scoring, c *selection, out *Decision) {
 	}
 }
 
-// hasWaitedEnough reports whether the request must take run rather than wait on: its whole wait would exceed WaitFactor ×
-// what run costs more than wait without the wait. A build that waits because that is cheaper, again and again, would
-// otherwise wait without end. From StayLoad on there is no such bound: builds that run elsewhere then make others wait.
+// hasWaitedEnough reports whether the request must take run rather than wait on: its whole wait would exceed WaitFactor
+// times what run costs more than wait without the wait. A build that waits because that is cheaper, again and again,
+// would otherwise wait without end. From StayLoad on there is no such bound: builds that run elsewhere then make others
+// wait.
 func (s *scoring) hasWaitedEnough(run, wait *candidate) bool {
 	if s.load >= s.p.StayLoad {
 		return false

@@ -161,13 +161,18 @@ func run(ctx context.Context, o options) error {
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		return err
 	}
-	lag := &watchlag.Probe{Cache: mgr.GetCache(), Live: mgr.GetAPIReader()}
-	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping),
-		mgr.AddReadyzCheck("caches", cachesFilled(mgr.GetCache())),
-		mgr.AddReadyzCheck("watches", lag.Check), mgr.Add(lag)); err != nil {
+	if err := addProbes(mgr); err != nil {
 		return fmt.Errorf("add probes: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// addProbes serves /healthz, which is that the process lives, and /readyz, which is that it could lead.
+func addProbes(mgr ctrl.Manager) error {
+	lag := &watchlag.Probe{Cache: mgr.GetCache(), Live: mgr.GetAPIReader()}
+	return errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping),
+		mgr.AddReadyzCheck("caches", cachesFilled(mgr.GetCache())),
+		mgr.AddReadyzCheck("watches", lag.Check), mgr.Add(lag))
 }
 
 // recording runs the recorder. Builds are placed without a recording too, so a full disk does not end the manager.

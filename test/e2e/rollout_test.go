@@ -44,7 +44,8 @@ func (c *tally) add(b *v1alpha1.HLBBuild) {
 	c.slowest = max(c.slowest, run.FinishedAt.Sub(run.QueuedAt.Time))
 	if b.Status.Cache == nil || b.Status.Cache.Fresh {
 		c.cold++
-		c.notes = append(c.notes, fmt.Sprintf("%s on %s: %s", b.Name, b.Status.Placement.Daemon, b.Status.Placement.Reason))
+		where := b.Status.Placement
+		c.notes = append(c.notes, fmt.Sprintf("%s on %s: %s", b.Name, where.Daemon, where.Reason))
 	}
 }
 
@@ -90,10 +91,8 @@ func TestARollOutCostsNoWarmth(t *testing.T) {
 	rolled := make(chan struct{})
 	go func() {
 		defer close(rolled)
-		err := harness.Eventually(t.Context(), patience, "the fleet is rolled out", func(ctx context.Context) (bool, error) {
-			return isRolledOut(ctx, cache, uids)
-		})
-		if err != nil {
+		all := func(ctx context.Context) (bool, error) { return isRolledOut(ctx, cache, uids) }
+		if err := harness.Eventually(t.Context(), patience, "the fleet is rolled out", all); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -114,7 +113,8 @@ func TestARollOutCostsNoWarmth(t *testing.T) {
 	})
 	t.Logf("%d builds, %d cold; the slowest took %s from its creation", during.builds, during.cold, during.slowest)
 	if during.builds < 30 || 50*during.cold > during.builds {
-		t.Errorf("%d of %d builds ran cold, want at most 2%% of at least 30: %q", during.cold, during.builds, during.notes)
+		t.Errorf("%d of %d builds ran cold, want at most 2%% of at least 30: %q",
+			during.cold, during.builds, during.notes)
 	}
 }
 
