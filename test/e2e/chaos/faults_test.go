@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -45,18 +48,24 @@ func stepOutOfMemory(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() erro
 	return func() error { return w.failsWith(ctx, hog, v1alpha1.ReasonOutOfMemory) }
 }
 
-// daemonOutOfMemory runs a process beside buildkitd, in its container, that takes all memory and is the last to be
-// killed.
+// daemonOutOfMemory puts a process that takes all memory into the container of buildkitd, which the kernel kills first.
 func daemonOutOfMemory(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
-	victim := harness.Pod(w.daemonOf(t, builds))
-	pid := process(t, w, namespace, func() (string, error) { return victim, nil }, "buildkitd")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	_, err := w.Kubectl(ctx, "", "-n", namespace, "exec", victim, "-c", "buildkitd", "--", "/bin/sh", "-c",
-		"echo -900 > /proc/self/oom_score_adj || exit; tail /dev/zero")
-	if err == nil || syscall.Kill(pid, 0) == nil {
-		t.Fatalf("buildkitd was not killed: %v", err)
+	pid := target(t, w, builds, "buildkitd")
+	hog := exec.CommandContext(t.Context(), "sh", "-c", "sleep 1; exec tail /dev/zero")
+	must(t, hog.Start())
+	group, err := harness.MemoryGroup(pid)
+	must(t, err)
+	for file, text := range map[string]string{
+		fmt.Sprintf("/proc/%d/oom_score_adj", pid): "1000",
+		filepath.Join(group, "cgroup.procs"):       fmt.Sprint(hog.Process.Pid),
+	} {
+		must(t, os.WriteFile(file, []byte(text), 0o644))
 	}
+	killed := func(context.Context) (bool, error) { return syscall.Kill(pid, 0) != nil, nil }
+	err = harness.Eventually(t.Context(), time.Minute, "buildkitd is killed for want of memory", killed)
+	hog.Process.Kill() //nolint:errcheck // the kernel may have been faster
+	hog.Wait()         //nolint:errcheck // it was killed
+	must(t, err)
 	return nil
 }
 
