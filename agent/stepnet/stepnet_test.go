@@ -127,9 +127,9 @@ func (p *pod) reached(t *testing.T, options ...llb.RunOption) map[string]bool {
 	script, out := "", map[string]bool{}
 	for name, place := range p.places {
 		host, port, _ := net.SplitHostPort(place)
-		script += fmt.Sprintf("test \"$(nc -w 3 %s %s </dev/null)\" = hello && echo \"to %s\"\n", host, port, name)
+		script += fmt.Sprintf("(test \"$(nc -w 3 %s %s </dev/null)\" = hello && echo \"to %s\") &\n", host, port, name)
 	}
-	log, err := p.run(script+"true", options...)
+	log, err := p.run(script+"wait", options...)
 	if err != nil {
 		t.Fatalf("run the step: %v\n%s", err, log)
 	}
