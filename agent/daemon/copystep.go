@@ -36,8 +36,8 @@ var ErrNotReached = errors.New("the mount was not free in time")
 // errNoStep says that the step ended before it reached the agent.
 var errNoStep = errors.New("the step that copies the mount has not reached the agent")
 
-// copyMount runs the half of a copy that is a build step, and talk as the other half. The two talk over a socket of
-// the network namespace that the agent shares with buildkitd, and with this step, but not with steps of builds that have
+// copyMount runs the half of a copy that is a build step, and talk as the other half. The two talk over a socket of the
+// network namespace that the agent shares with buildkitd, and with this step, but not with steps of builds that have
 // networks of their own. It is no file, and what passes through it can't be seen on any interface. What the step has to
 // say through buildkitd passes at a tenth of the speed.
 func (d *Daemon) copyMount(
@@ -69,10 +69,7 @@ func (d *Daemon) copyMount(
 	defer end(nil)
 	go func() {
 		defer cancel()
-		opt := client.SolveOpt{
-			Internal: true, AllowedEntitlements: []string{entitlements.EntitlementNetworkHost.String()},
-		}
-		_, err := d.client.Solve(jobCtx, def, opt, nil)
+		_, err := d.client.Solve(jobCtx, def, copyOptions, nil)
 		job <- err
 		end(nil)
 	}()
@@ -102,6 +99,11 @@ func (d *Daemon) copyMount(
 		return ErrNotReached
 	}
 	return explain(talkErr, err)
+}
+
+// copyOptions give a copy, and no step of a build, the network that the agent has.
+var copyOptions = client.SolveOpt{
+	Internal: true, AllowedEntitlements: []string{entitlements.EntitlementNetworkHost.String()},
 }
 
 // converse waits for the step and talks to it. It ends with ended before the step has come, and with ctx after it;

@@ -117,7 +117,8 @@ func (w *Writer) gather(ctx context.Context, session attempt.Session) Facts {
 	published, now := w.Board.Facts(), w.Now()
 	return Facts{
 		Facts: published, Cache: cache, AgentID: session.ID, Node: w.Node, Isolation: w.Isolation, Now: now,
-		Network: w.Network, Usage: w.Usage.Snapshot(), Snapshots: w.Snapshots.Entries(), Unfilled: w.Snapshots.Unfilled(),
+		Network: w.Network, Usage: w.Usage.Snapshot(),
+		Snapshots: w.Snapshots.Entries(), Unfilled: w.Snapshots.Unfilled(),
 		// by the day, so that aging alone changes no status
 		Sizing: w.Sizing.Report(published.Daemon.Budget.MountsBytes, now.Truncate(24*time.Hour)),
 	}

@@ -26,8 +26,8 @@ type chain struct {
 	rules []exprs
 }
 
-// firewall is all of the rules: steps reach no address of the pod itself and no other step, and what egressChain allows.
-// Only steps have anything forwarded, and only with the pod's address.
+// firewall is all of the rules: steps reach no address of the pod itself and no other step, and what egressChain
+// allows. Only steps have anything forwarded, and only with the pod's address.
 func firewall(p Policy, nameservers []netip.Addr) []chain {
 	const egress = "egress"
 	filter := func(name string, hook *nftables.ChainHook, drops bool, rules ...exprs) chain {

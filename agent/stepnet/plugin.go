@@ -153,8 +153,8 @@ func raiseLoopback(inside *netlink.Handle) error {
 	return nil
 }
 
-// takeSlot makes a pair of interfaces, one end of it in the network namespace, and returns its slot. The kernel lets one
-// interface have a name, which is what makes a slot one step's.
+// takeSlot makes a pair of interfaces, one end of it in the network namespace, and returns its slot. The kernel lets
+// one interface have a name, which is what makes a slot one step's.
 func takeSlot(conf *config, target int, name string) (int, error) {
 	for slot := firstSlot; slot <= lastSlot; slot++ {
 		attrs := netlink.NewLinkAttrs()

@@ -3,9 +3,9 @@
 // Package stepnet gives build steps networks of their own, and bounds what they reach.
 //
 // Install runs once in a daemon's pod, before buildkitd, with CAP_NET_ADMIN and nothing else: it puts firewall rules
-// into the pod's network namespace, and this program as a CNI plugin into a folder that buildkitd reads. buildkitd calls
-// the plugin for each network namespace that it makes. A step's namespace has one interface, which leads to the pod's
-// namespace and nowhere else; there the rules decide. Steps hold no capability in the pod's namespace.
+// into the pod's network namespace, and this program as a CNI plugin into a folder that buildkitd reads. buildkitd
+// calls the plugin for each network namespace that it makes. A step's namespace has one interface, which leads to the
+// pod's namespace and nowhere else; there the rules decide. Steps hold no capability in the pod's namespace.
 package stepnet
 
 import (

@@ -165,8 +165,8 @@ func TestStepsReach(t *testing.T) {
 			`[{"to": [{"ipBlock": {"cidr": "10.97.0.0/16"}}]}]`, false, usual,
 		},
 		"at the ports that the list has": {
-			`[{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": ` + port("another machine") + `}]}]`, false,
-			[]string{"another machine", "the name server"},
+			`[{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": ` + port("another machine") + `}]}]`,
+			false, []string{"another machine", "the name server"},
 		},
 		"no port by another protocol": {
 			`[{"ports": [{"protocol": "UDP"}]}]`, false, []string{"the name server"},
@@ -260,9 +260,10 @@ func TestInstallNeedsNoRightsOnTheNode(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			script := fmt.Sprintf("%s exec %s install -dir %s -resolv-conf %s/resolv.conf %s", tc.network, n.Program(), dir,
-				n.Dir(), tc.required)
-			text, err := exec.Command("unshare", "--user", "--map-root-user", "--net", "sh", "-ec", script).CombinedOutput()
+			script := fmt.Sprintf("%s exec %s install -dir %s -resolv-conf %s/resolv.conf %s",
+				tc.network, n.Program(), dir, n.Dir(), tc.required)
+			cmd := exec.Command("unshare", "--user", "--map-root-user", "--net", "sh", "-ec", script)
+			text, err := cmd.CombinedOutput()
 			if tc.wantErr != "" {
 				if err == nil || !strings.Contains(string(text), tc.wantErr) {
 					t.Errorf("install: %v, %s; want %q", err, text, tc.wantErr)

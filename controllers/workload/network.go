@@ -38,8 +38,8 @@ func (c *ociConfig) setNetwork(mode v1alpha1.NetworkMode) {
 	c.CNIConfigPath, c.CNIBinaryPath = networkConfig, networkPlugins
 }
 
-// networkContainer prepares the pod's network before buildkitd starts. It has one capability, over the pod's own network
-// namespace, which nothing that builds run has.
+// networkContainer prepares the pod's network before buildkitd starts. It has one capability, over the pod's own
+// network namespace, which nothing that builds run has.
 func networkContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container {
 	args := []string{"install", "-dir=" + networkDir}
 	if networkMode(cache) == v1alpha1.NetworkIsolated {
@@ -90,14 +90,15 @@ func addNetwork(
 	if networkMode(cache) == v1alpha1.NetworkPod {
 		return
 	}
-	pod.InitContainers = append([]corev1.Container{extend(networkContainer(cache, images), overlay)}, pod.InitContainers...)
+	first := extend(networkContainer(cache, images), overlay)
+	pod.InitContainers = append([]corev1.Container{first}, pod.InitContainers...)
 	pod.Volumes = append(pod.Volumes, corev1.Volume{
 		Name: volumeNetwork, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 	})
 }
 
-// egressText is a list of rules as cmd/stepnet reads it, "[]" for an empty one. Kubernetes expands $(NAME) in arguments,
-// which no address has.
+// egressText is a list of rules as cmd/stepnet reads it, "[]" for an empty one. Kubernetes expands $(NAME) in
+// arguments, which no address has.
 func egressText(rules []v1alpha1.EgressRule) string {
 	if len(rules) == 0 {
 		return "[]"

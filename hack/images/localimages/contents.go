@@ -48,8 +48,8 @@ var Repositories = map[string]string{
 // Names are the images that Image builds.
 var Names = []string{"operator", "buildkit", "busybox", "golang"}
 
-// Operator is the image of manager, agent, the copier of mounts and what gives steps their networks: four static programs
-// and CA certificates, run as a user who is not root.
+// Operator is the image of manager, agent, the copier of mounts and what gives steps their networks: four static
+// programs and CA certificates, run as a user who is not root.
 func (b *Builder) Operator(ctx context.Context) (v1.Image, error) {
 	dir := filepath.Join(b.dir, "operator")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
