@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -93,23 +92,26 @@ func remove(args *skel.CmdArgs) error {
 	if err != nil || conf.Type == loopbackType {
 		return err
 	}
-	target, err := netns.GetFromPath(args.Netns)
-	if errors.Is(err, fs.ErrNotExist) || args.Netns == "" {
+	if !isNamespace(args.Netns) {
 		return nil
 	}
+	target, err := netns.GetFromPath(args.Netns)
 	if err != nil {
 		return fmt.Errorf("open the network namespace: %w", err)
 	}
 	defer target.Close()
 	inside, err := netlink.NewHandleAt(target, unix.NETLINK_ROUTE)
-	if errors.Is(err, unix.EINVAL) {
-		return nil // a file that a dead daemon has left, where a namespace was
-	}
 	if err != nil {
 		return fmt.Errorf("enter the network namespace: %w", err)
 	}
 	defer inside.Close()
 	return removeFrom(inside, args.IfName)
+}
+
+// isNamespace reports whether a path is still that of a namespace: a daemon that was killed leaves the files alone.
+func isNamespace(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Type == unix.NSFS_MAGIC
 }
 
 // check reports whether a network namespace has its interface.

@@ -35,6 +35,7 @@ const metadata = "169.254.169.254"
 type pod struct {
 	t       *testing.T
 	network *buildkittest.Network
+	daemon  *buildkittest.Daemon
 	client  *client.Client
 	busybox string
 	// places are host:port by name.
@@ -76,8 +77,8 @@ func startPod(t *testing.T) *pod {
 		t.Fatal(err)
 	}
 	p.places["the gateway"] = "198.18.0.1:" + port
-	d := buildkittest.Start(t, buildkittest.Options{Network: n, Registries: []string{registry.Address}})
-	p.client = d.Client()
+	p.daemon = buildkittest.Start(t, buildkittest.Options{Network: n, Registries: []string{registry.Address}})
+	p.client = p.daemon.Client()
 	return p
 }
 
@@ -237,6 +238,23 @@ func TestStepsReachNoOtherStep(t *testing.T) {
 	}
 	if strings.Contains(log, "reached") {
 		t.Errorf("a step reaches another one")
+	}
+}
+
+// A daemon that was killed leaves files where the networks of its steps were.
+func TestAKilledDaemonStartsAgain(t *testing.T) {
+	t.Parallel()
+	p := startPod(t)
+	if log, err := p.run("true"); err != nil {
+		t.Fatalf("run a step: %v\n%s", err, log)
+	}
+	p.daemon.Kill()
+	p.daemon.Restart()
+	if log, err := p.run("ip -o addr show scope global | grep -c 198.18.0."); err != nil {
+		t.Errorf("run a step after the restart: %v\n%s", err, log)
+	}
+	if log := p.daemon.LogTail(); strings.Contains(log, "failed to release") {
+		t.Errorf("what was left could not be cleaned up")
 	}
 }
 

@@ -56,23 +56,7 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 		RestartPolicy: &always,
 		// what it said last stands in the pod's status, and from there in the BuildDaemon's
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		// The volume comes up owned by root. Its second directory is the agent's, who is not root; an fsGroup would
-		// do the same but also leave its group on every layer that buildkitd unpacks. The kernel ignores a SIGTERM
-		// that the first process of a container has no handler for, so the shell has one: without it, a pod that is
-		// deleted in its first moments stays for its whole grace period.
-		Command: []string{
-			"/bin/sh",
-			"-c",
-			fmt.Sprintf(
-				"trap 'exit 143' TERM; rm -f %s; chown %d:%d %s && exec buildkitd --config %s/%s",
-				restartFile,
-				agentUser,
-				agentUser,
-				agentState,
-				configDir,
-				ConfigFile,
-			),
-		},
+		Command:                  []string{"/bin/sh", "-c", daemonCommand(cache)},
 		// Privileged inside the pod's own user namespace, or on the node where spec.buildkit.isolation says so:
 		// mounting overlayfs needs it.
 		SecurityContext: &corev1.SecurityContext{Privileged: ptr.To(true)},

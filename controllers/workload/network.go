@@ -29,12 +29,12 @@ func networkMode(cache *v1alpha1.BuildCache) v1alpha1.NetworkMode {
 	return v1alpha1.NetworkPreferIsolated
 }
 
-// setNetwork has buildkitd give steps the network of a BuildCache's mode. With auto it goes by whether networkConfig is
-// there.
+// setNetwork has buildkitd give steps the network of a BuildCache's mode.
 func (c *ociConfig) setNetwork(mode v1alpha1.NetworkMode) {
-	c.NetworkMode = map[v1alpha1.NetworkMode]string{
-		v1alpha1.NetworkIsolated: "cni", v1alpha1.NetworkPreferIsolated: "auto", v1alpha1.NetworkPod: "host",
-	}[mode]
+	c.NetworkMode = "cni"
+	if mode == v1alpha1.NetworkPod {
+		c.NetworkMode = "host"
+	}
 	c.CNIConfigPath, c.CNIBinaryPath = networkConfig, networkPlugins
 }
 

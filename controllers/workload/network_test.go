@@ -25,13 +25,14 @@ func TestNetworkModes(t *testing.T) {
 	cases := map[string]struct {
 		mode          v1alpha1.NetworkMode
 		wantDaemon    string // buildkitd's mode
+		wantFlags     bool   // by which buildkitd does without
 		wantContainer bool
 		wantRequired  bool
 	}{
-		"by default the node decides":                {"", "auto", true, false},
-		"so it does when that is asked for":          {v1alpha1.NetworkPreferIsolated, "auto", true, false},
-		"without networks of steps no daemon starts": {v1alpha1.NetworkIsolated, "cni", true, true},
-		"steps share the pod's":                      {v1alpha1.NetworkPod, "host", false, false},
+		"by default the node decides":                {"", "cni", true, true, false},
+		"so it does when that is asked for":          {v1alpha1.NetworkPreferIsolated, "cni", true, true, false},
+		"without networks of steps no daemon starts": {v1alpha1.NetworkIsolated, "cni", false, true, true},
+		"steps share the pod's":                      {v1alpha1.NetworkPod, "host", false, false, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -42,6 +43,10 @@ func TestNetworkModes(t *testing.T) {
 				t.Errorf("buildkitd has %+v", network)
 			}
 			pod := podOf(cache)
+			command := pod.InitContainers[len(pod.InitContainers)-1].Command[2]
+			if got := strings.Contains(command, "--oci-worker-net=host"); got != tc.wantFlags {
+				t.Errorf("buildkitd is started by %s", command)
+			}
 			first := pod.InitContainers[0]
 			if got := first.Name == containerNetwork; got != tc.wantContainer {
 				t.Fatalf("the first container is %s", first.Name)

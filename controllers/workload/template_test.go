@@ -201,7 +201,7 @@ func TestAnUpgradeReplacesNoPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "5ecce7b3b0c526b7"; template.hash != want {
+	if want := "811fa1101744b20d"; template.hash != want {
 		t.Errorf("the hash of a plain pod is %s, was %s", template.hash, want)
 	}
 }

@@ -153,7 +153,7 @@ func (n *Network) ip(command string) {
 
 // worker are the lines for buildkitd.toml, as package workload writes them.
 func (n *Network) worker() string {
-	return fmt.Sprintf("networkMode = \"auto\"\ncniConfigPath = %q\ncniBinaryPath = %q\n",
+	return fmt.Sprintf("networkMode = \"cni\"\ncniConfigPath = %q\ncniBinaryPath = %q\n",
 		filepath.Join(n.dir, "steps.conflist"), filepath.Join(n.dir, "bin"))
 }
 
