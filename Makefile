@@ -10,7 +10,7 @@ export GOFLAGS := -buildvcs=false -trimpath
 
 TOOL := go tool -modfile=go.tools.mod
 # Tests that start daemons or a cluster share one machine, so packages run one after the other there.
-UNIT := $$(go list ./... | grep -v -e /test/contract -e /test/e2e -e /test/envtest -e /test/scale)
+UNIT := $$(go list ./... | grep -v -e /test/attack -e /test/contract -e /test/e2e -e /test/envtest -e /test/scale)
 REAL := ./test/envtest/... ./test/contract/... ./test/e2e/...
 
 .PHONY: help
@@ -91,6 +91,11 @@ bench-scale: ## Count what 10,000 builds on 100 daemons cost a real API server (
 		-scale.daemons=$(or $(DAEMONS),100) -scale.keys=$(or $(KEYS),1000) -scale.singles=200 -scale.still=30s -scale.limit=2h \
 		-scale.configmaps=$(or $(CONFIGMAPS),5000) -scale.pods=$(or $(PODS),2000) -scale.leases=$(or $(LEASES),1000) \
 		-scale.out=$(CURDIR)/out/scale.json $(if $(PROFILES),-scale.profiles=$(abspath $(PROFILES)))
+
+.PHONY: attack
+attack: ## Run builds that want what they may not have beside a neighbour's (ONLY picks attacks)
+	go test -count=1 -v -timeout 1h ./test/attack -attack.all $(if $(ONLY),-attack.only=$(ONLY)) \
+		-attack.out=$(CURDIR)/out/attack.json
 
 .PHONY: chaos
 chaos: ## Inject faults while builds run, and count what becomes of the builds (SEED repeats a run, ONLY picks scenarios)

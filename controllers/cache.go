@@ -25,14 +25,20 @@ import (
 //
 // What is left out of the cache is lost when a cached object is written back as a whole. So the manager patches, and
 // has no right to update.
-func CacheOptions() cache.Options {
+//
+// Of kinds with a namespace only objects of the given ones are kept; none means all.
+func CacheOptions(namespaces ...string) cache.Options {
 	belongs, err := labels.NewRequirement(v1alpha1.LabelCache, selection.Exists, nil)
 	utilruntime.Must(err)
 	ours := cache.ByObject{Label: labels.NewSelector().Add(*belongs)}
 	pods := ours
 	pods.Transform = slim(slimPod)
+	within := map[string]cache.Config{}
+	for _, n := range namespaces {
+		within[n] = cache.Config{}
+	}
 	return cache.Options{
-		DefaultTransform: slim(slimMeta),
+		DefaultTransform: slim(slimMeta), DefaultNamespaces: within,
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.HLBBuild{}:            {Transform: slim(slimBuild)},
 			&appsv1.StatefulSet{}:           ours,

@@ -20,6 +20,10 @@ type daemonState struct {
 	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
 	// Unreported copies, oldest first.
 	Unreported []unreportedCopy `json:"unreported,omitempty"`
+	// Served is set if it took builds, or was cordoned only, when it was last observed. Away is set while it does not
+	// and is expected back.
+	Served bool     `json:"served,omitempty"`
+	Away   *absence `json:"away,omitempty"`
 
 	object  *v1alpha1.BuildDaemon // nil for one that is gone
 	version string
@@ -66,6 +70,7 @@ func (s *State) observeDaemons(obs *Observation) {
 			s.observeSnapshots(o)
 		}
 		d.object, d.cycle = o, s.cycle
+		s.observeAbsence(d)
 	}
 	for _, name := range obs.RemovedDaemons {
 		if d := s.daemons[name]; d != nil && d.object != nil {
@@ -100,7 +105,7 @@ func (s *State) updateMembers() {
 // dropDaemon forgets a daemon that is gone, but not the builds that are bound to it.
 func (s *State) dropDaemon(d *daemonState) {
 	s.forget(d)
-	d.object, d.Unreported, d.version = nil, nil, ""
+	d.object, d.Unreported, d.version, d.Served, d.Away = nil, nil, "", false, nil
 	if len(d.bound) == 0 {
 		delete(s.daemons, d.Name)
 	}

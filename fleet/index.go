@@ -231,6 +231,7 @@ func (s *State) describe(d *daemonState) {
 			d.noted = append(d.noted, b.keys[i].ID)
 		}
 	}
+	d.is.Return = s.returnOf(d)
 	isolate(d)
 }
 

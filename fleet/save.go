@@ -26,6 +26,7 @@ type saved struct {
 	Hot          *scheduler.HotKeys            `json:"hot"`
 	Shares       *scheduler.Shares             `json:"shares"`
 	Usage        *scheduler.Usage              `json:"usage"`
+	Restarts     *scheduler.Restarts           `json:"restarts"`
 	Keys         map[scheduler.KeyID]*keyState `json:"keys,omitempty"`
 	Mounts       map[string]*mountState        `json:"mounts,omitempty"`
 	Pull         pullRate                      `json:"pull,omitzero"`
@@ -53,6 +54,7 @@ func (s *State) Save() ([]byte, error) {
 		Hot:          s.hot,
 		Shares:       s.shares,
 		Usage:        s.usage,
+		Restarts:     s.restarts,
 		Keys:         s.keys,
 		Mounts:       s.mounts,
 		Pull:         s.pull,
@@ -80,6 +82,7 @@ func Restore(text []byte) (*State, error) {
 		Hot:       s.hot,
 		Shares:    s.shares,
 		Usage:     s.usage,
+		Restarts:  s.restarts,
 		Keys:      s.keys,
 		Mounts:    s.mounts,
 		Daemons:   s.daemons,
@@ -114,8 +117,9 @@ func (in *saved) validate() error {
 	if err := in.Params.Validate(); err != nil {
 		return fmt.Errorf("params: %w", err)
 	}
-	if in.Estimates == nil || in.Hot == nil || in.Shares == nil || in.Usage == nil {
-		return errors.New("estimates, hot, shares or usage is null")
+	if in.Estimates == nil || in.Hot == nil || in.Shares == nil || in.Usage == nil ||
+		in.Restarts == nil {
+		return errors.New("estimates, hot, shares, usage or restarts is null")
 	}
 	for id, k := range in.Keys {
 		if k == nil {

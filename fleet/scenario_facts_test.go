@@ -98,6 +98,11 @@ func (s *scenario) buildNamed(name string) *v1alpha1.HLBBuild {
 var daemonWords = map[string]func(*v1alpha1.BuildDaemon){
 	"Ready":        testbuild.WithReady(metav1.ConditionTrue, v1alpha1.ReasonDaemonServing),
 	"NotReady":     testbuild.WithReady(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable),
+	"AgentStopped": testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonAgentStopped),
+	"CrashLoop":    testbuild.WithReady(metav1.ConditionFalse, v1alpha1.ReasonCrashLoop),
+	"Cordoned":     func(d *v1alpha1.BuildDaemon) { d.Spec.Unschedulable = true },
+	"InService": testbuild.WithCondition(
+		v1alpha1.ConditionDraining, metav1.ConditionFalse, v1alpha1.ReasonInService),
 	"LeaseExpired": testbuild.WithReady(metav1.ConditionUnknown, v1alpha1.ReasonLeaseExpired),
 	"ScaledDown":   testbuild.WithReady(metav1.ConditionFalse, v1alpha1.ReasonScaledDown),
 	"Draining": testbuild.WithCondition(

@@ -258,7 +258,7 @@ func describe(d *scheduler.Decision) string {
 	case scheduler.Run:
 		return "runs " + d.Chosen.Name + " " + d.Reason.String() + " " + strings.ToLower(d.Chosen.Mode.String())
 	case scheduler.Wait:
-		return "waits " + d.Chosen.Name
+		return "waits " + d.Chosen.Name + " " + d.Reason.String()
 	default:
 		return "pending " + d.String()
 	}

@@ -25,6 +25,7 @@ var wants = map[string]func(s *scenario, f []string){
 	"budget":   (*scenario).wantBudget,
 	"weight":   (*scenario).wantWeight,
 	"pull":     (*scenario).wantPull,
+	"restart":  (*scenario).wantRestart,
 }
 
 // want compares one thing with what is wanted of it, in a State that has observed all that has happened.
@@ -38,7 +39,7 @@ func (s *scenario) want(f []string) {
 		return
 	}
 	got := s.decided[string(s.buildNamed(f[0]).UID)]
-	if f[1] != "runs" {
+	if f[1] != "runs" && f[1] != "waits" {
 		s.same(got, f[1:])
 		return
 	}
@@ -182,5 +183,13 @@ func TestTheLanguageIsDocumented(t *testing.T) {
 		if !strings.Contains(page, "`want "+what+" ") {
 			t.Errorf("want %s is missing", what)
 		}
+	}
+}
+
+// wantRestart compares how long a restart of a cause is expected to take, within 2%.
+func (s *scenario) wantRestart(f []string) {
+	s.t.Helper()
+	if got := s.state.restarts.Expect(f[0]); !near(got, s.span(f[1]).Seconds()) {
+		s.t.Errorf("%s: it is %.1fs", s.line, got)
 	}
 }

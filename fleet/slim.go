@@ -40,6 +40,7 @@ func slimCache(c *v1alpha1.BuildCache) *v1alpha1.BuildCache {
 	out := &v1alpha1.BuildCache{ObjectMeta: slimMeta(&c.ObjectMeta)}
 	out.Spec.Replicas = c.Spec.Replicas
 	out.Spec.BuildKit.MaxConcurrentBuilds = c.Spec.BuildKit.MaxConcurrentBuilds
+	out.Spec.BuildKit.DrainTimeoutSeconds = c.Spec.BuildKit.DrainTimeoutSeconds
 	out.Spec.Mounts, out.Spec.Queues = c.Spec.Mounts, c.Spec.Queues
 	out.Spec.Prefetch = c.Spec.Prefetch
 	if r := c.Spec.Registry; r != nil {

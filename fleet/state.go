@@ -39,6 +39,7 @@ type learned struct {
 	hot          *scheduler.HotKeys
 	shares       *scheduler.Shares
 	usage        *scheduler.Usage
+	restarts     *scheduler.Restarts
 	keys         map[scheduler.KeyID]*keyState
 	mounts       map[string]*mountState // by id as BuildKit knows it
 	pull         pullRate               // of the whole fleet
@@ -57,6 +58,7 @@ func New(p scheduler.Params) *State {
 			hot:       scheduler.NewHotKeys(),
 			shares:    scheduler.NewShares(),
 			usage:     scheduler.NewUsage(),
+			restarts:  scheduler.NewRestarts(),
 			keys:      map[scheduler.KeyID]*keyState{},
 			mounts:    map[string]*mountState{},
 			builds:    map[types.NamespacedName]*buildState{},

@@ -149,9 +149,13 @@ func (s *scoring) cannotWin(d *Daemon, rank int32, c *selection) bool {
 	return ranked-most > bound || ranked-s.maxFutureGain(most) > bound
 }
 
-// isEligible reports whether d may run the request now or later, that is, whether lastingRefusal is Fits.
+// isEligible reports whether d may run the request now or later: lastingRefusal is Fits, or will be when d has
+// restarted.
 func (s *scoring) isEligible(d *Daemon) bool {
-	return d.Phase == Ready && !s.constrained && d.KeptFor == "" || lastingRefusal(d, s.r) == Fits
+	if d.Phase == Ready {
+		return !s.constrained && d.KeptFor == "" || requestRefusal(d, s.r) == Fits
+	}
+	return d.Return.ExpectedSeconds > 0 && d.isReturning(s.v.NowSeconds, s.p) && requestRefusal(d, s.r) == Fits
 }
 
 // eligibleHolder returns the position of the copy's daemon, and whether that daemon still has the copy's volume and is

@@ -121,6 +121,16 @@ func (v *View) assume(r *Request, d *Decision) (slotSeconds float64) {
 // claim marks the slot of d that is free first as taken by a request that waits for it, so that later requests see it
 // taken until that request ends.
 func (d *Daemon) claim(startsAtSeconds, seconds float64) {
+	slot := Busy{EndsAtSeconds: startsAtSeconds + seconds, ExpectedSeconds: seconds}
+	if d.Phase != Ready {
+		if first, taken := d.takenAfterReturn(); taken < int(d.Slots) {
+			d.Busy = append(slices.Clip(d.Busy), slot)
+		} else if taken > 0 {
+			d.Busy = slices.Clone(d.Busy)
+			d.Busy[first] = slot
+		}
+		return
+	}
 	if d.freeSlots() > 0 || len(d.Busy) == 0 {
 		return // it waits for a lock, or the ends are unknown
 	}
@@ -131,5 +141,5 @@ func (d *Daemon) claim(startsAtSeconds, seconds float64) {
 		}
 	}
 	d.Busy = slices.Clone(d.Busy)
-	d.Busy[first] = Busy{EndsAtSeconds: startsAtSeconds + seconds, ExpectedSeconds: seconds}
+	d.Busy[first] = slot
 }

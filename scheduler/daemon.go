@@ -71,6 +71,9 @@ type Daemon struct {
 	EvictSecondsPerGB float64 `json:"evictSecondsPerGB,omitempty"`
 	// PullBytesPerSecond is its measured rate of restoring caches; 0 means Params.PullBytesPerSecond.
 	PullBytesPerSecond float64 `json:"pullBytesPerSecond,omitempty"`
+	// Return is when a daemon that restarts with its volume is expected to take builds again, and how long it is away
+	// as a rule. Builds of Busy that end later have a slot of it then. The zero value: not expected back soon.
+	Return Busy `json:"return,omitzero"`
 }
 
 // Busy is one occupied slot.
@@ -89,7 +92,7 @@ func (d *Daemon) supports(platform string) bool {
 
 // slotWait returns how long until a slot of d is free, in seconds.
 func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
-	if d.freeSlots() > 0 {
+	if d.freeSlots() > 0 && d.Phase == Ready {
 		return 0
 	}
 	return d.busyWait(nowSeconds, p)
@@ -97,6 +100,9 @@ func (d *Daemon) slotWait(nowSeconds float64, p *Params) float64 {
 
 // busyWait is slotWait without a free slot. It is a function of its own so that slotWait is inlined.
 func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
+	if d.Phase != Ready {
+		return d.returnWait(nowSeconds, p)
+	}
 	soonest := math.Inf(1)
 	if len(d.Busy) < int(d.Running+d.Reserved) || len(d.Busy) == 0 {
 		soonest = p.UnknownSeconds
@@ -107,6 +113,38 @@ func (d *Daemon) busyWait(nowSeconds float64, p *Params) float64 {
 		}
 	}
 	return soonest
+}
+
+// isReturning reports whether d restarts and is worth waiting for. It is no longer when it is overdue by ReturnPatience
+// times the length of a restart: something else is wrong with it then.
+func (d *Daemon) isReturning(nowSeconds float64, p *Params) bool {
+	r := &d.Return
+	return (d.Phase == NotReady || d.Phase == Draining) && r.ExpectedSeconds > 0 &&
+		nowSeconds <= r.EndsAtSeconds+p.ReturnPatience*r.ExpectedSeconds
+}
+
+// returnWait is slotWait of a daemon that restarts: more than 0, since nothing can start there now.
+func (d *Daemon) returnWait(nowSeconds float64, p *Params) float64 {
+	back := d.Return.remaining(nowSeconds, p)
+	first, taken := d.takenAfterReturn()
+	if taken < int(d.Slots) || taken == 0 {
+		return back
+	}
+	return max(back, d.Busy[first].remaining(nowSeconds, p))
+}
+
+// takenAfterReturn returns how many slots are still taken when d is back, and which of these is free first.
+func (d *Daemon) takenAfterReturn() (first, taken int) {
+	for i := range d.Busy {
+		if d.Busy[i].EndsAtSeconds <= d.Return.EndsAtSeconds {
+			continue
+		}
+		if taken == 0 || d.Busy[i].EndsAtSeconds < d.Busy[first].EndsAtSeconds {
+			first = i
+		}
+		taken++
+	}
+	return first, taken
 }
 
 // remaining returns how long a running build is still expected to take: at least OverdueShare × max(expected length,

@@ -72,6 +72,7 @@ const (
 	NoCaches                         // it has no caches
 	WaitsForWarmDaemon               // a daemon that holds its caches will soon be free
 	QueueFull                        // it is behind the first Params.MaxPending that wait
+	WaitsForRestart                  // a daemon that restarts with its volume will soon be back
 )
 
 var reasonNames = [...]string{
@@ -85,6 +86,7 @@ var reasonNames = [...]string{
 	"NoCaches",
 	"WaitsForWarmDaemon",
 	"QueueFull",
+	"WaitsForRestart",
 }
 
 // String is the reason's name.

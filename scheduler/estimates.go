@@ -6,8 +6,9 @@ import "math"
 
 // Estimates learns the warm and cold length of builds from successful builds. Lengths are close to lognormal, so it
 // keeps exponentially weighted means of logarithms: for each key, and for each wider scope (for example repository,
-// namespace, fleet) as a prior for keys with few or no builds. The ratio of cold to warm is shrunk towards that of the
-// narrowest scope with a ratio, the more the less certain the key's own is.
+// namespace, fleet) as a prior for keys with few or no builds. The cold length rests on the key's own cold builds: warm
+// builds never lower it. It is shrunk towards the warm length times the ratio of the narrowest scope with a ratio, the
+// more the fewer cold builds there were and the more lengths vary.
 type Estimates struct {
 	byKey   map[KeyID]*lengths
 	byScope map[string]*lengths
@@ -38,6 +39,9 @@ const (
 	// priorBuilds is the weight of a wider scope's mean, in builds of the key: the variance within a key over the
 	// variance between keys, of logarithms, 0.2² and 1² in the recorded builds.
 	priorBuilds = 0.04
+	// maxColdPrior bounds the weight of the scopes' ratio against a key's own cold builds, in builds: that builds of
+	// other keys vary much is no sign against what this key's took.
+	maxColdPrior = 0.2
 	// ratioVariance is the variance between keys of the ratio of cold to warm, of logarithms.
 	ratioVariance = 0.36
 )
@@ -137,15 +141,22 @@ func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, 
 	if own == nil {
 		return math.Exp(cold - ratio), math.Exp(cold)
 	}
-	if own.ratio.n > 0 {
-		ratio = max(own.ratio.blend(ratio, e.pairVariance()/ratioVariance), 0)
+	if own.warm.n == 0 {
+		cold = own.cold.blend(cold, priorBuilds)
+		return math.Exp(cold - ratio), math.Exp(cold)
 	}
-	if own.warm.n > 0 {
-		warm := own.warm.blend(cold-ratio, priorBuilds)
-		return math.Exp(warm), math.Exp(warm + ratio)
+	warm := own.warm.blend(cold-ratio, priorBuilds)
+	cold = warm + ratio
+	if own.cold.n > 0 {
+		seen, builds := own.cold, min(e.pairVariance()/2/ratioVariance, maxColdPrior)
+		if seen.value <= own.warm.value { // it ended early: no proof that the caches are worth nothing
+			seen.value, builds = own.warm.value, e.pairVariance()/ratioVariance
+		}
+		// a program that has grown since: by the pairs of a cold build and the warm ones near it
+		seen.value = max(seen.value, own.warm.value+own.ratio.value)
+		cold = max(seen.blend(cold, builds), warm)
 	}
-	cold = own.cold.blend(cold, priorBuilds)
-	return math.Exp(cold - ratio), math.Exp(cold)
+	return math.Exp(warm), math.Exp(cold)
 }
 
 // pairVariance returns the variance of one pair's ratio: twice that of a warm build around its key's mean, from the

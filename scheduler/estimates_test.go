@@ -56,3 +56,46 @@ func TestAColdBuildThatEndedEarly(t *testing.T) {
 		})
 	}
 }
+
+// TestAColdLengthRestsOnColdBuilds has one cold build and warm ones after it, in fleets whose other builds vary less and
+// more.
+func TestAColdLengthRestsOnColdBuilds(t *testing.T) {
+	type build struct {
+		mode    Mode
+		seconds float64
+	}
+	for name, tc := range map[string]struct {
+		noise     float64 // of another key's builds, as a factor
+		builds    []build
+		low, high float64 // of a cold build
+	}{
+		"three short warm ones take little from it":    {1.1, []build{{Cold, 26}, {Warm, 1}, {Warm, 1}, {Warm, 1}}, 20, 26},
+		"nor in a fleet whose builds vary much":        {8, []build{{Cold, 42}, {Warm, 4}, {Warm, 3}, {Warm, 3}}, 30, 42},
+		"a program that has grown takes longer":        {1.1, []build{{Cold, 40}, {Warm, 10}, {Warm, 30}, {Warm, 30}}, 60, 100},
+		"one that ended early is no shorter than warm": {1.1, []build{{Cold, 3}, {Warm, 10}, {Warm, 10}}, 10, 15},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, p := NewEstimates(), DefaultParams()
+			for i := range 40 {
+				seconds := 20 * math.Pow(tc.noise, float64(i%2))
+				e.Observe(KeyOf("ns", "other"), []string{"fleet"}, Warm, seconds, &p)
+			}
+			e.Observe(KeyOf("ns", "other"), []string{"fleet"}, Cold, 30, &p)
+			key, before := KeyOf("ns", "app"), 0.0
+			for _, b := range tc.builds {
+				e.Observe(key, []string{"fleet"}, b.mode, b.seconds, &p)
+			}
+			_, cold := e.Expect(key, []string{"fleet"}, &p)
+			if cold < tc.low || cold > tc.high {
+				t.Errorf("a cold build is expected to take %.1fs, want %.0fs to %.0fs", cold, tc.low, tc.high)
+			}
+			for range 10 { // more warm builds as long as the last take nothing from it
+				_, before = e.Expect(key, []string{"fleet"}, &p)
+				e.Observe(key, []string{"fleet"}, Warm, tc.builds[len(tc.builds)-1].seconds, &p)
+			}
+			if _, after := e.Expect(key, []string{"fleet"}, &p); after < .97*before {
+				t.Errorf("one more warm build takes it from %.1fs to %.1fs", before, after)
+			}
+		})
+	}
+}

@@ -77,6 +77,9 @@ func drawDaemon(t *rapid.T, d *Daemon, quiet bool) {
 	if !quiet {
 		d.Phase = rapid.SampledFrom([]Phase{Ready, Ready, Ready, NotReady, Cordoned, Draining, Dormant, Gone}).
 			Draw(t, "phase")
+		if rapid.Bool().Draw(t, "expected back") {
+			d.Return = Busy{rapid.Float64Range(700, 1100).Draw(t, "back at"), rapid.Float64Range(1, 90).Draw(t, "away")}
+		}
 		d.Platforms = rapid.SampledFrom([][]string{nil, {"linux/amd64"}, {"linux/arm64"}}).Draw(t, "platforms")
 		d.Weight = rapid.SampledFrom([]uint32{1000, 100}).Draw(t, "weight")
 	}

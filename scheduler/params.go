@@ -58,6 +58,9 @@ type Params struct {
 	UnknownSeconds   float64 `json:"unknownSeconds"`
 	OverdueShare     float64 `json:"overdueShare"`
 
+	// ReturnPatience is by how many lengths of a restart a daemon may be late before no build waits for it.
+	ReturnPatience float64 `json:"returnPatience"`
+
 	// MaxPending is how many requests that keep waiting are considered for a daemon in a cycle; 0 for all.
 	MaxPending int `json:"maxPending,omitempty"`
 }
@@ -91,6 +94,8 @@ func DefaultParams() Params {
 		UnknownSeconds:   177, // median of recorded builds
 		// more than lengths vary by: waiting for a slot that stays taken costs more than a copy
 		OverdueShare: 0.4,
+
+		ReturnPatience: 3, // a restart three times as long as usual is rare: an image that has to be pulled
 	}
 }
 
@@ -121,7 +126,7 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("joinLoses is %g, want 0 to 1", p.JoinLoses)
 	case p.MaxPending < 0:
 		return fmt.Errorf("maxPending is %d, want at least 0", p.MaxPending)
-	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0:
+	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0, p.ReturnPatience < 0:
 		return fmt.Errorf("a bound on waiting is negative: factors, seconds and loads must be at least 0")
 	case p.PriorColdSeconds <= 0, p.PriorColdRatio < 1, p.UnknownSeconds <= 0, p.OverdueShare <= 0:
 		return fmt.Errorf("a prior is out of range: seconds and shares must be more than 0, the cold ratio at least 1")

@@ -52,8 +52,8 @@ type selection struct {
 	run, wait     uint8 // the best startable candidate, and the best of the rest
 	second        uint8 // the best of all others
 	scratch       uint8 // where the next candidate is computed
-	readyHolders  int   // eligible daemons that hold the primary key
-	closedHolders int   // holders that are not eligible
+	readyHolders  int   // eligible Ready daemons that hold the primary key
+	closedHolders int   // other holders
 	coldWithheld  bool  // a cold start was possible but not allowed
 }
 
@@ -197,7 +197,7 @@ func (s *scoring) considerHolder(at, rank int32, k int, first *Copy, c *selectio
 		seen = 1 << (rank - 1)
 	}
 	up = s.consider(at, rank, first, c)
-	if k == 0 && up {
+	if k == 0 && up && s.v.Daemons[at].Phase == Ready {
 		c.readyHolders++
 	} else if k == 0 {
 		c.closedHolders++
@@ -257,7 +257,7 @@ func (s *scoring) considerFleet(c *selection) {
 	weighted := len(s.v.ranking.classes) > 1
 	for i := range s.v.Daemons {
 		d := &s.v.Daemons[i]
-		if d.freeSlots() <= 0 || !s.isEligible(d) {
+		if d.Phase != Ready || d.freeSlots() <= 0 || !s.isEligible(d) {
 			continue
 		}
 		x := ranked{affinity: affinity(key, d.ID), id: d.ID}
@@ -291,12 +291,12 @@ func decide(s *scoring, c *selection, out *Decision) {
 	switch {
 	case !run.exists:
 		out.Action, out.Reason = NoFit, NoDaemonFits
-		if wait.exists && (s.v.Daemons[wait.at].freeSlots() > 0 || c.coldWithheld) {
-			// for a lock instead of a slot, or because a cold start is not allowed
-			out.Action, out.Reason = Wait, WaitsForWarmDaemon
+		if wait.exists && (c.coldWithheld || s.hasFreeSlots(wait)) {
+			// because a cold start is not allowed, or for a restart or a lock instead of a slot
+			out.Action, out.Reason = Wait, s.waitReason(wait)
 		}
 	case wait.exists && wait.isBetterThan(run):
-		out.Action, out.Reason = Wait, WaitsForWarmDaemon
+		out.Action, out.Reason = Wait, s.waitReason(wait)
 	default:
 		out.Action, out.Reason = Run, reasonFor(s, c, run)
 		chosen, other = run, wait
@@ -310,6 +310,20 @@ func decide(s *scoring, c *selection, out *Decision) {
 	if second.exists {
 		second.writeTo(s.v, &out.RunnerUp)
 	}
+}
+
+// hasFreeSlots reports whether it is not for the daemon's running builds that the candidate can't start.
+func (s *scoring) hasFreeSlots(wait *candidate) bool {
+	d := &s.v.Daemons[wait.at]
+	return d.Phase != Ready || d.freeSlots() > 0
+}
+
+// waitReason returns the reason for waiting for the candidate.
+func (s *scoring) waitReason(wait *candidate) Reason {
+	if s.v.Daemons[wait.at].Phase != Ready {
+		return WaitsForRestart
+	}
+	return WaitsForWarmDaemon
 }
 
 // reasonFor returns the reason for running as the candidate.

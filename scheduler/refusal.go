@@ -119,6 +119,11 @@ func lastingRefusal(d *Daemon, r *Request) RefusalReason {
 	default:
 		return DaemonNotReady
 	}
+	return requestRefusal(d, r)
+}
+
+// requestRefusal is lastingRefusal without the daemon's phase.
+func requestRefusal(d *Daemon, r *Request) RefusalReason {
 	switch {
 	case !d.supports(r.Platform):
 		return WrongPlatform

@@ -40,7 +40,7 @@ func (d *Daemon) Build(ctx context.Context, job *Job) (*Outcome, error) {
 	if err != nil {
 		return out, err
 	}
-	defer src.close() //nolint:errcheck // it has ended by itself, or nobody needs it any more
+	defer src.close() // it has ended by itself, or nobody needs it any more
 	req, err := b.compile(ctx, src)
 	out.Mounts = b.mounts
 	if err != nil {

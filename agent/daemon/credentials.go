@@ -127,7 +127,7 @@ type authServer struct {
 
 func newAuthServer(lookUp authprovider.AuthConfigProvider) *authServer {
 	provider := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: lookUp})
-	//nolint:errcheck // it fails without random numbers, when nothing of this process is safe
+	// An error would be a want of random numbers, without which nothing of this process is safe.
 	_, key, _ := ed25519.GenerateKey(rand.Reader)
 	return &authServer{AuthServer: provider.(auth.AuthServer), key: (*[64]byte)(key)}
 }

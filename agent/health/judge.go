@@ -3,6 +3,7 @@
 package health
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -100,6 +101,8 @@ func Judge(s State, limits Limits, now time.Time) Verdict {
 			Message: fmt.Sprintf("No build has progressed, and buildkitd has not finished a trivial step within %s",
 				limits.StepLost),
 		}
+	case isSkew(s.Solve.Last):
+		return Verdict{Reason: v1alpha1.ReasonVersionSkew, Message: s.Solve.Last.Error()}
 	case s.Solve.Failures >= limits.Failures:
 		return Verdict{
 			Reason:  v1alpha1.ReasonDaemonStuck,
@@ -118,6 +121,15 @@ func Judge(s State, limits Limits, now time.Time) Verdict {
 		}
 	}
 	return Verdict{}
+}
+
+// isSkew reports whether a check found a buildkitd that works and is too old.
+func isSkew(err error) bool {
+	var skew interface {
+		error
+		Skew()
+	}
+	return errors.As(err, &skew)
 }
 
 // Cool-down: one outage within an hour costs none, the second one firstCoolDown, and each one more twice that, up to

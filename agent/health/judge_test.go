@@ -4,6 +4,7 @@ package health
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,6 +17,12 @@ var epoch = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // ago is a check that is under way for so long.
 func ago(d time.Duration) Check { return Check{Began: epoch.Add(-d)} }
+
+// tooOld is the error of a buildkitd that lacks features.
+type tooOld struct{}
+
+func (tooOld) Error() string { return "too old" }
+func (tooOld) Skew()         {}
 
 func TestJudge(t *testing.T) {
 	outages := func(ago ...time.Duration) []time.Time {
@@ -39,6 +46,10 @@ func TestJudge(t *testing.T) {
 		"a step may take longer":          {state: State{Step: ago(29 * time.Second)}},
 		"two errors are not enough":       {state: State{Solve: failed(2), Disk: failed(2)}},
 		"errors of steps are not counted": {state: State{Step: failed(9)}},
+		"a buildkitd that is too old gets no builds at once, and is not restarted": {
+			state:      State{Solve: Check{Failures: 1, Last: fmt.Errorf("check: %w", tooOld{})}},
+			wantReason: v1alpha1.ReasonVersionSkew,
+		},
 		"a slow disk takes the daemon out": {
 			state: State{Disk: ago(12 * time.Second)}, wantReason: v1alpha1.ReasonDiskStalled,
 		},

@@ -169,7 +169,7 @@ func (m *Monitor) check(ctx context.Context, c *Check, limit time.Duration, chec
 		err = bounded.Err()
 		defer func() { // the next check would only wait behind this one
 			select {
-			case <-done:
+			case <-done: //nolint:errcheck // it comes too late to be told
 			case <-ctx.Done():
 			}
 		}()

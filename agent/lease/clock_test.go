@@ -4,6 +4,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func TestASuspendedMachineIsFencedWhenItResumes(t *testing.T) {
 	resumed := time.Now()
 	select {
 	case <-session.Done():
-		lost = context.Cause(session) == ErrFenced
+		lost = errors.Is(context.Cause(session), ErrFenced)
 	case <-time.After(5 * time.Second):
 	}
 	if !lost {

@@ -19,7 +19,7 @@ const (
 	maxTags, maxPages = 1 << 18, 1 << 12
 )
 
-// ErrTooLarge: the registry sent more than it may.
+// ErrTooLarge means that the registry sent more than it may.
 var ErrTooLarge = errors.New("the registry sends too much")
 
 // boundedAnswers bounds all answers but blobs.

@@ -26,7 +26,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 )
 
-// ErrNoDeletes: the registry deletes nothing, or nothing for these credentials.
+// ErrNoDeletes means that the registry deletes nothing, or nothing for these credentials.
 var ErrNoDeletes = errors.New("the registry refuses to delete tags")
 
 // refusals are the statuses with which registries refuse to delete.

@@ -122,11 +122,17 @@ func classify(err, cause error, has room) ending {
 
 // classifyBuild is classify for an attempt that nobody cancelled.
 func classifyBuild(err error, has room) ending {
-	var step *solve.StepError
+	if e, ok := classifyRequest(err); ok {
+		return e
+	}
+	return classifySolve(err, has)
+}
+
+// classifyRequest is classifyBuild for what went wrong before there was anything to solve, or was refused; ok is false
+// for other errors.
+func classifyRequest(err error) (e ending, ok bool) {
 	var program *daemon.CompileError
-	var source *daemon.SourceError
 	var credential *daemon.CredentialError
-	var push *daemon.PushError
 	var missing *inputs.Error
 	var entitlement *solve.EntitlementError
 	var permission *daemon.PermissionError
@@ -136,23 +142,33 @@ func classifyBuild(err error, has room) ending {
 	var crash *panicError
 	switch {
 	case errors.As(err, &api):
-		return lost(v1alpha1.ReasonAPIUnavailable, api)
+		return lost(v1alpha1.ReasonAPIUnavailable, api), true
 	case errors.As(err, &crash):
-		return lost(v1alpha1.ReasonInternalError, crash)
+		return lost(v1alpha1.ReasonInternalError, crash), true
 	case errors.As(err, &internal):
-		return lost(v1alpha1.ReasonInternalError, internal)
+		return lost(v1alpha1.ReasonInternalError, internal), true
 	case errors.As(err, &limit):
-		return failed(v1alpha1.ReasonCompileLimitExceeded, limit)
+		return failed(v1alpha1.ReasonCompileLimitExceeded, limit), true
 	case errors.As(err, &program):
-		return ending{failure: compileFailure(program.Diagnostics)}
+		return ending{failure: compileFailure(program.Diagnostics)}, true
 	case errors.As(err, &missing):
-		return ending{missing: missing}
+		return ending{missing: missing}, true
 	case errors.As(err, &credential):
-		return failed(v1alpha1.ReasonSourceFailed, credential)
+		return failed(v1alpha1.ReasonSourceFailed, credential), true
 	case errors.As(err, &permission):
-		return failed(v1alpha1.ReasonNotPermitted, permission)
+		return failed(v1alpha1.ReasonNotPermitted, permission), true
 	case errors.As(err, &entitlement):
-		return failed(v1alpha1.ReasonNotPermitted, entitlement)
+		return failed(v1alpha1.ReasonNotPermitted, entitlement), true
+	}
+	return ending{}, false
+}
+
+// classifySolve is classifyBuild for what went wrong while the daemon solved.
+func classifySolve(err error, has room) ending {
+	var step *solve.StepError
+	var source *daemon.SourceError
+	var push *daemon.PushError
+	switch {
 	case isDiskFull(err, has.volumeFull):
 		return lost(v1alpha1.ReasonDiskFull, fmt.Errorf("the daemon's volume of %s is full", inUnits(has.volumeBytes)))
 	case daemon.IsLost(err):

@@ -218,6 +218,9 @@ const (
 	ReasonDaemonUnreachable = "DaemonUnreachable"
 	// ReasonDaemonStuck surfaces when buildkitd answers, or seems to, but solves nothing. It is restarted.
 	ReasonDaemonStuck = "DaemonStuck"
+	// ReasonVersionSkew surfaces when buildkitd is too old for the operator: it would leave out what it does not know,
+	// such as the limits of steps.
+	ReasonVersionSkew = "VersionSkew"
 	// ReasonDiskStalled surfaces when the daemon's volume takes no writes.
 	ReasonDiskStalled = "DiskStalled"
 	// ReasonCoolingDown surfaces when the daemon works again after it failed more than once within an hour; it takes

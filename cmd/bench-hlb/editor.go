@@ -63,7 +63,10 @@ func (t *typist) PublishDiagnostics(_ context.Context, p *protocol.PublishDiagno
 	return nil
 }
 
-// measureEditing types a word into the middle of a program, over and over, in a server of its own.
+// statement is what is typed: it is wrong in several ways until it is complete.
+const statement = "\tdir \"/typed\"\n"
+
+// measureEditing types a statement into the middle of a program, over and over, in a server of its own.
 func measureEditing(lines int) (e editing, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -112,11 +115,17 @@ func (t *typist) types(ctx context.Context, server protocol.Server, text string,
 		return nil, err
 	}
 	<-t.found
-	middle := protocol.Position{Line: uint32(lines / 2)}
+	place := protocol.Position{}
+	for i, line := range strings.Split(text, "\n") {
+		if i > lines/2 && strings.HasPrefix(line, "\timage") {
+			place.Line = uint32(i + 1)
+			break
+		}
+	}
 	var times []float64
 	for i := range keystrokes {
 		change := &protocol.TextDocumentContentChangePartial{
-			Range: protocol.Range{Start: middle, End: middle}, Text: string("# typed\n"[i%8]),
+			Range: protocol.Range{Start: place, End: place}, Text: string(statement[i%len(statement)]),
 		}
 		p := &protocol.DidChangeTextDocumentParams{
 			ContentChanges: []protocol.TextDocumentContentChangeEvent{change},
@@ -128,8 +137,8 @@ func (t *typist) types(ctx context.Context, server protocol.Server, text string,
 		}
 		<-t.found
 		times = append(times, float64(time.Since(start).Microseconds())/1000)
-		if middle.Character++; i%8 == 7 {
-			middle = protocol.Position{Line: middle.Line + 1}
+		if place.Character++; i%len(statement) == len(statement)-1 {
+			place = protocol.Position{Line: place.Line + 1}
 		}
 	}
 	return times, nil

@@ -21,8 +21,8 @@ func checkCommand(s *streams) *cobra.Command {
 		Use:   "check FILE...",
 		Short: "Say whether programs are accepted",
 		Long: "Parse and check programs. Deprecated forms are accepted; lint reports them.\n" +
-			"With --resolve, modules imported from files are read too, and those of repositories that are vendored.\n" +
-			"Other modules need a daemon and are not.",
+			"With --resolve, modules are read too: files and directories, and what is vendored of images, other\n" +
+			"filesystems and repositories. Other modules need a daemon and are not.",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completePrograms,
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -40,7 +40,7 @@ func checkCommand(s *streams) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as a JSON array on standard output")
-	cmd.Flags().BoolVar(&resolve, "resolve", false, "read modules imported from files and check how they are used")
+	cmd.Flags().BoolVar(&resolve, "resolve", false, "read modules and check how they are used")
 	return cmd
 }
 
@@ -60,7 +60,9 @@ func (s *streams) checkFile(
 	if !resolve || found.HasErrors() {
 		return info, found, nil
 	}
-	linked, errs := link.Files(ctx, info, dirOf(file), link.Options{Vendor: vendored()})
+	linked, errs := link.Files(ctx, info, dirOf(file), link.Options{
+		Vendor: vendored(), Remote: remoteRoot,
+	})
 	for name, src := range linked.Sources {
 		texts[name] = src
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/containerd/platforms"
-	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
@@ -22,12 +21,12 @@ import (
 
 // programFlags are the flags of commands that compile.
 type programFlags struct {
-	addr    string
+	daemon  daemonFlags
 	options hlb.Options
 }
 
 func (f *programFlags) add(cmd *cobra.Command) {
-	addAddr(cmd, &f.addr)
+	f.daemon.add(cmd)
 	cmd.Flags().StringSliceVar(&f.options.Targets, "target", nil, "the targets, default \"default\"")
 	cmd.Flags().StringToStringVar(&f.options.Args, "arg", nil, "values for parameters of targets, as name=value")
 	cmd.Flags().
@@ -107,14 +106,14 @@ func (s *streams) compile(
 		flags.options.Vendor = vendored()
 		req, found = hlb.Compile(ctx, prog, flags.options)
 	} else {
-		c, err := client.New(ctx, flags.addr)
+		c, err := flags.daemon.connect(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer c.Close()
 		req, found, err = solve.Compile(ctx, c, prog, flags.online(), solve.Options{Session: sessions()})
 		if err != nil {
-			return nil, fmt.Errorf("compile with the daemon at %s: %w", flags.addr, err)
+			return nil, fmt.Errorf("compile with the daemon at %s: %w", flags.daemon.addr, err)
 		}
 	}
 	if req == nil && asJSON {

@@ -7,21 +7,26 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
 
 	"github.com/openllb/hlb-operator/hlb/lsp"
+	"github.com/openllb/hlb-operator/hlb/query"
+	"github.com/openllb/hlb-operator/hlb/registry"
 	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
 func lspCommand(s *streams) *cobra.Command {
 	var addr string
+	var registries []string
 	cmd := &cobra.Command{
 		Use:   "lsp",
 		Short: "Serve an editor by the Language Server Protocol",
 		Long: "Serve one editor on standard input and output. With --addr, lenses over targets tell what the\n" +
-			"daemon there holds of their cache mounts.",
+			"daemon there holds of their cache mounts and images. With --registry, the tags of its images are completed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			lsp.Tune()
@@ -30,12 +35,17 @@ func lspCommand(s *streams) *cobra.Command {
 				opts.Version = info.Main.Version
 			}
 			if addr != "" {
-				c, err := client.New(cmd.Context(), addr)
+				c, err := daemonFlags{addr: addr}.connect(cmd.Context())
 				if err != nil {
 					return err
 				}
 				defer c.Close()
-				opts.Usage = func(ctx context.Context) (map[string]int64, error) { return cacheMounts(ctx, c) }
+				opts.Usage = func(ctx context.Context) (*query.Held, error) { return heldBy(ctx, c) }
+			}
+			if len(registries) > 0 {
+				opts.Tags = func(ctx context.Context, repository string) ([]string, error) {
+					return imageTags(ctx, registries, repository)
+				}
 			}
 			err := lsp.Serve(cmd.Context(), stdio{s.in, s.out}, opts)
 			if errors.Is(err, lsp.ErrNoShutdown) {
@@ -44,7 +54,9 @@ func lspCommand(s *streams) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", "", "`ADDRESS` of a buildkitd to ask for the sizes of cache mounts")
+	cmd.Flags().StringVar(&addr, "addr", "", "`ADDRESS` of a buildkitd to ask what it holds of cache mounts and images")
+	cmd.Flags().StringSliceVar(&registries, "registry", nil,
+		"`HOST` of a registry to ask for tags of images, as docker.io, with the credentials of docker's config")
 	return cmd
 }
 
@@ -62,18 +74,35 @@ func (s stdio) Close() error {
 	return nil
 }
 
-// cacheMounts returns the sizes in bytes of the cache mounts of a daemon by their ids. An id may have several
-// directories.
-func cacheMounts(ctx context.Context, c *client.Client) (map[string]int64, error) {
-	records, err := c.DiskUsage(ctx, client.WithFilter([]string{"type==" + string(client.UsageRecordTypeCacheMount)}))
+// maxTags bounds the tags of one repository that an editor is offered.
+const maxTags = 1000
+
+// imageTags lists the tags of a repository if it is of one of some registries.
+func imageTags(ctx context.Context, registries []string, repository string) ([]string, error) {
+	if host, ok := registry.Host(repository); !ok || !slices.Contains(registries, host) {
+		return nil, nil
+	}
+	return registry.User{}.Tags(ctx, repository, maxTags)
+}
+
+// pulled is how the daemon describes a layer of an image.
+const pulled = "pulled from "
+
+// heldBy returns what a daemon holds. A cache mount may have several directories, and an image several layers; a layer
+// is counted for one image only.
+func heldBy(ctx context.Context, c *client.Client) (*query.Held, error) {
+	records, err := c.DiskUsage(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sizes := map[string]int64{}
+	held := &query.Held{Mounts: map[string]int64{}, Images: map[string]int64{}}
 	for _, r := range records {
-		if id, ok := solve.CacheMountID(r.Description); ok && id != "" {
-			sizes[id] += r.Size
+		if id, ok := solve.CacheMountID(r.Description); ok && r.RecordType == client.UsageRecordTypeCacheMount && id != "" {
+			held.Mounts[id] += r.Size
+		}
+		if ref, ok := strings.CutPrefix(r.Description, pulled); ok {
+			held.Images[query.ImageName(ref)] += r.Size
 		}
 	}
-	return sizes, nil
+	return held, nil
 }

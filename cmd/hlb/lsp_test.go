@@ -6,10 +6,18 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"go.lsp.dev/jsonrpc2"
 	"go.lsp.dev/protocol"
 )
@@ -77,4 +85,74 @@ func TestLSPOnAPipe(t *testing.T) {
 	clientOut.Close() // ends the read, so that nothing is left behind
 	out.Close()
 	conn.Close()
+}
+
+// TestLSPOffersTagsOfARegistry: of the registries that the flag names, and of no others.
+func TestLSPOffersTagsOfARegistry(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	ref, err := name.ParseReference(host+"/app:1.2", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, empty.Image); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"the one that is named": {[]string{"lsp", "--registry", host}, []string{"1.2"}},
+		"another":               {[]string{"lsp", "--registry", "registry.example"}, nil},
+		"none":                  {[]string{"lsp"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, tagsOffered(t, tc.args, host+"/app:")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// tagsOffered starts the server with some arguments and returns what it offers behind a reference.
+func tagsOffered(t *testing.T, args []string, ref string) []string {
+	t.Helper()
+	serverIn, clientOut := io.Pipe()
+	clientIn, serverOut := io.Pipe()
+	code := make(chan int)
+	go func() { code <- run(t.Context(), args, serverIn, serverOut, io.Discard) }()
+	ctx, conn, server := protocol.NewClient(t.Context(), protocol.UnimplementedClient{},
+		jsonrpc2.NewStream(stdio{clientIn, clientOut}))
+	defer conn.Close()
+	text := "fs default() { image \"" + ref
+	item := protocol.TextDocumentItem{URI: "file:///a.hlb", LanguageID: "hlb", Version: 1, Text: text + "\"; }\n"}
+	_, err := server.Initialize(ctx, &protocol.InitializeParams{})
+	if err := errors.Join(err, server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})); err != nil {
+		t.Fatal(err)
+	}
+	var tags []string
+	for incomplete := true; incomplete; {
+		got, err := server.Completion(ctx, &protocol.CompletionParams{
+			TextDocumentPositionParams: protocol.TextDocumentPositionParams{
+				TextDocument: protocol.TextDocumentIdentifier{URI: item.URI},
+				Position:     protocol.Position{Character: uint32(len(text))},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := got.(*protocol.CompletionList)
+		incomplete = list.IsIncomplete
+		for _, i := range list.Items {
+			tags = append(tags, i.Label)
+		}
+	}
+	if err := errors.Join(server.Shutdown(ctx), server.Exit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d", got)
+	}
+	return tags
 }

@@ -9,10 +9,10 @@ import (
 	"os"
 	"slices"
 
-	"github.com/moby/buildkit/client"
 	"github.com/spf13/cobra"
 
 	"github.com/openllb/hlb-operator/hlb"
+	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/hlb/module"
@@ -34,12 +34,12 @@ func moduleCommand(s *streams) *cobra.Command {
 
 // moduleFlags are the flags of commands that read all modules of programs.
 type moduleFlags struct {
-	addr    string
+	daemon  daemonFlags
 	offline bool
 }
 
 func (f *moduleFlags) add(cmd *cobra.Command) {
-	addAddr(cmd, &f.addr)
+	f.daemon.add(cmd)
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "don't contact a daemon: vendored modules only")
 }
 
@@ -60,7 +60,7 @@ func vendorCommand(s *streams) *cobra.Command {
 			return s.vendor(imports, false)
 		},
 	}
-	addAddr(cmd, &flags.addr)
+	flags.daemon.add(cmd)
 	return cmd
 }
 
@@ -123,7 +123,7 @@ func (s *streams) imports(
 		}
 		imports, found, err := importsOf(ctx, prog, flags, hlb.Options{Vendor: vendor})
 		if err != nil {
-			return nil, fmt.Errorf("read modules with the daemon at %s: %w", flags.addr, err)
+			return nil, fmt.Errorf("read modules with the daemon at %s: %w", flags.daemon.addr, err)
 		}
 		if found.HasErrors() {
 			return nil, s.compiled(prog, nil, found)
@@ -142,7 +142,7 @@ func importsOf(
 	if flags.offline || !needsDaemon {
 		return imports, found, nil
 	}
-	c, err := client.New(ctx, flags.addr)
+	c, err := flags.daemon.connect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -162,6 +162,13 @@ func vendored() *module.Vendor {
 		return nil
 	}
 	return &module.Vendor{Dir: vendorDir(), Strict: true}
+}
+
+// remoteRoot finds the files of a module of a filesystem, without a daemon.
+func remoteRoot(
+	ctx context.Context, loader *module.Loader, in *module.Module, imp *ast.Import,
+) (module.Root, bool) {
+	return lower.RemoteRoot(ctx, loader, in, imp, hlb.Options{Vendor: vendored()})
 }
 
 // vendor writes the modules of imports, and removes others if only is set.

@@ -148,3 +148,36 @@ func TestCheckReadsVendoredModules(t *testing.T) {
 		t.Errorf("with a changed file: %d, %s", code, stderr)
 	}
 }
+
+// TestModulesOfDirectoriesNeedNoDaemon: check, keys and compile read them, and their own paths start there.
+func TestModulesOfDirectoriesNeedNoDaemon(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("m", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"build.hlb":    "import m from fs { local \"m\"; }\nfs default() { m.go; }\n",
+		"m/module.hlb": "import n from \"n.hlb\"\nexport go\nfs go() { n.go; }\n",
+		"m/n.hlb":      "export go\nfs go() { image \"inner\"; }\n",
+		"bad.hlb":      "import m from fs { local \"m\"; }\nfs default() { m.gone; }\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for args, want := range map[string]string{
+		"check --resolve build.hlb":   "",
+		"keys build.hlb":              `"ref": "inner"`,
+		"compile --offline build.hlb": "library/inner:",
+		"module tree build.hlb":       "m/n.hlb",
+	} {
+		code, stdout, stderr := hlbHere(t, strings.Fields(args)...)
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("%s: %d, %s%s", args, code, stdout, stderr)
+		}
+	}
+	code, _, stderr := hlbHere(t, "check", "--resolve", "bad.hlb")
+	if code != 1 || !strings.Contains(stderr, "error[UNDEFINED]") {
+		t.Errorf("misuse of the module: %d, %s", code, stderr)
+	}
+}

@@ -28,7 +28,7 @@ type runFlags struct {
 	programFlags
 	progress     string
 	outputs      []solve.Output
-	print        bool
+	print, debug bool
 	metadataFile string
 }
 
@@ -80,6 +80,9 @@ func runCommand(s *streams) *cobra.Command {
 		})
 	cmd.Flags().BoolVar(&flags.print, "print", false,
 		"print what would be solved, with its cache contexts, and solve nothing")
+	cmd.Flags().BoolVar(&flags.debug, "debug", false,
+		"stop at breakpoint statements, at failures and where commands on standard input say")
+	cmd.MarkFlagsMutuallyExclusive("print", "debug")
 	cmd.Flags().StringVar(&flags.metadataFile, "metadata-file", "", "`FILE` for what was built, as JSON")
 	return cmd
 }
@@ -100,11 +103,14 @@ func (s *streams) run(ctx context.Context, file string, flags *runFlags) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(ctx, flags.addr)
+	c, err := flags.daemon.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if flags.debug {
+		return s.debug(ctx, &build{client: c, prog: prog, flags: flags, outputs: outputs})
+	}
 	display, err := progressui.NewDisplay(s.err, progressui.DisplayMode(flags.progress))
 	if err != nil {
 		return err

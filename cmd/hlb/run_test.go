@@ -247,19 +247,3 @@ func TestRunByHelpers(t *testing.T) {
 		})
 	}
 }
-
-func TestCacheMountsOfADaemon(t *testing.T) {
-	s := newRunSite(t)
-	program := fmt.Sprintf("fs default() { image %q; run \"echo 12345 > /c/x\" with option { cacheMount \"/c\"; }; }\n",
-		s.base)
-	if err := os.WriteFile(defaultProgram, []byte(program), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if code, _, stderr := hlbHere(t, "run", "--progress", "quiet"); code != 0 {
-		t.Fatal(stderr)
-	}
-	got, err := cacheMounts(t.Context(), s.daemon.Client())
-	if err != nil || got["//c"] == 0 || len(got) != 1 {
-		t.Errorf("%v, %v", got, err)
-	}
-}

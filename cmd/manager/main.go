@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 	_ "time/tzdata" // schedules name time zones, and the image has no database of them
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -42,6 +44,7 @@ type options struct {
 	healthAddr    string
 	pprofAddr     string
 	leaderElect   bool
+	namespaces    []string
 	podNamespace  string
 	podName       string
 	recordDir     string
@@ -83,6 +86,12 @@ func parseOptions() options {
 		"Address of /debug/pprof, served to whoever can reach it, so bind it to localhost. Empty: none.",
 	)
 	flag.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one of several managers act.")
+	flag.Func("namespaces", "Comma-separated namespaces whose objects are acted on. Empty: all. See config/namespaced.",
+		func(text string) error {
+			var err error
+			o.namespaces, err = namespacesIn(text)
+			return err
+		})
 	flag.StringVar(&o.podNamespace, "pod-namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the manager's own pod.")
 	flag.StringVar(&o.podName, "pod-name", os.Getenv("POD_NAME"), "Name of the manager's own pod.")
 	flag.StringVar(
@@ -95,6 +104,20 @@ func parseOptions() options {
 	o.zap.BindFlags(flag.CommandLine)
 	flag.Parse()
 	return o
+}
+
+// namespacesIn reads a list of namespaces; nil for an empty one.
+func namespacesIn(text string) (out []string, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for n := range strings.SplitSeq(text, ",") {
+		if problems := validation.IsDNS1123Label(n); len(problems) > 0 {
+			return nil, fmt.Errorf("%q is no namespace: %s", n, problems[0])
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }
 
 func main() {
@@ -116,7 +139,7 @@ func run(ctx context.Context, o options) error {
 	explain := &placement.Explanations{}
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme: scheme,
-		Cache:  controllers.CacheOptions(),
+		Cache:  controllers.CacheOptions(o.namespaces...),
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddr,
 			SecureServing:  true,

@@ -42,7 +42,7 @@ func run(path string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // it was only read
+	defer in.Close()
 	return replayRound(in, out)
 }
 

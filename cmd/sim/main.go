@@ -42,9 +42,19 @@ func main() {
 		"{}",
 		`JSON object of scheduler parameters that differ from the defaults, for example {"priceSlope": 0.2}`,
 	)
+	flag.Float64Var(
+		&o.restartHours,
+		"restart-hours",
+		0,
+		"let each daemon of every workload restart with its volume once in so many hours; 0: only where the workload has it",
+	)
 	flag.Float64Var(&o.days, "days", 2, "length of generated workloads in days, the first two fifths being warm-up")
 	flag.Uint64Var(&o.seed, "seed", 1, "what the drawn parts of all workloads follow from")
 	flag.Parse()
+	if o.restartHours < 0 {
+		fmt.Fprintln(os.Stderr, "sim: -restart-hours must not be negative")
+		os.Exit(2)
+	}
 	if err := o.run(os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "sim:", err)
 		os.Exit(1)
@@ -53,7 +63,7 @@ func main() {
 
 type options struct {
 	out, trace, workloads, policies, params string
-	days                                    float64
+	days, restartHours                      float64
 	seed                                    uint64
 }
 
@@ -82,7 +92,10 @@ func (o *options) run(log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		done, err := play(w, wanted(policies, params), log)
+		if o.restartHours > 0 {
+			w.Restart(o.restartHours, o.seed)
+		}
+		done, err := play(w, wanted(policies, params, w), log)
 		if err != nil {
 			return err
 		}
@@ -94,9 +107,12 @@ func (o *options) run(log io.Writer) error {
 	return nil
 }
 
-// wanted are the policies to run.
-func wanted(names *regexp.Regexp, params scheduler.Params) []sim.NamedPolicy {
-	return slices.DeleteFunc(sim.Policies(params), func(p sim.NamedPolicy) bool { return !names.MatchString(p.Name) })
+// wanted are the policies to run on a workload.
+func wanted(names *regexp.Regexp, params scheduler.Params, w *sim.Workload) []sim.NamedPolicy {
+	restarts := slices.ContainsFunc(w.Changes, func(c sim.Change) bool { return c.RestartSeconds > 0 })
+	return slices.DeleteFunc(sim.Policies(params), func(p sim.NamedPolicy) bool {
+		return !names.MatchString(p.Name) || p.Name == sim.NoReturns && !restarts
+	})
 }
 
 // play runs policies on one workload, as many at a time as there are processors, and tells of each as it ends.

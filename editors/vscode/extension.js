@@ -12,6 +12,9 @@ exports.activate = function () {
   if (settings.get("addr")) {
     args.push("--addr", settings.get("addr"));
   }
+  for (const host of settings.get("registries")) {
+    args.push("--registry", host);
+  }
   client = new LanguageClient(
     "hlb",
     "HLB",

@@ -113,7 +113,7 @@ func (p *Player) playFile(name string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	p.file, p.entry = filepath.Base(name), 0
 	zip, err := gzip.NewReader(file)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

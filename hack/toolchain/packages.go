@@ -12,8 +12,11 @@ import (
 	"strings"
 )
 
-// needs maps a file the cluster, the images or their builds use to the Debian package that brings it.
-var needs = []struct{ file, pkg string }{
+// Need is a file, a program on PATH or an absolute path, and the Debian package that brings it.
+type Need struct{ File, Package string }
+
+// needs is what the cluster, the images or their builds use.
+var needs = []Need{
 	{"iptables", "iptables"},
 	{"nft", "nftables"},
 	{"conntrack", "conntrack"},
@@ -39,8 +42,11 @@ var systemPath = []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"}
 
 // InstallPackages makes sure that the machine has the Debian packages this repository's local cluster, images and tests
 // need. It installs missing packages as root; otherwise its error names them in one line.
-func InstallPackages(ctx context.Context) error {
-	missing := missingPackages()
+func InstallPackages(ctx context.Context) error { return Install(ctx, needs...) }
+
+// Install makes sure that the machine has what some need, as InstallPackages does for the needs of all.
+func Install(ctx context.Context, needs ...Need) error {
+	missing := missingPackages(needs)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -59,6 +65,7 @@ func InstallPackages(ctx context.Context) error {
 }
 
 func aptGet(ctx context.Context, args ...string) error {
+	args = append([]string{"-o", "DPkg::Lock::Timeout=300"}, args...) // tests of several packages may install at once
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if text, err := cmd.CombinedOutput(); err != nil {
@@ -68,11 +75,11 @@ func aptGet(ctx context.Context, args ...string) error {
 }
 
 // missingPackages lists the packages to install, each once, in the order of needs.
-func missingPackages() []string {
+func missingPackages(needs []Need) []string {
 	var missing []string
 	for _, n := range needs {
-		if !present(n.file) && !slices.Contains(missing, n.pkg) {
-			missing = append(missing, n.pkg)
+		if !present(n.File) && !slices.Contains(missing, n.Package) {
+			missing = append(missing, n.Package)
 		}
 	}
 	return missing

@@ -137,6 +137,8 @@ option::cacheContext toLocal(string localPath)
 option::cacheContext mode(string mode)
 option::cacheContext ignoreErrors()
 option::dockerPush inlineCache()
+option::secret optional()
+option::ssh optional()
 `
 
 // extensionHeader parts the names of the language from those of this project, which programs may redefine.

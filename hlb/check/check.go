@@ -25,6 +25,7 @@ func Module(mod *ast.Module) (*Info, diag.List) {
 	c.scope()
 	if !c.errs.HasErrors() {
 		c.decls()
+		c.info.complete, c.info.sound, c.info.distances = true, !c.poor, c.distances
 	}
 	c.errs.Sort()
 	return c.info, c.errs
@@ -50,6 +51,7 @@ func newInfo(mod *ast.Module) *Info {
 		members:    map[*ast.Import][]*use{},
 		uses:       map[*ast.Name]*use{},
 		imports:    map[*ast.Import]resolved{},
+		locals:     map[*ast.Func]map[string]*Object{},
 	}
 }
 
@@ -63,7 +65,8 @@ type checker struct {
 	fn     *ast.Func          // being checked; nil in the operand of an import
 	locals map[string]*Object // parameters and effects of fn
 
-	distances int // left to compute for suggestions
+	distances int  // left to compute for suggestions
+	poor      bool // there were too few of them once
 }
 
 // maxDistances bounds the work spent on suggestions: a program full of undefined names gets them for the first ones
@@ -80,6 +83,7 @@ func newChecker(info *Info) *checker { return &checker{info: info, distances: ma
 // it.
 func (c *checker) afford(n int) bool {
 	if c.distances < n {
+		c.poor = true
 		return false
 	}
 	c.distances -= n
@@ -158,6 +162,7 @@ func (c *checker) export(d *ast.Export) {
 
 func (c *checker) function(f *ast.Func) {
 	c.enter(f)
+	c.info.locals[f] = c.locals
 	ok := c.validKind(f.Type, unknown)
 	c.paramList(f.Params, "parameter")
 	if f.Effects != nil {

@@ -85,7 +85,16 @@ type Info struct {
 	members map[*ast.Import][]*use // uses of members, in source order
 	uses    map[*ast.Name]*use     // the same, by name
 	imports map[*ast.Import]resolved
+	locals  map[*ast.Func]map[string]*Object // parameters and effects, as Callees has them
+
+	// What Replace goes by.
+	complete  bool // all declarations were checked
+	sound     bool // so, and no suggestion was left out
+	distances int  // left to compute for suggestions
 }
+
+// Complete reports whether Module checked all declarations. It does not if a name of the module is wrong.
+func (i *Info) Complete() bool { return i.complete }
 
 // Callee returns what a call's callee stands for; nil below a breakpoint.
 func (i *Info) Callee(n *ast.Name) *Object { return i.Callees[n] }

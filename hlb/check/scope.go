@@ -15,7 +15,17 @@ import (
 // can't be.
 func (c *checker) scope() {
 	s := &scopePass{checker: c, defined: map[string][]*Object{}}
-	for _, d := range c.info.Module.Decls {
+	s.collect(c.info.Module.Decls)
+	for _, b := range s.bindings {
+		c.enter(b.fn)
+		s.bind(b)
+	}
+	s.duplicates()
+}
+
+// collect finds the names and bindings of declarations.
+func (s *scopePass) collect(decls []ast.Decl) {
+	for _, d := range decls {
 		switch d := d.(type) {
 		case *ast.Import:
 			s.define(&Object{What: ImportObject, Name: d.Name.Name, Import: d, Span: d.Name.Span()})
@@ -29,11 +39,6 @@ func (c *checker) scope() {
 			}
 		}
 	}
-	for _, b := range s.bindings {
-		c.enter(b.fn)
-		s.bind(b)
-	}
-	s.duplicates()
 }
 
 // scopePass collects what the first pass finds, in source order.
@@ -42,6 +47,7 @@ type scopePass struct {
 	names    []string // in the order of their first definition
 	defined  map[string][]*Object
 	bindings []binding
+	kept     map[string]*Object // objects of names that are defined anew, to be used again
 }
 
 // place is where a statement stands, as far as `as` is concerned.
@@ -63,13 +69,20 @@ type binding struct {
 	call *ast.CallStmt
 }
 
-func (s *scopePass) define(o *Object) {
+// define adds a name to the scope and returns the object that stands for it.
+func (s *scopePass) define(o *Object) *Object {
 	o.Module = s.info
+	if old := s.kept[o.Name]; old != nil {
+		*old = *o
+		o = old
+		delete(s.kept, o.Name)
+	}
 	if len(s.defined[o.Name]) == 0 {
 		s.names = append(s.names, o.Name)
 		s.info.Scope[o.Name] = o
 	}
 	s.defined[o.Name] = append(s.defined[o.Name], o)
+	return o
 }
 
 func (s *scopePass) body(f *ast.Func, sig []builtin.Param) {
@@ -157,8 +170,7 @@ func (s *scopePass) found(call *ast.CallStmt, p place) {
 	alias := func(target *ast.Ident) {
 		o := &Object{What: AliasObject, Name: target.Name, Func: p.fn, Span: target.Span(), params: p.sig}
 		o.Alias = &Alias{Func: p.fn, Stmt: p.stmt, Host: host, Block: p.block, Call: call, Target: target}
-		s.info.Aliases[call] = append(s.info.Aliases[call], o)
-		s.define(o)
+		s.info.Aliases[call] = append(s.info.Aliases[call], s.define(o))
 	}
 	switch as := call.As; {
 	case as.Name != nil:

@@ -29,6 +29,7 @@ func TestFilesOfEditors(t *testing.T) {
 	for name, want := range map[string][]byte{
 		"vscode/syntaxes/hlb.tmLanguage.json": textMate,
 		"vim/syntax/hlb.vim":                  Vim(),
+		"tree-sitter/queries/highlights.scm":  TreeSitter(),
 	} {
 		file := filepath.Join(editors, name)
 		if *update {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package link reads the modules that a program imports from files and checks what the program uses of them, without
-// evaluating anything. Modules of repositories are read where they are vendored; else they need a daemon and are left
-// to the evaluator, as those of filesystems are, whose place only evaluation tells.
+// evaluating anything but where filesystems come from. Modules of repositories and filesystems are read where they are
+// vendored, and those of directories; others need a daemon and are left to the evaluator.
 package link
 
 import (
@@ -36,6 +36,9 @@ type Options struct {
 	Limits syntax.Limits
 	// Vendor has the vendored modules, nil if there are none.
 	Vendor *module.Vendor
+	// Remote returns the files that an import is from whose operand is an fs, as lower.RemoteRoot does, and false if
+	// there is no way to read them. Nil reads none.
+	Remote func(context.Context, *module.Loader, *module.Module, *ast.Import) (module.Root, bool)
 	// Unused resolves imports of the program that nothing uses yet, so that an editor can offer their members. What is
 	// wrong with those is left out.
 	Unused bool
@@ -65,14 +68,15 @@ func newLinker(ctx context.Context, opts Options) *linker {
 		Bytes: opts.Limits.WithDefaults().MaxBytes, Modules: maxModules, Depth: maxDepth,
 	})
 	return &linker{
-		ctx: ctx, vendor: opts.Vendor, loader: loader, linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{},
-		out: Linked{Sources: loader.Sources},
+		ctx: ctx, vendor: opts.Vendor, remote: opts.Remote, loader: loader,
+		linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{}, out: Linked{Sources: loader.Sources},
 	}
 }
 
 type linker struct {
 	ctx    context.Context
 	vendor *module.Vendor
+	remote func(context.Context, *module.Loader, *module.Module, *ast.Import) (module.Root, bool)
 	loader *module.Loader
 	linked map[*module.Module]bool // modules whose imports were resolved or are being so
 	tried  map[*ast.Import]bool    // imports that were resolved, or can't be
@@ -118,8 +122,7 @@ func (l *linker) find(in *module.Module, imp *ast.Import) (*module.Module, error
 	}
 	operand := analyze.Text(in.Info, imp.Operand)
 	if !operand.Known {
-		l.out.Unread = append(l.out.Unread, imp)
-		return nil, nil
+		return l.filesystem(in, imp)
 	}
 	uri, err := module.Operand(imp, operand.Text)
 	if err != nil {
@@ -137,19 +140,48 @@ func (l *linker) find(in *module.Module, imp *ast.Import) (*module.Module, error
 	return m, err
 }
 
+// unread leaves an import to the evaluator.
+func (l *linker) unread(imp *ast.Import) (*module.Module, error) {
+	l.out.Unread = append(l.out.Unread, imp)
+	return nil, nil
+}
+
+// filesystem returns the module of a filesystem that is vendored or a directory; another one is not read.
+func (l *linker) filesystem(in *module.Module, imp *ast.Import) (*module.Module, error) {
+	for _, other := range importsIn(in.Info, imp.Operand) {
+		if in.Info.Imported(other) == nil {
+			return l.unread(imp)
+		}
+	}
+	if l.remote == nil {
+		return l.unread(imp)
+	}
+	root, ok := l.remote(l.ctx, l.loader, in, imp)
+	if !ok {
+		return l.unread(imp)
+	}
+	return l.read(in, imp, root, module.FSFile)
+}
+
 // vendored returns a module of a repository that is vendored; one that isn't is not read.
 func (l *linker) vendored(in *module.Module, imp *ast.Import, uri module.URI) (*module.Module, error) {
-	at := imp.Operand.Span()
-	root := module.Vendored{Vendor: l.vendor, ID: uri.Digest(), Name: uri.Host + uri.Path}
-	file := strings.TrimPrefix(uri.File, "/")
-	clean, err := root.Resolve(".", file)
-	if l.vendor == nil || err != nil {
-		l.out.Unread = append(l.out.Unread, imp)
-		return nil, nil
+	if l.vendor == nil {
+		return l.unread(imp)
 	}
-	if _, err := root.Read(l.ctx, clean, 0); errors.Is(err, fs.ErrNotExist) {
-		l.out.Unread = append(l.out.Unread, imp)
-		return nil, nil
+	root := module.Vendored{Vendor: l.vendor, ID: uri.Digest(), Name: uri.Host + uri.Path}
+	return l.read(in, imp, root, strings.TrimPrefix(uri.File, "/"))
+}
+
+// read returns a module of a filesystem or repository. One that isn't vendored is not read.
+func (l *linker) read(in *module.Module, imp *ast.Import, root module.Root, file string) (*module.Module, error) {
+	at := imp.Operand.Span()
+	clean, err := root.Resolve(".", file)
+	if err != nil {
+		return l.unread(imp)
+	}
+	_, vendored := root.(module.Vendored)
+	if _, err := root.Read(l.ctx, clean, 0); vendored && errors.Is(err, fs.ErrNotExist) {
+		return l.unread(imp)
 	}
 	m, err := l.loader.FileIn(l.ctx, in, imp, root, clean, file)
 	var changed *module.ChecksumError

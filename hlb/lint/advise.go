@@ -21,7 +21,23 @@ type Options struct {
 // Advise warns of what checks but is unwise. info must come from a check without errors.
 func Advise(info *check.Info, opts Options) diag.List {
 	a := &adviser{info: info}
-	ast.Inspect(info.Module, func(n ast.Node) bool {
+	for _, d := range info.Module.Decls {
+		a.decl(d, opts)
+	}
+	a.found.Sort()
+	return a.found
+}
+
+// AdviseOn is Advise for one declaration of the module, in which the check found no error.
+func AdviseOn(info *check.Info, d ast.Decl, opts Options) diag.List {
+	a := &adviser{info: info}
+	a.decl(d, opts)
+	a.found.Sort()
+	return a.found
+}
+
+func (a *adviser) decl(d ast.Decl, opts Options) {
+	ast.Inspect(d, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.Name:
 			if !opts.Portable {
@@ -38,8 +54,6 @@ func Advise(info *check.Info, opts Options) diag.List {
 		}
 		return true
 	})
-	a.found.Sort()
-	return a.found
 }
 
 type adviser struct {

@@ -92,7 +92,7 @@ func (e *evaluator) target(m *module.Module, name string, given map[*ast.Param]s
 			args = append(args, arg{e.argValue(p.Kind(), text), p.Span()})
 		}
 	}
-	e.reached = nil
+	e.reached, e.traced = nil, name
 	act := e.activate(m, obj.Func, e.empty(obj.Func.Kind()), args)
 	var v value
 	var err error

@@ -64,6 +64,7 @@ type evaluator struct {
 	scopeSolves map[*scope]*request.Scope
 	seeking     *check.Object // the alias that the activation in progress runs for
 	lazyImages  int           // > 0 while image configs must not be looked up
+	traced      string        // the target being evaluated
 }
 
 // frame is a call in progress.
@@ -148,6 +149,18 @@ func (e *evaluator) stmt(en *env, kind ast.Kind, s ast.Stmt, cur value) (value, 
 	if err := e.burn(s.Span()); err != nil {
 		return nil, err
 	}
+	stop, err := e.enter(en, kind, s, cur)
+	if err != nil {
+		return nil, err
+	}
+	v, err := e.untraced(en, kind, s, cur)
+	if err == nil && stop != nil {
+		err = e.leave(stop, v)
+	}
+	return v, err
+}
+
+func (e *evaluator) untraced(en *env, kind ast.Kind, s ast.Stmt, cur value) (value, error) {
 	switch s := s.(type) {
 	case *ast.LitStmt:
 		v, err := e.expr(en, s.Value, kind)

@@ -53,6 +53,7 @@ type origin struct {
 	imageRef string // of an image
 	localDir string // of a whole local directory, an absolute path
 	local    bool   // of a local source of any form
+	beside   bool   // of files beside the program, whatever op takes them from there
 }
 
 // state returns the LLB state to apply ops to.

@@ -146,6 +146,11 @@ func (e *evaluator) importFS(
 	if err != nil {
 		return nil, err
 	}
+	if f.origin.localDir != "" {
+		root := localRoot{module.Local{Path: f.origin.localDir}, from}
+		m, err := e.modules.FileIn(e.ctx, in, imp, root, module.FSFile, module.FSFile)
+		return e.imported(m, imp, err)
+	}
 	return e.importRemote(in, imp, from, e.modules.treeName(name, f.k), module.FSFile)
 }
 

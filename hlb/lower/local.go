@@ -78,10 +78,14 @@ func (e *evaluator) contextLocal(c *call, cur *filesystem) (*filesystem, error) 
 	if p := localPatterns(c.opts); name == "." && len(p.include) == 0 && len(p.exclude) == 0 {
 		return e.source(cur, e.keys.of("context"), *e.opts.Context, func(i *image) {
 			i.needs = e.opts.ContextNeeds
-			i.origin = origin{local: true}
+			i.origin = origin{local: true, beside: true}
 		}), nil
 	}
-	return e.copied(c, cur, *e.opts.Context, e.opts.ContextNeeds, name)
+	part, err := e.copied(c, cur, *e.opts.Context, e.opts.ContextNeeds, name)
+	if err != nil {
+		return nil, err
+	}
+	return part.edit(part.k, func(i *image) { i.origin.beside = true }), nil
 }
 
 // copied is a part of a filesystem as a filesystem of its own.
@@ -134,7 +138,7 @@ func (e *evaluator) machineLocal(c *call, cur *filesystem) (*filesystem, error) 
 	}
 	return e.source(cur, e.keys.of("local", id), llb.Local(dir, opts...), func(i *image) {
 		i.needs.Locals = []request.Local{{Name: dir, Dir: dir}}
-		i.origin.local = true
+		i.origin.local, i.origin.beside = true, true
 		if st.IsDir() && len(p.include) == 0 && len(p.exclude) == 0 {
 			i.origin.localDir = dir
 		}

@@ -263,6 +263,8 @@ type Options struct {
 	AllowedEntitlements []string
 
 	Limits Limits
+	// Trace collects the statements that are evaluated. Nil collects none.
+	Trace *Trace
 	// IDSource makes the random values of ignoreCache. Nil means BuildKit's random ids.
 	IDSource func() string
 }

@@ -3,6 +3,7 @@
 package lower
 
 import (
+	"errors"
 	"io/fs"
 	"net/url"
 	"os"
@@ -52,13 +53,17 @@ func (e *evaluator) secretOption(x *execution, o *option) error {
 	if err != nil {
 		return e.conversion(diag.Conversion, o.span, "%v", err)
 	}
-	st, err := os.Stat(name)
-	if err != nil {
-		return e.conversion(diag.Conversion, o.span, "secret %s: %v", o.args[0].str(), reason(err))
-	}
 	target := o.args[1].str()
-	if !st.IsDir() {
-		e.addSecret(x, o, request.Secret{ID: digest.FromString(name).String(), Path: name}, target)
+	file := request.Secret{ID: digest.FromString(name).String(), Path: name}
+	st, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && isOptional(o):
+		e.mountSecret(x, o, file.ID, target)
+		return nil
+	case err != nil:
+		return e.conversion(diag.Conversion, o.span, "secret %s: %v", o.args[0].str(), reason(err))
+	case !st.IsDir():
+		e.addSecret(x, o, file, target)
 		return nil
 	}
 	files, err := e.secretFiles(name, o)
@@ -81,6 +86,10 @@ func (e *evaluator) secretOption(x *execution, o *option) error {
 func (e *evaluator) declaredSecret(x *execution, o *option) error {
 	id := o.args[0].str()
 	if !contains(e.opts.Secrets, id) {
+		if isOptional(o) {
+			e.mountSecret(x, o, id, o.args[1].str())
+			return nil
+		}
 		d := e.conversion(NotDeclared, o.args[0].span, "the build declares no secret %q", id).
 			WithHint("declare it in spec.secrets; the first argument of secret is its name there")
 		return spell.Among(id, e.opts.Secrets).Hint(d)
@@ -96,10 +105,25 @@ func (e *evaluator) declaredSecret(x *execution, o *option) error {
 	return nil
 }
 
-func (e *evaluator) addSecret(x *execution, o *option, s request.Secret, target string) {
+// isOptional reports whether a secret or an agent may be missing.
+func isOptional(o *option) bool {
+	return slices.ContainsFunc(o.with, func(opt *option) bool { return opt.name == "optional" })
+}
+
+// mountSecret mounts a secret, whether or not there is one.
+func (e *evaluator) mountSecret(x *execution, o *option, id, target string) {
 	own := ownerOf(o.with, 0o400)
-	x.opts = append(x.opts, llb.AddSecret(target, llb.SecretID(s.ID), llb.SecretFileOpt(own.uid, own.gid, own.mode)))
+	opts := []llb.SecretOption{llb.SecretID(id), llb.SecretFileOpt(own.uid, own.gid, own.mode)}
+	if isOptional(o) {
+		opts = append(opts, llb.SecretOptional)
+	}
+	x.opts = append(x.opts, llb.AddSecret(target, opts...))
 	x.mounts = append(x.mounts, &mountOption{target: target, secret: true, span: o.span})
+}
+
+// addSecret mounts a secret that there is.
+func (e *evaluator) addSecret(x *execution, o *option, s request.Secret, target string) {
+	e.mountSecret(x, o, s.ID, target)
 	x.needs = x.needs.Union(request.Needs{Secrets: []request.Secret{s}})
 }
 
@@ -149,8 +173,25 @@ func (e *evaluator) sshOption(x *execution, o *option) error {
 	if err != nil {
 		return err
 	}
-	e.addSocket(x, o, need, target)
+	e.mountSocket(x, o, need.ID, target)
+	if !isOptional(o) || e.hasAgent(need) {
+		x.needs = x.needs.Union(request.Needs{SSH: []request.SSH{need}})
+	}
 	return nil
+}
+
+// hasAgent reports whether there is an agent to forward.
+func (e *evaluator) hasAgent(need request.SSH) bool {
+	if e.server() {
+		return contains(e.opts.SSH, need.ID)
+	}
+	if len(need.Paths) == 0 {
+		return e.opts.Host.Environ("SSH_AUTH_SOCK") != ""
+	}
+	return !slices.ContainsFunc(need.Paths, func(p string) bool {
+		_, err := os.Stat(p)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 func (e *evaluator) agent(o *option, paths []arg) (request.SSH, error) {
@@ -164,7 +205,7 @@ func (e *evaluator) agent(o *option, paths []arg) (request.SSH, error) {
 				diag.Errorf(NotHere, paths[1].span, "localPaths names files of the machine that compiles").
 					WithHint("give the name of one agent that the build declares in spec.ssh")
 		}
-		if !contains(e.opts.SSH, id) {
+		if !contains(e.opts.SSH, id) && !isOptional(o) {
 			return request.SSH{}, e.undeclaredAgent(at, id)
 		}
 		return request.SSH{ID: id, Declared: true}, nil
@@ -186,11 +227,14 @@ func (e *evaluator) undeclaredAgent(at diag.Span, id string) error {
 	return spell.Among(id, e.opts.SSH).Hint(d)
 }
 
-// addSocket mounts a socket into the run.
-func (e *evaluator) addSocket(x *execution, o *option, need request.SSH, target string) {
+// mountSocket mounts a socket into the run.
+func (e *evaluator) mountSocket(x *execution, o *option, id, target string) {
 	own := ownerOf(o.with, 0o600)
-	x.opts = append(x.opts, llb.AddSSHSocket(llb.SSHID(need.ID), llb.SSHSocketOpt(target, own.uid, own.gid, own.mode)))
-	x.needs = x.needs.Union(request.Needs{SSH: []request.SSH{need}})
+	opts := []llb.SSHOption{llb.SSHID(id), llb.SSHSocketOpt(target, own.uid, own.gid, own.mode)}
+	if isOptional(o) {
+		opts = append(opts, llb.SSHOptional)
+	}
+	x.opts = append(x.opts, llb.AddSSHSocket(opts...))
 }
 
 // forwardOption forwards a unix socket or a tcp address of this machine.
@@ -224,6 +268,7 @@ func (e *evaluator) forwardOption(x *execution, o *option) error {
 	default:
 		return e.conversion(diag.Conversion, o.span, "%q: a unix:// or tcp:// URL is wanted", src)
 	}
-	e.addSocket(x, o, need, o.args[1].str())
+	e.mountSocket(x, o, need.ID, o.args[1].str())
+	x.needs = x.needs.Union(request.Needs{SSH: []request.SSH{need}})
 	return nil
 }

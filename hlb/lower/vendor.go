@@ -5,6 +5,7 @@ package lower
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 
@@ -65,6 +66,14 @@ func (r vendoredRoot) Read(ctx context.Context, name string, limit int) ([]byte,
 	text, err := r.Vendored.Read(ctx, name, limit)
 	return r.of.keep(name, text, err)
 }
+
+// localRoot is a directory of this machine that modules come from as from any other filesystem.
+type localRoot struct {
+	module.Local
+	of *remote
+}
+
+func (r localRoot) remote() *remote { return r.of }
 
 // keep passes on what was read from the file name, and remembers it.
 func (r *remote) keep(name string, text []byte, err error) ([]byte, error) {
@@ -151,12 +160,42 @@ func (e *evaluator) operand(in *module.Module, imp *ast.Import) (v value, unreso
 	return v, false, err
 }
 
+// RemoteRoot returns the files that an import of in is from where that takes no daemon: a vendored filesystem, or a
+// directory of this machine. Nothing is evaluated but the operand. loader has the modules that it uses.
+func RemoteRoot(
+	ctx context.Context, loader *module.Loader, in *module.Module, imp *ast.Import, opts Options,
+) (module.Root, bool) {
+	opts = opts.withDefaults()
+	ctx, wall, cancel := withWall(ctx, opts.Limits.withDefaults(opts.Profile).Wall)
+	defer cancel()
+	e := newEvaluator(ctx, wall, opts)
+	e.uniqueID = e.ids()
+	e.modules.Loader = loader
+	v, unresolved, err := e.operand(in, imp)
+	f, ok := v.(*filesystem)
+	if err != nil || !ok {
+		return nil, false
+	}
+	if f.origin.localDir != "" {
+		return module.Local{Path: f.origin.localDir}, true
+	}
+	from, err := e.remoteFS(in, imp, f, unresolved)
+	if err != nil || from.id == "" || opts.Vendor == nil {
+		return nil, false
+	}
+	name := f.origin.imageRef
+	if name == "" {
+		name = fmt.Sprintf("<%s %.12s>", imp.Name.Name, from.id.Encoded())
+	}
+	return module.Vendored{Vendor: opts.Vendor, ID: from.id, Name: name}, true
+}
+
 // remoteFS returns the remote that an import of the filesystem f is. Its id is that of its last build step, for which
 // no image config was looked up, so that it is the same with and without a network. A directory beside the program has
 // none: it is there anyway, and its step differs from machine to machine.
 func (e *evaluator) remoteFS(in *module.Module, imp *ast.Import, f *filesystem, unresolved bool) (*remote, error) {
 	var id digest.Digest
-	if unresolved && !f.origin.local {
+	if unresolved && !f.origin.beside {
 		s, err := e.solveOf(f.image, imp.Operand.Span())
 		if err != nil {
 			return nil, err

@@ -3,6 +3,7 @@
 package lower
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -16,9 +17,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
 
+	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/link"
+	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/hlb/request"
+	"github.com/openllb/hlb-operator/hlb/syntax"
 )
 
 // importing is a program whose modules come from an image, a filesystem that is built, and a repository. One of them
@@ -192,16 +197,82 @@ func TestVendorTrouble(t *testing.T) {
 	}
 }
 
-// TestADirectoryBesideTheProgramIsNotVendored: it is part of the program, and read by the daemon as ever.
+// TestADirectoryBesideTheProgramIsNotVendored: it is part of the program, and read without a daemon. What the module
+// calls local is that directory.
 func TestADirectoryBesideTheProgramIsNotVendored(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.Mkdir("go", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	src := "import m from fs { local \"go\"; }\nfs default() { m.go; }"
+	const text = "export go\nfs go() { image \"x\"; copy local(\"sub\") \"a\" \"/a\"; }\n"
+	if err := os.WriteFile("go/module.hlb", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const src = "import m from fs { local \"go\"; }\nfs default() { m.go; }"
 	dir := vendorDir(t, src)
 	if files := readAll(t, dir); len(files) != 0 {
 		t.Errorf("vendored %v", files)
 	}
-	mustCompile(t, src, Options{Solver: repository(), Vendor: vendorIn(dir)})
+	req := mustCompile(t, src, Options{Vendor: vendorIn(dir)})
+	got := request.Text(req.Targets[0].Final.Definition)
+	if !strings.Contains(got, "copy /sub of ") {
+		t.Errorf("local is another directory:\n%s", got)
+	}
+	for name, text := range map[string]string{"a link that leads out": "link", "no file": ""} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.Remove("go/module.hlb"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if text != "" {
+				if err := os.Symlink("../../module.hlb", "go/module.hlb"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, errs := Compile(t.Context(), Program{Filename: "build.hlb", Source: []byte(src)}, Options{})
+			if len(errs) != 1 || errs[0].Code != diag.ImportNotFound {
+				t.Errorf("%v", errs)
+			}
+		})
+	}
+}
+
+// TestADirectoryOfTheContextIsNotVendored: a server reads it with the context, also where other modules are vendored.
+func TestADirectoryOfTheContextIsNotVendored(t *testing.T) {
+	const src = "import m from fs { local \"sub\"; }\nfs default() { m.go; }"
+	s := &treeSolver{files: map[string]string{
+		module.VendorDir + "/" + module.LockFile: "", "module.hlb": "export go\nfs go() { image \"x\"; }",
+	}}
+	st := llb.Git("https://h/program", "main")
+	mustCompile(t, src, Options{Profile: ProfileServer, Solver: s, Context: &st})
+}
+
+// TestVendoredFilesystemsAreLinked: modules of images and other filesystems are found without evaluating what uses
+// them.
+func TestVendoredFilesystemsAreLinked(t *testing.T) {
+	v := vendorIn(vendorDir(t, importing))
+	unread := func(src string) (int, diag.List) {
+		info, errs := lint.Program("build.hlb", []byte(src), syntax.Limits{})
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		dir := module.Dir{Root: module.Machine{}, Path: "."}
+		linked, errs := link.Files(t.Context(), info, dir, link.Options{
+			Vendor: v,
+			Remote: func(
+				ctx context.Context, l *module.Loader, in *module.Module, imp *ast.Import,
+			) (module.Root, bool) {
+				return RemoteRoot(ctx, l, in, imp, Options{Vendor: v})
+			},
+		})
+		return len(linked.Unread), errs
+	}
+	if n, errs := unread(importing); n != 0 || len(errs) > 0 {
+		t.Errorf("%d unread, %v", n, errs)
+	}
+	if _, errs := unread(importing + "fs wrong() { img.gone; }"); len(errs) != 1 || errs[0].Code != diag.Undefined {
+		t.Errorf("misuse of a vendored module: %v", errs)
+	}
+	if n, errs := unread("import m from image(\"org/other\")\nfs default() { m.go; }"); n != 1 || len(errs) > 0 {
+		t.Errorf("one that isn't vendored: %d unread, %v", n, errs)
+	}
 }

@@ -19,17 +19,21 @@ import (
 	"github.com/openllb/hlb-operator/hlb/query"
 )
 
-// document is one version of an open file. It does not change.
+// document is one version of an open file. It does not change, but its analysis is that of the newest version only.
 type document struct {
 	uri     uri.URI
 	path    string
 	version int32
 	lines   *lines
+	editing *query.Editing     // of all versions of the file
 	file    func() *query.File // analyzed once, when it is first wanted
 }
 
-// documents are the open files. They are safe for concurrent use.
+// documents are the open files. The table is safe for concurrent use, documents are used under analysis.
 type documents struct {
+	// analysis is held by all that looks at documents: what one version knows becomes what the next one knows.
+	analysis sync.Mutex
+
 	mu   sync.Mutex
 	open map[string]*document // by path, because clients differ in how they write URIs
 
@@ -46,24 +50,28 @@ func (d *documents) set(u uri.URI, version int32, text []byte) (*document, error
 	if len(text) > maxDocument {
 		return nil, fmt.Errorf("%s is longer than %d bytes", u, maxDocument)
 	}
-	doc := d.make(u, version, text)
+	editing := &query.Editing{}
+	if before := d.get(u); before != nil {
+		editing = before.editing
+	}
+	doc := d.make(u, version, text, editing)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.open[doc.path] = doc
 	return doc, nil
 }
 
-func (d *documents) make(u uri.URI, version int32, text []byte) *document {
+func (d *documents) make(u uri.URI, version int32, text []byte, editing *query.Editing) *document {
 	path := pathOf(u)
 	return &document{
-		uri: u, path: path, version: version, lines: newLines(text, d.utf8),
-		file: sync.OnceValue(func() *query.File { return d.analyze(path, text) }),
+		uri: u, path: path, version: version, lines: newLines(text, d.utf8), editing: editing,
+		file: sync.OnceValue(func() *query.File { return d.analyze(path, text, editing) }),
 	}
 }
 
 // analyze analyzes a text with the modules it imports, which are read as the editor has them.
-func (d *documents) analyze(path string, text []byte) *query.File {
-	f := query.Analyze(path, text)
+func (d *documents) analyze(path string, text []byte, editing *query.Editing) *query.File {
+	f := editing.Analyze(path, text)
 	root := editorRoot{Machine: module.Machine{HomeDir: os.UserHomeDir}, docs: d}
 	f.Link(context.Background(), module.Dir{Root: root, Path: filepath.Dir(path)}, d.vendor(path))
 	return f
@@ -116,7 +124,7 @@ func (d *documents) renew(but string) []*document {
 		if doc.path == but || !doc.file().HasImports() {
 			continue
 		}
-		again := d.make(doc.uri, doc.version, doc.lines.text)
+		again := d.make(doc.uri, doc.version, doc.lines.text, doc.editing)
 		d.mu.Lock()
 		if d.open[doc.path] == doc {
 			d.open[doc.path] = again
@@ -136,7 +144,7 @@ func (d *documents) load(path string) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.make(uri.File(path), 0, text), nil
+	return d.make(uri.File(path), 0, text, &query.Editing{}), nil
 }
 
 // editorRoot is the files of this machine, with those that are open as the editor has them.

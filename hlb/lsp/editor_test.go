@@ -78,7 +78,7 @@ func newEditor(
 	ctx, conn, server := protocol.NewClient(context.Background(), e, jsonrpc2.NewStream(ours))
 	e.ctx, e.server = ctx, server
 	root := uri.File(e.dir)
-	params := &protocol.InitializeParams{RootURI: &root}
+	params := &protocol.InitializeParams{RootURI: &root} //nolint:staticcheck // older editors send nothing else
 	if setup != nil {
 		setup(params)
 	}

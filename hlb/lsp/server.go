@@ -25,8 +25,10 @@ import (
 type Options struct {
 	// Version of the server.
 	Version string
-	// Usage returns the sizes in bytes of the cache mounts of a daemon, by their ids; nil if there is no daemon.
-	Usage func(context.Context) (map[string]int64, error)
+	// Usage returns what a daemon holds; nil if there is no daemon.
+	Usage func(context.Context) (*query.Held, error)
+	// Tags lists the tags of a repository of images, none for one that is not to be asked; nil if no registry is.
+	Tags func(ctx context.Context, repository string) ([]string, error)
 }
 
 // Tune sets the garbage collector for a process that does nothing but Serve: it collects seldom, so that keystrokes
@@ -47,10 +49,11 @@ func Serve(ctx context.Context, stream io.ReadWriteCloser, opts Options) error {
 	s := &server{
 		opts: opts, docs: &documents{open: map[string]*document{}}, dirty: make(chan struct{}, 1),
 		pending: map[string]bool{}, exit: make(chan struct{}),
+		tags: tags{ask: opts.Tags, known: map[string]*tagList{}},
 	}
 	conn := jsonrpc2.NewConn(jsonrpc2.NewStream(stream), jsonrpc2.WithCodec(codec{}))
 	s.client = protocol.ClientDispatcher(conn)
-	conn.Go(ctx, inOrder(protocol.ServerHandler(s, jsonrpc2.MethodNotFoundHandler)))
+	conn.Go(ctx, s.inOrder(protocol.ServerHandler(s, jsonrpc2.MethodNotFoundHandler)))
 	var group sync.WaitGroup
 	group.Go(func() { s.publishing(ctx) })
 	select {
@@ -72,7 +75,7 @@ func closeSoon(conn io.Closer) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		conn.Close() //nolint:errcheck // it is over either way
+		conn.Close() // it is over either way
 	}()
 	const patience = 100 * time.Millisecond
 	select {
@@ -83,11 +86,13 @@ func closeSoon(conn io.Closer) {
 
 // inOrder handles requests one after the other; protocol.NewServer would handle them at the same time, so that one
 // could miss the text that was sent before it. What a client wants cancelled is done before the server hears of it.
-func inOrder(handler jsonrpc2.Handler) jsonrpc2.Handler {
+func (s *server) inOrder(handler jsonrpc2.Handler) jsonrpc2.Handler {
 	return func(ctx context.Context, req *jsonrpc2.Request) (any, error) {
 		if req.Method() == protocol.MethodCancelRequest {
 			return nil, nil
 		}
+		s.docs.analysis.Lock()
+		defer s.docs.analysis.Unlock()
 		return handler(ctx, req)
 	}
 }
@@ -108,13 +113,14 @@ type server struct {
 	docs   *documents
 	exit   chan struct{}
 
+	tags     tags
 	snippets bool // the client takes them; set by Initialize
 
 	mu      sync.Mutex
 	pending map[string]bool // paths of documents whose diagnostics are to be published
 	dirty   chan struct{}   // holds one if there are any
 	down    bool
-	usage   map[string]int64 // of usageAt
+	usage   *query.Held // of usageAt
 	usageAt time.Time
 }
 
@@ -140,8 +146,8 @@ func (s *server) Initialize(
 			s.docs.roots = append(s.docs.roots, pathOf(f.URI))
 		}
 	}
-	if len(s.docs.roots) == 0 && p.RootURI != nil {
-		s.docs.roots = []string{pathOf(*p.RootURI)}
+	if len(s.docs.roots) == 0 && p.RootURI != nil { //nolint:staticcheck // older editors send nothing else
+		s.docs.roots = []string{pathOf(*p.RootURI)} //nolint:staticcheck // see above
 	}
 	return &protocol.InitializeResult{
 		Capabilities: capabilities(encoding),
@@ -155,7 +161,7 @@ func capabilities(encoding protocol.PositionEncodingKind) protocol.ServerCapabil
 	return protocol.ServerCapabilities{
 		PositionEncoding:           encoding,
 		TextDocumentSync:           &protocol.TextDocumentSyncOptions{OpenClose: &yes, Change: &kind},
-		CompletionProvider:         &protocol.CompletionOptions{TriggerCharacters: []string{"."}},
+		CompletionProvider:         &protocol.CompletionOptions{TriggerCharacters: []string{".", ":"}},
 		HoverProvider:              protocol.Boolean(true),
 		SignatureHelpProvider:      &protocol.SignatureHelpOptions{TriggerCharacters: []string{" ", "(", ","}},
 		DefinitionProvider:         protocol.Boolean(true),
@@ -270,24 +276,41 @@ func (s *server) publishing(ctx context.Context) {
 		s.mu.Unlock()
 		for path := range changed {
 			s.publishOne(ctx, path)
-			for _, doc := range s.docs.renew(path) { // which may import it
-				s.publishOne(ctx, doc.path)
+			for _, path := range s.importers(path) {
+				s.publishOne(ctx, path)
 			}
 		}
 	}
 }
 
-// publishOne publishes the diagnostics of the newest version of a document, unless there is a newer one meanwhile.
+// importers has the open documents that may import a file analyzed again, and returns their paths.
+func (s *server) importers(path string) []string {
+	s.docs.analysis.Lock()
+	defer s.docs.analysis.Unlock()
+	var paths []string
+	for _, doc := range s.docs.renew(path) {
+		paths = append(paths, doc.path)
+	}
+	return paths
+}
+
+// publishOne publishes the diagnostics of the newest version of a document.
 func (s *server) publishOne(ctx context.Context, path string) {
+	if p := s.found(path); p != nil {
+		s.client.PublishDiagnostics(ctx, p) //nolint:errcheck // a client that is gone is noticed elsewhere
+	}
+}
+
+// found returns the diagnostics of a document, nil if it is not open.
+func (s *server) found(path string) *protocol.PublishDiagnosticsParams {
+	s.docs.analysis.Lock()
+	defer s.docs.analysis.Unlock()
 	doc := s.docs.byPath(path)
 	if doc == nil {
-		return
+		return nil
 	}
-	p := &protocol.PublishDiagnosticsParams{
+	return &protocol.PublishDiagnosticsParams{
 		URI: doc.uri, Version: protocol.NewOptional(doc.version), Diagnostics: s.diagnostics(doc),
-	}
-	if s.docs.byPath(path) == doc {
-		s.client.PublishDiagnostics(ctx, p) //nolint:errcheck // a client that is gone is noticed elsewhere
 	}
 }
 

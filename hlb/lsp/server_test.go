@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.lsp.dev/protocol"
+
+	"github.com/openllb/hlb-operator/hlb/query"
 )
 
 const (
@@ -234,18 +236,20 @@ func TestSymbolsFoldsAndTokens(t *testing.T) {
 func TestLensesTellWhatTheDaemonHolds(t *testing.T) {
 	src := "fs default() {\n\timage \"a\"\n\trun \"x\" with cacheMount(\"/c\")\n}\n"
 	for name, tc := range map[string]struct {
-		usage   func(context.Context) (map[string]int64, error)
+		usage   func(context.Context) (*query.Held, error)
 		title   string
 		message string
 	}{
 		"no daemon": {nil, "1 cache mount, 1 image", "default\ncache mount //c at /c, shared\nimage a\n"},
 		"a daemon": {
-			func(context.Context) (map[string]int64, error) { return map[string]int64{"//c": 2000}, nil },
-			"1 cache mount, 1 image · daemon holds 1 of 1 mounts, 2.0 kB",
-			"default\ncache mount //c at /c, shared, 2.0 kB on the daemon\nimage a\n",
+			func(context.Context) (*query.Held, error) {
+				return &query.Held{Mounts: map[string]int64{"//c": 2000}}, nil
+			},
+			"1 cache mount, 1 image · daemon holds 1 of 1 mounts, 0 of 1 images, 2.0 kB",
+			"default\ncache mount //c at /c, shared, 2.0 kB on the daemon\nimage a, not on the daemon\n",
 		},
 		"one that does not answer": {
-			func(context.Context) (map[string]int64, error) { return nil, errors.New("gone") },
+			func(context.Context) (*query.Held, error) { return nil, errors.New("gone") },
 			"1 cache mount, 1 image", "The daemon does not say what it holds: gone",
 		},
 	} {

@@ -206,8 +206,8 @@ const (
 	usagePatience = 2 * time.Second
 )
 
-// held returns the sizes of the daemon's cache mounts; nil if there is no daemon or it does not answer.
-func (s *server) held(ctx context.Context) map[string]int64 {
+// held returns what the daemon holds; nil if there is no daemon or it does not answer.
+func (s *server) held(ctx context.Context) *query.Held {
 	if s.opts.Usage == nil {
 		return nil
 	}

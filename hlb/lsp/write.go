@@ -31,11 +31,14 @@ var itemKinds = map[query.ItemKind]protocol.CompletionItemKind{
 
 // Completion implements protocol.Server.
 func (s *server) Completion(
-	_ context.Context, p *protocol.CompletionParams,
+	ctx context.Context, p *protocol.CompletionParams,
 ) (protocol.CompletionResult, error) {
 	doc, file, offset, ok := s.at(p.TextDocumentPositionParams)
 	if !ok {
 		return nil, nil
+	}
+	if list := s.tagItems(ctx, doc, file, offset); list != nil {
+		return list, nil
 	}
 	c := file.CompleteAt(offset)
 	replace := doc.lines.span(c.Replace)

@@ -242,7 +242,7 @@ func readError(imp *ast.Import, root Root, shown string, err error) error {
 		return diag.Errorf(diag.SourceTooLarge, at, "%v", err)
 	}
 	failed := &ReadError{Path: shown, Err: err}
-	if _, ok := root.(Machine); !ok {
+	if _, ok := root.(interface{ onMachine() }); !ok {
 		return failed
 	}
 	var pe *fs.PathError

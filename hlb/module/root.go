@@ -95,6 +95,9 @@ func (m Machine) Read(_ context.Context, name string, limit int) ([]byte, error)
 	return os.ReadFile(name)
 }
 
+// onMachine marks files of this machine: that one can't be read is the fault of the program.
+func (m Machine) onMachine() {}
+
 // Display implements Root.
 func (m Machine) Display(name string) string { return name }
 
@@ -176,3 +179,35 @@ func (b Built) Read(ctx context.Context, name string, limit int) ([]byte, error)
 
 // Display implements Root.
 func (b Built) Display(name string) string { return b.Name + ":" + name }
+
+// Local is a directory of this machine as a filesystem of its own, which links can't lead out of.
+type Local struct {
+	Path string // absolute
+}
+
+// tree keeps its files apart from those of other filesystems.
+func (l Local) tree() string { return l.Path }
+
+// onMachine marks files of this machine.
+func (l Local) onMachine() {}
+
+// Resolve implements Root.
+func (l Local) Resolve(dir, p string) (string, error) { return jail(dir, p, true) }
+
+// Read implements Root.
+func (l Local) Read(ctx context.Context, name string, limit int) ([]byte, error) {
+	root, err := os.OpenRoot(l.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	text, err := Tree{FS: root.FS()}.Read(ctx, name, limit)
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return text, err
+}
+
+// Display implements Root.
+func (l Local) Display(name string) string { return filepath.Join(l.Path, name) }

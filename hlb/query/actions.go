@@ -59,10 +59,10 @@ type cacheMount struct {
 func (f *File) cacheMounts() []cacheMount {
 	var out []cacheMount
 	is := func(n *ast.Name, args []ast.Expr) bool {
-		o := f.Info.Callee(n)
+		o := f.Info().Callee(n)
 		return o != nil && o.What == check.BuiltinObject && o.Name == "cacheMount" && len(args) == len(o.Params())
 	}
-	ast.Inspect(f.Info.Module, func(n ast.Node) bool {
+	ast.Inspect(f.Info().Module, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CallStmt:
 			if is(n.Callee, n.Args) {

@@ -68,14 +68,14 @@ func (f *File) Lenses() []Lens {
 	if f.Found.HasErrors() {
 		return nil
 	}
-	targets, errs := analyze.Module(f.Info, analyze.Options{Fuel: lensFuel})
+	targets, errs := analyze.Module(f.Info(), analyze.Options{Fuel: lensFuel})
 	if len(errs) > 0 {
 		return nil
 	}
 	var out []Lens
 	for _, t := range targets {
 		if touches(t) {
-			out = append(out, Lens{f.Info.Scope[t.Name].Span, t})
+			out = append(out, Lens{f.Info().Scope[t.Name].Span, t})
 		}
 	}
 	return out
@@ -85,9 +85,8 @@ func touches(t analyze.Target) bool {
 	return len(t.CacheMounts)+len(t.Images)+len(t.Gits)+len(t.HTTPS)+len(t.Locals)+len(t.Exports) > 0
 }
 
-// Title is the lens in a few words. held has the sizes in bytes of the cache mounts of a daemon by their ids; nil if no
-// daemon was asked.
-func (l Lens) Title(held map[string]int64) string {
+// Title is the lens in a few words. held is nil if no daemon was asked.
+func (l Lens) Title(held *Held) string {
 	t := l.Target
 	var parts []string
 	count := func(n int, what string) {
@@ -104,38 +103,66 @@ func (l Lens) Title(held map[string]int64) string {
 	count(len(t.HTTPS), "download")
 	count(len(t.Locals), "local source")
 	count(len(t.Exports), "export")
-	title := strings.ReplaceAll(strings.Join(parts, ", "), "repositorys", "repositories")
-	if held != nil && len(t.CacheMounts) > 0 {
-		var total int64
-		n := 0
-		for _, m := range t.CacheMounts {
-			if size, ok := held[m.ID.Text]; ok && m.ID.Known {
-				total += size
-				n++
-			}
-		}
-		title += fmt.Sprintf(" · daemon holds %d of %d mounts, %s", n, len(t.CacheMounts), size(total))
-	}
+	title := strings.ReplaceAll(strings.Join(parts, ", "), "repositorys", "repositories") + l.heldTitle(held)
 	if !t.Complete {
 		title += " · and more"
 	}
 	return title
 }
 
-// Details lists what Title counts, a line each.
-func (l Lens) Details(held map[string]int64) string {
-	var b strings.Builder
+// heldTitle counts what a daemon holds of the mounts and images.
+func (l Lens) heldTitle(held *Held) string {
+	if held == nil {
+		return ""
+	}
+	var total int64
+	var parts []string
+	count := func(what string, all, n int) {
+		if all > 0 {
+			parts = append(parts, fmt.Sprintf("%d of %d %s", n, all, what))
+		}
+	}
+	n := 0
 	for _, m := range l.Target.CacheMounts {
-		fmt.Fprintf(&b, "cache mount %s at %s, %s", m.ID, m.Target, m.Sharing)
-		if bytes, ok := held[m.ID.Text]; ok {
+		if size, ok := held.mount(m); ok {
+			total += size
+			n++
+		}
+	}
+	count("mounts", len(l.Target.CacheMounts), n)
+	n = 0
+	for _, r := range l.Target.Images {
+		if size, ok := held.image(r); ok {
+			total += size
+			n++
+		}
+	}
+	count("images", len(l.Target.Images), n)
+	if len(parts) == 0 {
+		return ""
+	}
+	return " · daemon holds " + strings.Join(append(parts, size(total)), ", ")
+}
+
+// Details lists what Title counts, a line each.
+func (l Lens) Details(held *Held) string {
+	var b strings.Builder
+	onDaemon := func(bytes int64, ok bool) {
+		switch {
+		case ok:
 			fmt.Fprintf(&b, ", %s on the daemon", size(bytes))
-		} else if held != nil {
+		case held != nil:
 			b.WriteString(", not on the daemon")
 		}
 		b.WriteByte('\n')
 	}
+	for _, m := range l.Target.CacheMounts {
+		fmt.Fprintf(&b, "cache mount %s at %s, %s", m.ID, m.Target, m.Sharing)
+		onDaemon(held.mount(m))
+	}
 	for _, r := range l.Target.Images {
-		fmt.Fprintf(&b, "image %s\n", r.Ref)
+		fmt.Fprintf(&b, "image %s", r.Ref)
+		onDaemon(held.image(r))
 	}
 	for _, g := range l.Target.Gits {
 		fmt.Fprintf(&b, "repository %s at %s\n", g.Remote, g.Ref)

@@ -99,8 +99,8 @@ func (l *lister) declaration(f *frame) {
 		l.named([]ast.Kind{ast.FS, ast.String})
 		l.add(literal(ast.FS))
 	case f.clause == "export":
-		for _, name := range slices.Sorted(maps.Keys(l.file.Info.Scope)) {
-			if o := l.file.Info.Scope[name]; o.What != check.ImportObject && !l.file.Info.Exported[name] {
+		for _, name := range slices.Sorted(maps.Keys(l.file.Info().Scope)) {
+			if o := l.file.Info().Scope[name]; o.What != check.ImportObject && !l.file.Info().Exported[name] {
 				l.add(itemOf(o, 0))
 			}
 		}
@@ -186,15 +186,15 @@ func (l *lister) members(f *frame) {
 	if len(f.last) == 0 {
 		return
 	}
-	o := l.file.Info.Scope[f.last[0]]
-	if o == nil || o.What != check.ImportObject || l.file.Info.Imported(o.Import) == nil {
+	o := l.file.Info().Scope[f.last[0]]
+	if o == nil || o.What != check.ImportObject || l.file.Info().Imported(o.Import) == nil {
 		return
 	}
 	wants := []ast.Kind{f.kind}
 	if f.open != syntax.OpenBrace || f.args > 0 || f.clause != "" {
 		wants = l.wantedIn(f, max(f.args-1, 0))
 	}
-	lib := l.file.Info.Imported(o.Import)
+	lib := l.file.Info().Imported(o.Import)
 	for _, name := range slices.Sorted(maps.Keys(lib.Exported)) {
 		m := lib.Scope[name]
 		if m != nil && (len(wants) == 0 || wants[0] == "" || slices.Contains(wants, m.Kind)) {
@@ -215,8 +215,8 @@ func (l *lister) named(kinds []ast.Kind) {
 	for _, name := range slices.Sorted(maps.Keys(l.locals)) {
 		add(l.locals[name], 0)
 	}
-	for _, name := range slices.Sorted(maps.Keys(l.file.Info.Scope)) {
-		add(l.file.Info.Scope[name], 1)
+	for _, name := range slices.Sorted(maps.Keys(l.file.Info().Scope)) {
+		add(l.file.Info().Scope[name], 1)
 	}
 	for _, f := range builtin.All() {
 		add(check.Builtin(f), 2)

@@ -314,7 +314,7 @@ func (c *cursor) callee(f *frame) *check.Object {
 
 // find looks a name up as the checker does, where one of the kinds is wanted; without kinds, whatever it is.
 func (c *cursor) find(name []string, wants []ast.Kind) *check.Object {
-	info := c.file.Info
+	info := c.file.Info()
 	switch len(name) {
 	case 0:
 		return nil

@@ -22,52 +22,75 @@ import (
 )
 
 // File is one program or module as an editor has it. It does not change once Link returned, and may then be used by
-// many at once.
+// many at once; one of an Editing only until the next version is analyzed.
 type File struct {
 	Name   string // that spans carry
 	Source []byte
-	// Info is what checking found out. It is never nil; of a program that is wrong it knows what the rest tells.
-	Info *check.Info
 	// Found is what to show: errors, warnings and advice. Behind the first syntax error nothing else is known for
 	// sure, so that there are no others.
 	Found diag.List
 
-	broken bool // it does not parse
-	names  func() []Name
-	tokens func() []syntax.Token
+	broken  bool // it does not parse
+	imports bool // it has some
+	info    func() *check.Info
+	names   func() []Name
+	tokens  func() []syntax.Token
 }
 
 // Analyze reads a file.
 func Analyze(name string, src []byte) *File {
-	f := &File{Name: name, Source: src}
-	mod, errs := syntax.Parse(name, src, syntax.Limits{})
-	fixed, warnings := lint.Fix(mod)
-	info, found := check.Module(fixed)
-	switch {
-	case len(errs) > 0:
-		f.broken, f.Found = true, errs
-		info = check.Partial(fixed)
-	case found.HasErrors():
-		f.Found = append(warnings, found...)
-		if len(info.Callees) == 0 { // the check ended with the names
-			info = check.Partial(fixed)
-		}
-	default:
-		f.Found = append(append(warnings, found...), lint.Advise(info, lint.Options{})...)
-	}
-	f.Info = info
-	f.Found.Sort()
-	f.names = sync.OnceValue(func() []Name { return namesOf(f) })
-	f.tokens = sync.OnceValue(func() []syntax.Token { return syntax.Scan(src, syntax.Limits{}) })
+	f, _ := wholly(name, src)
 	return f
 }
+
+// wholly reads a file. The tree is nil if it does not parse.
+func wholly(name string, src []byte) (*File, *tree) {
+	mod, errs := syntax.Parse(name, src, syntax.Limits{})
+	if len(errs) > 0 {
+		f := brokenFile(name, src, errs, func() *ast.Module { return mod })
+		f.imports = hasImports(mod)
+		return f, nil
+	}
+	fixed, warnings := lint.Fix(mod)
+	t := &tree{mod: fixed, units: make([]unit, len(fixed.Decls))}
+	t.warn(warnings)
+	t.check()
+	return t.file(), t
+}
+
+func hasImports(mod *ast.Module) bool {
+	return slices.ContainsFunc(mod.Decls, func(d ast.Decl) bool { _, ok := d.(*ast.Import); return ok })
+}
+
+// brokenFile is one that does not parse. The tree is only made if something asks for it.
+func brokenFile(name string, src []byte, errs diag.List, parsed func() *ast.Module) *File {
+	f := newFile(name, src, errs, func() *check.Info {
+		fixed, _ := lint.Fix(parsed())
+		return check.Partial(fixed)
+	})
+	f.broken = true
+	return f
+}
+
+func newFile(name string, src []byte, found diag.List, info func() *check.Info) *File {
+	f := &File{Name: name, Source: src, Found: found, info: sync.OnceValue(info)}
+	f.names = sync.OnceValue(func() []Name { return namesOf(f) })
+	f.tokens = sync.OnceValue(func() []syntax.Token { return syntax.Scan(f.Source, syntax.Limits{}) })
+	return f
+}
+
+// Info is what checking found out. It is never nil; of a program that is wrong it knows what the rest tells.
+func (f *File) Info() *check.Info { return f.info() }
 
 // Link reads the modules that the file imports from other files, and adds what is wrong with those that it uses. dir is
 // the directory that its imports start from, vendor has vendored modules and may be nil. It must be called once at
 // most, before any query.
 func (f *File) Link(ctx context.Context, dir module.Dir, vendor *module.Vendor) {
+	if !f.imports {
+		return
+	}
 	wrong := f.Found.HasErrors()
-	_, errs := link.Files(ctx, f.Info, dir, link.Options{Vendor: vendor, Unused: true})
+	_, errs := link.Files(ctx, f.Info(), dir, link.Options{Vendor: vendor, Unused: true})
 	if wrong {
 		return // of a program that is wrong, imports are only read to tell what members mean
 	}
@@ -76,7 +99,7 @@ func (f *File) Link(ctx context.Context, dir module.Dir, vendor *module.Vendor) 
 }
 
 // Module returns the tree of the file, with deprecated forms replaced.
-func (f *File) Module() *ast.Module { return f.Info.Module }
+func (f *File) Module() *ast.Module { return f.Info().Module }
 
 // covers reports whether an offset is in a span or right behind it.
 func covers(s diag.Span, offset int) bool {
@@ -87,9 +110,4 @@ func covers(s diag.Span, offset int) bool {
 func (f *File) text(s diag.Span) string { return string(f.Source[s.Start.Offset:s.End.Offset]) }
 
 // HasImports reports whether the file imports anything.
-func (f *File) HasImports() bool {
-	return slices.ContainsFunc(f.Info.Module.Decls, func(d ast.Decl) bool {
-		_, ok := d.(*ast.Import)
-		return ok
-	})
-}
+func (f *File) HasImports() bool { return f.imports }

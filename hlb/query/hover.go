@@ -31,7 +31,7 @@ func (f *File) HoverAt(offset int) (Hover, bool) {
 			found, ok = Hover{text, id.Span()}, true
 		}
 	}
-	ast.Inspect(f.Info.Module, func(n ast.Node) bool {
+	ast.Inspect(f.Info().Module, func(n ast.Node) bool {
 		if !covers(n.Span(), offset) {
 			return false
 		}
@@ -41,7 +41,7 @@ func (f *File) HoverAt(offset int) (Hover, bool) {
 		case *ast.Param:
 			explain(n.Type, describeKind(n.Kind()))
 		case *ast.BlockLit:
-			explain(n.Type, describeKind(f.Info.BlockKind(n)))
+			explain(n.Type, describeKind(f.Info().BlockKind(n)))
 		case *ast.CallStmt:
 			f.explainEffects(n, explain)
 		}
@@ -56,7 +56,7 @@ func (f *File) explainEffects(call *ast.CallStmt, explain func(*ast.Ident, strin
 		return
 	}
 	for i, b := range call.As.List.Binds {
-		aliases := f.Info.Aliases[call]
+		aliases := f.Info().Aliases[call]
 		if i < len(aliases) && aliases[i].Alias.Effect != nil {
 			e := aliases[i].Alias.Effect
 			explain(b.Effect, code(fmt.Sprintf("%s %s", e.Kind, e.Name))+"An effect of `"+call.Callee.String()+"`.")

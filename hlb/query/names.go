@@ -34,8 +34,8 @@ func symbolOf(o *check.Object) (Symbol, bool) {
 
 // namesOf lists the names of a file in the order of the source.
 func namesOf(f *File) []Name {
-	c := &nameCollector{info: f.Info}
-	ast.Inspect(f.Info.Module, c.node)
+	c := &nameCollector{info: f.Info()}
+	ast.Inspect(f.Info().Module, c.node)
 	slices.SortStableFunc(c.names, func(a, b Name) int { return a.Span.Start.Offset - b.Span.Start.Offset })
 	return c.names
 }
@@ -136,12 +136,12 @@ func (f *File) Definition(offset int) (diag.Span, bool) {
 			return n.Object.Span, true
 		}
 	}
-	for _, d := range f.Info.Module.Decls {
+	for _, d := range f.Info().Module.Decls {
 		imp, ok := d.(*ast.Import)
 		if !ok || !covers(imp.Span(), offset) {
 			continue
 		}
-		if lib := f.Info.Imported(imp); lib != nil {
+		if lib := f.Info().Imported(imp); lib != nil {
 			start := diag.Position{Line: 1, Column: 1}
 			return diag.Span{File: lib.Module.File, Start: start, End: start}, true
 		}

@@ -20,14 +20,14 @@ type Outline struct {
 // Outline lists the functions and imports of the file.
 func (f *File) Outline() []Outline {
 	var out []Outline
-	for _, d := range f.Info.Module.Decls {
+	for _, d := range f.Info().Module.Decls {
 		switch d := d.(type) {
 		case *ast.Import:
-			if o := f.Info.Scope[d.Name.Name]; o != nil && o.Span == d.Name.Span() {
+			if o := f.Info().Scope[d.Name.Name]; o != nil && o.Span == d.Name.Span() {
 				out = append(out, Outline{Object: o, Span: d.Span()})
 			}
 		case *ast.Func:
-			if o := f.Info.Scope[d.Name.Name]; o != nil && o.Span == d.Name.Span() {
+			if o := f.Info().Scope[d.Name.Name]; o != nil && o.Span == d.Name.Span() {
 				out = append(out, Outline{Object: o, Span: d.Span(), Children: f.bound(d)})
 			}
 		}
@@ -40,7 +40,7 @@ func (f *File) bound(fn *ast.Func) []Outline {
 	var out []Outline
 	ast.Inspect(fn, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallStmt); ok {
-			for _, alias := range f.Info.Aliases[call] {
+			for _, alias := range f.Info().Aliases[call] {
 				out = append(out, Outline{Object: alias, Span: call.Span()})
 			}
 		}
@@ -63,8 +63,8 @@ func (f *File) Folds() []Fold {
 			out = append(out, Fold{Start: s.Start.Line, End: end})
 		}
 	}
-	comments := append([]*ast.Comment{}, f.Info.Module.Comments...)
-	ast.Inspect(f.Info.Module, func(n ast.Node) bool {
+	comments := append([]*ast.Comment{}, f.Info().Module.Comments...)
+	ast.Inspect(f.Info().Module, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.Block:
 			add(n.Span(), 1)

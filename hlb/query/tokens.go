@@ -49,7 +49,7 @@ func (f *File) Colors() []Colored {
 			words[id.Span().Start.Offset] = Colored{Class: class}
 		}
 	}
-	ast.Inspect(f.Info.Module, func(n ast.Node) bool {
+	ast.Inspect(f.Info().Module, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.Func:
 			word(n.Type, KindClass)

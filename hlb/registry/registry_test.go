@@ -95,6 +95,36 @@ func TestUserLooksUpImagesAndIndexes(t *testing.T) {
 	}
 }
 
+func TestTags(t *testing.T) {
+	host := serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	image, err := random.Image(64, 1)
+	must(t, err)
+	for _, tag := range []string{"1.26", "1.25", "latest"} {
+		must(t, remote.Write(parse(t, host+"/team/app:"+tag), image))
+	}
+	for most, want := range map[int][]string{1000: {"1.25", "1.26", "latest"}, 2: {"1.25", "1.26"}} {
+		got, err := User{}.Tags(t.Context(), host+"/team/app", most)
+		must(t, err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("at most %d (-want +got):\n%s", most, diff)
+		}
+	}
+	if got, err := (User{}).Tags(t.Context(), host+"/none", 9); err == nil {
+		t.Errorf("a repository that is not there has %q", got)
+	}
+}
+
+func TestHost(t *testing.T) {
+	for ref, want := range map[string]string{
+		"golang": "docker.io", "docker.io/library/golang:1": "docker.io", "r.example:5000/a/b": "r.example:5000",
+		"not a reference": "",
+	} {
+		if got, ok := Host(ref); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %v", ref, got, ok)
+		}
+	}
+}
+
 // TestRegistriesAreAskedWithCaution asks a registry on loopback, where the library falls back to http by itself.
 func TestRegistriesAreAskedWithCaution(t *testing.T) {
 	var asked atomic.Int32

@@ -126,9 +126,11 @@ func (t texter) mount(op *pb.Op, m *pb.Mount) string {
 	case pb.MountType_BIND, pb.MountType_CACHE:
 		s += " = " + t.input(op, m.Input)
 	case pb.MountType_SECRET:
-		return fmt.Sprintf("%s secret uid=%d gid=%d mode=%#o", s, m.SecretOpt.Uid, m.SecretOpt.Gid, m.SecretOpt.Mode)
+		o := m.SecretOpt
+		return fmt.Sprintf("%s secret uid=%d gid=%d mode=%#o", s, o.Uid, o.Gid, o.Mode) + flag("optional", o.Optional)
 	case pb.MountType_SSH:
-		return fmt.Sprintf("%s ssh uid=%d gid=%d mode=%#o", s, m.SSHOpt.Uid, m.SSHOpt.Gid, m.SSHOpt.Mode)
+		o := m.SSHOpt
+		return fmt.Sprintf("%s ssh uid=%d gid=%d mode=%#o", s, o.Uid, o.Gid, o.Mode) + flag("optional", o.Optional)
 	case pb.MountType_TMPFS:
 		s += " tmpfs"
 	}

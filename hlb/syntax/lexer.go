@@ -81,12 +81,17 @@ func (l *lexer) open(kind tokenKind, n int, m mode) token {
 	t := l.take(kind, n)
 	if len(l.modes) > l.depth {
 		t.kind = tTooDeep
-		l.advance(len(l.rest()))
-		l.modes = l.modes[:1]
+		l.skipAll()
 		return t
 	}
 	l.push(m)
 	return t
+}
+
+// skipAll gives up the rest of the source.
+func (l *lexer) skipAll() {
+	l.advance(len(l.rest()))
+	l.modes = l.modes[:1]
 }
 
 // shut leaves the innermost mode and takes its closer of n bytes.

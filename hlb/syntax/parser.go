@@ -58,6 +58,26 @@ func Parse(file string, src []byte, limits Limits) (*ast.Module, diag.List) {
 	return mod, p.errs
 }
 
+// ParseFrom reads the declarations from start on, which begins a line outside of all declarations, for editors that
+// have read what is before. It stops outside of all brackets where stop, which gets the offset of a token, is true; at
+// the end of src; and, because nothing more would be reported, at the limit of errors, when the tree lacks the rest. It
+// returns the offset behind what it has read.
+func ParseFrom(
+	file string, src []byte, start diag.Position, stop func(int) bool, limits Limits,
+) (*ast.Module, diag.List, int) {
+	p := &parser{file: file, src: src, limits: limits.WithDefaults(), stop: stop}
+	p.lex = newLexer(src, p.limits.MaxDepth)
+	if !p.readable() {
+		return &ast.Module{File: file}, p.errs, len(src)
+	}
+	if start.Offset > 0 { // else a byte order mark may have been skipped
+		p.lex.at = start
+	}
+	mod := p.module()
+	p.errs.Sort()
+	return mod, p.errs, p.peek(0).start.Offset
+}
+
 // parser holds the state of one parse. Its methods read what they are named for and return nil after having reported
 // why they can't; lists then skip to where their next element can start.
 type parser struct {
@@ -68,7 +88,8 @@ type parser struct {
 	ahead  []token // read from lex, not yet consumed
 	prev   token   // the last token consumed
 	errs   diag.List
-	muted  bool // at the limit of errors or depth: nothing more is reported
+	muted  bool                  // at the limit of errors or depth: nothing more is reported
+	stop   func(offset int) bool // nil except for ParseFrom
 
 	idents slab[ast.Ident]
 	names  slab[ast.Name]
@@ -145,6 +166,9 @@ func (p *parser) text(t token) string { return string(p.src[t.start.Offset:t.end
 // peek returns the token n places ahead; peek(0) is the next one.
 func (p *parser) peek(n int) token {
 	for len(p.ahead) <= n {
+		if p.muted && p.stop != nil {
+			p.lex.skipAll()
+		}
 		t := p.lex.next()
 		if t.kind == tTooDeep {
 			p.report(diag.Errorf(diag.TooDeep, p.spanOf(t), "nested deeper than the limit of %d", p.limits.MaxDepth))

@@ -14,7 +14,7 @@ func (p *parser) module() *ast.Module {
 	lost := false // after an error, until something looks like a declaration again
 	for {
 		switch t := p.peek(0); {
-		case t.kind == tEOF:
+		case t.kind == tEOF, p.stop != nil && t.depth == topDepth && p.stop(t.start.Offset):
 			mod.At = ast.At{Where: p.span(diag.Position{Line: 1, Column: 1}, t.end)}
 			return mod
 		case t.kind == tNewline:

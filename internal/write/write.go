@@ -61,20 +61,19 @@ const (
 // Patch writes what differs between before and after outside of their status. after must be a changed copy of before,
 // and is brought up to date when it was written.
 func (w *Writer) Patch(ctx context.Context, before, after client.Object, policy Policy) (Outcome, error) {
-	return w.patch(ctx, before, after, policy, func(p client.Patch) error {
+	return w.patch(before, after, policy, func(p client.Patch) error {
 		return w.Client.Patch(ctx, after, p, client.FieldOwner(fieldOwner))
 	})
 }
 
 // PatchStatus is Patch for the status, which alone may differ.
 func (w *Writer) PatchStatus(ctx context.Context, before, after client.Object, policy Policy) (Outcome, error) {
-	return w.patch(ctx, before, after, policy, func(p client.Patch) error {
+	return w.patch(before, after, policy, func(p client.Patch) error {
 		return w.Client.Status().Patch(ctx, after, p, client.FieldOwner(fieldOwner))
 	})
 }
 
 func (w *Writer) patch(
-	ctx context.Context,
 	before, after client.Object,
 	policy Policy,
 	send func(client.Patch) error,

@@ -14,6 +14,8 @@ type Ours struct {
 	Params scheduler.Params
 	// Foresight replaces estimates by every build's true lengths.
 	Foresight bool
+	// NoReturns leaves out that daemons which restart are expected back.
+	NoReturns bool
 	// ForgetAtSeconds, if above 0, is when it loses its ledger, estimates and all other state.
 	ForgetAtSeconds float64
 
@@ -21,6 +23,8 @@ type Ours struct {
 	hot        *scheduler.HotKeys
 	candidates *scheduler.RankCache
 	usage      *scheduler.Usage
+	restarts   *scheduler.Restarts
+	wentAt     map[int]float64 // when daemons went that restart
 	queue      []scheduler.Request
 	build      []int // index in the workload of each queued request
 	nextSweep  float64
@@ -45,6 +49,7 @@ func (o *Ours) setUp(sim *Simulation) {
 	o.Params.StalePerVersion = stalePerPush * float64(sim.Workload.pushes) / float64(max(len(sim.Workload.Builds), 1))
 	o.estimates, o.hot, o.candidates = scheduler.NewEstimates(), scheduler.NewHotKeys(), scheduler.NewRankCache()
 	o.usage = scheduler.NewUsage()
+	o.restarts, o.wentAt = scheduler.NewRestarts(), map[int]float64{}
 	sim.View.Ledger = scheduler.NewLedger()
 	sim.View.Shares = scheduler.NewShares()
 	o.candidates.Follow(sim.View)
@@ -221,5 +226,31 @@ func (o *Ours) Evicted(sim *Simulation, key scheduler.KeyID, at int) {
 	sim.View.Ledger.Drop(key, sim.View.Daemons[at].ID)
 }
 
-// Changed needs nothing: phases and epochs are in the view.
-func (o *Ours) Changed(*Simulation, int, bool) {}
+// Changed expects a daemon back that restarts, as package fleet does: in the same time as earlier ones, counted from
+// when its last build is expected to end, or from when it went. Phases and epochs are in the view.
+func (o *Ours) Changed(sim *Simulation, at int, _ bool) {
+	d := &sim.View.Daemons[at]
+	d.Return = scheduler.Busy{}
+	if o.restarts == nil || o.NoReturns {
+		return
+	}
+	const cause = "AgentStopped"
+	switch d.Phase {
+	case scheduler.Ready:
+		if went, restarted := o.wentAt[at]; restarted {
+			o.restarts.Observe(cause, sim.Now-went)
+		}
+		delete(o.wentAt, at)
+		return
+	case scheduler.NotReady:
+		o.wentAt[at] = sim.Now
+	case scheduler.Draining:
+	default:
+		return
+	}
+	from, takes := sim.Now, o.restarts.Expect(cause)
+	for i := range d.Busy {
+		from = max(from, d.Busy[i].EndsAtSeconds)
+	}
+	d.Return = scheduler.Busy{EndsAtSeconds: from + takes, ExpectedSeconds: takes}
+}

@@ -79,6 +79,8 @@ type Simulation struct {
 	contents  map[scheduler.KeyID]*content
 	volumes   []volume
 	endings   *heap.Heap[ending]
+	restarts  []float64             // of each daemon that drains for a restart, its length
+	returns   *heap.Heap[returning] // of those that are away
 	sequence  int
 	started   int
 	arrived   int
@@ -120,6 +122,8 @@ func newSimulation(wl *Workload, policy Policy) (*Simulation, error) {
 		position: make([]int, wl.Daemons),
 		contents: map[scheduler.KeyID]*content{},
 		endings:  heap.New(ending.before),
+		restarts: make([]float64, wl.Daemons),
+		returns:  heap.New(returning.before),
 		volumes: make(
 			[]volume,
 			wl.Daemons,
@@ -155,6 +159,9 @@ func Run(wl *Workload, name string, policy Policy) (*Result, error) {
 		if len(changes) > 0 {
 			next = min(next, changes[0].AtSeconds)
 		}
+		if sim.returns.Len() > 0 {
+			next = min(next, sim.returns.Peek().atSeconds)
+		}
 		if math.IsInf(next, 1) {
 			return nil, fmt.Errorf(
 				"policy %s leaves %d builds waiting for ever on workload %s",
@@ -167,6 +174,9 @@ func Run(wl *Workload, name string, policy Policy) (*Result, error) {
 		for len(changes) > 0 && changes[0].AtSeconds <= next {
 			sim.change(changes[0])
 			changes = changes[1:]
+		}
+		for sim.returns.Len() > 0 && sim.returns.Peek().atSeconds <= next {
+			sim.setPhase(sim.returns.Pop().at, scheduler.Ready)
 		}
 		for sim.endings.Len() > 0 && sim.endings.Peek().atSeconds <= next {
 			sim.end(sim.endings.Pop().run)
@@ -199,18 +209,6 @@ func (sim *Simulation) arrive() {
 	sim.firstSeen[p] = true
 	sim.regrets.waiting = append(sim.regrets.waiting, b)
 	sim.policy.Arrived(sim, b)
-}
-
-// change applies a change of the fleet.
-func (sim *Simulation) change(c Change) {
-	at := sim.position[c.Daemon]
-	d := &sim.View.Daemons[at]
-	d.Phase = c.Phase
-	if c.NewVolume {
-		sim.wipe(at)
-		d.Epoch++
-	}
-	sim.policy.Changed(sim, at, c.NewVolume)
 }
 
 // begin starts a build. The physics: with every key fresh, the build takes its warm length. Each missing key adds its
@@ -369,4 +367,5 @@ func (sim *Simulation) end(r *run) {
 	}
 	sim.measured.end(sim.Now, b, sim.regrets.end(r.Build, sim.Now))
 	sim.policy.Ended(sim, r)
+	sim.restart(r.At)
 }

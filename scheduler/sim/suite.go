@@ -16,6 +16,10 @@ type NamedPolicy struct {
 	New  func() Policy
 }
 
+// NoReturns is the name of ours without the expected return of daemons that restart. It is the same as ours on workloads
+// without restarts.
+const NoReturns = "ours-no-returns"
+
 // Policies returns all policies to compare; ours, with the parameters p, are last.
 func Policies(p scheduler.Params) []NamedPolicy {
 	return []NamedPolicy{
@@ -32,6 +36,7 @@ func Policies(p scheduler.Params) []NamedPolicy {
 		{"delay-60s", func() Policy { return Delay(60) }},
 		{"ours", func() Policy { return NewOurs(p) }},
 		{"ours-foresight", func() Policy { return &Ours{Params: p, Foresight: true} }},
+		{NoReturns, func() Policy { return &Ours{Params: p, NoReturns: true} }},
 	}
 }
 
@@ -108,11 +113,14 @@ func (g generator) stated() []Case {
 func (g generator) generated() []Case {
 	noon := g.days*day*2/5 + 3600
 	churn := func(w *Workload) { w.Churn(36, g.seed) }
+	restarts := func(w *Workload) { w.Restart(4, g.seed) }
 	return []Case{
 		g.of("u35", func(*Generated) {}),
 		g.of("u35-priming", withPriming),
 		g.of("u25-churn", func(g *Generated) { g.Utilisation = .25 }, churn),
 		g.of("u35-priming-churn", withPriming, churn),
+		g.of("u35-restarts", func(*Generated) {}, restarts),
+		g.of("u35-priming-restarts", withPriming, restarts),
 		g.of("n12-burst", twelve, func(w *Workload) { w.Burst(10, noon, noon+600, g.seed) }),
 		g.of("n12-stampede", twelve, func(w *Workload) { w.Stampede(7, 100, noon, g.seed) }),
 		g.of("n12-flap", twelve, func(w *Workload) { w.Flap(3, noon, noon+6*3600) }),
@@ -169,6 +177,7 @@ func recordedCases(seed uint64, trace Trace) []Case {
 		recorded("trace-churn", 30, false, churn),
 		recorded("trace-priming", 30, true),
 		recorded("trace-priming-churn", 30, true, churn),
+		recorded("trace-restarts", 30, false, func(w *Workload) { w.Restart(4, seed) }),
 		recorded("trace-tight-priming-churn", 16, true, churn),
 	}
 }

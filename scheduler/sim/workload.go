@@ -42,6 +42,9 @@ type Change struct {
 	Daemon    int // ordinal
 	Phase     scheduler.Phase
 	NewVolume bool
+	// RestartSeconds, if above 0, makes it a restart: with Phase Draining, the daemon goes when its last build has
+	// ended, and is back with its volume so long after that.
+	RestartSeconds float64
 }
 
 // Workload is everything a run needs except the policy.
@@ -299,6 +302,22 @@ func (w *Workload) Churn(perDay int, seed uint64) *Workload {
 			}
 			w.Changes = append(w.Changes, Change{AtSeconds: at, Daemon: daemon, Phase: scheduler.Draining},
 				Change{AtSeconds: at + 600, Daemon: daemon, Phase: scheduler.Ready, NewVolume: i%6 == 5})
+		}
+	}
+	w.sort()
+	return w
+}
+
+// Restart has each daemon restart with its volume once in so many hours, in turn, for 25 s in the median, as nodes and
+// images are updated.
+func (w *Workload) Restart(everyHours float64, seed uint64) *Workload {
+	rng := rand.New(rand.NewPCG(seed, 0x2e57))
+	every := everyHours * 3600
+	for i := range w.Daemons {
+		for t := every * (float64(i) + rng.Float64()) / float64(w.Daemons); t < w.EndSeconds; t += every {
+			away := 25 * math.Exp(.4*rng.NormFloat64())
+			w.Changes = append(w.Changes,
+				Change{AtSeconds: t, Daemon: i, Phase: scheduler.Draining, RestartSeconds: away})
 		}
 	}
 	w.sort()

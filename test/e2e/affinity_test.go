@@ -31,6 +31,7 @@ func holds(t *testing.T, name, key string) {
 // TestAKeyWithTwoBuildsAtOnceIsHeldTwice has more builds of one key at once than its daemon has slots. The second
 // daemon makes a copy, and from then on both serve the key warm.
 func TestAKeyWithTwoBuildsAtOnceIsHeldTwice(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := newFleet("hot", 2)
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.Registry = 1, nil
 	makeFleet(t, cache)

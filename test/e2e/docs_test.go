@@ -78,6 +78,7 @@ func shell(t *testing.T, root, page, line string) {
 		"config/default", "bin/install", "bcache NAME", "bcache small", "NAME", "hello", "DAEMON", "small-0", "LOGFILE",
 		log, "FILE", program,
 		"kubectl delete", "kubectl delete --dry-run=server",
+		"--server-side -k config/namespaced", "--server-side --force-conflicts --dry-run=server -k config/namespaced",
 	).Replace(line)
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", replaced)
 	cmd.Dir = root

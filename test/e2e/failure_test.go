@@ -66,6 +66,7 @@ func TestAMissingImageFailsTheBuild(t *testing.T) {
 }
 
 func TestAMissingSecretIsWaitedForUntilTheDeadline(t *testing.T) {
+	t.Parallel() // it mostly waits
 	build := newBuild("nosecret", `fs default() { image "IMAGE"; run "true" with secret("token", "/token"); }`)
 	build.Spec.Secrets = []v1alpha1.BuildSecret{{
 		ID: "token", SecretKeyRef: v1alpha1.SecretKeyReference{Name: "gone", Key: "token"},

@@ -36,6 +36,7 @@ func makeUsers(t *testing.T) []string {
 
 // TestUsersBuildOnAFleetOfAnotherNamespace has a user build who has rights in her own namespace only.
 func TestUsersBuildOnAFleetOfAnotherNamespace(t *testing.T) {
+	t.Parallel() // it mostly waits
 	jane := makeUsers(t)
 	cache := newFleet("shared", 1)
 	makeFleet(t, cache)

@@ -139,6 +139,7 @@ func madeAnew(t *testing.T, name string) {
 
 // TestADaemonCanBeMadeAnew deletes a BuildDaemon that is well: its volume goes with it, and no other daemon's does.
 func TestADaemonCanBeMadeAnew(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := newFleet("renewed", 2)
 	makeFleet(t, cache)
 	was, other := daemon(t, "renewed-1").Status.VolumeEpoch, podUIDs(t, "renewed")["renewed-0"]

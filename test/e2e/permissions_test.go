@@ -14,6 +14,7 @@ import (
 
 // TestBuildsUseWhatTheirBuildCacheAllows has a fleet with lists of everything.
 func TestBuildsUseWhatTheirBuildCacheAllows(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cache := newFleet("listed", 1)
 	cache.Spec.AllowedSources = &v1alpha1.AllowedSources{Images: []string{cluster.Info.Registry + "/*"}}
 	cache.Spec.AllowedPushes = &v1alpha1.AllowedPushes{Images: []string{cluster.Info.Registry + "/e2e-listed/*"}}

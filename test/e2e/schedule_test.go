@@ -36,6 +36,7 @@ fs snapshotModules() {
 `
 
 func TestAScheduleKeepsASnapshotOfADirectory(t *testing.T) {
+	t.Parallel() // it mostly waits
 	out := cluster.Info.Registry + "/e2e-modules-" + stamp + ":latest"
 	first := newBuild("modules-first",
 		strings.NewReplacer("BASE", cluster.Images["busybox"], "OUT", out).Replace(snapshotModules))

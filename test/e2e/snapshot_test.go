@@ -156,6 +156,7 @@ func snapshotsOf(t *testing.T, name string) map[string]v1alpha1.MountSnapshotSta
 // daemon away for good, which snapshots it once more. The next build finds every mount on another daemon, to the
 // byte.
 func TestMountsOutliveTheirDaemonAndVolume(t *testing.T) {
+	t.Parallel() // it mostly waits
 	snap := snapshotted("snap", 2)
 	snap.Spec.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete
 	makeFleet(t, snap)

@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -82,18 +83,20 @@ func (r *refusals) log(prefix, args string) {
 	}
 }
 
-// startManager runs the whole manager with the rights of its service account until the test ends.
-func startManager(t *testing.T) *refusals {
+// startManager runs the whole manager with the rights of its service account until the test ends, for the namespaces or
+// for all.
+func startManager(t *testing.T, user string, namespaces ...string) *refusals {
 	t.Helper()
 	cluster := envtestkit.Get(t)
 	refused := &refusals{}
 	logger := funcr.New(refused.log, funcr.Options{})
 	ctrl.SetLogger(logger) // informers log there
-	mgr, err := ctrl.NewManager(cluster.ConfigAs(managerUser), ctrl.Options{
+	mgr, err := ctrl.NewManager(cluster.ConfigAs(user), ctrl.Options{
 		Scheme: cluster.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Logger: logger,
-		Cache:          controllers.CacheOptions(),
+		Cache:          controllers.CacheOptions(namespaces...),
+		Controller:     config.Controller{SkipNameValidation: ptr.To(true)}, // there is one manager after the other
 		LeaderElection: true, LeaderElectionID: "hlb-operator.build.openllb.dev",
-		LeaderElectionNamespace: systemNamespace, LeaderElectionReleaseOnCancel: true,
+		LeaderElectionNamespace: strings.Split(user, ":")[2], LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +140,7 @@ func holdLease(t *testing.T, agent client.Client, name client.ObjectKey) error {
 func TestRightsSuffice(t *testing.T) {
 	cluster := envtestkit.Get(t)
 	applyRBAC(t)
-	refused := startManager(t)
+	refused := startManager(t, managerUser)
 	ns := cluster.Namespace(t)
 	cache, build := testbuild.BuildCache(ns, "cache", testbuild.WithReplicas(2)), testbuild.HLBBuild(ns, "b")
 	for _, o := range []client.Object{build, cache} { // the build first: it waits for its cache

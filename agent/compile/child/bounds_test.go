@@ -39,6 +39,7 @@ var bounded = map[string]func(){
 	},
 }
 
+//nolint:staticcheck // it is meant never to end
 func deep(n int) int {
 	var room [1024]byte
 	room[n%1024] = 1

@@ -11,7 +11,7 @@ syntax keyword hlbKeyword import export with as from binds variadic
 syntax keyword hlbKind fs string int bool pipeline group
 syntax keyword hlbBoolean true false
 syntax keyword hlbFunction cacheContext cmd copy diff dir dockerLoad dockerPush download downloadDockerTarball downloadOCITarball downloadTarball entrypoint env expose format frontend git http image label local localArch localCwd localEnv localOs localRun manifest merge mkdir mkfile rm run scratch shell stage stopSignal template user volumes breakpoint
-syntax keyword hlbOption allowEmptyWildcard allowNotFound allowWildcard base cache cacheMount checksum chmod chown contentsOnly createDestPath createParents createdTime excludePatterns filename followSymlinks forward gid host id ignoreCache ignoreError ignoreErrors includePatterns includeStderr inlineCache input keepGitDir localPaths mode mount network onlyStderr opt owner permissions platform readonly readonlyRootfs resolve secret security sharing shlex sourcePath ssh stargz stringField target tmpfs to toImage toLocal uid unpack
+syntax keyword hlbOption allowEmptyWildcard allowNotFound allowWildcard base cache cacheMount checksum chmod chown contentsOnly createDestPath createParents createdTime excludePatterns filename followSymlinks forward gid host id ignoreCache ignoreError ignoreErrors includePatterns includeStderr inlineCache input keepGitDir localPaths mode mount network onlyStderr opt optional owner permissions platform readonly readonlyRootfs resolve secret security sharing shlex sourcePath ssh stargz stringField target tmpfs to toImage toLocal uid unpack
 
 syntax match hlbKind /\<option\(::[0-9A-Za-z_:]\+\)\?\>\ze\s*[{A-Za-z_]/
 syntax match hlbName /\(^[0-9A-Za-z_:]\+\s\+\)\@<=[0-9A-Za-z_:]\+\ze\s*(/

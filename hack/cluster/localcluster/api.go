@@ -62,7 +62,7 @@ func (a *api) create(ctx context.Context, path string, object any) error {
 }
 
 func (a *api) do(ctx context.Context, method, path string, body []byte, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "https://"+apiAddress+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, apiURL+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ const (
 	bridge        = "hlbbr0"
 	hostIP        = "10.99.0.254" // the bridge's own address: control plane, registries, tests' servers
 	networkBits   = "/24"
-	apiAddress    = hostIP + ":16443"
+	apiPort       = "16443"
+	apiURL        = "https://" + hostIP + ":" + apiPort
 	etcdAddress   = "127.0.0.1:12379"
 	etcdPeer      = "127.0.0.1:12380"
 	serviceRange  = "10.96.0.0/16"

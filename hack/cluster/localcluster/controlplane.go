@@ -90,7 +90,7 @@ func (c *Cluster) apiserverArguments() []string {
 	pki := func(name string) string { return c.path("pki", name) }
 	return []string{
 		"--etcd-servers=http://" + etcdAddress,
-		"--bind-address=" + hostIP, "--advertise-address=" + hostIP, "--secure-port=16443",
+		"--bind-address=" + hostIP, "--advertise-address=" + hostIP, "--secure-port=" + apiPort,
 		"--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),
 		"--client-ca-file=" + pki("ca.crt"),
 		"--kubelet-client-certificate=" + pki(

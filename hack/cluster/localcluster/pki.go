@@ -145,7 +145,7 @@ func (c *Cluster) writeKubeconfig(name string) error {
 	text, err := yamlText(map[string]any{
 		"apiVersion": "v1", "kind": "Config", "current-context": "hlb-local",
 		"clusters": []any{map[string]any{"name": "hlb-local", "cluster": map[string]any{
-			"server": "https://" + apiAddress, "certificate-authority-data": data[0]}}},
+			"server": apiURL, "certificate-authority-data": data[0]}}},
 		"users": []any{map[string]any{"name": name, "user": map[string]any{
 			"client-certificate-data": data[1], "client-key-data": data[2]}}},
 		"contexts": []any{

@@ -32,13 +32,22 @@ var registries = []struct {
 
 // StartRegistry starts the named registry ("registry" or "registry-auth") unless it runs, and waits until it answers.
 func (c *Cluster) StartRegistry(ctx context.Context, name string) error {
+	address, err := registryAddress(name)
+	if err != nil {
+		return err
+	}
+	return c.StartRegistryAt(ctx, name, address)
+}
+
+// StartRegistryAt is StartRegistry at another address than the registry's own, for a proxy in its place.
+func (c *Cluster) StartRegistryAt(ctx context.Context, name, address string) error {
 	if err := c.buildTools(ctx); err != nil {
 		return err
 	}
-	if err := c.startRegistry(name); err != nil {
+	if err := c.serveRegistry(name, address); err != nil {
 		return err
 	}
-	return c.awaitRegistry(ctx, name)
+	return c.awaitRegistryAt(ctx, name, address)
 }
 
 // StopRegistry stops the named registry at once, as a failing one would; what it holds stays for the next start.
@@ -63,6 +72,10 @@ func (c *Cluster) startRegistry(name string) error {
 	if err != nil {
 		return err
 	}
+	return c.serveRegistry(name, address)
+}
+
+func (c *Cluster) serveRegistry(name, address string) error {
 	if _, alive := c.find(name); alive {
 		return nil
 	}
@@ -105,6 +118,10 @@ func (c *Cluster) awaitRegistry(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	return c.awaitRegistryAt(ctx, name, address)
+}
+
+func (c *Cluster) awaitRegistryAt(ctx context.Context, name, address string) error {
 	client := &http.Client{Timeout: 2 * time.Second}
 	return poll(ctx, "wait for "+name, func() error {
 		if _, alive := c.find(name); !alive {

@@ -44,6 +44,9 @@ func (c *Cluster) Up(ctx context.Context) error {
 	}
 	defer unlock()
 	start := time.Now()
+	if err := c.endFaults(); err != nil {
+		return err
+	}
 	if err := c.startAll(ctx); err != nil {
 		return err
 	}
@@ -134,6 +137,7 @@ func (c *Cluster) Down() error {
 		"registry", "registry-auth"} {
 		failed = append(failed, c.kill(name, syscall.SIGKILL, 30*time.Second))
 	}
+	failed = append(failed, c.endFaults())
 	if owner, exists, err := bridgeOwner(); err != nil {
 		failed = append(failed, err)
 	} else if exists && owner == c.Root {

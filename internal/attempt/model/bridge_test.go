@@ -172,13 +172,6 @@ func (h holder) lease() *coordinationv1.Lease {
 	return l
 }
 
-func holderIn(l *coordinationv1.Lease) holder {
-	if l.Spec.HolderIdentity == nil {
-		return never
-	}
-	return holderOf(attempt.Holder(l))
-}
-
 // op is a transition of a build, for the memory.
 type op struct {
 	name   string

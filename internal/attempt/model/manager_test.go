@@ -190,7 +190,7 @@ func (w *world) forgetIsolation(o *v1alpha1.HLBBuild) {
 func nextRun(o *v1alpha1.HLBBuild) v1alpha1.RunStatus {
 	run := v1alpha1.RunStatus{Generation: 1, RequestedAt: status.Requested(o), ID: "r-1"}
 	if old := o.Status.Run; old != nil {
-		run.ID = "r-" + string(rune('0'+old.Number+1))
+		run.ID = "r-" + string('0'+old.Number+1)
 	}
 	return run
 }

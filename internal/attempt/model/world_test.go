@@ -226,7 +226,7 @@ func (w *world) check(s *state) fault {
 		count++
 		switch r := b.releasing; {
 		case r.by != nobody:
-			if a.on != (claimed{r.run, r.attempt, r.by}) {
+			if a.on != claimed(r) {
 				return executedAfterwards
 			}
 		case a.on != (claimed{b.run, b.attempt, b.startedBy}) || b.final || b.daemon == nowhere || b.lost == b.attempt:

@@ -72,6 +72,9 @@ func newWorld(t *testing.T) *world {
 		t.Fatal("these tests kill nodes and control planes, so they need the local cluster: unset CLUSTER")
 	}
 	w := &world{Cluster: c, random: rand.New(rand.NewPCG(*seed, 0))}
+	if err := w.countOwn(); err != nil {
+		t.Fatal(err)
+	}
 	host, _, _ := strings.Cut(c.Info.Registry, ":")
 	if w.witness, err = startWitness(host); err != nil {
 		t.Fatal(err)
@@ -106,10 +109,14 @@ func newWorld(t *testing.T) *world {
 func run(t *testing.T, w *world, r *report, name string, do func(*testing.T, *result)) {
 	got := result{Name: name}
 	t.Run(name, func(t *testing.T) {
-		before := w.requests(t.Context())
+		before, own := w.requests(t.Context()), w.own.Load()
 		do(t, &got)
-		if got.Requests = w.requests(t.Context()) - before; got.Requests < 0 {
-			got.Requests += before // the API server has counted from zero again
+		got.Requests = w.requests(t.Context()) - before - int(w.own.Load()-own)
+		if got.Requests < 0 { // the API server has counted from zero again, which is when the test has sent little
+			got.Requests = w.requests(t.Context())
+		}
+		if most := requestsEach * got.Builds; got.Requests > most {
+			t.Errorf("%d requests to the API server, more than %d", got.Requests, most)
 		}
 		if got.Lost+got.Doubled+got.Stuck > 0 {
 			t.Errorf("%d lost, %d doubled, %d stuck:\n%s", got.Lost, got.Doubled, got.Stuck,

@@ -6,15 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/e2e/harness"
@@ -43,19 +39,31 @@ var faults = []fault{
 	{name: "pod-deleted", inject: deletePod},
 	{name: "pod-and-volume-deleted", inject: deletePodAndVolume},
 	{name: "node-killed-and-back", lasts: 20 * time.Second, inject: killNode},
+	{name: "node-killed-for-good", lasts: 60 * time.Second, inject: buryNode},
 	{name: "node-partitioned-40s", lasts: 40 * time.Second, inject: partition(daemonNode)},
 	{name: "leader-partitioned-40s", lasts: 40 * time.Second, inject: partition(managerNode)},
 	{name: "api-server-down-30s", lasts: 30 * time.Second, inject: controlPlaneDown("kube-apiserver")},
 	{name: "api-server-restarted", short: true, lasts: time.Second, inject: controlPlaneDown("kube-apiserver")},
 	{name: "etcd-restarted", lasts: time.Second, inject: controlPlaneDown("etcd")},
+	{name: "api-storm-30s", lasts: 30 * time.Second, inject: apiStorm},
+	{name: "watch-30s-behind", lasts: 45 * time.Second, inject: slowWatch},
+	{name: "clock-hour-ahead-30s", lasts: 30 * time.Second, inject: clockStep(time.Hour)},
+	{name: "clock-hour-behind-30s", lasts: 30 * time.Second, inject: clockStep(-time.Hour)},
 	{name: "status-denied-20s", lasts: 20 * time.Second, inject: denyStatus},
 	{name: "registry-down-20s", lasts: 20 * time.Second, inject: registryDown},
 	{name: "registry-500-20s", lasts: 20 * time.Second, inject: registryAnswers(http.StatusInternalServerError)},
 	{name: "registry-429-20s", lasts: 20 * time.Second, inject: registryAnswers(http.StatusTooManyRequests)},
 	{name: "registry-resets-20s", lasts: 20 * time.Second, inject: registryAnswers(0)},
+	{name: "registry-slow-30s", lasts: 30 * time.Second, inject: registrySlow},
+	{name: "registry-full-30s", lasts: 30 * time.Second, inject: registryFull},
+	{name: "step-out-of-memory", lasts: 5 * time.Second, inject: stepOutOfMemory},
+	{name: "daemon-out-of-memory", inject: daemonOutOfMemory},
+	{name: "poison-build", lasts: time.Second, inject: poison},
+	{name: "namespace-deleted", lasts: time.Second, inject: deleteGuests},
 	{name: "roll-out", inject: rollOut},
 	{name: "scaled-down-and-up", lasts: 15 * time.Second, inject: scaleDown},
 	{name: "operator-restarted", inject: restartOperator},
+	{name: "operator-upgraded", lasts: 20 * time.Second, inject: upgradeOperator},
 	{name: "buildcache-made-again", lasts: 15 * time.Second, inject: remakeCache},
 }
 
@@ -174,49 +182,6 @@ func deletePodAndVolume(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) fun
 	return nil
 }
 
-func daemonNode(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) string {
-	t.Helper()
-	d := &v1alpha1.BuildDaemon{}
-	key := client.ObjectKey{Namespace: namespace, Name: w.daemonOf(t, builds)}
-	if err := w.Client.Get(t.Context(), key, d); err != nil {
-		t.Fatal(err)
-	}
-	return d.Status.NodeName
-}
-
-func managerNode(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) string {
-	t.Helper()
-	leader, err := w.Leader(t.Context())
-	pod := &corev1.Pod{}
-	if err == nil {
-		err = w.Client.Get(t.Context(), client.ObjectKey{Namespace: harness.SystemNamespace, Name: leader}, pod)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pod.Spec.NodeName
-}
-
-func killNode(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
-	node := daemonNode(t, w, builds)
-	if err := w.Local.KillNode(node); err != nil {
-		t.Fatal(err)
-	}
-	return func() error { return w.Local.StartNode(context.WithoutCancel(t.Context()), node) }
-}
-
-func partition(
-	of func(*testing.T, *world, []*v1alpha1.HLBBuild) string,
-) func(*testing.T, *world, []*v1alpha1.HLBBuild) func() error {
-	return func(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
-		node := of(t, w, builds)
-		if err := w.Local.PartitionNode(node); err != nil {
-			t.Fatal(err)
-		}
-		return func() error { return w.Local.HealNode(node) }
-	}
-}
-
 func controlPlaneDown(name string) func(*testing.T, *world, []*v1alpha1.HLBBuild) func() error {
 	return func(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() error {
 		if err := w.Local.KillControl(name); err != nil {
@@ -243,38 +208,6 @@ func denyStatus(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() error {
 	return func() error {
 		_, err := w.Kubectl(ctx, "", "delete", "validatingadmissionpolicies,validatingadmissionpolicybindings", "chaos")
 		return err
-	}
-}
-
-func registryDown(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() error {
-	if err := w.Local.StopRegistry("registry"); err != nil {
-		t.Fatal(err)
-	}
-	return func() error { return w.Local.StartRegistry(context.WithoutCancel(t.Context()), "registry") }
-}
-
-// registryAnswers has a server in the registry's place that answers everything with a code, or with 0 breaks each
-// connection off in the middle of an answer.
-func registryAnswers(code int) func(*testing.T, *world, []*v1alpha1.HLBBuild) func() error {
-	return func(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
-		back := registryDown(t, w, builds)
-		address, _, _ := strings.Cut(w.Info.Registry, "/")
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			t.Fatal(errors.Join(err, back()))
-		}
-		server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(
-			func(rw http.ResponseWriter, _ *http.Request) {
-				if code != 0 {
-					rw.WriteHeader(code)
-					return
-				}
-				rw.Header().Set("Content-Length", "1000")
-				fmt.Fprint(rw, "half") //nolint:errcheck // it is broken off anyway
-				panic(http.ErrAbortHandler)
-			})}
-		go server.Serve(l) //nolint:errcheck // it ends with Close
-		return func() error { return errors.Join(server.Close(), back()) }
 	}
 }
 
@@ -315,5 +248,20 @@ func remakeCache(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() error {
 			return err == nil, nil //nolint:nilerr // the old one may not be gone yet
 		}
 		return harness.Eventually(ctx, patience, "the BuildCache is made again", made)
+	}
+}
+
+// upgradeOperator gives the manager and the agents another name of the operator's image, and takes it back.
+func upgradeOperator(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() error {
+	manager := []string{"-n", harness.SystemNamespace, "deployment/" + harness.ManagerName}
+	repository, _, _ := strings.Cut(w.Images["operator"], "@")
+	_, err := w.Kubectl(t.Context(), "", append([]string{"patch", "--type=json", "-p", fmt.Sprintf(
+		`[{"op":"add","path":"/spec/template/spec/containers/0/args/-","value":"--operator-image=%s:dev"}]`,
+		repository)}, manager...)...)
+	must(t, err)
+	ctx := context.WithoutCancel(t.Context())
+	return func() error {
+		_, err := w.Kubectl(ctx, "", append([]string{"rollout", "undo"}, manager...)...)
+		return errors.Join(err, w.WaitManager(ctx))
 	}
 }

@@ -61,6 +61,7 @@ type verdict struct {
 	executions, done int
 	// overlapped: two of them lived at the same time.
 	overlapped bool
+	last       time.Time // when any of them was last heard of
 }
 
 func (w *witness) of(build string) (v verdict) {
@@ -70,6 +71,9 @@ func (w *witness) of(build string) (v verdict) {
 	for _, e := range w.seen[build] {
 		all = append(all, e)
 		v.executions++
+		if e.last.After(v.last) {
+			v.last = e.last
+		}
 		if e.done {
 			v.done++
 		}

@@ -6,11 +6,15 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +27,8 @@ const (
 	namespace = "hlb-chaos"
 	// buildsEach is how many builds a scenario starts, over keys cache keys.
 	buildsEach, keys = 12, 5
+	// requestsEach bounds the requests to the API server for each build of a scenario, Leases and events included.
+	requestsEach = 150
 	// patience bounds the builds of a scenario after its fault has ended, and the recovery of the fleet.
 	patience = 4 * time.Minute
 )
@@ -34,13 +40,22 @@ type world struct {
 	witness *witness
 	image   string // that steps run in
 	random  *rand.Rand
-	count   int // of scenarios, for names
+	count   int          // of scenarios, for names
+	own     atomic.Int64 // requests that the test itself has sent
 }
 
 // fleetNamed is a fleet of three.
 func (w *world) fleetNamed(name string) *v1alpha1.BuildCache {
 	cache := w.BuildCache(namespace, name, 3, "2Gi", "chaos-"+fmt.Sprint(time.Now().Unix()))
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.BuildKit.DrainTimeoutSeconds = 3, 60
+	cache.Spec.BuildKit.StepLimits.Memory = ptr.To(resource.MustParse("128Mi"))
+	limit := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
+	cache.Spec.PodTemplate = &v1alpha1.PodTemplateOverlay{Spec: v1alpha1.PodSpecOverlay{
+		Containers: []v1alpha1.ContainerOverlay{
+			{Name: "buildkitd", Resources: corev1.ResourceRequirements{Limits: limit}},
+		},
+	}}
+	cache.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
 	return cache
 }
 
@@ -137,7 +152,30 @@ func (w *world) judge(ctx context.Context, b *v1alpha1.HLBBuild, ended bool, r *
 	return err
 }
 
-// requests is how many requests the API server has had for what builds cost.
+// countedKinds are the kinds whose requests are counted: what builds cost.
+var countedKinds = []string{"hlbbuilds", "builddaemons", "buildcaches", "leases", "events"}
+
+// countOwn has the requests of the test itself counted, since they don't belong to what builds cost.
+func (w *world) countOwn() (err error) {
+	w.Config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			for _, kind := range countedKinds {
+				if strings.Contains(r.URL.Path, "/"+kind) {
+					w.own.Add(1)
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	w.Client, err = client.NewWithWatch(w.Config, client.Options{Scheme: w.Client.Scheme()})
+	return err
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// requests is how many requests the API server has had for what builds cost, since it was started.
 func (w *world) requests(ctx context.Context) int {
 	text, err := w.Kubectl(ctx, "", "get", "--raw", "/metrics")
 	if err != nil {
@@ -148,7 +186,7 @@ func (w *world) requests(ctx context.Context) int {
 		if !strings.HasPrefix(line, "apiserver_request_total{") {
 			continue
 		}
-		for _, kind := range []string{"hlbbuilds", "builddaemons", "buildcaches", "leases", "events"} {
+		for _, kind := range countedKinds {
 			var n float64
 			if strings.Contains(line, `resource="`+kind+`"`) {
 				fmt.Sscan(line[strings.LastIndex(line, " ")+1:], &n) //nolint:errcheck // it counts as none

@@ -29,13 +29,31 @@ func (c *Cluster) Process(ctx context.Context, namespace, pod, program string) (
 	}
 	for _, comm := range processes {
 		dir := filepath.Dir(comm)
-		name, _ := os.ReadFile(comm)                            //nolint:errcheck // it may have ended
-		cgroups, _ := os.ReadFile(filepath.Join(dir, "cgroup")) //nolint:errcheck // it may have ended
+		name, _ := os.ReadFile(comm) // it may have ended
+		cgroups, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
 		if strings.TrimSpace(string(name)) == program && strings.Contains(string(cgroups), string(p.UID)) {
 			return strconv.Atoi(filepath.Base(dir))
 		}
 	}
 	return 0, fmt.Errorf("no process of pod %s/%s is %s", namespace, pod, program)
+}
+
+// MemoryGroup returns the folder of the cgroup that counts a process's memory, of version 1 or 2.
+func MemoryGroup(pid int) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return "", err
+	}
+	unified := ""
+	for line := range strings.Lines(string(text)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) == 3 && fields[1] == "memory" {
+			return filepath.Join("/sys/fs/cgroup/memory", fields[2]), nil
+		} else if len(fields) == 3 && fields[0] == "0" {
+			unified = filepath.Join("/sys/fs/cgroup", fields[2])
+		}
+	}
+	return unified, nil
 }
 
 // The ioctls that stop and allow writes to a file system.

@@ -1,0 +1,1 @@
+[(block) (parameters) (arguments) (heredoc) (raw_heredoc)] @fold
