@@ -7,16 +7,19 @@ import (
 	"net/netip"
 )
 
-// The addresses of steps. They are seen within the pod only: what leaves it has the pod's address. Two of a family
-// lead to the pod, and each slot has one.
+// The addresses of steps. They are seen within the pod only: what leaves it has the pod's address. One of each family
+// is the pod's, and each slot has one.
 var (
-	stepNet4  = netip.MustParsePrefix("198.18.0.0/16") // of those kept for benchmarks, which no cluster routes
-	stepNet6  = netip.MustParsePrefix("fd68:6c62:7374:6570::/64")
-	gateway4  = netip.MustParseAddr("198.18.0.1")
-	gateway6  = netip.MustParseAddr("fd68:6c62:7374:6570::1")
+	stepNet4 = netip.MustParsePrefix("198.18.0.0/16") // of those kept for benchmarks, which no cluster routes
+	stepNet6 = netip.MustParsePrefix("fd68:6c62:7374:6570::/64")
+	gateway4 = netip.MustParseAddr("198.18.0.1")
+	gateway6 = netip.MustParseAddr("fd68:6c62:7374:6570::1")
+)
+
+// Slots are numbers of network namespaces that exist at a time.
+const (
 	firstSlot = 2
-	// lastSlot bounds the namespaces that exist at a time.
-	lastSlot = 4000
+	lastSlot  = 4000
 )
 
 // hostPrefix is how the pod's ends of steps' interfaces begin; their slot follows.

@@ -45,7 +45,7 @@ type pod struct {
 func startPod(t *testing.T) *pod {
 	t.Helper()
 	number := pods.Add(1)
-	nameserver := fmt.Sprintf("10.96.%d.%d", os.Getpid()%256, number)
+	nameserver := fmt.Sprintf("10.90.%d.%d", os.Getpid()%256, number)
 	n := buildkittest.StartNetwork(t, "nameserver "+nameserver+"\n")
 	outside := func(ip string) string {
 		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
@@ -65,7 +65,7 @@ func startPod(t *testing.T) *pod {
 	registry := buildkittest.StartRegistry(t)
 	p := &pod{t: t, network: n, busybox: registry.Busybox(), places: map[string]string{
 		"another machine":         outside(n.Outside),
-		"a port of it":            outside(n.Outside),
+		"another port of it":      outside(n.Outside),
 		"the metadata service":    outside(metadata),
 		"the loopback of the pod": greet(n.Listen("127.0.0.1:0")),
 		"the pod's address":       greet(n.Listen(n.Inside + ":0")),
@@ -143,7 +143,7 @@ func (p *pod) reached(t *testing.T, options ...llb.RunOption) map[string]bool {
 }
 
 // places that a step without any rule reaches.
-var usual = []string{"another machine", "a port of it", "the name server"}
+var usual = []string{"another machine", "another port of it", "the name server"}
 
 func TestStepsReach(t *testing.T) {
 	t.Parallel()
@@ -163,7 +163,7 @@ func TestStepsReach(t *testing.T) {
 		"all outside of the pod, but no metadata": {"", false, usual},
 		"nothing with an empty list, but names":   {"[]", false, []string{"the name server"}},
 		"what the list has": {
-			`[{"to": [{"ipBlock": {"cidr": "10.97.0.0/16"}}]}]`, false, usual,
+			`[{"to": [{"ipBlock": {"cidr": "10.91.0.0/16"}}]}]`, false, usual,
 		},
 		"at the ports that the list has": {
 			`[{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": ` + port("another machine") + `}]}]`,
@@ -173,7 +173,7 @@ func TestStepsReach(t *testing.T) {
 			`[{"ports": [{"protocol": "UDP"}]}]`, false, []string{"the name server"},
 		},
 		"not what it excepts": {
-			`[{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.97.0.0/16"]}}]}]`, false,
+			`[{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.91.0.0/16"]}}]}]`, false,
 			[]string{"the name server"},
 		},
 		"no metadata by a list that has everything": {`[{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]`, false, usual},

@@ -39,7 +39,7 @@ func StartNetwork(t testing.TB, nameservers string, flags ...string) *Network {
 	chosen := make([]byte, 2)
 	rand.Read(chosen) //nolint:errcheck // never fails
 	subnet := binary.BigEndian.Uint16(chosen) &^ 3
-	at := func(host uint16) string { return fmt.Sprintf("10.97.%d.%d", subnet>>8, subnet&0xff|host) }
+	at := func(host uint16) string { return fmt.Sprintf("10.91.%d.%d", subnet>>8, subnet&0xff|host) }
 	n := &Network{Inside: at(2), Outside: at(1), t: t, name: "hlb" + strings.ToLower(rand.Text()[:8]), dir: shortDir(t)}
 	n.ip("netns add " + n.name)
 	t.Cleanup(func() { n.ip("netns del " + n.name) })
