@@ -34,6 +34,8 @@ type Options struct {
 	CopierPath string
 	// RestartFile is what the agent makes to have buildkitd restarted by its liveness probe, empty for nothing.
 	RestartFile string
+	// NetworkDir is what cmd/stepnet has filled; empty where steps share the pod's network.
+	NetworkDir string
 	// HealthAddr is where /healthz and /readyz are served, "host:port"; empty for nowhere.
 	HealthAddr string
 	// MemoryBytes is the memory of the agent's container, 0 for no limit.
@@ -77,6 +79,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 		{&o.StateDir, "state-dir", "a directory on the daemon's volume for state files and logs"},
 		{&o.CopierPath, "copier-path", "the path of the program that copies cache mounts in build steps"},
 		{&o.RestartFile, "restart-file", "the file to make to have buildkitd restarted; empty for none"},
+		{&o.NetworkDir, "network-dir", "what stepnet has filled; empty where steps share the pod's network"},
 		{&o.HealthAddr, "health-addr", "where to serve /healthz and /readyz; empty for nowhere"},
 	} {
 		flags.StringVar(f.value, f.name, *f.value, f.usage)

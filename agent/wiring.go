@@ -27,6 +27,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/run"
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/stepnet"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/agent/volume"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
@@ -75,6 +76,10 @@ func wire(
 	if err != nil {
 		return nil, err
 	}
+	network, err := networkOf(opts.NetworkDir)
+	if err != nil {
+		return nil, err
+	}
 	facts, events, now := board.New(), mgr.GetEventRecorder("hlb-agent"), time.Now
 	cached, live := mgr.GetClient(), mgr.GetAPIReader()
 	session := func() attempt.Session {
@@ -109,7 +114,7 @@ func wire(
 	}
 	status := &daemonstatus.Writer{
 		Self: me, Node: opts.Node, Isolation: isolation, Client: cached, Live: live, Session: session, Board: facts,
-		Usage: f.usage, Sizing: f.sizing, Snapshots: f.snapshots, Events: events, Log: log, Now: now,
+		Usage: f.usage, Sizing: f.sizing, Snapshots: f.snapshots, Events: events, Log: log, Now: now, Network: network,
 	}
 	monitor := health.New(health.Config{
 		StateDir: opts.StateDir, RestartFile: opts.RestartFile, Daemon: checks{builder, maker}, Builds: runner,
@@ -123,6 +128,15 @@ func wire(
 	return a, errors.Join(runner.SetUp(mgr), prefetcher.SetUp(mgr), a.addProbes(),
 		a.addLoops(bound.Run, runner.DeliverKept, watcher.Run, snapshotter.Run, cleaner.Run, status.Run,
 			monitor.Run))
+}
+
+// networkOf is what steps have for a network, nil where they were to share the pod's.
+func networkOf(dir string) (*stepnet.State, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	state, err := stepnet.ReadState(dir)
+	return &state, err
 }
 
 // checks are those of a daemon's health.

@@ -10,8 +10,10 @@ import (
 
 	"github.com/openllb/hlb-operator/agent/daemon"
 	"github.com/openllb/hlb-operator/agent/gc"
+	"github.com/openllb/hlb-operator/agent/stepnet"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/gcrules"
+	"github.com/openllb/hlb-operator/internal/status"
 )
 
 // diskCondition is whether the volume is too full for builds.
@@ -28,6 +30,25 @@ func diskCondition(vol gc.Volume, budget gc.Budget) metav1.Condition {
 	default:
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonVolumeHasSpace
 		c.Message = "More than a tenth of the volume is free"
+	}
+	return c
+}
+
+// networkCondition is whether steps have networks of their own; nil stands for a BuildCache that wants none.
+func networkCondition(network *stepnet.State) metav1.Condition {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionStepsIsolated, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonPodNetwork,
+		Message: "Steps share the network of the daemon's pod, as spec.buildkit.network.mode of the BuildCache has it",
+	}
+	switch {
+	case network == nil:
+	case network.Isolated:
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonOwnNetworks
+		c.Message = "Each step has a network of its own"
+	default:
+		c.Reason = v1alpha1.ReasonNetworksUnsupported
+		c.Message = status.Clip("Steps share the network of the daemon's pod, because the node has none for them: "+
+			network.Message, 1024)
 	}
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/gc"
 	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/stepnet"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/sizing"
@@ -27,6 +28,8 @@ type Facts struct {
 	AgentID   string
 	Node      string
 	Isolation v1alpha1.Isolation
+	// Network is that of steps, nil where they were to share the pod's.
+	Network   *stepnet.State
 	Usage     usage.Snapshot
 	Snapshots map[string]snapshot.Entry
 	// Unfilled are mounts that are still being prefetched.
@@ -58,7 +61,7 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 		Unreachable: d.Unreached, Unhealthy: f.Health.Reason, Why: f.Health.Message, Draining: f.Builds.Draining,
 		RunningBuilds: f.Builds.Running,
 	}, f.Now)
-	conditions := []metav1.Condition{diskCondition(vol, d.Budget)}
+	conditions := []metav1.Condition{diskCondition(vol, d.Budget), networkCondition(f.Network)}
 	if f.Cache != nil {
 		s.Slots = max(f.Cache.Spec.BuildKit.MaxConcurrentBuilds, 1)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/openllb/hlb-operator/agent/board"
 	"github.com/openllb/hlb-operator/agent/self"
 	"github.com/openllb/hlb-operator/agent/snapshot"
+	"github.com/openllb/hlb-operator/agent/stepnet"
 	"github.com/openllb/hlb-operator/agent/usage"
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/internal/attempt"
@@ -32,8 +33,10 @@ type Writer struct {
 	Self      self.Self
 	Node      string
 	Isolation v1alpha1.Isolation
-	Client    client.Client // reads from the cache
-	Live      client.Reader // reads from the API server
+	// Network is that of steps, nil where they were to share the pod's.
+	Network *stepnet.State
+	Client  client.Client // reads from the cache
+	Live    client.Reader // reads from the API server
 	// Session returns the session in which the agent holds its Lease. Without one nothing is written.
 	Session   func() attempt.Session
 	Board     *board.Board
@@ -114,7 +117,8 @@ func (w *Writer) gather(ctx context.Context, session attempt.Session) Facts {
 	published, now := w.Board.Facts(), w.Now()
 	return Facts{
 		Facts: published, Cache: cache, AgentID: session.ID, Node: w.Node, Isolation: w.Isolation, Now: now,
-		Usage: w.Usage.Snapshot(), Snapshots: w.Snapshots.Entries(), Unfilled: w.Snapshots.Unfilled(),
+		Network: w.Network, Usage: w.Usage.Snapshot(),
+		Snapshots: w.Snapshots.Entries(), Unfilled: w.Snapshots.Unfilled(),
 		// by the day, so that aging alone changes no status
 		Sizing: w.Sizing.Report(published.Daemon.Budget.MountsBytes, now.Truncate(24*time.Hour)),
 	}

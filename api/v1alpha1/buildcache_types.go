@@ -216,6 +216,11 @@ type BuildKitSpec struct {
 	// +optional
 	StepLimits StepLimits `json:"stepLimits,omitzero"`
 
+	// network of build steps.
+	// +optional
+	// +kubebuilder:default={}
+	Network StepNetwork `json:"network,omitzero"`
+
 	// entitlements that programs may use; none by default.
 	// +optional
 	// +listType=set

@@ -118,7 +118,7 @@ type BuildDaemonStatus struct {
 	// observedGeneration is the generation that the conditions are about; −1 before anything was reported.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Draining, DiskPressure, GCPolicyInForce, RegistryCleaned.
+	// conditions: Ready, Draining, DiskPressure, GCPolicyInForce, StepsIsolated, RegistryCleaned.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -38,6 +38,8 @@ const (
 	// ConditionGCPolicyInForce is False on a BuildDaemon whose buildkitd collects garbage by other rules than the
 	// operator's.
 	ConditionGCPolicyInForce = "GCPolicyInForce"
+	// ConditionStepsIsolated says on a BuildDaemon whether build steps have networks of their own.
+	ConditionStepsIsolated = "StepsIsolated"
 )
 
 // Reasons of an HLBBuild's conditions and events.
@@ -242,6 +244,13 @@ const (
 	ReasonGCPolicyAsConfigured = "GCPolicyAsConfigured"
 	// ReasonGCPolicyDiffers surfaces when it says back others: cache mounts may be deleted that should stay.
 	ReasonGCPolicyDiffers = "GCPolicyDiffers"
+	// ReasonOwnNetworks surfaces when each build step has a network of its own.
+	ReasonOwnNetworks = "OwnNetworks"
+	// ReasonNetworksUnsupported surfaces when steps share the network of the daemon's pod because the node can't give
+	// them their own; the message says why.
+	ReasonNetworksUnsupported = "NetworksUnsupported"
+	// ReasonPodNetwork surfaces when steps share the network of the daemon's pod because the BuildCache wants it.
+	ReasonPodNetwork = "PodNetwork"
 	// ReasonPruned surfaces when the agent pruned cache mounts; the message says which and why.
 	ReasonPruned = "Pruned"
 	// ReasonPrefetched surfaces as an event when the daemon brought a cache mount in ahead of builds.

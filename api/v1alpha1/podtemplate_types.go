@@ -102,18 +102,20 @@ type PodSpecOverlay struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	HostAliases []corev1.HostAlias `json:"hostAliases,omitempty"`
-	// volumes added to the pods. The names cache, socket, config, token and tmp are the operator's.
+	// volumes added to the pods. The names cache, socket, config, token, tmp and network are
+	// the operator's.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:XValidation:rule="!self.exists(v, v.name in ['cache', 'socket', 'config', 'token', 'tmp'])",message="the volumes cache, socket, config, token and tmp are the operator's: choose other names"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(v, v.name in ['cache', 'socket', 'config', 'token', 'tmp', 'network'])",message="the volumes cache, socket, config, token, tmp and network are the operator's: choose other names"
 	Volumes []PodVolume `json:"volumes,omitempty"`
-	// containers are additions to the operator's containers: buildkitd, in which build steps run, and agent.
+	// containers are additions to the operator's containers: buildkitd, in which build steps run, agent, and network,
+	// which runs before both.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:MaxItems=3
 	Containers []ContainerOverlay `json:"containers,omitempty"`
 }
 
@@ -148,9 +150,9 @@ type PodVolume struct {
 
 // ContainerOverlay is the part of a container that can be set.
 type ContainerOverlay struct {
-	// name of the container: buildkitd or agent.
+	// name of the container: buildkitd, agent or network.
 	// +required
-	// +kubebuilder:validation:Enum=buildkitd;agent
+	// +kubebuilder:validation:Enum=buildkitd;agent;network
 	Name string `json:"name"`
 	// resources of the container. Those of buildkitd hold for all build steps together.
 	// +optional

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command mountcopy is the half of a copy of a cache mount that runs where the mount is. The agent puts it into build
-// steps that have nothing else in them; it connects to the agent and moves the content over that connection.
+// steps that have nothing else in them; it connects to the agent's socket and moves the content over that connection.
 //
-//	mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root|survey MOUNT
+//	mountcopy -agent SOCKET [flags] snapshot|prime|digest|root|survey MOUNT
 //
 // The environment variable MOUNTCOPY_TOKEN holds what the agent knows the step by. It exits with 1 and says why on
 // standard error when it could not do it, with 2 when it was called wrongly, and with 3 when its time was over.
@@ -28,7 +28,7 @@ const heapGrowth = 400
 func main() {
 	debug.SetGCPercent(heapGrowth)
 	var step mountcopy.Step
-	agent := flag.String("agent", "", "the agent's address, host:port")
+	agent := flag.String("agent", "", "the agent's socket; @NAME is one of the network namespace")
 	flag.Int64Var(&step.MaxBytes, "max-bytes", 0, "snapshot nothing when the mount holds more; 0 for no limit")
 	flag.BoolVar(&step.Whole, "whole", false, "snapshot everything, not only what differs from the base")
 	flag.BoolVar(&step.Replace, "replace", false, "prime a mount that holds something, too")
@@ -41,7 +41,7 @@ func main() {
 	flag.Parse()
 	step.Token = os.Getenv("MOUNTCOPY_TOKEN")
 	if flag.NArg() != 2 || *agent == "" {
-		fmt.Fprintln(os.Stderr, "mountcopy: use it as: mountcopy -agent ADDRESS [flags] snapshot|prime|digest|root|survey MOUNT")
+		fmt.Fprintln(os.Stderr, "mountcopy: use it as: mountcopy -agent SOCKET [flags] snapshot|prime|digest|root|survey MOUNT")
 		os.Exit(2)
 	}
 	step.Mode, step.Mount = mountcopy.Mode(flag.Arg(0)), flag.Arg(1)
@@ -63,7 +63,7 @@ func main() {
 }
 
 func run(ctx context.Context, agent string, step *mountcopy.Step) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", agent)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", agent)
 	if err != nil {
 		return fmt.Errorf("reach the agent: %w", err)
 	}

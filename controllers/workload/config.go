@@ -4,6 +4,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pelletier/go-toml/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -43,6 +44,9 @@ type ociConfig struct {
 	Snapshotter    string     `toml:"snapshotter"`
 	GC             bool       `toml:"gc"`
 	MaxParallelism int32      `toml:"max-parallelism,omitempty"`
+	NetworkMode    string     `toml:"networkMode"`
+	CNIConfigPath  string     `toml:"cniConfigPath"`
+	CNIBinaryPath  string     `toml:"cniBinaryPath"`
 	GCPolicy       []gcPolicy `toml:"gcpolicy"`
 }
 
@@ -61,8 +65,9 @@ type registryConfig struct {
 func Config(cache *v1alpha1.BuildCache) (string, error) {
 	spec := &cache.Spec.BuildKit
 	config := daemonConfig{
-		Root:         buildkitRoot,
-		Entitlements: []string{}, // named even when empty, so that extraConfig can't grant any
+		Root: buildkitRoot,
+		// what builds may have of it is spec.buildkit.entitlements; the agent's copies of mounts need this one
+		Entitlements: []string{string(v1alpha1.EntitlementNetworkHost)},
 		GRPC:         grpcConfig{Address: []string{"unix://" + socketPath}, UID: 0, GID: agentUser},
 		Worker: workerConfig{OCI: ociConfig{
 			Enabled:        true,
@@ -72,8 +77,9 @@ func Config(cache *v1alpha1.BuildCache) (string, error) {
 			GCPolicy:       gcPolicies(ptr.To(sizing.VolumeSize(cache)).Value()),
 		}},
 	}
-	for _, e := range spec.Entitlements {
-		config.Entitlements = append(config.Entitlements, string(e))
+	config.Worker.OCI.setNetwork(networkMode(cache))
+	if slices.Contains(spec.Entitlements, v1alpha1.EntitlementSecurityInsecure) {
+		config.Entitlements = append(config.Entitlements, string(v1alpha1.EntitlementSecurityInsecure))
 	}
 	if len(spec.Registries) > 0 {
 		config.Registry = map[string]registryConfig{}

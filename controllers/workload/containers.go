@@ -20,6 +20,8 @@ const (
 	volumeConfig = "config"
 	volumeToken  = "token"
 	volumeTmp    = "tmp"
+	// volumeNetwork exists unless steps share the pod's network.
+	volumeNetwork = "network"
 )
 
 // livenessGraceSeconds is how long a buildkitd that is to be restarted has to end: what it runs was given up already,
@@ -42,29 +44,19 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 	alive := corev1.ProbeHandler{
 		Exec: &corev1.ExecAction{Command: []string{"buildctl", "--addr", "unix://" + socketPath, "debug", "workers"}},
 	}
+	mounts := []corev1.VolumeMount{
+		{Name: volumeCache, MountPath: buildkitRoot, SubPath: "buildkit"},
+		{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
+		{Name: volumeSocket, MountPath: socketDir},
+		{Name: volumeConfig, MountPath: configDir, ReadOnly: true},
+	}
 	return corev1.Container{
 		Name:          containerBuildkitd,
 		Image:         image,
 		RestartPolicy: &always,
 		// what it said last stands in the pod's status, and from there in the BuildDaemon's
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		// The volume comes up owned by root. Its second directory is the agent's, who is not root; an fsGroup would
-		// do the same but also leave its group on every layer that buildkitd unpacks. The kernel ignores a SIGTERM
-		// that the first process of a container has no handler for, so the shell has one: without it, a pod that is
-		// deleted in its first moments stays for its whole grace period.
-		Command: []string{
-			"/bin/sh",
-			"-c",
-			fmt.Sprintf(
-				"trap 'exit 143' TERM; rm -f %s; chown %d:%d %s && exec buildkitd --config %s/%s",
-				restartFile,
-				agentUser,
-				agentUser,
-				agentState,
-				configDir,
-				ConfigFile,
-			),
-		},
+		Command:                  []string{"/bin/sh", "-c", daemonCommand(cache)},
 		// Privileged inside the pod's own user namespace, or on the node where spec.buildkit.isolation says so:
 		// mounting overlayfs needs it.
 		SecurityContext: &corev1.SecurityContext{Privileged: ptr.To(true)},
@@ -78,24 +70,29 @@ func buildkitContainer(cache *v1alpha1.BuildCache, images Images) corev1.Contain
 			ProbeHandler: wanted, PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 30,
 			TerminationGracePeriodSeconds: &probeGrace,
 		},
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: volumeCache, MountPath: buildkitRoot, SubPath: "buildkit"},
-			{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
-			{Name: volumeSocket, MountPath: socketDir},
-			{Name: volumeConfig, MountPath: configDir, ReadOnly: true},
-		},
+		VolumeMounts: append(mounts, networkMounts(cache)...),
 	}
 }
 
 // agentContainer is the agent, but for the name of its daemon. Whatever is added here replaces every pod of every fleet
 // at the operator's next upgrade.
 func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container {
+	mounts := []corev1.VolumeMount{
+		{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
+		{Name: volumeSocket, MountPath: socketDir},
+		{Name: volumeToken, MountPath: tokenDir, ReadOnly: true},
+		{Name: volumeTmp, MountPath: "/tmp"},
+	}
+	args := []string{}
+	if networkMode(cache) != v1alpha1.NetworkPod {
+		args = append(args, "--network-dir="+networkDir)
+	}
 	return corev1.Container{
 		Name:                     containerAgent,
 		Image:                    images.Operator,
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		Command:                  []string{"/agent"},
-		Args: []string{
+		Args: append([]string{
 			"--cache=" + cache.Name,
 			"--namespace=$(POD_NAMESPACE)",
 			"--pod-uid=$(POD_UID)",
@@ -107,7 +104,7 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 			"--daemon-memory-bytes=$(DAEMON_MEMORY_BYTES)",
 			fmt.Sprintf("--health-addr=:%d", healthPort),
 			fmt.Sprintf("--drain-timeout=%ds", cache.Spec.BuildKit.DrainTimeoutSeconds),
-		},
+		}, args...),
 		Env: agentEnv(),
 		Ports: []corev1.ContainerPort{
 			{Name: "health", ContainerPort: healthPort, Protocol: corev1.ProtocolTCP},
@@ -126,12 +123,7 @@ func agentContainer(cache *v1alpha1.BuildCache, images Images) corev1.Container 
 		},
 		Resources:       agentResources(),
 		SecurityContext: agentSecurity(),
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: volumeCache, MountPath: agentState, SubPath: "agent"},
-			{Name: volumeSocket, MountPath: socketDir},
-			{Name: volumeToken, MountPath: tokenDir, ReadOnly: true},
-			{Name: volumeTmp, MountPath: "/tmp"},
-		},
+		VolumeMounts:    append(mounts, networkMounts(cache)...),
 	}
 }
 

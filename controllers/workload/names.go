@@ -32,9 +32,11 @@ const (
 	// healthPort serves the agent's probes.
 	healthPort = 8081
 
-	// containerBuildkitd and containerAgent are the containers of the pod, the first one a native sidecar.
+	// containerBuildkitd and containerAgent are the containers of the pod, the first one a native sidecar. Before it,
+	// containerNetwork runs to its end, unless steps share the pod's network.
 	containerBuildkitd = "buildkitd"
 	containerAgent     = "agent"
+	containerNetwork   = "network"
 )
 
 // AgentName names the service account, Role and RoleBinding of a BuildCache's agents.

@@ -86,12 +86,18 @@ func (t *Template) Compare(pod *corev1.Pod) Difference {
 // AgentImage is the image that agents are to run.
 func (t *Template) AgentImage() string { return t.pod.Spec.Containers[0].Image }
 
-// podHash identifies everything of a pod whose change needs another pod: all of the template but the agent's image,
+// podHash identifies everything of a pod whose change needs another pod: all of the template but the operator's image,
 // and the configuration that buildkitd reads once. It comes from what the operator renders, before the API server
 // fills in its defaults.
 func podHash(pod *corev1.PodTemplateSpec, restart string) (string, error) {
 	hashed := pod.DeepCopy()
 	hashed.Spec.Containers[0].Image = ""
+	for i := range hashed.Spec.InitContainers {
+		// it has done its work in a pod that runs
+		if c := &hashed.Spec.InitContainers[i]; c.Name == containerNetwork {
+			c.Image = ""
+		}
+	}
 	text, err := json.Marshal(hashed)
 	if err != nil {
 		return "", fmt.Errorf("hash the pod template: %w", err)
@@ -118,7 +124,7 @@ func podTemplate(cache *v1alpha1.BuildCache, images Images) corev1.PodTemplateSp
 
 	// A minute more than the agent waits, for its last reports and for buildkitd to end.
 	graceSeconds := int64(cache.Spec.BuildKit.DrainTimeoutSeconds) + 60
-	return corev1.PodTemplateSpec{
+	pod := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations},
 		Spec: corev1.PodSpec{
 			ServiceAccountName:            AgentName(cache.Name),
@@ -142,6 +148,8 @@ func podTemplate(cache *v1alpha1.BuildCache, images Images) corev1.PodTemplateSp
 			Volumes:                       slices.Concat(podVolumes(cache.Name), overlayVolumes(overlay.Spec.Volumes)),
 		},
 	}
+	addNetwork(&pod.Spec, cache, images, overlay)
+	return pod
 }
 
 // spreadConstraints puts daemons on different nodes where that is possible, unless the spec has constraints.

@@ -53,10 +53,10 @@ func TestIsolation(t *testing.T) {
 
 func TestBuildkitdIsASidecarThatOutlivesTheAgent(t *testing.T) {
 	pod := podOf(testbuild.BuildCache("ns", "c"))
-	if len(pod.InitContainers) != 1 || len(pod.Containers) != 1 {
-		t.Fatalf("%d init containers and %d containers, want one each", len(pod.InitContainers), len(pod.Containers))
+	if len(pod.InitContainers) != 2 || len(pod.Containers) != 1 {
+		t.Fatalf("%d init containers and %d containers, want two and one", len(pod.InitContainers), len(pod.Containers))
 	}
-	daemon, agent := pod.InitContainers[0], pod.Containers[0]
+	daemon, agent := pod.InitContainers[1], pod.Containers[0]
 	if daemon.Name != "buildkitd" || ptr.Deref(daemon.RestartPolicy, "") != corev1.ContainerRestartPolicyAlways {
 		t.Errorf("%s with restart policy %v is no native sidecar", daemon.Name, daemon.RestartPolicy)
 	}
@@ -144,7 +144,7 @@ func TestFieldsShowTheirEffect(t *testing.T) {
 		},
 		"buildkit.image": {
 			func(c *v1alpha1.BuildCache) { c.Spec.BuildKit.Image = "mine:1" },
-			func(c *v1alpha1.BuildCache) any { return podOf(c).InitContainers[0].Image }, "mine:1", testImages.BuildKit,
+			func(c *v1alpha1.BuildCache) any { return podOf(c).InitContainers[1].Image }, "mine:1", testImages.BuildKit,
 		},
 		"buildkit.drainTimeoutSeconds, for the kubelet": {
 			func(c *v1alpha1.BuildCache) { c.Spec.BuildKit.DrainTimeoutSeconds = 30 },

@@ -95,7 +95,7 @@ func TestPodTemplateShowsItsEffect(t *testing.T) {
 		},
 		"volumes": {
 			spec(func(o *v1alpha1.PodSpecOverlay) { o.Volumes = []v1alpha1.PodVolume{{Name: "ca"}} }),
-			func(c *v1alpha1.BuildCache) any { return len(podOf(c).Volumes) }, 5, 4,
+			func(c *v1alpha1.BuildCache) any { return len(podOf(c).Volumes) }, 6, 5,
 		},
 	}
 	for name, tc := range cases {
@@ -122,7 +122,7 @@ func TestContainersAreExtended(t *testing.T) {
 		}}
 	})
 	pod, plain := podOf(cache), podOf(testbuild.BuildCache("ns", "c"))
-	agent, daemon := pod.Containers[0], pod.InitContainers[0]
+	agent, daemon := pod.Containers[0], pod.InitContainers[1]
 	if got := agent.Resources.Limits.Memory().String(); got != "3Gi" || len(agent.Resources.Requests) > 0 {
 		t.Errorf("the agent's resources are %+v: what is given takes the place of the default", agent.Resources)
 	}
@@ -201,7 +201,7 @@ func TestAnUpgradeReplacesNoPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "5f64da1a0b8c6fa7"; template.hash != want {
+	if want := "811fa1101744b20d"; template.hash != want {
 		t.Errorf("the hash of a plain pod is %s, was %s", template.hash, want)
 	}
 }

@@ -25,7 +25,7 @@ var docOf = func() map[key]string {
 	return texts
 }()
 
-// examples has a program for every function, and for every option with options of its own, that uses all of its options.
+// examples has a program for every function, and for every option with options of its own, that uses all of these.
 //
 //go:embed examples.txt
 var examples string

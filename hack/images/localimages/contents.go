@@ -48,15 +48,15 @@ var Repositories = map[string]string{
 // Names are the images that Image builds.
 var Names = []string{"operator", "buildkit", "busybox", "golang"}
 
-// Operator is the image of manager, agent and the copier of mounts: three static programs and CA certificates, run as
-// a user who is not root.
+// Operator is the image of manager, agent, the copier of mounts and what gives steps their networks: four static
+// programs and CA certificates, run as a user who is not root.
 func (b *Builder) Operator(ctx context.Context) (v1.Image, error) {
 	dir := filepath.Join(b.dir, "operator")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	content := tree{"tmp": {dir: true, mode: 0o777 | fs.ModeSticky}}
-	for _, program := range []string{"manager", "agent", "mountcopy"} {
+	for _, program := range []string{"manager", "agent", "mountcopy", "stepnet"} {
 		file := filepath.Join(dir, program)
 		cmd := exec.CommandContext(
 			ctx,

@@ -42,6 +42,8 @@ type Options struct {
 	Registries []string
 	// SocketGID is the group that may open the socket; 0 leaves it to root.
 	SocketGID int
+	// Network is where the daemon runs; nil for the test's own network, which its steps share.
+	Network *Network
 }
 
 // Daemon is one buildkitd in pid and mount namespaces of its own: killing it ends its build steps too, as in a pod.
@@ -49,14 +51,13 @@ type Daemon struct {
 	// Root is the data folder, Socket the absolute path of the unix socket it serves.
 	Root, Socket string
 
-	t      testing.TB
-	dir    string // socket, configuration and log; short, since socket paths have 107 bytes at most
-	cgroup string
-	buildkitd,
-	unshare string
-	mu   sync.Mutex
-	init int           // pid of unshare, parent of the daemon
-	done chan struct{} // closed when it has ended
+	t       testing.TB
+	dir     string // socket, configuration and log; short, since socket paths have 107 bytes at most
+	cgroup  string
+	command []string // buildkitd and what starts it
+	mu      sync.Mutex
+	init    int           // pid of unshare, parent of the daemon
+	done    chan struct{} // closed when it has ended
 }
 
 // Start starts a daemon, waits until it answers and stops it when the test ends. The log's tail is shown when the test
@@ -72,10 +73,16 @@ func Start(t testing.TB, o Options) *Daemon {
 	}
 	d.Socket = filepath.Join(d.dir, "d.sock")
 	programs, runc := Programs(t)
-	d.buildkitd = filepath.Join(programs, "buildkitd")
-	var err error
-	if d.unshare, err = exec.LookPath("unshare"); err != nil {
-		t.Fatalf("unshare: %v", err)
+	d.command = []string{
+		"unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
+		filepath.Join(programs, "buildkitd"), "--config", d.file("buildkitd.toml"),
+	}
+	if n := o.Network; n != nil {
+		d.command = append([]string{"nsenter", "--net=/run/netns/" + n.name}, d.command...)
+		o.Worker = n.worker() + o.Worker
+		for _, r := range o.Registries {
+			n.forward(r)
+		}
 	}
 	if err := os.WriteFile(d.file("buildkitd.toml"), d.config(o, filepath.Join(runc, "runc")), 0o644); err != nil {
 		t.Fatal(err)
@@ -115,7 +122,8 @@ func Programs(t testing.TB) (buildkit, runc string) {
 // config is the daemon's buildkitd.toml.
 func (d *Daemon) config(o Options, runc string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "root = %q\n%s\n[grpc]\naddress = [%q]\nuid = 0\ngid = %d\n", d.Root, o.Globals, "unix://"+d.Socket,
+	// as the operator writes it: who may use it is decided for each job
+	fmt.Fprintf(&b, "root = %q\ninsecure-entitlements = [\"network.host\"]\n%s\n[grpc]\naddress = [%q]\nuid = 0\ngid = %d\n", d.Root, o.Globals, "unix://"+d.Socket,
 		o.SocketGID)
 	fmt.Fprintf(&b, "[otel]\nsocketPath = %q\n[cdi]\ndisabled = true\n[worker.containerd]\nenabled = false\n",
 		d.file("otel.sock"))
@@ -152,9 +160,7 @@ func (d *Daemon) start() {
 		d.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(d.unshare, "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc",
-		"--propagation", "private",
-		d.buildkitd, "--config", d.file("buildkitd.toml"))
+	cmd := exec.Command(d.command[0], d.command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A test that is killed takes its daemons with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
