@@ -91,7 +91,7 @@ func (s *streams) shell() func(context.Context, *debug.Session, []string, io.Rea
 		if err := screen.SetRaw(); err != nil {
 			return err
 		}
-		defer screen.Reset()
+		defer func() { _ = screen.Reset() }() // a terminal that is gone needs none
 		out := keptOpen{s.err}
 		return session.Exec(ctx, debug.Process{
 			Args: args, Tty: true, Stdin: stdin, Stdout: out, Stderr: out,

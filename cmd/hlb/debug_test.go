@@ -7,9 +7,12 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/containerd/console"
 
 	"github.com/openllb/hlb-operator/test/kit/buildkittest"
 )
@@ -107,5 +110,44 @@ func TestRunDebugFailure(t *testing.T) {
 	}
 	if code, _, shown = hlb("q\n", "run", "--debug", "-"); code != 2 || !strings.Contains(shown, "name a file") {
 		t.Errorf("the program on standard input: exit code %d\n%s", code, shown)
+	}
+}
+
+// TestRunDebugShell: a shell has the terminal until it ends, and the commands have it again.
+func TestRunDebugShell(t *testing.T) {
+	debugSite(t, "true")
+	master, slave, err := console.NewPty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	tty, err := os.OpenFile(slave, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	code := make(chan int, 1)
+	go func() { code <- run(t.Context(), []string{"run", "--debug"}, tty, io.Discard, tty) }()
+	var shown []byte
+	// What is typed comes back, so that what is waited for must not be a part of it.
+	for _, s := range []struct{ until, typed string }{
+		{"(hlb) ", "c\n"}, {"breakpoint in default", "n\n"}, {"step in default", "sh\n"},
+		{"# ", "echo $STEP-$((6*7)); tty\n"}, {"yes-42", "exit\n"}, {"(hlb) ", "info\n"}, {"directory: /work", "q\n"},
+	} {
+		for start := len(shown); !strings.Contains(string(shown[start:]), s.until); {
+			chunk := make([]byte, 1024)
+			n, err := master.Read(chunk)
+			if err != nil {
+				t.Fatalf("waiting for %q: %v in\n%s", s.until, err, shown)
+			}
+			shown = append(shown, chunk[:n]...)
+		}
+		if _, err := master.Write([]byte(s.typed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go io.Copy(io.Discard, master) //nolint:errcheck // until it is closed
+	if got := <-code; got != 1 {
+		t.Errorf("exit code %d", got)
 	}
 }

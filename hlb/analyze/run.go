@@ -94,6 +94,10 @@ func (r *run) call(obj *check.Object, args []value, cur value, depth int) value 
 		r.out.Complete = r.out.Complete && m.done // else it calls itself
 		return m.result
 	}
+	if obj.Func == nil { // an alias outside of functions, which is an error
+		r.out.Complete = false
+		return value{}
+	}
 	if depth > maxDepth || !r.spend(1) || r.listed() > maxListed {
 		r.out.Complete = false
 		return value{}

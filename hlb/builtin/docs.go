@@ -3,7 +3,7 @@
 package builtin
 
 import (
-	_ "embed" // of docs.txt
+	_ "embed" // of docs.txt and examples.txt
 	"strings"
 
 	"github.com/openllb/hlb-operator/hlb/ast"
@@ -24,6 +24,28 @@ var docOf = func() map[key]string {
 	}
 	return texts
 }()
+
+// examples has a program for every function, and for every option with options of its own, that uses all of these.
+//
+//go:embed examples.txt
+var examples string
+
+const exampleHead = "=== "
+
+// exampleOf holds the programs of examples.
+var exampleOf = func() map[key]string {
+	texts := map[key]string{}
+	for part := range strings.SplitSeq("\n"+examples, "\n"+exampleHead) {
+		head, text, _ := strings.Cut(part, "\n")
+		kind, name, _ := strings.Cut(head, " ")
+		texts[key{ast.Kind(kind), name}] = strings.TrimSpace(text) + "\n"
+	}
+	delete(texts, key{}) // what stands before the first one
+	return texts
+}()
+
+// Example returns a program that uses f and all of its options, empty for options without options.
+func (f *Func) Example() string { return exampleOf[key{f.Kind, f.Name}] }
 
 // Doc returns what f does, as one or a few sentences of Markdown.
 func (f *Func) Doc() string { return docOf[key{f.Kind, f.Name}] }

@@ -42,14 +42,14 @@ func Reference() string {
 func writeFunc(b *strings.Builder, f *Func) {
 	fmt.Fprintf(b, "\n### %s%s\n\n```hlb\n%s\n```\n\n%s\n", f.Name, mark(f), f.signature, f.Doc())
 	options := optionsOf(f)
-	if len(options) == 0 {
-		return
+	if len(options) > 0 {
+		b.WriteString("\n| option | |\n|---|---|\n")
 	}
-	b.WriteString("\n| option | |\n|---|---|\n")
 	for _, o := range options {
 		sig := strings.TrimPrefix(o.signature, string(o.Kind)+" ")
 		fmt.Fprintf(b, "| `%s`%s | %s |\n", sig, mark(o), o.Doc())
 	}
+	fmt.Fprintf(b, "\n```hlb\n%s```\n", f.Example())
 }
 
 func mark(f *Func) string {

@@ -5,10 +5,13 @@ package builtin
 import (
 	"flag"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/openllb/hlb-operator/hlb/ast"
 )
 
 var update = flag.Bool("update", false, "write the reference of builtins into docs")
@@ -27,6 +30,30 @@ func TestEveryBuiltinIsDocumented(t *testing.T) {
 		if !known[k] {
 			t.Errorf("there is no %s %s to document", k.kind, k.name)
 		}
+	}
+}
+
+// TestEveryBuiltinHasAnExample: it uses the builtin and all of its options. That it compiles is tested with the
+// documentation.
+func TestEveryBuiltinHasAnExample(t *testing.T) {
+	left := map[key]bool{}
+	for k := range exampleOf {
+		left[k] = true
+	}
+	for _, f := range all {
+		options := optionsOf(f)
+		if f.Kind.Primary() == ast.Option && len(options) == 0 {
+			continue
+		}
+		delete(left, key{f.Kind, f.Name})
+		for _, used := range append(options, f) {
+			if !regexp.MustCompile(`\b` + used.Name + `\b`).MatchString(f.Example()) {
+				t.Errorf("the example of %s lacks %s", f.Signature(), used.Name)
+			}
+		}
+	}
+	for k := range left {
+		t.Errorf("there is no %s %s to give an example of", k.kind, k.name)
 	}
 }
 

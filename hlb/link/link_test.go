@@ -115,3 +115,21 @@ func TestFiles(t *testing.T) {
 		})
 	}
 }
+
+// TestFilesOfAProgramWithErrors: editors link what has errors too, as names that are bound outside of functions.
+func TestFilesOfAProgramWithErrors(t *testing.T) {
+	for _, src := range []string{
+		"import a from b\nimport c from fs { dockerPush \"x\" as b; }\nfs f() { a.x; c.x; }",
+		"import a from \"${b}\"\nimport c from fs { dockerPush \"x\" as b; }\nfs f() { a.x; }",
+	} {
+		info, errs := lint.Program("build.hlb", []byte(src), syntax.Limits{})
+		if len(errs) == 0 {
+			t.Fatalf("no error in %s", src)
+		}
+		dir := module.Dir{Root: module.Tree{}, Path: "."}
+		linked, _ := link.Files(t.Context(), info, dir, link.Options{Unused: true})
+		if len(linked.Unread) == 0 {
+			t.Errorf("%s: all is read", src)
+		}
+	}
+}
