@@ -166,6 +166,7 @@ require (
 
 require (
 	github.com/containernetworking/cni v1.3.1
+	github.com/google/go-dap v0.12.0
 	github.com/google/nftables v0.3.0
 	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5

@@ -84,6 +84,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, install Install) error {
 		"HLBBuild":    &hlbbuild.Reconciler{Client: c, Events: recorder, Clock: now, Liveness: alive},
 		"placement": &placement.Reconciler{
 			Client:   c,
+			Live:     live,
 			Events:   recorder,
 			Clock:    now,
 			Params:   scheduler.DefaultParams(),

@@ -77,6 +77,10 @@ func (s *State) bootstrap() {
 		k := s.keyOf(id)
 		for _, u := range list { // a copy has missed at least the builds that newer copies have seen
 			k.count(u.daemon)
+			if at, recalled := s.builtAt[id]; recalled && !u.LastUsed.After(at.Add(clockSkew)) {
+				continue
+			}
+			s.builtAt[id] = latest(s.builtAt[id], u.LastUsed.UTC())
 			s.estimates.Observe(id, scopes(""), scheduler.Warm, float64(u.WarmSeconds), &s.params)
 			s.estimates.Observe(id, scopes(""), scheduler.Cold, float64(u.ColdSeconds), &s.params)
 		}
@@ -112,6 +116,8 @@ func (s *State) observeEnd(k *buildState) {
 	} else {
 		s.estimates.Observe(id, scopes(b.Spec.Queue), mode, took, &s.params)
 	}
+	s.builtAt[id] = s.now
+	s.taught++
 	key.count(daemon)
 	if d := s.daemons[daemon]; d != nil && d.object != nil {
 		made := unreportedCopy{id, d.object.Status.VolumeEpoch, run.FinishedAt.UTC()}
@@ -170,7 +176,6 @@ func (s *State) sweep() {
 	for id, key := range s.keys {
 		if !wanted[id] {
 			delete(s.keys, id)
-			s.estimates.Forget(id)
 			s.candidates.Forget(id)
 			continue
 		}
@@ -180,5 +185,6 @@ func (s *State) sweep() {
 	}
 	maps.DeleteFunc(s.mounts, func(id string, _ *mountState) bool { return !mounts[id] })
 	maps.DeleteFunc(s.daemons, func(_ string, d *daemonState) bool { return d.object == nil && len(d.bound) == 0 })
+	s.forgetLengths()
 	s.forgetDemands()
 }

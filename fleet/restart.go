@@ -37,6 +37,7 @@ func (s *State) observeAbsence(d *daemonState) {
 	case d.Served:
 		if a := d.Away; a != nil && !a.DownAt.IsZero() && a.Epoch == d.object.Status.VolumeEpoch {
 			s.restarts.Observe(a.Cause, s.now.Sub(a.DownAt).Seconds())
+			s.taught++
 		}
 		d.Away = nil
 	case !mayReturn(d.object):

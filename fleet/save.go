@@ -28,6 +28,7 @@ type saved struct {
 	Usage        *scheduler.Usage              `json:"usage"`
 	Restarts     *scheduler.Restarts           `json:"restarts"`
 	Keys         map[scheduler.KeyID]*keyState `json:"keys,omitempty"`
+	BuiltAt      map[scheduler.KeyID]time.Time `json:"builtAt,omitempty"`
 	Mounts       map[string]*mountState        `json:"mounts,omitempty"`
 	Pull         pullRate                      `json:"pull,omitzero"`
 	WaitUpdates  bucket                        `json:"waitUpdates,omitzero"`
@@ -56,6 +57,7 @@ func (s *State) Save() ([]byte, error) {
 		Usage:        s.usage,
 		Restarts:     s.restarts,
 		Keys:         s.keys,
+		BuiltAt:      s.builtAt,
 		Mounts:       s.mounts,
 		Pull:         s.pull,
 		WaitUpdates:  s.waitUpdates,
@@ -84,6 +86,7 @@ func Restore(text []byte) (*State, error) {
 		Usage:     s.usage,
 		Restarts:  s.restarts,
 		Keys:      s.keys,
+		BuiltAt:   s.builtAt,
 		Mounts:    s.mounts,
 		Daemons:   s.daemons,
 	}

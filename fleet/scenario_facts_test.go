@@ -310,8 +310,21 @@ func (l *statement) primed() (out []v1alpha1.PrimeStatus) {
 	return out
 }
 
-// restart puts a manager that has observed nothing in place of the present one.
-func (l *statement) restart() { l.state = New(l.state.params) }
+// restart puts a manager that has observed nothing in place of the present one. It recalls the lessons of the present
+// one, if that is said.
+func (l *statement) restart() {
+	l.t.Helper()
+	lessons, err := l.state.Lessons()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.state = New(l.state.params)
+	if l.has("recalls") {
+		if err := l.state.Recall(lessons); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
 
 // wait lets time pass. The State observes at once, whenever it asks for it, and at the end.
 func (l *statement) wait() {

@@ -63,7 +63,7 @@ var verbs = map[string]verb{
 		arguments: 1, others: true, options: "on took times mounts bytes sharing primed",
 		do: (*statement).ran,
 	},
-	"restart": {do: (*statement).restart},
+	"restart": {others: true, do: (*statement).restart},
 	"wait":    {arguments: 1, do: (*statement).wait},
 }
 

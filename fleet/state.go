@@ -23,6 +23,7 @@ type State struct {
 	params      scheduler.Params // with priors; see learnedParams
 	now         time.Time        // of the last observation
 	explainedAt time.Time        // when Cycle last returned its queue
+	taught      uint64           // see Learned
 	cache       *v1alpha1.BuildCache
 	identity
 	learned
@@ -41,8 +42,9 @@ type learned struct {
 	usage        *scheduler.Usage
 	restarts     *scheduler.Restarts
 	keys         map[scheduler.KeyID]*keyState
-	mounts       map[string]*mountState // by id as BuildKit knows it
-	pull         pullRate               // of the whole fleet
+	builtAt      map[scheduler.KeyID]time.Time // when the keys whose lengths are known were last built
+	mounts       map[string]*mountState        // by id as BuildKit knows it
+	pull         pullRate                      // of the whole fleet
 	waitUpdates  bucket
 	prefetch     *prefetchState // nil while the BuildCache has no spec.prefetch
 	builds       map[types.NamespacedName]*buildState
@@ -60,6 +62,7 @@ func New(p scheduler.Params) *State {
 			usage:     scheduler.NewUsage(),
 			restarts:  scheduler.NewRestarts(),
 			keys:      map[scheduler.KeyID]*keyState{},
+			builtAt:   map[scheduler.KeyID]time.Time{},
 			mounts:    map[string]*mountState{},
 			builds:    map[types.NamespacedName]*buildState{},
 			daemons:   map[string]*daemonState{},

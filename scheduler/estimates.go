@@ -2,7 +2,11 @@
 
 package scheduler
 
-import "math"
+import (
+	"errors"
+	"fmt"
+	"math"
+)
 
 // Estimates learns the warm and cold length of builds from successful builds. Lengths are close to lognormal, so it
 // keeps exponentially weighted means of logarithms: for each key, and for each wider scope (for example repository,
@@ -17,9 +21,8 @@ type Estimates struct {
 	staleCross, staleSquare mean
 }
 
-// lengths are the running means of one key or scope, of logarithms. The ratio is averaged over pairs of a cold build
-// and the warm builds near it in time: programs grow and shrink, so a cold length of last month says little about
-// today's warm builds.
+// lengths are the running means of one key or scope, of logarithms. The ratio is a scope's only: it is averaged over
+// pairs of a cold build and the warm builds of its key near it in time, since programs grow and shrink.
 type lengths struct {
 	warm, cold, ratio mean
 }
@@ -82,9 +85,6 @@ func (e *Estimates) Observe(key KeyID, scopes []string, mode Mode, seconds float
 	}
 	ratio, paired := own.pairRatio(mode, x)
 	own.add(mode, x, estimateAlpha)
-	if paired {
-		own.ratio.add(ratio, estimateAlpha)
-	}
 	for _, name := range scopes {
 		s := e.byScope[name]
 		if s == nil {
@@ -152,8 +152,6 @@ func (e *Estimates) Expect(key KeyID, scopes []string, p *Params) (warmSeconds, 
 		if seen.value <= own.warm.value { // it ended early: no proof that the caches are worth nothing
 			seen.value, builds = own.warm.value, e.pairVariance()/ratioVariance
 		}
-		// a program that has grown since: by the pairs of a cold build and the warm ones near it
-		seen.value = max(seen.value, own.warm.value+own.ratio.value)
 		cold = max(seen.blend(cold, builds), warm)
 	}
 	return math.Exp(warm), math.Exp(cold)
@@ -198,3 +196,41 @@ func (e *Estimates) StalePerVersion(p *Params) float64 {
 
 // Forget drops a key that is no longer built.
 func (e *Estimates) Forget(key KeyID) { delete(e.byKey, key) }
+
+// Of returns what was learned of these keys and scopes, and of all builds together.
+func (e *Estimates) Of(keys []KeyID, scopes []string) *Estimates {
+	out := *e
+	out.byKey, out.byScope = map[KeyID]*lengths{}, map[string]*lengths{}
+	for _, key := range keys {
+		if l := e.byKey[key]; l != nil {
+			out.byKey[key] = l
+		}
+	}
+	for _, name := range scopes {
+		if l := e.byScope[name]; l != nil {
+			out.byScope[name] = l
+		}
+	}
+	return &out
+}
+
+// Validate refuses what Observe can't have learned. Lengths are logarithms of seconds: 20 stands for fifteen years.
+func (e *Estimates) Validate() error {
+	for id, l := range e.byKey {
+		if !l.warm.isWithin(20) || !l.cold.isWithin(20) || !l.ratio.isWithin(20) {
+			return fmt.Errorf("lengths of key %d are out of range", id)
+		}
+	}
+	for name, l := range e.byScope {
+		if !l.warm.isWithin(20) || !l.cold.isWithin(20) || !l.ratio.isWithin(20) {
+			return fmt.Errorf("lengths of %q are out of range", name)
+		}
+	}
+	if !e.noise.isWithin(40) || !e.staleCross.isWithin(1e12) || !e.staleSquare.isWithin(1e12) {
+		return errors.New("the noise or the staleness is out of range")
+	}
+	return nil
+}
+
+// isWithin reports whether m can be a mean of values of this size.
+func (m *mean) isWithin(most float64) bool { return m.n >= 0 && math.Abs(m.value) <= most }

@@ -57,22 +57,18 @@ func TestAColdBuildThatEndedEarly(t *testing.T) {
 	}
 }
 
-// TestAColdLengthRestsOnColdBuilds has one cold build and warm ones after it, in fleets whose other builds vary less and
-// more.
+// TestAColdLengthRestsOnColdBuilds has one cold build and warm ones after it, in fleets whose other builds vary less
+// and more.
 func TestAColdLengthRestsOnColdBuilds(t *testing.T) {
-	type build struct {
-		mode    Mode
-		seconds float64
-	}
 	for name, tc := range map[string]struct {
 		noise     float64 // of another key's builds, as a factor
-		builds    []build
-		low, high float64 // of a cold build
+		cold      float64 // of its one cold build
+		warm      []float64
+		low, high float64 // of the next cold build
 	}{
-		"three short warm ones take little from it":    {1.1, []build{{Cold, 26}, {Warm, 1}, {Warm, 1}, {Warm, 1}}, 20, 26},
-		"nor in a fleet whose builds vary much":        {8, []build{{Cold, 42}, {Warm, 4}, {Warm, 3}, {Warm, 3}}, 30, 42},
-		"a program that has grown takes longer":        {1.1, []build{{Cold, 40}, {Warm, 10}, {Warm, 30}, {Warm, 30}}, 60, 100},
-		"one that ended early is no shorter than warm": {1.1, []build{{Cold, 3}, {Warm, 10}, {Warm, 10}}, 10, 15},
+		"three short warm ones take little from it":    {1.1, 26, []float64{1, 1, 1}, 20, 26},
+		"nor in a fleet whose builds vary much":        {8, 42, []float64{4, 3, 3}, 30, 42},
+		"one that ended early is no shorter than warm": {1.1, 3, []float64{10, 10}, 10, 15},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, p := NewEstimates(), DefaultParams()
@@ -82,8 +78,9 @@ func TestAColdLengthRestsOnColdBuilds(t *testing.T) {
 			}
 			e.Observe(KeyOf("ns", "other"), []string{"fleet"}, Cold, 30, &p)
 			key, before := KeyOf("ns", "app"), 0.0
-			for _, b := range tc.builds {
-				e.Observe(key, []string{"fleet"}, b.mode, b.seconds, &p)
+			e.Observe(key, []string{"fleet"}, Cold, tc.cold, &p)
+			for _, seconds := range tc.warm {
+				e.Observe(key, []string{"fleet"}, Warm, seconds, &p)
 			}
 			_, cold := e.Expect(key, []string{"fleet"}, &p)
 			if cold < tc.low || cold > tc.high {
@@ -91,7 +88,7 @@ func TestAColdLengthRestsOnColdBuilds(t *testing.T) {
 			}
 			for range 10 { // more warm builds as long as the last take nothing from it
 				_, before = e.Expect(key, []string{"fleet"}, &p)
-				e.Observe(key, []string{"fleet"}, Warm, tc.builds[len(tc.builds)-1].seconds, &p)
+				e.Observe(key, []string{"fleet"}, Warm, tc.warm[len(tc.warm)-1], &p)
 			}
 			if _, after := e.Expect(key, []string{"fleet"}, &p); after < .97*before {
 				t.Errorf("one more warm build takes it from %.1fs to %.1fs", before, after)

@@ -84,3 +84,35 @@ func TestWeights(t *testing.T) {
 		}
 	}
 }
+
+// TestAWaitHasAnEnd is the bound on waiting: below StayLoad, a build that could start elsewhere does not wait longer in
+// all than WaitFactor × what that costs more. From its arrival on it is decided again and again while its daemon stays
+// as far from a free slot as it was.
+func TestAWaitHasAnEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t, false)
+		p := DefaultParams()
+		r := w.queue[0]
+		w.queue = w.queue[:1]
+		waitedUntil, bound := -1.0, 0.0
+		for age := 0.0; age < 1e5; age = age*1.1 + 1 {
+			r.AgeSeconds = age
+			v := w.view(t)
+			d, _ := Place(v, &r, &p)
+			if d.Action != Wait || !d.RunnerUp.Exists() || v.Load() >= p.StayLoad {
+				return // it starts, or can start nowhere else
+			}
+			other := &d.RunnerUp
+			if other.Cost.WaitSeconds > 0 {
+				return // nor is the next best daemon free
+			}
+			waitedUntil = age + d.Chosen.Cost.WaitSeconds
+			bound = p.WaitFactor * (other.Cost.Total() - d.Chosen.Cost.Total() + d.Chosen.Cost.WaitSeconds)
+			if waitedUntil > bound+1e-6 {
+				t.Fatalf("at the age of %.1fs it waits %.1fs more for %s although %s is free: %.1fs in all, want at most %.1fs",
+					age, d.Chosen.Cost.WaitSeconds, d.Chosen.Name, other.Name, waitedUntil, bound)
+			}
+		}
+		t.Fatalf("it waits for ever: %.0fs, with a bound of %.0fs", waitedUntil, bound)
+	})
+}

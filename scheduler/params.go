@@ -58,6 +58,10 @@ type Params struct {
 	UnknownSeconds   float64 `json:"unknownSeconds"`
 	OverdueShare     float64 `json:"overdueShare"`
 
+	// WaitFactor bounds the whole wait of a build that could start elsewhere, as a multiple of what that costs more; at
+	// least 1. It holds below a load of StayLoad.
+	WaitFactor float64 `json:"waitFactor"`
+
 	// ReturnPatience is by how many lengths of a restart a daemon may be late before no build waits for it.
 	ReturnPatience float64 `json:"returnPatience"`
 
@@ -95,6 +99,8 @@ func DefaultParams() Params {
 		// more than lengths vary by: waiting for a slot that stays taken costs more than a copy
 		OverdueShare: 0.4,
 
+		WaitFactor: 2, // one to wait for, and one more because the wait took longer than expected
+
 		ReturnPatience: 3, // a restart three times as long as usual is rare: an image that has to be pulled
 	}
 }
@@ -128,6 +134,8 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("maxPending is %d, want at least 0", p.MaxPending)
 	case p.OverdueFactor < 0, p.OverdueSeconds < 0, p.StayLoad < 0, p.ReturnPatience < 0:
 		return fmt.Errorf("a bound on waiting is negative: factors, seconds and loads must be at least 0")
+	case p.WaitFactor < 1:
+		return fmt.Errorf("waitFactor is %g, want at least 1", p.WaitFactor)
 	case p.PriorColdSeconds <= 0, p.PriorColdRatio < 1, p.UnknownSeconds <= 0, p.OverdueShare <= 0:
 		return fmt.Errorf("a prior is out of range: seconds and shares must be more than 0, the cold ratio at least 1")
 	}

@@ -295,7 +295,7 @@ func decide(s *scoring, c *selection, out *Decision) {
 			// because a cold start is not allowed, or for a restart or a lock instead of a slot
 			out.Action, out.Reason = Wait, s.waitReason(wait)
 		}
-	case wait.exists && wait.isBetterThan(run):
+	case wait.exists && wait.isBetterThan(run) && !s.hasWaitedEnough(run, wait):
 		out.Action, out.Reason = Wait, s.waitReason(wait)
 	default:
 		out.Action, out.Reason = Run, reasonFor(s, c, run)
@@ -310,6 +310,18 @@ func decide(s *scoring, c *selection, out *Decision) {
 	if second.exists {
 		second.writeTo(s.v, &out.RunnerUp)
 	}
+}
+
+// hasWaitedEnough reports whether the request must take run rather than wait on: its whole wait would exceed WaitFactor
+// times what run costs more than wait without the wait. A build that waits because that is cheaper, again and again,
+// would otherwise wait without end. From StayLoad on there is no such bound: builds that run elsewhere then make others
+// wait.
+func (s *scoring) hasWaitedEnough(run, wait *candidate) bool {
+	if s.load >= s.p.StayLoad {
+		return false
+	}
+	extra := run.total - (wait.total - wait.cost.WaitSeconds)
+	return s.r.AgeSeconds+wait.cost.WaitSeconds > s.p.WaitFactor*max(extra, 0)
 }
 
 // hasFreeSlots reports whether it is not for the daemon's running builds that the candidate can't start.

@@ -4,6 +4,7 @@ package scheduler
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 )
 
@@ -63,6 +64,19 @@ func (r *Restarts) Expect(cause string) float64 {
 		return math.Exp(m.value)
 	}
 	return restartPriors[cause]
+}
+
+// Validate refuses what Observe can't have learned.
+func (r *Restarts) Validate() error {
+	if len(r.byCause) > maxCauses {
+		return fmt.Errorf("%d causes of restarts, want at most %d", len(r.byCause), maxCauses)
+	}
+	for cause, m := range r.byCause {
+		if m.n < 1 || m.value < 0 || !m.isWithin(math.Log(maxRestartSeconds)+1e-9) {
+			return fmt.Errorf("the length of restarts with cause %q is out of range", cause)
+		}
+	}
+	return nil
 }
 
 // MarshalJSON saves what was learned.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/containerd/console"
@@ -20,47 +21,60 @@ import (
 // errStdin is what keeps a program from being debugged whose text was standard input.
 var errStdin = errors.New("the debugger reads commands from standard input: name a file for the program")
 
-// debug compiles a program, walks through it as commands say, and then runs it as a whole.
+// debug walks through a program as commands on standard input say, and then runs it as a whole.
 func (s *streams) debug(ctx context.Context, b *build) error {
 	if b.prog.Filename != "" && b.prog.Filename[0] == '<' {
 		return errStdin
 	}
-	opts := solve.Options{
-		Session: sessions(), Outputs: b.outputs, Stdout: s.out, Status: func(st *client.SolveStatus) { s.logs(st) },
+	t := &debug.Terminal{In: debug.NewInput(s.in), Out: s.err, Shell: s.shell()}
+	show := func(text []byte) { _, _ = s.err.Write(text) }
+	err := s.walk(ctx, b, show, func(ctx context.Context, session *debug.Session, texts sources) error {
+		if err := s.compiled(b.prog, b.req, b.found); err != nil {
+			return err
+		}
+		t.Source = texts.text
+		return t.Run(ctx, session)
+	})
+	switch {
+	case err == nil:
+		return s.built(b)
+	case b.req == nil && len(b.found) > 0:
+		return s.compiled(b.prog, nil, b.found)
 	}
+	return &buildError{err}
+}
+
+// walk compiles a program, calls do to walk through it, and runs it as a whole if do returns nil. Without a request
+// there is nothing to walk through, and the findings of the build may say why.
+func (s *streams) walk(
+	ctx context.Context, b *build, logs func([]byte), do func(context.Context, *debug.Session, sources) error,
+) error {
+	opts := solve.Options{Session: sessions(), Outputs: b.outputs, Stdout: s.out, Status: func(st *client.SolveStatus) {
+		for _, l := range st.Logs {
+			logs(l.Data)
+		}
+	}}
 	compile := b.flags.online()
 	compile.Trace = &lower.Trace{}
 	var err error
 	b.req, b.found, err = solve.Compile(ctx, b.client, b.prog, compile, opts)
-	if shown := s.compiled(b.prog, b.req, b.found); err == nil && shown != nil {
-		return shown
-	}
 	if err != nil {
-		return &buildError{err}
+		return err
+	}
+	if b.req == nil {
+		return errRefused
 	}
 	texts := sources{b.prog.Filename: b.prog.Source}
-	for name, text := range b.req.Sources {
-		texts[name] = text
-	}
-	t := &debug.Terminal{In: debug.NewInput(s.in), Out: s.err, Source: texts.text, Shell: s.shell()}
+	maps.Copy(texts, b.req.Sources)
 	err = solve.Interact(ctx, b.client, b.req, debug.Solves(compile.Trace), opts,
 		func(ctx context.Context, i *solve.Interaction) error {
-			return t.Run(ctx, debug.NewSession(compile.Trace, i))
+			return do(ctx, debug.NewSession(compile.Trace, i), texts)
 		})
-	if err == nil {
-		b.result, err = solve.Run(ctx, b.client, b.req, opts)
-	}
 	if err != nil {
-		return &buildError{err}
+		return err
 	}
-	return s.built(b)
-}
-
-// logs shows what steps write.
-func (s *streams) logs(st *client.SolveStatus) {
-	for _, l := range st.Logs {
-		_, _ = s.err.Write(l.Data)
-	}
+	b.result, err = solve.Run(ctx, b.client, b.req, opts)
+	return err
 }
 
 // shell gives processes the terminal of this one, nil if there is none.

@@ -97,7 +97,8 @@ func heldBy(ctx context.Context, c *client.Client) (*query.Held, error) {
 	}
 	held := &query.Held{Mounts: map[string]int64{}, Images: map[string]int64{}}
 	for _, r := range records {
-		if id, ok := solve.CacheMountID(r.Description); ok && r.RecordType == client.UsageRecordTypeCacheMount && id != "" {
+		id, ok := solve.CacheMountID(r.Description)
+		if ok && id != "" && r.RecordType == client.UsageRecordTypeCacheMount {
 			held.Mounts[id] += r.Size
 		}
 		if ref, ok := strings.CutPrefix(r.Description, pulled); ok {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"go.lsp.dev/jsonrpc2"
@@ -48,8 +49,9 @@ func lensOf(t *testing.T, addr, program string) string {
 		jsonrpc2.NewStream(stdio{clientIn, clientOut}))
 	defer conn.Close()
 	item := protocol.TextDocumentItem{URI: "file:///a.hlb", LanguageID: "hlb", Version: 1, Text: program}
-	_, err := server.Initialize(ctx, &protocol.InitializeParams{})
-	if err := errors.Join(err, server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})); err != nil {
+	_, failed := server.Initialize(ctx, &protocol.InitializeParams{})
+	opened := server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})
+	if err := errors.Join(failed, opened); err != nil {
 		t.Fatal(err)
 	}
 	lenses, err := server.CodeLens(ctx, &protocol.CodeLensParams{
@@ -58,11 +60,12 @@ func lensOf(t *testing.T, addr, program string) string {
 	if err != nil || len(lenses) != 1 {
 		t.Fatal(lenses, err)
 	}
+	title := strings.Clone(lenses[0].Command.Title) // it may share memory with the next message
 	if err := errors.Join(server.Shutdown(ctx), server.Exit(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-code; got != 0 {
 		t.Errorf("exit code %d", got)
 	}
-	return lenses[0].Command.Title
+	return title
 }

@@ -127,8 +127,9 @@ func tagsOffered(t *testing.T, args []string, ref string) []string {
 	defer conn.Close()
 	text := "fs default() { image \"" + ref
 	item := protocol.TextDocumentItem{URI: "file:///a.hlb", LanguageID: "hlb", Version: 1, Text: text + "\"; }\n"}
-	_, err := server.Initialize(ctx, &protocol.InitializeParams{})
-	if err := errors.Join(err, server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})); err != nil {
+	_, failed := server.Initialize(ctx, &protocol.InitializeParams{})
+	opened := server.DidOpen(ctx, &protocol.DidOpenTextDocumentParams{TextDocument: item})
+	if err := errors.Join(failed, opened); err != nil {
 		t.Fatal(err)
 	}
 	var tags []string
@@ -145,7 +146,7 @@ func tagsOffered(t *testing.T, args []string, ref string) []string {
 		list := got.(*protocol.CompletionList)
 		incomplete = list.IsIncomplete
 		for _, i := range list.Items {
-			tags = append(tags, i.Label)
+			tags = append(tags, strings.Clone(i.Label)) // it may share memory with the next message
 		}
 	}
 	if err := errors.Join(server.Shutdown(ctx), server.Exit(ctx)); err != nil {

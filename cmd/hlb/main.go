@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceErrors: true,
 	}
 	root.AddCommand(checkCommand(s), lintCommand(s), fmtCommand(s), compileCommand(s), keysCommand(s), runCommand(s),
-		fromDockerfileCommand(s), moduleCommand(s), lspCommand(s), versionCommand(s))
+		fromDockerfileCommand(s), moduleCommand(s), lspCommand(s), dapCommand(s), versionCommand(s))
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

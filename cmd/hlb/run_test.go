@@ -121,6 +121,16 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestCachedStepsAreCounted: also one that is the whole result.
+func TestCachedStepsAreCounted(t *testing.T) {
+	newRunSite(t)
+	for _, want := range []string{"0 of 1 steps cached", "1 of 1 steps cached", "1 of 1 steps cached"} {
+		if code, _, stderr := hlbHere(t, "run", "--progress", "plain"); code != 0 || !strings.Contains(stderr, want) {
+			t.Errorf("exit code %d, want %q in\n%s", code, want, stderr)
+		}
+	}
+}
+
 func TestRunOutputs(t *testing.T) {
 	newRunSite(t)
 	read := func(file string) string {

@@ -31,6 +31,7 @@ import (
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/controllers"
 	"github.com/openllb/hlb-operator/controllers/placement"
+	"github.com/openllb/hlb-operator/controllers/watchlag"
 	"github.com/openllb/hlb-operator/controllers/workload"
 	"github.com/openllb/hlb-operator/fleet/record"
 )
@@ -183,11 +184,18 @@ func run(ctx context.Context, o options) error {
 	if err := controllers.Setup(ctx, mgr, install); err != nil {
 		return err
 	}
-	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping),
-		mgr.AddReadyzCheck("caches", cachesFilled(mgr.GetCache()))); err != nil {
+	if err := addProbes(mgr); err != nil {
 		return fmt.Errorf("add probes: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// addProbes serves /healthz, which is that the process lives, and /readyz, which is that it could lead.
+func addProbes(mgr ctrl.Manager) error {
+	lag := &watchlag.Probe{Cache: mgr.GetCache(), Live: mgr.GetAPIReader()}
+	return errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping),
+		mgr.AddReadyzCheck("caches", cachesFilled(mgr.GetCache())),
+		mgr.AddReadyzCheck("watches", lag.Check), mgr.Add(lag))
 }
 
 // recording runs the recorder. Builds are placed without a recording too, so a full disk does not end the manager.

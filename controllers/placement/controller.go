@@ -42,6 +42,8 @@ const (
 // about its own writes, it forgets as soon as it observes them.
 type Reconciler struct {
 	Client client.Client
+	// Live reads past the cache; nil where Client has no cache.
+	Live   client.Reader
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
 	Params scheduler.Params
@@ -65,6 +67,10 @@ type loop struct {
 	namespaces []v1alpha1.ServedNamespace
 	opened     map[types.NamespacedName]opening
 	digestAt   time.Time // when the next digest is due for the recording
+	recalled   bool      // the State has what an earlier manager learned
+	lessons    string    // as they were read or written last
+	lessonsAt  time.Time // when they may be written again
+	learned    uint64    // what State.Learned was when they were written
 }
 
 // SetupWithManager makes a BuildCache's loop run whenever one of its builds or daemons changed.
@@ -106,6 +112,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) 
 	if rest := l.restUntil.Sub(r.Clock.Now()); rest > 0 {
 		return ctrl.Result{RequeueAfter: rest}, nil
 	}
+	if err := r.recall(ctx, cache, l); err != nil {
+		return ctrl.Result{}, err
+	}
 	learned, err := r.keyframe(name, l)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -139,6 +148,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) 
 	again := writes.Recheck
 	if len(written.Placed) < writes.Queued && (again == 0 || again > waitingCheck) {
 		again = waitingCheck
+	}
+	if keep := r.keepLessons(ctx, cache, l); keep > 0 && (again == 0 || again > keep) {
+		again = keep
 	}
 	return ctrl.Result{RequeueAfter: again}, nil
 }

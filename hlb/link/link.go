@@ -42,6 +42,9 @@ type Options struct {
 	// Unused resolves imports of the program that nothing uses yet, so that an editor can offer their members. What is
 	// wrong with those is left out.
 	Unused bool
+	// Wrong says that the check of the program found errors. Only imports that are texts are resolved then: others
+	// can't be evaluated.
+	Wrong bool
 }
 
 // Files resolves the imports of info that are files, and those of the modules they name, as far as something uses
@@ -68,7 +71,7 @@ func newLinker(ctx context.Context, opts Options) *linker {
 		Bytes: opts.Limits.WithDefaults().MaxBytes, Modules: maxModules, Depth: maxDepth,
 	})
 	return &linker{
-		ctx: ctx, vendor: opts.Vendor, remote: opts.Remote, loader: loader,
+		ctx: ctx, vendor: opts.Vendor, remote: opts.Remote, wrong: opts.Wrong, loader: loader,
 		linked: map[*module.Module]bool{}, tried: map[*ast.Import]bool{}, out: Linked{Sources: loader.Sources},
 	}
 }
@@ -77,6 +80,7 @@ type linker struct {
 	ctx    context.Context
 	vendor *module.Vendor
 	remote func(context.Context, *module.Loader, *module.Module, *ast.Import) (module.Root, bool)
+	wrong  bool
 	loader *module.Loader
 	linked map[*module.Module]bool // modules whose imports were resolved or are being so
 	tried  map[*ast.Import]bool    // imports that were resolved, or can't be
@@ -117,10 +121,7 @@ func (l *linker) link(in *module.Module, imp *ast.Import) {
 // find returns the module that an import of in stands for. It is nil, without an error, if only evaluation finds it, or
 // if its errors were reported before.
 func (l *linker) find(in *module.Module, imp *ast.Import) (*module.Module, error) {
-	for _, other := range importsIn(in.Info, imp.Operand) {
-		l.link(in, other)
-	}
-	operand := analyze.Text(in.Info, imp.Operand)
+	operand := l.operand(in, imp)
 	if !operand.Known {
 		return l.filesystem(in, imp)
 	}
@@ -140,6 +141,18 @@ func (l *linker) find(in *module.Module, imp *ast.Import) (*module.Module, error
 	return m, err
 }
 
+// operand returns the text that says where the module of an import is, as far as it can be known.
+func (l *linker) operand(in *module.Module, imp *ast.Import) analyze.Value {
+	if l.wrong {
+		text, known := ast.ConstText(imp.Operand)
+		return analyze.Value{Text: text, Known: known}
+	}
+	for _, other := range importsIn(in.Info, imp.Operand) {
+		l.link(in, other)
+	}
+	return analyze.Text(in.Info, imp.Operand)
+}
+
 // unread leaves an import to the evaluator.
 func (l *linker) unread(imp *ast.Import) (*module.Module, error) {
 	l.out.Unread = append(l.out.Unread, imp)
@@ -153,7 +166,7 @@ func (l *linker) filesystem(in *module.Module, imp *ast.Import) (*module.Module,
 			return l.unread(imp)
 		}
 	}
-	if l.remote == nil {
+	if l.remote == nil || l.wrong {
 		return l.unread(imp)
 	}
 	root, ok := l.remote(l.ctx, l.loader, in, imp)

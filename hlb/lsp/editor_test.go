@@ -3,11 +3,13 @@
 package lsp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -75,7 +77,10 @@ func newEditor(
 	theirs, ours := net.Pipe()
 	done := make(chan error, 1)
 	go func() { done <- Serve(context.Background(), theirs, opts) }()
-	ctx, conn, server := protocol.NewClient(context.Background(), e, jsonrpc2.NewStream(ours))
+	ctx := context.Background()
+	conn := jsonrpc2.NewConn(jsonrpc2.NewStream(ours), jsonrpc2.WithCodec(copying{}))
+	conn.Go(ctx, protocol.Handlers(protocol.ClientHandler(e, jsonrpc2.MethodNotFoundHandler)))
+	server := protocol.ServerDispatcher(conn)
 	e.ctx, e.server = ctx, server
 	root := uri.File(e.dir)
 	params := &protocol.InitializeParams{RootURI: &root} //nolint:staticcheck // older editors send nothing else
@@ -92,6 +97,28 @@ func newEditor(
 		conn.Close()
 	})
 	return e
+}
+
+// copying decodes copies: lists that protocol decodes may share memory with the next message.
+type copying struct{ codec }
+
+// Unmarshal implements jsonrpc2.Codec.
+func (c copying) Unmarshal(data []byte, v any) error { return c.codec.Unmarshal(bytes.Clone(data), v) }
+
+// told waits for a message to the user that has a text.
+func (e *editor) told(text string) {
+	e.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		e.mu.Lock()
+		messages := slices.Clone(e.messages)
+		e.mu.Unlock()
+		if slices.ContainsFunc(messages, func(m string) bool { return strings.Contains(m, text) }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			e.t.Fatalf("no message has %q: %q", text, messages)
+		}
+	}
 }
 
 func (e *editor) uri(name string) uri.URI { return uri.File(filepath.Join(e.dir, name)) }

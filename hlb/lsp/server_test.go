@@ -5,6 +5,7 @@ package lsp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -206,6 +207,63 @@ func TestQuickFix(t *testing.T) {
 	}
 }
 
+// TestCodeActions: what the hints say is offered as changes, with the diagnostic that they mend.
+func TestCodeActions(t *testing.T) {
+	const apt = "fs default() {\n\trun \"x\" with option {\n\t\tcacheMount \"/var/lib/apt\" %s\n\t}\n}\n"
+	for name, tc := range map[string]struct {
+		text, mark  string
+		title, want string
+		mends       bool
+	}{
+		"a forgotten with": {
+			"fs default() {\n\trun \"x\" option { dir \"/\"; }\n}\n", "option", "Add `with`",
+			"fs default() {\n\trun \"x\" with option { dir \"/\"; }\n}\n", true,
+		},
+		"a misspelt name": {
+			"fs default() {\n\timgae \"a\"\n}\n", "imgae", "Change to `image`",
+			"fs default() {\n\timage \"a\"\n}\n", true,
+		},
+		"an unsafe mode": {
+			fmt.Sprintf(apt, "with sharing(\"shared\")"), "\"shared\"", "Share as `locked`",
+			fmt.Sprintf(apt, "with sharing(\"locked\")"), true,
+		},
+		"a mode where there is none": {
+			strings.Replace(fmt.Sprintf(apt, ""), " \n", "\n", 1), "cacheMount", "Share the mount as `private`",
+			fmt.Sprintf(apt, "with sharing(\"private\")"), false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEditor(t, nil, Options{}, nil)
+			e.open("a.hlb", tc.text)
+			at := e.place("a.hlb", tc.mark).Position
+			actions, err := e.server.CodeAction(e.ctx, &protocol.CodeActionParams{
+				TextDocument: protocol.TextDocumentIdentifier{URI: e.uri("a.hlb")},
+				Range:        protocol.Range{Start: at, End: at},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range actions {
+				action := a.(*protocol.CodeAction)
+				if action.Title != tc.title {
+					continue
+				}
+				edit := action.Edit.Changes[e.uri("a.hlb")][0]
+				l := newLines([]byte(tc.text), false)
+				got := tc.text[:l.offset(edit.Range.Start)] + edit.NewText + tc.text[l.offset(edit.Range.End):]
+				if diff := cmp.Diff(tc.want, got); diff != "" || (len(action.Diagnostics) > 0) != tc.mends {
+					t.Errorf("mends %d (-want +got):\n%s", len(action.Diagnostics), diff)
+				}
+				return
+			}
+			for _, a := range actions {
+				t.Errorf("offered instead: %s", a.(*protocol.CodeAction).Title)
+			}
+			t.Error("it is not offered")
+		})
+	}
+}
+
 func TestSymbolsFoldsAndTokens(t *testing.T) {
 	e := newEditor(t, map[string]string{"lib.hlb": libText}, Options{}, nil)
 	e.open("use.hlb", useText)
@@ -223,6 +281,13 @@ func TestSymbolsFoldsAndTokens(t *testing.T) {
 	folds, err := e.server.FoldingRanges(e.ctx, &protocol.FoldingRangeParams{TextDocument: id})
 	if err != nil || len(folds) != 1 || folds[0].StartLine != 2 || folds[0].EndLine != 4 {
 		t.Errorf("%+v, %v", folds, err)
+	}
+	uses, err := e.server.DocumentHighlight(e.ctx, &protocol.DocumentHighlightParams{
+		TextDocumentPositionParams: e.place("use.hlb", "v}"),
+	})
+	if err != nil || len(uses) != 2 || uses[0].Kind != protocol.DocumentHighlightKindRead ||
+		uses[1].Kind != protocol.DocumentHighlightKindWrite {
+		t.Errorf("%+v, %v", uses, err)
 	}
 	tokens, err := e.server.SemanticTokensFull(e.ctx, &protocol.SemanticTokensParams{TextDocument: id})
 	if err != nil {
@@ -267,11 +332,7 @@ func TestLensesTellWhatTheDaemonHolds(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			if !slices.Contains(e.messages, tc.message) {
-				t.Errorf("%q, want %q", e.messages, tc.message)
-			}
+			e.told(tc.message)
 			hints, err := e.server.InlayHint(e.ctx, &protocol.InlayHintParams{
 				TextDocument: id, Range: protocol.Range{End: protocol.Position{Line: 9}},
 			})

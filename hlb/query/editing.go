@@ -14,8 +14,8 @@ import (
 )
 
 // Editing analyzes one version of a text after the other. Declarations that did not change are neither read nor, as
-// long as no name changes its meaning, checked again. It must be used by one at a time, and the Files that it returned
-// not once the next version is analyzed.
+// long as no name changes its meaning and nothing is imported, checked again. It must be used by one at a time, and the
+// Files that it returned not once the next version is analyzed.
 //
 // The zero value is ready for use.
 type Editing struct {
@@ -31,10 +31,7 @@ func (e *Editing) Analyze(name string, src []byte) *File {
 		}
 	}
 	f, t := wholly(name, src)
-	switch {
-	case f.imports: // what is wrong with them depends on other files
-		e.tree = nil
-	case t != nil:
+	if t != nil {
 		e.tree, e.name = t, name
 	}
 	return f
@@ -59,15 +56,18 @@ func (t *tree) next(src []byte) *File {
 	}, syntax.Limits{})
 	switch {
 	case len(errs) > 0: // and none behind, because there were none
-		return brokenFile(name, src, errs, func() *ast.Module {
+		f := brokenFile(name, src, errs, func() *ast.Module {
 			mod, _ := syntax.Parse(name, src, syntax.Limits{})
 			return mod
 		})
+		f.imports = hasImports(t.mod)
+		return f
 	case !t.follows(r, src, mod, at):
 		return nil
 	}
 	fixed, warnings := lint.Fix(mod)
-	recheck := t.refersTo(r.lo, r.hi, r.start.Offset, r.was)
+	// What is known of imports and their members is that of the files that were read for the version before.
+	recheck := hasImports(t.mod) || t.refersTo(r.lo, r.hi, r.start.Offset, r.was)
 	old := slices.Clone(t.mod.Decls[r.lo:r.hi])
 	t.splice(src, r, fixed)
 	t.warn(warnings)

@@ -3,7 +3,10 @@
 package query
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
 
@@ -23,6 +27,7 @@ var pieces = []string{
 	"fs more() { scratch; }\n", "# a comment\n", "\n", " ", "a", "x", "{", "}", "\"", "`", "(", ")", "<<EOF\n", "EOF\n",
 	"image \"b\"\n", "string s(int n) {\n\tformat \"%d\" n\n}\n", "export default\n", "import lib from \"lib.hlb\"\n",
 	"${", "\\", "group g() {}\n", "run \"x\" with option { mount scratch \"/\" as out; }\n", "default", "0", "é",
+	"lib.make \"z\"\n", "lib.hidden", "lib.",
 	"run \"x\" with option { mount scratch \"/var/lib/apt\" with cache(\"i\", \"shared\"); }\n", "build \"1\"\n",
 	"import old \"old.hlb\"\n", "\uFEFF", "\xff", "fs build", ";", "with", "as",
 }
@@ -95,9 +100,22 @@ func differ(want, got *File) string {
 
 // TestEditingIsAnalyzing: whatever is changed, an Editing knows what Analyze finds out about the new text alone.
 func TestEditingIsAnalyzing(t *testing.T) {
+	dir := t.TempDir()
+	lib := "export make\nfs make(string how) { scratch; }\nfs hidden() { scratch; }\n"
+	if err := os.WriteFile(filepath.Join(dir, "lib.hlb"), []byte(lib), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "build.hlb")
+	link := func(f *File) *File {
+		f.Link(context.Background(), module.Dir{Root: module.Machine{}, Path: dir}, nil)
+		return f
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		src := sample
-		switch rapid.IntRange(0, 3).Draw(t, "program") {
+		switch rapid.IntRange(0, 4).Draw(t, "program") {
+		case 3:
+			src = "import lib from \"lib.hlb\"\nfs a() { lib.make \"x\"; }\n" + sample +
+				"fs b() {\n\tlib.make \"y\"\n}\n"
 		case 0:
 			src = hlbtest.Module(t)
 		case 1:
@@ -107,7 +125,8 @@ func TestEditingIsAnalyzing(t *testing.T) {
 		}
 		var e Editing
 		for range rapid.IntRange(1, 12).Draw(t, "edits") {
-			if diff := differ(Analyze("a.hlb", []byte(src)), e.Analyze("a.hlb", []byte(src))); diff != "" {
+			want, got := link(Analyze(name, []byte(src))), link(e.Analyze(name, []byte(src)))
+			if diff := differ(want, got); diff != "" {
 				t.Fatalf("%s\n(-want +got):\n%s", src, diff)
 			}
 			src = edited(t, src)
@@ -149,6 +168,28 @@ func TestEditingKeepsWhatDidNotChange(t *testing.T) {
 			}
 			if diff := differ(Analyze("a.hlb", []byte(after)), got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestImportsOfAWrongProgram: an operand that can't be evaluated is left alone, and others are still read.
+func TestImportsOfAWrongProgram(t *testing.T) {
+	for name, tc := range map[string]struct{ src, member string }{
+		"a call without its arguments": {"import m from string { format; }\nfs a() { m.x; }\n", ""},
+		"an import of itself":          {"import m from m.x\nfs a() { m.x; }\n", ""},
+		"an alias without a function":  {"import m from b\nimport n from fs { dockerPush \"x\" as b; }\nfs a() { m.x; }\n", ""},
+		"a name that is not there":     {"import m from nothing\nfs a() { m.x; }\n", ""},
+		"an error elsewhere":           {"import m from \"lib.hlb\"\nfs a() { m.make \"x\"; nothing; }\n", "make"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := linked(t, []byte(tc.src))
+			o := memberOf(f.Info(), "m", "make")
+			if got := o != nil; got != (tc.member != "") {
+				t.Errorf("it has members: %v", got)
+			}
+			if !f.Found.HasErrors() {
+				t.Error("it is not wrong")
 			}
 		})
 	}

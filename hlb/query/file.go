@@ -89,11 +89,17 @@ func (f *File) Link(ctx context.Context, dir module.Dir, vendor *module.Vendor) 
 	if !f.imports {
 		return
 	}
-	wrong := f.Found.HasErrors()
-	_, errs := link.Files(ctx, f.Info(), dir, link.Options{Vendor: vendor, Unused: true})
-	if wrong {
-		return // of a program that is wrong, imports are only read to tell what members mean
+	opts := link.Options{Vendor: vendor, Unused: true}
+	if f.Found.HasErrors() { // imports are only read to tell what members mean, so that it has time
+		info := f.info
+		opts.Wrong = true
+		f.info = sync.OnceValue(func() *check.Info {
+			link.Files(context.WithoutCancel(ctx), info(), dir, opts)
+			return info()
+		})
+		return
 	}
+	_, errs := link.Files(ctx, f.Info(), dir, opts)
 	f.Found = append(f.Found, errs...)
 	f.Found.Sort()
 }

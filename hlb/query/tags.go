@@ -17,7 +17,8 @@ type Image struct {
 	Tag        diag.Span // what there is of the tag
 }
 
-// ImageAt returns the image whose tag an offset is in: in the text of an argument that names an image, behind its colon.
+// ImageAt returns the image whose tag an offset is in: in the text of an argument that names an image, behind its
+// colon.
 func (f *File) ImageAt(offset int) (Image, bool) {
 	c := f.cursorAt(offset)
 	outer := c.outer()

@@ -4,7 +4,10 @@ package solve
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
@@ -22,6 +25,7 @@ type tracker struct {
 	cached  map[digest.Digest]bool
 	users   map[digest.Digest]map[digest.Digest]bool // vertices by the vertex that they are inputs of
 	inner   map[digest.Digest]bool                   // vertices that have inputs
+	starts  map[digest.Digest]map[time.Time]bool     // of vertices without inputs: whether what began then was cached
 	errs    map[digest.Digest]string
 	names   map[digest.Digest]string
 	logs    map[digest.Digest][]byte
@@ -34,6 +38,7 @@ func newTracker(forward func(*client.SolveStatus)) *tracker {
 		cached:  map[digest.Digest]bool{},
 		users:   map[digest.Digest]map[digest.Digest]bool{},
 		inner:   map[digest.Digest]bool{},
+		starts:  map[digest.Digest]map[time.Time]bool{},
 		errs:    map[digest.Digest]string{},
 		names:   map[digest.Digest]string{},
 		logs:    map[digest.Digest][]byte{},
@@ -62,6 +67,7 @@ func (t *tracker) see(s *client.SolveStatus) {
 		if v.Error != "" {
 			t.errs[v.Digest] = v.Error
 		}
+		t.start(v)
 		switch {
 		case v.Cached:
 			t.cached[v.Digest] = true
@@ -77,6 +83,17 @@ func (t *tracker) see(s *client.SolveStatus) {
 	if t.forward != nil {
 		t.forward(s)
 	}
+}
+
+// start notes when something of a vertex without inputs began.
+func (t *tracker) start(v *client.Vertex) {
+	if v.Started == nil || len(v.Inputs) > 0 {
+		return
+	}
+	if t.starts[v.Digest] == nil {
+		t.starts[v.Digest] = map[time.Time]bool{}
+	}
+	t.starts[v.Digest][*v.Started] = v.Cached
 }
 
 // link notes what v is made from.
@@ -113,14 +130,28 @@ func (t *tracker) step(d digest.Digest) (ran, cached bool) {
 
 // needed reports whether the result of a vertex without inputs was asked for. BuildKit shows such a vertex as started
 // when it only works out its cache key, so that alone says nothing; but its result is asked for exactly when
-// something made from it ran, or when it is the result itself.
+// something made from it ran, or when it is the result itself. That one then begins again: as cached, or to run.
 func (t *tracker) needed(d digest.Digest) bool {
 	for user := range t.users[d] {
 		if t.ran[user] {
 			return true
 		}
 	}
-	return len(t.users[d]) == 0
+	return len(t.users[d]) == 0 && t.beganToRun(d)
+}
+
+// beganToRun reports whether a vertex without inputs was never cached, or began twice in a row without being cached.
+func (t *tracker) beganToRun(d digest.Digest) bool {
+	if !t.cached[d] {
+		return true
+	}
+	times := slices.SortedFunc(maps.Keys(t.starts[d]), time.Time.Compare)
+	for i := 1; i < len(times); i++ {
+		if !t.starts[d][times[i-1]] && !t.starts[d][times[i]] {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *tracker) logTail(d digest.Digest) string {

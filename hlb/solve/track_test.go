@@ -13,6 +13,11 @@ import (
 func TestAStepWithoutInputsRanOnlyIfItsResultWasUsed(t *testing.T) {
 	first, second, other := digest.FromString("first"), digest.FromString("second"), digest.FromString("other")
 	now := time.Now()
+	later := func(seconds int, v *client.Vertex) *client.Vertex {
+		at := now.Add(time.Duration(seconds) * time.Second)
+		v.Started = &at
+		return v
+	}
 	started := func(d digest.Digest, inputs ...digest.Digest) *client.Vertex {
 		return &client.Vertex{Digest: d, Inputs: inputs, Started: &now, Completed: &now}
 	}
@@ -29,7 +34,20 @@ func TestAStepWithoutInputsRanOnlyIfItsResultWasUsed(t *testing.T) {
 		"it did when something made from it ran": {
 			[]*client.Vertex{started(first), cached(second, first), started(other, first)}, true,
 		},
-		"it did when it is the result":         {[]*client.Vertex{started(first)}, true},
+		"it did when it is the result": {[]*client.Vertex{started(first)}, true},
+		"it did not when the result was cached": {
+			[]*client.Vertex{started(first), later(1, started(first)), later(1, cached(first))}, false,
+		},
+		"it did not when the result was cached in two solves": {
+			[]*client.Vertex{
+				started(first), later(1, cached(first)), later(2, started(first)), later(3, cached(first)),
+			}, false,
+		},
+		"it did when the result was made in one solve and cached in another": {
+			[]*client.Vertex{
+				started(first), later(1, started(first)), later(2, started(first)), later(3, cached(first)),
+			}, true,
+		},
 		"the order of reports does not matter": {[]*client.Vertex{cached(second, first), started(first)}, false},
 	}
 	for name, tc := range cases {

@@ -26,19 +26,22 @@ type Result struct {
 	Primed       float64 `json:"primed"`
 	Cold         float64 `json:"cold"`
 	// BytesPrimed counts the whole run, warm-up included.
-	BytesPrimed    int64              `json:"bytesPrimed"`
-	Unstable       bool               `json:"unstable"`
-	Builds         int                `json:"builds"`
-	MeanWait       float64            `json:"meanWaitSeconds"`
-	Lost           Lost               `json:"lost"`
-	P999Wait       float64            `json:"p999WaitSeconds"`
-	MaxWait        float64            `json:"maxWaitSeconds"`
-	P999Regret     float64            `json:"p999RegretSeconds"` // see regrets
-	MaxRegret      float64            `json:"maxRegretSeconds"`
-	MaxQueue       int                `json:"maxQueue"`
-	Utilisation    float64            `json:"utilisation"`
-	QueueByTenMins []int              `json:"-"` // longest queue in each ten minutes of the whole run
-	ByQueue        map[string]float64 `json:"meanSecondsByQueue,omitempty"`
+	BytesPrimed int64   `json:"bytesPrimed"`
+	Unstable    bool    `json:"unstable"`
+	Builds      int     `json:"builds"`
+	MeanWait    float64 `json:"meanWaitSeconds"`
+	Lost        Lost    `json:"lost"`
+	P999Wait    float64 `json:"p999WaitSeconds"`
+	MaxWait     float64 `json:"maxWaitSeconds"`
+	P999Regret  float64 `json:"p999RegretSeconds"` // see regrets
+	MaxRegret   float64 `json:"maxRegretSeconds"`
+	// P999RegretShare and MaxRegretShare are the regret over what the build's caches save it, cold - warm.
+	P999RegretShare float64            `json:"p999RegretShare"`
+	MaxRegretShare  float64            `json:"maxRegretShare"`
+	MaxQueue        int                `json:"maxQueue"`
+	Utilisation     float64            `json:"utilisation"`
+	QueueByTenMins  []int              `json:"-"` // longest queue in each ten minutes of the whole run
+	ByQueue         map[string]float64 `json:"meanSecondsByQueue,omitempty"`
 }
 
 // Lost is the mean time of a build beyond its least possible length, by cause.
@@ -56,6 +59,7 @@ type measures struct {
 	completions []float64
 	waits       []float64
 	regrets     []float64
+	shares      []float64 // regrets over what caches save
 	modes       [3]int
 	lost        Lost // sums
 	maxQueue    int
@@ -103,6 +107,7 @@ func (m *measures) end(now float64, b *Build, regret float64) {
 	}
 	m.completions = append(m.completions, took)
 	m.regrets = append(m.regrets, regret)
+	m.shares = append(m.shares, regret/max(b.ColdSeconds-b.WarmSeconds, 1))
 	if q := m.wl.Programs[b.Program].Queue; q != "" {
 		s := m.byQueue[q]
 		m.byQueue[q] = [2]float64{s[0] + took, s[1] + 1}
@@ -128,12 +133,14 @@ func (m *measures) result(policy string, primed int64) *Result {
 	slices.Sort(m.completions)
 	slices.Sort(m.waits)
 	slices.Sort(m.regrets)
+	slices.Sort(m.shares)
 	r.MeanSeconds = meanOf(m.completions)
 	r.P50Seconds = quantile(m.completions, .5)
 	r.P95Seconds = quantile(m.completions, .95)
 	r.P99Seconds = quantile(m.completions, .99)
 	r.MeanWait, r.P999Wait, r.MaxWait = meanOf(m.waits), quantile(m.waits, .999), quantile(m.waits, 1)
 	r.P999Regret, r.MaxRegret = quantile(m.regrets, .999), quantile(m.regrets, 1)
+	r.P999RegretShare, r.MaxRegretShare = quantile(m.shares, .999), quantile(m.shares, 1)
 	lb0 := LB0(m.wl)
 	r.OverBound, r.OverTightest = r.MeanSeconds/lb0, r.MeanSeconds/max(lb0, LB0Flight(m.wl), LB1(m.wl))
 	n := float64(max(r.Builds, 1))

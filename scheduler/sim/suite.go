@@ -16,8 +16,8 @@ type NamedPolicy struct {
 	New  func() Policy
 }
 
-// NoReturns is the name of ours without the expected return of daemons that restart. It is the same as ours on workloads
-// without restarts.
+// NoReturns is the name of ours without the expected return of daemons that restart. It is the same as ours on
+// workloads without restarts.
 const NoReturns = "ours-no-returns"
 
 // Policies returns all policies to compare; ours, with the parameters p, are last.

@@ -18,15 +18,20 @@ import (
 // podUIDs are the UIDs of a fleet's pods by the daemon's name.
 func podUIDs(t *testing.T, cache string) map[string]string {
 	t.Helper()
+	out, err := podUIDsOf(t.Context(), cache)
+	must(t, err)
+	return out
+}
+
+func podUIDsOf(ctx context.Context, cache string) (map[string]string, error) {
 	var pods corev1.PodList
-	must(t,
-		cluster.Client.List(t.Context(), &pods, client.InNamespace(namespace),
-			client.MatchingLabels{v1alpha1.LabelCache: cache}))
+	mine := client.MatchingLabels{v1alpha1.LabelCache: cache}
+	err := cluster.Client.List(ctx, &pods, client.InNamespace(namespace), mine)
 	out := map[string]string{}
 	for i := range pods.Items {
 		out[pods.Items[i].Labels[v1alpha1.LabelDaemon]] = string(pods.Items[i].UID)
 	}
-	return out
+	return out, err
 }
 
 func TestVolumesGrowWithoutARestart(t *testing.T) {

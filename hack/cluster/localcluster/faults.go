@@ -50,6 +50,11 @@ func (c *Cluster) endFaults() (err error) {
 	for _, r := range registries {
 		err = errors.Join(err, c.emptyRegistry(r.name))
 	}
+	for _, node := range Nodes {
+		if c.mustRun(node) == nil {
+			err = errors.Join(err, c.ResumeNode(node), c.HealNode(node))
+		}
+	}
 	if run("nft", "list", "table", "ip", redirectTable) == nil {
 		err = errors.Join(err, c.RestoreAPI())
 	}

@@ -107,7 +107,11 @@ wait_for("rename", function() return vim.fn.search("lib.build", "nw") > 0 end)
 results.renamed = vim.api.nvim_buf_get_lines(buf, 0, -1, false)
 results.module = vim.api.nvim_buf_get_lines(vim.fn.bufnr("lib.hlb"), 0, -1, false)
 
-vim.lsp.buf.formatting_sync(nil, patience)
+if vim.lsp.buf.format then -- since 0.8
+  vim.lsp.buf.format({ timeout_ms = patience })
+else
+  vim.lsp.buf.formatting_sync(nil, patience)
+end
 results.formatted = vim.api.nvim_buf_get_lines(buf, 0, -1, false)
 wait_for("end of the diagnostics", function() return #vim.diagnostic.get(buf) == 0 end)
 results.found = messages(buf)
