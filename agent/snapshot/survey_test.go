@@ -33,14 +33,15 @@ func (c *countingSnapshots) Snapshot(
 	return c.Copier.Snapshot(ctx, m)
 }
 
-// TestManyEmptyMountsTakeOneStep has one of many mounts hold a file without bytes, which takes no room either, and three
-// some bytes.
+// TestManyEmptyMountsTakeOneStep has one of many mounts hold a file without bytes, which takes no room either, and
+// three some bytes.
 func TestManyEmptyMountsTakeOneStep(t *testing.T) {
 	const count = 209
 	w := newWorld(t)
 	w.cache.Spec.Mounts[0].ID = "*"
 	a := w.site("a")
-	run := []llb.RunOption{llb.Args([]string{"/bin/sh", "-ec", "touch /c7/f; for i in 10 20 30; do yes | head -c 1000000 > /c$i/f; done"})}
+	const fill = "touch /c7/f; for i in 10 20 30; do yes | head -c 1000000 > /c$i/f; done"
+	run := []llb.RunOption{llb.Args([]string{"/bin/sh", "-ec", fill})}
 	filled := map[string]bool{"ns/7": true, "ns/10": true, "ns/20": true, "ns/30": true}
 	sharing := map[string]string{}
 	for i := range count {

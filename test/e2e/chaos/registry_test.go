@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
+	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
 func registryDown(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() error {
@@ -86,7 +87,13 @@ func registryFull(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() er
 // serveAt serves at an address that may be followed by a path.
 func serveAt(registry string, handler http.Handler) (*http.Server, error) {
 	address, _, _ := strings.Cut(registry, "/")
-	l, err := net.Listen("tcp", address)
+	var l net.Listener
+	err := harness.Eventually(context.Background(), 10*time.Second, "listen at "+address,
+		func(context.Context) (bool, error) {
+			var err error
+			l, err = net.Listen("tcp", address)
+			return err == nil, nil //nolint:nilerr // the registry was killed a moment ago
+		})
 	if err != nil {
 		return nil, err
 	}
