@@ -85,10 +85,10 @@ func onTheCompiler() (out []attack) {
 // onResources want more of the daemon than their share.
 func onResources() []attack {
 	return []attack{
-		{name: "memory: a step takes all", program: step("dd if=/dev/zero of=/dev/null bs=512M count=9"), short: true,
+		{name: "memory: a step takes all", program: step("dd if=/dev/zero of=/dev/null bs=1500M count=9"), short: true,
 			want: boundedBy(v1alpha1.ReasonOutOfMemory)},
 		{name: "memory: many processes of a step take all",
-			program: step("for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=100M count=99 & done; wait; exit 1"),
+			program: step("for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=400M count=99 & done; wait; exit 1"),
 			want:    boundedBy(v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonDeadlineExceeded)},
 		{name: "memory: a file system in memory is filled", program: step("dd if=/dev/zero of=/dev/shm/x bs=1M"),
 			want: boundedBy(v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonSolveFailed)},
