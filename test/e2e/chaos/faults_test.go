@@ -187,7 +187,12 @@ func controlPlaneDown(name string) func(*testing.T, *world, []*v1alpha1.HLBBuild
 		if err := w.Local.KillControl(name); err != nil {
 			t.Fatal(err)
 		}
-		return func() error { return w.Local.StartControl(context.WithoutCancel(t.Context()), name) }
+		return func() error {
+			if name == "kube-apiserver" {
+				w.startedWith = w.own.Load()
+			}
+			return w.Local.StartControl(context.WithoutCancel(t.Context()), name)
+		}
 	}
 }
 

@@ -42,6 +42,8 @@ type world struct {
 	random  *rand.Rand
 	count   int          // of scenarios, for names
 	own     atomic.Int64 // requests that the test itself has sent
+	// startedWith is own when the API server was last started, 0 if the test has not started it.
+	startedWith int64
 }
 
 // fleetNamed is a fleet of three.
