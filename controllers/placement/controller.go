@@ -149,9 +149,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, cache *v1alpha1.BuildCache) 
 	if len(written.Placed) < writes.Queued && (again == 0 || again > waitingCheck) {
 		again = waitingCheck
 	}
-	if keep := r.keepLessons(ctx, cache, l); keep > 0 && (again == 0 || again > keep) {
-		again = keep
-	}
+	r.keepLessons(ctx, cache, l)
 	return ctrl.Result{RequeueAfter: again}, nil
 }
 

@@ -48,23 +48,19 @@ func (r *Reconciler) recall(ctx context.Context, cache *v1alpha1.BuildCache, l *
 	return nil
 }
 
-// keepLessons writes what was learned, once in a while, and returns when it wants to be called again; 0: not before
-// something happens. A failure is only logged, and tried again later: no build waits for it.
-func (r *Reconciler) keepLessons(ctx context.Context, cache *v1alpha1.BuildCache, l *loop) time.Duration {
+// keepLessons writes what was learned, in the first round after each interval: a fleet at rest is not woken for it. A
+// failure is only logged, and tried again later: no build waits for it.
+func (r *Reconciler) keepLessons(ctx context.Context, cache *v1alpha1.BuildCache, l *loop) {
 	learned := l.state.Learned()
-	if learned == l.learned {
-		return 0
-	}
-	if left := l.lessonsAt.Sub(r.Clock.Now()); left > 0 {
-		return left
+	if learned == l.learned || r.Clock.Now().Before(l.lessonsAt) {
+		return
 	}
 	l.lessonsAt = r.Clock.Now().Add(lessonsInterval)
 	if err := r.writeLessons(ctx, cache, l); err != nil {
 		log.FromContext(ctx).Error(err, "Failed to keep what was learned", "ConfigMap", lessonsName(cache))
-		return lessonsInterval
+		return
 	}
 	l.learned = learned
-	return 0
 }
 
 func (r *Reconciler) writeLessons(ctx context.Context, cache *v1alpha1.BuildCache, l *loop) error {
