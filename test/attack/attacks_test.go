@@ -95,9 +95,9 @@ func onResources() []attack {
 		{name: "processors: a step keeps all busy", want: boundedBy(v1alpha1.ReasonDeadlineExceeded),
 			program: step("for i in 1 2 3 4 5 6; do yes > /dev/null & done; wait")},
 		{name: "output: without end", program: step("yes"), want: boundedBy(v1alpha1.ReasonDeadlineExceeded)},
-		{name: "output: one line without end", program: step("tr '\\\\0' x < /dev/zero"),
+		{name: "output: one line without end", program: step("tr '\\0' x < /dev/zero"),
 			want: boundedBy(v1alpha1.ReasonDeadlineExceeded)},
-		{name: "output: what terminals obey", program: step("printf '\\\\033]0;owned\\\\007\\\\000\\\\033[2J'; exit 7"),
+		{name: "output: what terminals obey", program: step("printf '\\033]0;owned\\007\\000\\033[2J'; exit 7"),
 			short: true, want: refusedWith(v1alpha1.ReasonSolveFailed), after: hasNoControls},
 		{name: "time: a step never ends", program: step("trap '' TERM INT; while true; do sleep 1; done"),
 			want: boundedBy(v1alpha1.ReasonDeadlineExceeded)},
@@ -177,6 +177,10 @@ func onTheDaemon() []attack {
 		{name: "kernel: devices and mounts in a step", want: checksItself, program: step(
 			"! mount -t tmpfs none /mnt 2>/dev/null && ! mknod /sda b 8 0 2>/dev/null && ! ls /dev/sda 2>/dev/null && " +
 				"! sh -c 'echo x > /proc/sys/kernel/hostname' 2>/dev/null")},
+		{name: "network: what listens in the daemon's pod", short: true, want: checksItself, program: step(
+			"! printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' | nc -w 3 PODIP 8081 | grep HTTP")},
+		{name: "network: what listens on its loopback", want: checksItself, program: step(
+			"! printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' | nc -w 3 127.0.0.1 8081 | grep HTTP")},
 		{name: "registry: a layer without end", want: boundedBy(v1alpha1.ReasonDeadlineExceeded),
 			program: "fs default() {\n\timage \"HOSTILE/endless:1\"\n\trun \"true\"\n}\n"},
 		{name: "registry: no answer", want: boundedBy(v1alpha1.ReasonDeadlineExceeded),

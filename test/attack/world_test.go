@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/e2e/harness"
@@ -43,7 +44,8 @@ type world struct {
 	fleet *v1alpha1.BuildCache
 	// hostile is the address of a registry that means ill.
 	hostile string
-	count   int // of attacks, for names
+	podIP   string // of the daemon's pod
+	count   int    // of attacks, for names
 }
 
 // newWorld installs the operator and makes the fleet.
@@ -86,6 +88,9 @@ func newWorld(t *testing.T) *world {
 		v1alpha1.RegistryHost{Host: w.hostile, Scheme: "HTTP"})
 	must(t, c.Client.Create(ctx, w.fleet))
 	must(t, c.WaitCache(ctx, w.fleet))
+	pod := &corev1.Pod{}
+	must(t, c.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: harness.Pod(w.fleet.Name + "-0")}, pod))
+	w.podIP = pod.Status.PodIP
 	must(t, c.Client.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: attackers, Name: "not-for-builds"},
 		StringData: map[string]string{"token": "hush"},
@@ -94,10 +99,10 @@ func newWorld(t *testing.T) *world {
 }
 
 // newBuild is a build of a program, in which IMAGE stands for an image with a shell and CACHE for the repository of the
-// fleet's registry cache, and HOSTILE for the hostile registry.
+// fleet's registry cache, HOSTILE for the hostile registry and PODIP for the address of the daemon's pod.
 func (w *world) newBuild(namespace, name, program string) *v1alpha1.HLBBuild {
 	text := strings.NewReplacer("IMAGE", w.Images["busybox"], "CACHE", w.fleet.Spec.Registry.Repository, "HOSTILE",
-		w.hostile).Replace(program)
+		w.hostile, "PODIP", w.podIP).Replace(program)
 	return &v1alpha1.HLBBuild{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.HLBBuildSpec{
