@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Starts `hlb lsp`, which does everything but the colors of the grammar.
-const { workspace } = require("vscode");
+// Starts `hlb lsp`, which does everything but the colors of the grammar, and `hlb dap` for each debug session.
+const { debug, workspace, DebugAdapterExecutable } = require("vscode");
 const { LanguageClient } = require("vscode-languageclient/node");
 
 let client;
 
-exports.activate = function () {
+exports.activate = function (context) {
+  context.subscriptions.push(
+    debug.registerDebugAdapterDescriptorFactory("hlb", {
+      createDebugAdapterDescriptor: () =>
+        new DebugAdapterExecutable(workspace.getConfiguration("hlb").get("path"), ["dap"]),
+    }),
+  );
   const settings = workspace.getConfiguration("hlb");
   const args = ["lsp"];
   if (settings.get("addr")) {
