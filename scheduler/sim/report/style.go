@@ -60,8 +60,12 @@ func lineStyle(policy string) draw.LineStyle {
 	s := draw.LineStyle{Color: palette[0], Width: vg.Points(1.2)}
 	if i := slices.Index(policyNames, policy); i >= 0 {
 		s.Color = palette[i%len(palette)]
-		if i >= len(palette) {
+		switch i / len(palette) {
+		case 0:
+		case 1:
 			s.Dashes = []vg.Length{vg.Points(7), vg.Points(3)}
+		default:
+			s.Dashes = []vg.Length{vg.Points(2), vg.Points(2)}
 		}
 	}
 	return s

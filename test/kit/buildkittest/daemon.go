@@ -35,9 +35,12 @@ const patience = time.Minute
 type Options struct {
 	// Root is the daemon's data folder; empty means a temporary one, removed with the test.
 	Root string
-	// Globals are lines of buildkitd.toml above all sections, Worker lines of its section [worker.oci] (sections
-	// below it, such as [[worker.oci.gcpolicy]], may follow them), Sections whole sections.
-	Globals, Worker, Sections string
+	// Worker are lines of buildkitd.toml in its section [worker.oci] (sections below it, such as
+	// [[worker.oci.gcpolicy]], may follow them), Sections whole sections.
+	Worker, Sections string
+	// Insecure has the daemon permit the entitlement security.insecure. It always permits network.host, as the
+	// operator's daemons do: who may use it is decided for each job.
+	Insecure bool
 	// Registries are addresses to talk plain http to, such as Registry.Address.
 	Registries []string
 	// SocketGID is the group that may open the socket; 0 leaves it to root.
@@ -122,9 +125,12 @@ func Programs(t testing.TB) (buildkit, runc string) {
 // config is the daemon's buildkitd.toml.
 func (d *Daemon) config(o Options, runc string) []byte {
 	var b bytes.Buffer
-	// as the operator writes it: who may use it is decided for each job
-	fmt.Fprintf(&b, "root = %q\ninsecure-entitlements = [\"network.host\"]\n%s\n[grpc]\naddress = [%q]\nuid = 0\ngid = %d\n", d.Root, o.Globals, "unix://"+d.Socket,
-		o.SocketGID)
+	entitlements := `"network.host"`
+	if o.Insecure {
+		entitlements += `, "security.insecure"`
+	}
+	fmt.Fprintf(&b, "root = %q\ninsecure-entitlements = [%s]\n[grpc]\naddress = [%q]\nuid = 0\ngid = %d\n", d.Root,
+		entitlements, "unix://"+d.Socket, o.SocketGID)
 	fmt.Fprintf(&b, "[otel]\nsocketPath = %q\n[cdi]\ndisabled = true\n[worker.containerd]\nenabled = false\n",
 		d.file("otel.sock"))
 	for _, r := range o.Registries {
@@ -142,6 +148,14 @@ func (d *Daemon) Restart() {
 	c := d.Client()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	ended := d.Ended()
+	go func() { // one that has ended will not answer
+		select {
+		case <-ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	if err := c.Wait(ctx); err != nil {
 		d.t.Fatalf("buildkitd does not answer: %v\n%s", err, d.LogTail())
 	}

@@ -37,6 +37,7 @@ func BuildCache(namespace, name string, options ...func(*v1alpha1.BuildCache)) *
 			DeletionPolicy: v1alpha1.DeletionDelete,
 			BuildKit: v1alpha1.BuildKitSpec{
 				Isolation: v1alpha1.IsolationUserNamespace, MaxConcurrentBuilds: 4, DrainTimeoutSeconds: 3600,
+				Network: v1alpha1.StepNetwork{Mode: v1alpha1.NetworkPreferIsolated},
 			},
 		},
 	}
