@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	// Parallel tests have fleets of their own and mostly wait, so that more of them than processors run at once.
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		fmt.Fprintln(os.Stderr, "set the number of parallel tests:", err)
 		os.Exit(1)
 	}
