@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/openllb/hlb-operator/internal/statefile"
 )
 
 // Files in the folder that Install fills.
@@ -40,18 +42,8 @@ type State struct {
 const stateLimit = 64 << 10
 
 // ReadState reads what Install has left in a folder.
-func ReadState(dir string) (State, error) {
-	var s State
-	f, err := os.Open(filepath.Join(dir, StateFile))
-	if err != nil {
-		return s, fmt.Errorf("read the state of the network: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, stateLimit))
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
-	if err != nil {
+func ReadState(dir string) (s State, err error) {
+	if err := statefile.New(filepath.Join(dir, StateFile), stateLimit).LoadJSON(&s); err != nil {
 		return s, fmt.Errorf("read the state of the network: %w", err)
 	}
 	return s, nil

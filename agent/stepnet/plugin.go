@@ -50,22 +50,40 @@ func readConfig(args *skel.CmdArgs) (*config, error) {
 	return conf, nil
 }
 
+// namespace is the network namespace of steps that a call is about, seen from the pod's.
+type namespace struct {
+	*netlink.Handle
+	file netns.NsHandle
+}
+
+func enter(path string) (*namespace, error) {
+	file, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the network namespace: %w", err)
+	}
+	handle, err := netlink.NewHandleAt(file, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("enter the network namespace: %w", err), file.Close())
+	}
+	return &namespace{Handle: handle, file: file}, nil
+}
+
+func (n *namespace) close() {
+	n.Handle.Close()
+	n.file.Close()
+}
+
 // add gives a network namespace its interface.
 func add(args *skel.CmdArgs) error {
 	conf, err := readConfig(args)
 	if err != nil {
 		return err
 	}
-	target, err := netns.GetFromPath(args.Netns)
+	inside, err := enter(args.Netns)
 	if err != nil {
-		return fmt.Errorf("open the network namespace: %w", err)
+		return err
 	}
-	defer target.Close()
-	inside, err := netlink.NewHandleAt(target, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("enter the network namespace: %w", err)
-	}
-	defer inside.Close()
+	defer inside.close()
 	if conf.Type == loopbackType {
 		if err := raiseLoopback(inside); err != nil {
 			return err
@@ -75,7 +93,7 @@ func add(args *skel.CmdArgs) error {
 	if err := forward(conf); err != nil {
 		return err
 	}
-	slot, err := takeSlot(conf, int(target), args.IfName)
+	slot, err := takeSlot(conf, int(inside.file), args.IfName)
 	if err != nil {
 		return err
 	}
@@ -95,16 +113,11 @@ func remove(args *skel.CmdArgs) error {
 	if !isNamespace(args.Netns) {
 		return nil
 	}
-	target, err := netns.GetFromPath(args.Netns)
+	inside, err := enter(args.Netns)
 	if err != nil {
-		return fmt.Errorf("open the network namespace: %w", err)
+		return err
 	}
-	defer target.Close()
-	inside, err := netlink.NewHandleAt(target, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("enter the network namespace: %w", err)
-	}
-	defer inside.Close()
+	defer inside.close()
 	return removeFrom(inside, args.IfName)
 }
 
@@ -116,21 +129,16 @@ func isNamespace(path string) bool {
 
 // check reports whether a network namespace has its interface.
 func check(args *skel.CmdArgs) error {
-	target, err := netns.GetFromPath(args.Netns)
+	inside, err := enter(args.Netns)
 	if err != nil {
-		return fmt.Errorf("open the network namespace: %w", err)
+		return err
 	}
-	defer target.Close()
-	inside, err := netlink.NewHandleAt(target, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("enter the network namespace: %w", err)
-	}
-	defer inside.Close()
+	defer inside.close()
 	_, err = inside.LinkByName(args.IfName)
 	return err
 }
 
-func removeFrom(inside *netlink.Handle, name string) error {
+func removeFrom(inside *namespace, name string) error {
 	link, err := inside.LinkByName(name)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
@@ -144,7 +152,7 @@ func removeFrom(inside *netlink.Handle, name string) error {
 	return nil
 }
 
-func raiseLoopback(inside *netlink.Handle) error {
+func raiseLoopback(inside *namespace) error {
 	lo, err := inside.LinkByName("lo")
 	if err == nil {
 		err = inside.LinkSetUp(lo)
@@ -180,7 +188,7 @@ func takeSlot(conf *config, target int, name string) (int, error) {
 func hostName(slot int) string { return hostPrefix + strconv.Itoa(slot) }
 
 // connect gives both ends of a pair addresses and routes.
-func connect(conf *config, inside *netlink.Handle, slot int, args *skel.CmdArgs) (*current.Result, error) {
+func connect(conf *config, inside *namespace, slot int, args *skel.CmdArgs) (*current.Result, error) {
 	outer, err := netlink.LinkByName(hostName(slot))
 	if err != nil {
 		return nil, fmt.Errorf("find the pod's end: %w", err)
@@ -217,7 +225,7 @@ func connect(conf *config, inside *netlink.Handle, slot int, args *skel.CmdArgs)
 }
 
 // route connects the two ends in one family: the step sends everything to the gateway, which is the pod.
-func route(inside *netlink.Handle, outer, inner netlink.Link, step, gateway *net.IPNet) error {
+func route(inside *namespace, outer, inner netlink.Link, step, gateway *net.IPNet) error {
 	at := func(network *net.IPNet) *netlink.Addr { return &netlink.Addr{IPNet: network, Flags: unix.IFA_F_NODAD} }
 	everywhere := &net.IPNet{IP: make(net.IP, len(step.IP)), Mask: make(net.IPMask, len(step.IP))}
 	err := errors.Join(
