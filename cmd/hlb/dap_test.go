@@ -189,7 +189,7 @@ func TestDebugAdapter(t *testing.T) {
 	want(t, "in", e.move("stepIn"), "step default:10")
 	want(t, "rewind", e.move("reverseContinue"), "breakpoint default:6")
 	want(t, "over", e.move("next"), "step default:7")
-	want(t, "step", e.variables(1), "does=run /bin/sh -c cp", "directory=/work")
+	want(t, "step", e.variables(1), "does=run /bin/sh -c cp", "directory=/src")
 	want(t, "environment", e.variables(2), "GREETING=hello", "STEP=yes")
 	want(t, "mounts", e.variables(3), "/in=bind readonly", "/cache=cache //cache shared")
 	want(t, "a command", e.evaluate("echo $STEP > x; cat x /in/name /one"), "yes\nmountedhello\n")

@@ -92,9 +92,8 @@ func (s *streams) shell() func(context.Context, *debug.Session, []string, io.Rea
 			return err
 		}
 		defer func() { _ = screen.Reset() }() // a terminal that is gone needs none
-		out := keptOpen{s.err}
 		return session.Exec(ctx, debug.Process{
-			Args: args, Tty: true, Stdin: stdin, Stdout: out, Stderr: out,
+			Args: args, Tty: true, Stdin: stdin, Stdout: s.err, Stderr: s.err,
 			Started: func(p gateway.ContainerProcess) {
 				if size, err := screen.Size(); err == nil {
 					//nolint:errcheck // a shell of another size is a shell
@@ -104,9 +103,3 @@ func (s *streams) shell() func(context.Context, *debug.Session, []string, io.Rea
 		})
 	}
 }
-
-// keptOpen is a stream that a process can't close.
-type keptOpen struct{ io.Writer }
-
-// Close implements io.Closer.
-func (keptOpen) Close() error { return nil }

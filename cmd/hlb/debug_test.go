@@ -21,7 +21,7 @@ import (
 const debugged = `fs default() {
 	image "%s"
 	env "GREETING" "hello"
-	dir "/work"
+	dir "/src"
 	made "one"
 	breakpoint
 	run "cp /in/name . && cat name && %s" with option {
@@ -71,7 +71,7 @@ func TestRunDebug(t *testing.T) {
 	code, _, shown := hlb(strings.Join([]string{
 		"b 16", "b 99", "b", "c", // into the call
 		"where", "cat /one", "n", "cat /one", "back", "clear 17", "c", // the breakpoint of the program
-		"ls /work", "env", "n", // at the run
+		"ls /src", "env", "n", // at the run
 		"info", "ls /in", "cat /in/name", "exec echo $STEP $GREETING; pwd; touch /cache/left; ls -a /in", "exec exit 3",
 		"nonsense", "n",
 	}, "\n")+"\n", "run", "--debug", "-o", "out")
@@ -84,19 +84,19 @@ func TestRunDebug(t *testing.T) {
 		"build.hlb:17:2: breakpoint in made", "called in default at build.hlb:5",
 		"build.hlb:18:2: step in made", "hello\n", "build.hlb:17:2: breakpoint in made",
 		"build.hlb:6:2: breakpoint in default", "GREETING=hello", "build.hlb:7:2: step in default",
-		"does:      run /bin/sh -c cp /in/name", "directory: /work", "mount:     /cache: cache //cache shared",
+		"does:      run /bin/sh -c cp /in/name", "directory: /src", "mount:     /cache: cache //cache shared",
 		"mount:     /in: bind readonly", "name", "mounted",
-		"yes hello\n/work\n", "name\n", "exit code: 3", "there is no command \"nonsense\"",
+		"yes hello\n/src\n", "name\n", "exit code: 3", "there is no command \"nonsense\"",
 		"mounted", // the step's own output
 	)
-	if got, err := os.ReadFile("out/work/name"); string(got) != "mounted" {
+	if got, err := os.ReadFile("out/src/name"); string(got) != "mounted" {
 		t.Errorf("%q, %v was exported", got, err)
 	}
 }
 
 func TestRunDebugFailure(t *testing.T) {
-	hlb := debugSite(t, "echo half > /work/half && exit 7")
-	code, _, shown := hlb("c\nc\ncat /work/half\nexec cat half /in/name\ncat /in/name\nback\nc\n", "run", "--debug")
+	hlb := debugSite(t, "echo half > /src/half && exit 7")
+	code, _, shown := hlb("c\nc\ncat /src/half\nexec cat half /in/name\ncat /in/name\nback\nc\n", "run", "--debug")
 	if code != 1 { // the input ends
 		t.Errorf("exit code %d", code)
 	}
@@ -132,7 +132,7 @@ func TestRunDebugShell(t *testing.T) {
 	// What is typed comes back, so that what is waited for must not be a part of it.
 	for _, s := range []struct{ until, typed string }{
 		{"(hlb) ", "c\n"}, {"breakpoint in default", "n\n"}, {"step in default", "sh\n"},
-		{"# ", "echo $STEP-$((6*7)); tty\n"}, {"yes-42", "exit\n"}, {"(hlb) ", "info\n"}, {"directory: /work", "q\n"},
+		{"# ", "echo $STEP-$((6*7)); tty\n"}, {"yes-42", "exit\n"}, {"(hlb) ", "info\n"}, {"directory: /src", "q\n"},
 	} {
 		for start := len(shown); !strings.Contains(string(shown[start:]), s.until); {
 			chunk := make([]byte, 1024)

@@ -19,12 +19,12 @@ func TestConvertedDockerfilesBuild(t *testing.T) {
 	dockerfile := fmt.Sprintf(`ARG BASE=%s
 FROM ${BASE} AS build
 ENV PATH=/opt/bin:$PATH
-WORKDIR /work
+WORKDIR /src
 COPY --chmod=755 in.sh ./
 ARG GREETING=hello
 RUN --mount=type=cache,target=/cache --mount=type=secret,id=missing ./in.sh > out && echo "$PATH" >> out
 FROM scratch
-COPY --from=build /work/out /
+COPY --from=build /src/out /
 `, base)
 	t.Setenv("BUILDKIT_HOST", "unix://"+daemon.Socket)
 	inFiles(t, map[string]string{"Dockerfile": dockerfile, "in.sh": "#!/bin/sh\necho \"$GREETING\"\n"})

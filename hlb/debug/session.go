@@ -150,17 +150,10 @@ func (s *Session) inside(
 	ctx context.Context, name string,
 	contained func(gateway.Container, int, string) error, plain func(gateway.Reference) error,
 ) error {
-	stop := s.Stop()
-	if stop == nil || stop.Before == nil {
-		return errNothing
-	}
 	if s.Step().Exec() == nil {
-		ref, err := s.daemon.Build(ctx, stop.Before)
+		ref, err := s.before(ctx)
 		if err != nil {
 			return err
-		}
-		if ref == nil {
-			return errNothing
 		}
 		return plain(ref)
 	}
@@ -197,20 +190,26 @@ func mountOf(mounts []gateway.Mount, name string) (int, string) {
 	return best, rest
 }
 
-// container is that of the statement: its root and mounts as they are before it, or as its failure left them.
-func (s *Session) container(ctx context.Context) (*gateway.NewContainerRequest, error) {
+// before is the filesystem before the statement.
+func (s *Session) before(ctx context.Context) (gateway.Reference, error) {
 	stop := s.Stop()
-	if stop == nil || stop.Before == nil {
+	if stop == nil {
 		return nil, errNothing
 	}
+	ref, err := s.daemon.Build(ctx, stop.Before)
+	if err == nil && ref == nil {
+		err = errNothing
+	}
+	return ref, err
+}
+
+// container is that of the statement: its root and mounts as they are before it, or as its failure left them.
+func (s *Session) container(ctx context.Context) (*gateway.NewContainerRequest, error) {
 	exec := s.Step().Exec()
 	if exec == nil {
-		ref, err := s.daemon.Build(ctx, stop.Before)
+		ref, err := s.before(ctx)
 		if err != nil {
 			return nil, err
-		}
-		if ref == nil {
-			return nil, errNothing
 		}
 		return &gateway.NewContainerRequest{Mounts: []gateway.Mount{{Dest: "/", Ref: ref}}}, nil
 	}
@@ -259,7 +258,7 @@ type Process struct {
 	Args           []string
 	Tty            bool
 	Stdin          io.ReadCloser // nil for none
-	Stdout, Stderr io.WriteCloser
+	Stdout, Stderr io.Writer
 	Started        func(gateway.ContainerProcess) // called when it runs, nil for nothing
 }
 
@@ -285,11 +284,17 @@ func (s *Session) Exec(ctx context.Context, p Process) error {
 	return cmp.Or(err, released)
 }
 
+// open is a stream that a process can't close.
+type open struct{ io.Writer }
+
+// Close implements io.Closer.
+func (open) Close() error { return nil }
+
 // start is how a process starts.
 func (s *Session) start(p Process) gateway.StartRequest {
 	stop := s.Stop()
 	req := gateway.StartRequest{
-		Args: p.Args, Tty: p.Tty, Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
+		Args: p.Args, Tty: p.Tty, Stdin: p.Stdin, Stdout: open{p.Stdout}, Stderr: open{p.Stderr},
 		Env: stop.Env, Cwd: stop.Dir, User: stop.User,
 	}
 	if exec := s.Step().Exec(); exec != nil {

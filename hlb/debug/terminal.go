@@ -230,8 +230,7 @@ func (t *Terminal) cat(ctx context.Context, s *Session, args []string) (bool, er
 }
 
 func (t *Terminal) exec(ctx context.Context, s *Session, args []string) (bool, error) {
-	out := open{t.Out}
-	return false, s.Exec(ctx, Process{Args: []string{"/bin/sh", "-c", args[0]}, Stdout: out, Stderr: out})
+	return false, s.Exec(ctx, Process{Args: []string{"/bin/sh", "-c", args[0]}, Stdout: t.Out, Stderr: t.Out})
 }
 
 func (t *Terminal) shell(ctx context.Context, s *Session, args []string) (bool, error) {
@@ -254,9 +253,3 @@ func (t *Terminal) help(context.Context, *Session, []string) (bool, error) {
 	}
 	return false, nil
 }
-
-// open is a writer that processes can't close.
-type open struct{ io.Writer }
-
-// Close implements io.Closer.
-func (open) Close() error { return nil }

@@ -284,6 +284,3 @@ func (b *bounded) Write(p []byte) (int, error) {
 	}
 	return b.Buffer.Write(p)
 }
-
-// Close implements io.Closer.
-func (b *bounded) Close() error { return nil }
