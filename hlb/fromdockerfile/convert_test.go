@@ -3,10 +3,14 @@
 package fromdockerfile
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
@@ -309,4 +313,23 @@ func FuzzConvert(f *testing.F) {
 			t.Errorf("%v\n%s\n%s", found, dockerfile, res.Program)
 		}
 	})
+}
+
+// TestImagesOfSeveralStages has BuildKit ask for many configs at a time.
+func TestImagesOfSeveralStages(t *testing.T) {
+	var src strings.Builder
+	var loads atomic.Int32
+	for i := range 200 {
+		fmt.Fprintf(&src, "FROM image%d\n", i%100)
+	}
+	_, err := Convert(t.Context(), []byte(src.String()), Options{
+		Config: func(_ context.Context, _ string, p ocispecs.Platform) ([]byte, error) {
+			loads.Add(1)
+			return fmt.Appendf(nil, `{"os":%q,"architecture":%q,"rootfs":{"type":"layers","diff_ids":[]}}`, p.OS,
+				p.Architecture), nil
+		},
+	})
+	if err != nil || loads.Load() != 100 {
+		t.Errorf("%d configs were loaded, want each once: %v", loads.Load(), err)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
@@ -152,9 +153,11 @@ func (c *converter) argValue(arg instructions.KeyValuePairOptional, vars variabl
 	return value, true, err
 }
 
-// configs are the configs of images, each loaded once.
+// configs are the configs of images, each loaded once. BuildKit asks for those of several stages at a time.
 type configs struct {
-	load  func(ctx context.Context, ref string, platform ocispecs.Platform) ([]byte, error)
+	load func(ctx context.Context, ref string, platform ocispecs.Platform) ([]byte, error)
+
+	mu    sync.Mutex
 	known map[string][]byte
 }
 
@@ -172,6 +175,8 @@ func (c *configs) of(ctx context.Context, ref string, p ocispecs.Platform) (data
 		})
 		return data, false, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	id := ref + " " + platforms.FormatAll(p)
 	if data, ok := c.known[id]; ok {
 		return data, true, nil
