@@ -155,7 +155,7 @@ func (s *scoring) isEligible(d *Daemon) bool {
 	if d.Phase == Ready {
 		return !s.constrained && d.KeptFor == "" || requestRefusal(d, s.r) == Fits
 	}
-	return d.Return.ExpectedSeconds > 0 && d.isReturning(s.v.NowSeconds, s.p) && requestRefusal(d, s.r) == Fits
+	return d.isReturning(s.v.NowSeconds, s.p) && requestRefusal(d, s.r) == Fits
 }
 
 // eligibleHolder returns the position of the copy's daemon, and whether that daemon still has the copy's volume and is

@@ -21,7 +21,7 @@ const (
 	restartSpread = 4
 	// minRestartSeconds and maxRestartSeconds bound the expected length.
 	minRestartSeconds, maxRestartSeconds = 1, 900
-	// maxCauses bounds the causes that are told apart.
+	// maxCauses bounds the distinct causes.
 	maxCauses = 32
 )
 

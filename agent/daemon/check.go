@@ -43,7 +43,8 @@ type SkewError struct {
 }
 
 func (e *SkewError) Error() string {
-	return fmt.Sprintf("buildkitd lacks %s, which this version of the operator needs: use a newer buildkit.image", e.Missing)
+	return fmt.Sprintf("buildkitd lacks %s, which this version of the operator needs: use a newer buildkit.image",
+		e.Missing)
 }
 
 // Skew marks the error for package health.

@@ -26,7 +26,8 @@ func lspCommand(s *streams) *cobra.Command {
 		Use:   "lsp",
 		Short: "Serve an editor by the Language Server Protocol",
 		Long: "Serve one editor on standard input and output. With --addr, lenses over targets tell what the\n" +
-			"daemon there holds of their cache mounts and images. With --registry, the tags of its images are completed.",
+			"daemon there holds of their cache mounts and images. With --registry, the tags of its images are " +
+			"completed.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			lsp.Tune()

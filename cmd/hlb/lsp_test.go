@@ -103,9 +103,9 @@ func TestLSPOffersTagsOfARegistry(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"the one that is named": {[]string{"lsp", "--registry", host}, []string{"1.2"}},
-		"another":               {[]string{"lsp", "--registry", "registry.example"}, nil},
-		"none":                  {[]string{"lsp"}, nil},
+		"a registry of the flag": {[]string{"lsp", "--registry", host}, []string{"1.2"}},
+		"another":                {[]string{"lsp", "--registry", "registry.example"}, nil},
+		"none":                   {[]string{"lsp"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, tagsOffered(t, tc.args, host+"/app:")); diff != "" {

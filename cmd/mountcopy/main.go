@@ -41,7 +41,8 @@ func main() {
 	flag.Parse()
 	step.Token = os.Getenv("MOUNTCOPY_TOKEN")
 	if flag.NArg() != 2 || *agent == "" {
-		fmt.Fprintln(os.Stderr, "mountcopy: use it as: mountcopy -agent SOCKET [flags] snapshot|prime|digest|root|survey MOUNT")
+		fmt.Fprintln(os.Stderr,
+			"mountcopy: use it as: mountcopy -agent SOCKET [flags] snapshot|prime|digest|root|survey MOUNT")
 		os.Exit(2)
 	}
 	step.Mode, step.Mount = mountcopy.Mode(flag.Arg(0)), flag.Arg(1)

@@ -46,7 +46,8 @@ func main() {
 		&o.restartHours,
 		"restart-hours",
 		0,
-		"let each daemon of every workload restart with its volume once in so many hours; 0: only where the workload has it",
+		"let each daemon of every workload restart with its volume once in so many hours; "+
+			"0: only where the workload has it",
 	)
 	flag.Float64Var(&o.days, "days", 2, "length of generated workloads in days, the first two fifths being warm-up")
 	flag.Uint64Var(&o.seed, "seed", 1, "what the drawn parts of all workloads follow from")

@@ -21,7 +21,7 @@ const (
 	networkPlugins = networkDir + "/bin"
 )
 
-// networkMode is the one of a BuildCache.
+// networkMode is the mode of a BuildCache, with the default where it has none.
 func networkMode(cache *v1alpha1.BuildCache) v1alpha1.NetworkMode {
 	if mode := cache.Spec.BuildKit.Network.Mode; mode != "" {
 		return mode

@@ -63,7 +63,7 @@ func TestNetworkModes(t *testing.T) {
 				}
 			}
 			if got := slices.Contains(pod.Containers[0].Args, "--network-dir="+networkDir); got != tc.wantContainer {
-				t.Errorf("the agent is told of the folder: %v", got)
+				t.Errorf("the agent has the folder: %v", got)
 			}
 		})
 	}

@@ -29,7 +29,8 @@ func (s *stage) instruction(cmd instructions.Command, where []parser.Range) erro
 		return s.arg(i)
 	case *instructions.WorkdirCommand:
 		if epoch, ok := s.globals.find("SOURCE_DATE_EPOCH"); ok && epoch.value != "" {
-			s.problem(where, i.String(), "with SOURCE_DATE_EPOCH the directory gets that time, which the program doesn't say")
+			s.problem(where, i.String(),
+				"with SOURCE_DATE_EPOCH the directory gets that time, which the program doesn't say")
 		}
 		s.workdir(text(i.Path))
 	case *instructions.ShellCommand:
@@ -95,7 +96,7 @@ func (s *stage) expandWords(cmd instructions.Command) error {
 	_, isRun := cmd.(*instructions.RunCommand)
 	if words, ok := cmd.(instructions.SupportsSingleWordExpansion); ok && !isArg {
 		err := words.Expand(func(word string) (string, error) {
-			t, err := s.word(word)
+			t, err := s.word(s.lex, word)
 			if isRun {
 				return s.plain(t), err
 			}
@@ -109,10 +110,7 @@ func (s *stage) expandWords(cmd instructions.Command) error {
 		lex := shell.NewLex('\\')
 		lex.SkipProcessQuotes = true
 		return files.ExpandRaw(func(word string) (string, error) {
-			t, missing, err := s.expand(lex, word, s.vars)
-			if err == nil && s.unknown && len(missing) > 0 {
-				s.problem(nil, word, "$%s may be set by the base image, which was not looked at", missing[0])
-			}
+			t, err := s.word(lex, word)
 			return string(t), err
 		})
 	}

@@ -31,7 +31,7 @@ type copying struct {
 	*stage
 	where   []parser.Range
 	sources instructions.SourcesAndDest
-	from    string // expression
+	from    string // expression; empty for the context until a source is copied from it
 	context bool   // from is the context
 	add     *instructions.AddCommand
 	parents bool
@@ -41,10 +41,10 @@ type copying struct {
 }
 
 func (s *stage) copyFrom(i *instructions.CopyCommand, where []parser.Range) error {
-	c := &copying{stage: s, where: where, sources: i.SourcesAndDest, parents: i.Parents, link: i.Link}
-	if c.context = i.From == ""; c.context {
-		c.from = ""
-	} else {
+	c := &copying{
+		stage: s, where: where, sources: i.SourcesAndDest, context: i.From == "", parents: i.Parents, link: i.Link,
+	}
+	if !c.context {
 		c.from = s.source(i.From, true)
 	}
 	return c.convert(i.Chown, i.Chmod, i.ExcludePatterns)

@@ -108,7 +108,8 @@ func (s *stage) mount(m *instructions.Mount, where []parser.Range) (_ call, ok b
 		return s.ssh(m), true
 	}
 	if !path.IsAbs(path.Clean(m.Target)) && s.dir == "" {
-		s.problem(where, what, "the target is relative to the working directory of the base image, which was not looked at")
+		s.problem(where, what,
+			"the target is relative to the working directory of the base image, which was not looked at")
 		return call{}, false
 	}
 	target := s.quoted(s.absolute(m.Target))

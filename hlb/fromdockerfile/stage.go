@@ -12,6 +12,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/buildkit/util/system"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -46,9 +47,7 @@ type world struct {
 // functionName is the name of the stage as a function.
 func (s *stage) functionName() string {
 	switch {
-	case s.of.Name == "" && s == s.target:
-		return "default"
-	case s.of.Name == "default" && s == s.target:
+	case s == s.target && (s.of.Name == "" || s.of.Name == "default"):
 		return "default"
 	case s.of.Name == "":
 		return s.newName(fmt.Sprintf("stage%d", s.index))
@@ -212,8 +211,8 @@ func (s *stage) source(name string, numbered bool) string {
 }
 
 // word expands a word of an instruction. Variables that the base image may set are a problem.
-func (s *stage) word(word string) (text, error) {
-	t, missing, err := s.expand(s.lex, word, s.vars)
+func (s *stage) word(lex *shell.Lex, word string) (text, error) {
+	t, missing, err := s.expand(lex, word, s.vars)
 	if err == nil && s.unknown && len(missing) > 0 {
 		s.problem(nil, word, "$%s may be set by the base image, which was not looked at", missing[0])
 	}

@@ -171,7 +171,7 @@ func (t *tree) move(r region, by diag.Shift) {
 	})
 }
 
-// lineAfter returns the offset of the line behind the one that an offset is in; behind the last one, the end and one.
+// lineAfter returns the offset of the line behind that of an offset; behind the last line, the end and one.
 func lineAfter(text []byte, offset int) int {
 	if i := bytes.IndexByte(text[offset:], '\n'); i >= 0 {
 		return offset + i + 1

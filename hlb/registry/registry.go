@@ -92,14 +92,9 @@ type User struct{}
 
 // Manifest implements lower.Registry.
 func (User) Manifest(ctx context.Context, ref string, platform ocispecs.Platform) (lower.Manifest, error) {
-	named, err := reference.ParseDockerRef(ref)
+	named, plain, opts, err := userRef(ref)
 	if err != nil {
 		return lower.Manifest{}, err
-	}
-	var opts []name.Option
-	plain := isLoopback(reference.Domain(named))
-	if plain {
-		opts = append(opts, name.Insecure)
 	}
 	at, err := name.ParseReference(named.String(), opts...)
 	if err != nil {
@@ -110,6 +105,17 @@ func (User) Manifest(ctx context.Context, ref string, platform ocispecs.Platform
 		return lower.Manifest{}, fmt.Errorf("credentials for %s: %w", at.Context().RegistryStr(), err)
 	}
 	return Get(ctx, at, auth, plain, platform)
+}
+
+// userRef reads a reference of a user's. plain is set where its registry may speak http, and then in the options too.
+func userRef(ref string) (named reference.Named, plain bool, opts []name.Option, err error) {
+	if named, err = reference.ParseDockerRef(ref); err != nil {
+		return nil, false, nil, err
+	}
+	if plain = isLoopback(reference.Domain(named)); plain {
+		opts = append(opts, name.Insecure)
+	}
+	return named, plain, opts, nil
 }
 
 // isLoopback reports whether host, with or without a port, is this machine.

@@ -13,14 +13,9 @@ import (
 
 // Tags lists at most so many tags of a repository, as a registry orders them.
 func (User) Tags(ctx context.Context, repository string, most int) ([]string, error) {
-	named, err := reference.ParseDockerRef(repository)
+	named, plain, opts, err := userRef(repository)
 	if err != nil {
 		return nil, err
-	}
-	var opts []name.Option
-	plain := isLoopback(reference.Domain(named))
-	if plain {
-		opts = append(opts, name.Insecure)
 	}
 	at, err := name.NewRepository(named.Name(), opts...)
 	if err != nil {

@@ -50,7 +50,7 @@ func draining(t *testing.T, name string) {
 func toldOnce(t *testing.T, b *v1alpha1.HLBBuild) {
 	t.Helper()
 	told := 0
-	must(t, harness.Eventually(t.Context(), patience, "the success of "+b.Name+" is told",
+	must(t, harness.Eventually(t.Context(), patience, "an event of the success of "+b.Name,
 		func(ctx context.Context) (_ bool, err error) {
 			told, err = cluster.CountEvents(ctx, b, v1alpha1.ReasonSucceeded)
 			return told > 0, err

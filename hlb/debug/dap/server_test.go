@@ -19,8 +19,8 @@ import (
 	"github.com/openllb/hlb-operator/hlb/solve"
 )
 
-// conversation sends requests, each after the answer to the one before, and returns what comes back until as much as is
-// wanted has come: commands of responses, with ! if they failed, and events.
+// conversation sends requests, each after the answer to the one before, and returns the first wanted messages that come
+// back: commands of responses, with ! if they failed, and events.
 func conversation(t *testing.T, build Build, requests []string, wanted int) []string {
 	t.Helper()
 	stdin, in := io.Pipe()

@@ -29,6 +29,9 @@ var palette = []color.Color{
 	color.NRGBA{0xcc, 0x79, 0xa7, 255}, color.NRGBA{0x56, 0xb4, 0xe9, 255}, color.NRGBA{0xd5, 0x5e, 0x00, 255},
 }
 
+// dashes tell lines of one colour apart.
+var dashes = [][]vg.Length{nil, {vg.Points(7), vg.Points(3)}, {vg.Points(2), vg.Points(2)}}
+
 // shades stand for warm, primed and cold.
 var shades = []color.Color{
 	color.NRGBA{0x1b, 0x49, 0x65, 255},
@@ -60,13 +63,7 @@ func lineStyle(policy string) draw.LineStyle {
 	s := draw.LineStyle{Color: palette[0], Width: vg.Points(1.2)}
 	if i := slices.Index(policyNames, policy); i >= 0 {
 		s.Color = palette[i%len(palette)]
-		switch i / len(palette) {
-		case 0:
-		case 1:
-			s.Dashes = []vg.Length{vg.Points(7), vg.Points(3)}
-		default:
-			s.Dashes = []vg.Length{vg.Points(2), vg.Points(2)}
-		}
+		s.Dashes = dashes[min(i/len(palette), len(dashes)-1)]
 	}
 	return s
 }
