@@ -8,22 +8,16 @@
 package attack
 
 import (
-	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/openllb/hlb-operator/api/v1alpha1"
 	"github.com/openllb/hlb-operator/test/e2e/harness"
 )
 
@@ -75,7 +69,7 @@ func TestAttacks(t *testing.T) {
 			t.Logf("%s %s; neighbour: %d builds, %d failed, %.1f times as long; agent's peak %d MiB", r.Outcome,
 				r.Reason, r.NeighbourBuilds, r.NeighbourFailed, r.NeighbourSlowdown, r.AgentPeakMiB)
 		})
-		if err := write(results); err != nil {
+		if err := harness.WriteReport(*output, results); err != nil {
 			t.Error(err)
 		}
 	}
@@ -88,21 +82,7 @@ func isWanted(a attack) bool {
 	if *only == "" {
 		return a.short || *all
 	}
-	return slices.ContainsFunc(strings.Split(*only, ","), func(s string) bool { return strings.Contains(a.name, s) })
-}
-
-func write(results []result) error {
-	if *output == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(*output), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(*output, append(text, '\n'), 0o644)
+	return harness.IsNamed(a.name, *only)
 }
 
 // attack runs one attack beside the neighbour, and judges it.
@@ -118,7 +98,7 @@ func (w *world) attack(t *testing.T, a attack, alone time.Duration) result {
 	var err error
 	beside := w.neighbour(t, build.Name, func() {
 		err = w.Client.Create(t.Context(), build)
-		ended = err != nil || w.ended(t.Context(), build, patience)
+		ended = err != nil || w.Ended(t.Context(), build, patience)
 		if a.after != nil {
 			a.after(t, w, build)
 		}
@@ -168,7 +148,7 @@ func (w *world) neighbour(t *testing.T, name string, do func()) (b besides) {
 		build.Spec.HLB.Inline = new(strings.ReplaceAll(*build.Spec.HLB.Inline, "WORD", build.Name))
 		began := time.Now()
 		must(t, w.Client.Create(t.Context(), build))
-		ended := w.ended(t.Context(), build, patience)
+		ended := w.Ended(t.Context(), build, patience)
 		total += time.Since(began)
 		b.builds++
 		b.mean = total / time.Duration(b.builds)
@@ -183,14 +163,6 @@ func (w *world) neighbour(t *testing.T, name string, do func()) (b besides) {
 		default:
 		}
 	}
-}
-
-// ended waits until a build's run has ended, or returns false.
-func (w *world) ended(ctx context.Context, b *v1alpha1.HLBBuild, within time.Duration) bool {
-	return nil == harness.Eventually(ctx, within, b.Name+" ends", func(ctx context.Context) (bool, error) {
-		err := w.Client.Get(ctx, client.ObjectKeyFromObject(b), b)
-		return meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionFinished), err
-	})
 }
 
 func must(t *testing.T, err error) {

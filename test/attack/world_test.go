@@ -74,12 +74,7 @@ func newWorld(t *testing.T) *world {
 	// The limit of steps holds where BuildKit can set it: in a user namespace on nodes with cgroup v2 only. The
 	// container's holds everywhere.
 	w.fleet.Spec.BuildKit.StepLimits.Memory = ptr.To(resource.MustParse("128Mi"))
-	limit := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
-	w.fleet.Spec.PodTemplate = &v1alpha1.PodTemplateOverlay{Spec: v1alpha1.PodSpecOverlay{
-		Containers: []v1alpha1.ContainerOverlay{
-			{Name: "buildkitd", Resources: corev1.ResourceRequirements{Limits: limit}},
-		},
-	}}
+	harness.LimitMemory(w.fleet, "1Gi")
 	w.fleet.Spec.SecretPolicy = &v1alpha1.SecretPolicy{From: v1alpha1.SecretsFromSelector,
 		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"use": "builds"}}}
 	host, _, _ := strings.Cut(c.Info.Registry, ":")

@@ -28,35 +28,27 @@ import (
 // manager's to the whole cluster, for an operator in namespace system that acts on others.
 func applyNamespaced(t *testing.T, system string, others ...string) {
 	t.Helper()
-	cluster := envtestkit.Get(t)
-	apply := func(file string, change func(*unstructured.Unstructured) bool) {
-		text, err := os.ReadFile(filepath.Join(cluster.Root, "config", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range decodeAll(t, []byte(strings.ReplaceAll(string(text), systemNamespace, system))) {
-			if change != nil && !change(o) {
-				continue
-			}
+	apply := func(file, namespace string) {
+		applyFile(t, filepath.Join(envtestkit.Get(t).Root, "config", file), func(o *unstructured.Unstructured) {
+			o.SetNamespace(namespace)
 			if strings.HasPrefix(o.GetKind(), "ClusterRoleB") { // not those of an operator for all namespaces
 				o.SetName(o.GetName() + "-" + system)
 			}
-			if err := cluster.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o),
-				client.FieldOwner("test")); err != nil {
-				t.Fatalf("apply %s: %v", file, err)
+			if subjects, found, err := unstructured.NestedSlice(o.Object, "subjects"); found && err == nil {
+				subjects[0].(map[string]any)["namespace"] = system
+				if err := unstructured.SetNestedSlice(o.Object, subjects, "subjects"); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
+		})
 	}
-	in := func(ns string) func(*unstructured.Unstructured) bool {
-		return func(o *unstructured.Unstructured) bool { o.SetNamespace(ns); return true }
-	}
-	apply("rbac/role.yaml", nil)
-	apply("rbac/agent_builds_role.yaml", nil)
-	apply("rbac/leader_election.yaml", in(system))
-	apply("namespaced/cluster_role.yaml", nil)
-	apply("namespaced/own_pod.yaml", nil)
+	apply("rbac/role.yaml", "")
+	apply("rbac/agent_builds_role.yaml", "")
+	apply("rbac/leader_election.yaml", system)
+	apply("namespaced/cluster_role.yaml", "")
+	apply("namespaced/own_pod.yaml", system)
 	for _, ns := range others {
-		apply("namespaced/role_binding.yaml", in(ns))
+		apply("namespaced/role_binding.yaml", ns)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,21 +51,30 @@ func applyRBAC(t *testing.T) {
 		t.Fatalf("found %d files: %v", len(files), err)
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range decodeAll(t, text) {
+		applyFile(t, file, func(o *unstructured.Unstructured) {
 			switch o.GetKind() {
-			case "":
-				continue // the kustomization
 			case "ServiceAccount", "Role", "RoleBinding":
 				o.SetNamespace(systemNamespace)
 			}
-			if err := cluster.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o),
-				client.FieldOwner("test")); err != nil {
-				t.Fatalf("apply %s: %v", file, err)
-			}
+		})
+	}
+}
+
+// applyFile applies the objects of a file, changed, but for kustomizations.
+func applyFile(t *testing.T, file string, change func(*unstructured.Unstructured)) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range decodeAll(t, text) {
+		if o.GetKind() == "" {
+			continue
+		}
+		change(o)
+		if err := envtestkit.Get(t).Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o),
+			client.FieldOwner("test")); err != nil {
+			t.Fatalf("apply %s: %v", file, err)
 		}
 	}
 }

@@ -52,12 +52,7 @@ func isWanted(name string, short bool) bool {
 	if *only == "" {
 		return short || *all
 	}
-	for text := range strings.SplitSeq(*only, ",") {
-		if strings.Contains(name, text) {
-			return true
-		}
-	}
-	return false
+	return harness.IsNamed(name, *only)
 }
 
 // newWorld installs the operator and makes the fleet.
@@ -182,7 +177,7 @@ func (w *world) settle(t *testing.T, builds []*v1alpha1.HLBBuild, got *result) {
 	until := time.Now().Add(patience)
 	for _, b := range builds {
 		got.Builds++
-		ended := w.ended(ctx, b, max(time.Until(until), time.Second))
+		ended := w.Ended(ctx, b, max(time.Until(until), time.Second))
 		if err := w.judge(ctx, b, ended, got); err != nil {
 			t.Error(err)
 		}

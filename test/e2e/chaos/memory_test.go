@@ -34,7 +34,7 @@ func (w *world) hostile(t *testing.T, name, command string) *v1alpha1.HLBBuild {
 
 // failsWith waits until a hostile build has failed for the reason.
 func (w *world) failsWith(ctx context.Context, b *v1alpha1.HLBBuild, reason string) error {
-	ended := w.ended(ctx, b, patience)
+	ended := w.Ended(ctx, b, patience)
 	if f := b.Status.Failure; !ended || f == nil || f.Reason != reason {
 		return fmt.Errorf("want the build to fail with %s, have: %s", reason, harness.Describe(b))
 	}

@@ -2,11 +2,7 @@
 
 package chaos
 
-import (
-	"encoding/json"
-	"os"
-	"path/filepath"
-)
+import "github.com/openllb/hlb-operator/test/e2e/harness"
 
 // result is how one scenario went. Counts are of builds.
 type result struct {
@@ -46,15 +42,5 @@ func (r *report) add(s result, file string) error {
 	r.Scenarios = append(r.Scenarios, s)
 	r.Builds, r.Ended, r.Retried = r.Builds+s.Builds, r.Ended+s.Ended, r.Retried+s.Retried
 	r.Lost, r.Doubled, r.Stuck = r.Lost+s.Lost, r.Doubled+s.Doubled, r.Stuck+s.Stuck
-	if file == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(text, '\n'), 0o644)
+	return harness.WriteReport(file, r)
 }

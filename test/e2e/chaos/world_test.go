@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,12 +50,7 @@ func (w *world) fleetNamed(name string) *v1alpha1.BuildCache {
 	cache := w.BuildCache(namespace, name, 3, "2Gi", "chaos-"+fmt.Sprint(time.Now().Unix()))
 	cache.Spec.BuildKit.MaxConcurrentBuilds, cache.Spec.BuildKit.DrainTimeoutSeconds = 3, 60
 	cache.Spec.BuildKit.StepLimits.Memory = ptr.To(resource.MustParse("128Mi"))
-	limit := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
-	cache.Spec.PodTemplate = &v1alpha1.PodTemplateOverlay{Spec: v1alpha1.PodSpecOverlay{
-		Containers: []v1alpha1.ContainerOverlay{
-			{Name: "buildkitd", Resources: corev1.ResourceRequirements{Limits: limit}},
-		},
-	}}
+	harness.LimitMemory(cache, "1Gi")
 	cache.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
 	return cache
 }
@@ -85,17 +79,6 @@ func (w *world) create(ctx context.Context, b *v1alpha1.HLBBuild) error {
 	})
 }
 
-// ended waits until a build's run has ended, or returns false.
-func (w *world) ended(ctx context.Context, b *v1alpha1.HLBBuild, within time.Duration) bool {
-	err := harness.Eventually(ctx, within, b.Name+" ends", func(ctx context.Context) (bool, error) {
-		if err := w.Client.Get(ctx, client.ObjectKeyFromObject(b), b); err != nil {
-			return false, nil //nolint:nilerr // the API server may be the fault
-		}
-		return meta.IsStatusConditionTrue(b.Status.Conditions, v1alpha1.ConditionFinished), nil
-	})
-	return err == nil
-}
-
 // whole waits until the fleet is Ready.
 func (w *world) whole(ctx context.Context) error {
 	return harness.Eventually(ctx, patience, "the fleet is whole", func(ctx context.Context) (bool, error) {
@@ -119,7 +102,7 @@ func (w *world) recovered(ctx context.Context) (time.Duration, error) {
 	if err := w.create(ctx, probe); err != nil {
 		return 0, err
 	}
-	if !w.ended(ctx, probe, patience) {
+	if !w.Ended(ctx, probe, patience) {
 		return 0, fmt.Errorf("a build that was started after the fault has not ended within %s", patience)
 	}
 	return time.Since(began), w.Client.Delete(ctx, probe)
