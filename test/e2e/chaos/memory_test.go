@@ -51,7 +51,7 @@ func stepOutOfMemory(t *testing.T, w *world, _ []*v1alpha1.HLBBuild) func() erro
 // daemonOutOfMemory puts a process that takes all memory into the container of buildkitd, which the kernel kills first.
 func daemonOutOfMemory(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func() error {
 	pid := target(t, w, builds, "buildkitd")
-	hog := exec.CommandContext(t.Context(), "sh", "-c", "sleep 1; exec tail /dev/zero")
+	hog := exec.CommandContext(t.Context(), "sh", "-c", "sleep 0.5; exec dd if=/dev/zero of=/dev/null bs=2G")
 	must(t, hog.Start())
 	group, err := harness.MemoryGroup(pid)
 	must(t, err)
@@ -62,7 +62,9 @@ func daemonOutOfMemory(t *testing.T, w *world, builds []*v1alpha1.HLBBuild) func
 		must(t, os.WriteFile(file, []byte(text), 0o644))
 	}
 	killed := func(context.Context) (bool, error) { return syscall.Kill(pid, 0) != nil, nil }
+	began := time.Now()
 	err = harness.Eventually(t.Context(), time.Minute, "buildkitd is killed for want of memory", killed)
+	t.Logf("buildkitd was killed after %s", time.Since(began))
 	hog.Process.Kill() //nolint:errcheck // the kernel may have been faster
 	hog.Wait()         //nolint:errcheck // it was killed
 	must(t, err)
