@@ -26,7 +26,8 @@ type arrival struct {
 }
 
 // meet accepts connections until one of them is the step's, and returns it; ok is false when ended is done first. Where
-// steps of builds share the pod's network they can come here, too, and none of them makes the step wait.
+// steps of builds share the pod's network they can come here, too. None of them makes the step wait: one that was
+// dropped comes again.
 func meet(ended context.Context, l net.Listener, token string) (_ arrival, ok bool) {
 	found, over := make(chan arrival), make(chan struct{})
 	defer close(over)
@@ -43,7 +44,7 @@ func meet(ended context.Context, l net.Listener, token string) (_ arrival, ok bo
 			go func() {
 				conn.SetDeadline(time.Now().Add(helloTimeout)) //nolint:errcheck // of no use on a broken connection
 				step, err := mountcopy.Accept(conn, token)
-				if !waiting.remove(conn) || err != nil {
+				if !waiting.remove(conn) || err != nil || step.Welcome() != nil {
 					conn.Close()
 					return
 				}

@@ -89,8 +89,11 @@ func talk(ctx context.Context, s *Step, with func(*Peer) (Result, error)) (Resul
 	s.Token = "token"
 	here, there := net.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, there); there.Close() }()
+	go func() { ended <- s.Run(ctx, func(context.Context) (net.Conn, error) { return there, nil }) }()
 	peer, err := Accept(here, "token")
+	if err == nil {
+		err = peer.Welcome()
+	}
 	if err != nil {
 		return Result{}, err
 	}

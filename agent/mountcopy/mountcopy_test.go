@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -268,5 +269,51 @@ func TestWhatIsNotSnapshotted(t *testing.T) {
 				t.Error("layers were written")
 			}
 		})
+	}
+}
+
+// TestADroppedStepComesAgain drops the step's first connections, as the agent does when others crowd its socket.
+func TestADroppedStepComesAgain(t *testing.T) {
+	dials := 0
+	s := &Step{Mode: ModeDigest, Mount: t.TempDir(), Token: "token"}
+	talked := make(chan error, 1)
+	err := s.Run(t.Context(), func(context.Context) (net.Conn, error) {
+		here, there := net.Pipe()
+		switch dials++; dials {
+		case 1:
+			return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EAGAIN)}
+		case 2:
+			here.Close()
+		case 3: // dropped when it has said whose it is
+			go func() { Accept(here, "token"); here.Close() }() //nolint:errcheck // it is the step's
+		default:
+			go func() {
+				p, err := Accept(here, "token")
+				if err == nil {
+					err = p.Welcome()
+				}
+				if err == nil {
+					_, err = p.Digest()
+				}
+				talked <- err
+			}()
+		}
+		return there, nil
+	})
+	if err != nil || dials != 4 {
+		t.Fatalf("%d attempts, %v", dials, err)
+	}
+	if err := <-talked; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAStepWithoutAnAgentEnds has nobody listen.
+func TestAStepWithoutAnAgentEnds(t *testing.T) {
+	s := &Step{Mode: ModeDigest, Mount: t.TempDir(), Token: "token"}
+	start := time.Now()
+	err := s.Run(t.Context(), func(context.Context) (net.Conn, error) { return nil, syscall.ECONNREFUSED })
+	if !errors.Is(err, syscall.ECONNREFUSED) || time.Since(start) > meetTimeout/2 {
+		t.Errorf("it ended after %v with %v", time.Since(start), err)
 	}
 }

@@ -19,7 +19,8 @@ type Peer struct {
 	conn net.Conn
 }
 
-// Accept takes up a connection, which must be a step's with the token. It should have a deadline.
+// Accept takes up a connection, which must be a step's with the token. It should have a deadline. The step waits for
+// Welcome, and comes again when the connection ends before it.
 func Accept(conn net.Conn, token string) (*Peer, error) {
 	l := &link{conn}
 	m, n, err := l.next()
@@ -35,6 +36,9 @@ func Accept(conn net.Conn, token string) (*Peer, error) {
 	}
 	return &Peer{l: l, conn: conn}, err
 }
+
+// Welcome tells the step that this connection is the one for the copy.
+func (p *Peer) Welcome() error { return p.l.send(ready, nil) }
 
 // Snapshot sends the base's index layer, nil for none, and calls push with each new layer, the lowest first. The
 // result names those.

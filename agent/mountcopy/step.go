@@ -10,6 +10,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
+	"time"
+)
+
+const (
+	// meetTimeout bounds how long a step tries to meet the agent, meetInterval is the pause between two attempts.
+	meetTimeout  = time.Minute
+	meetInterval = 10 * time.Millisecond
 )
 
 // Mode is what a step does.
@@ -43,16 +51,18 @@ type Step struct {
 	Token string
 }
 
-// Run copies as the mode demands and reports over the connection to the agent. It ends when the agent goes away.
-// The agent has heard of an error.
-func (s *Step) Run(ctx context.Context, conn net.Conn) error {
+// Run copies as the mode demands and reports to the agent, over a connection that dial makes. It ends when the agent
+// goes away. The agent has heard of an error.
+func (s *Step) Run(ctx context.Context, dial func(context.Context) (net.Conn, error)) error {
+	conn, err := s.meet(ctx, dial)
+	if err != nil {
+		return fmt.Errorf("reach the agent: %w", err)
+	}
+	defer conn.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	l := &link{conn}
-	if err := l.send(hello, []byte(s.Token)); err != nil {
-		return fmt.Errorf("talk to the agent: %w", err)
-	}
 	res, err := s.do(ctx, cancel, l)
 	if err != nil {
 		drained := make(chan struct{})
@@ -70,6 +80,41 @@ func (s *Step) Run(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	return l.send(result, text)
+}
+
+// meet connects until the agent takes the connection for the step's. Others may come to the same socket, so many that
+// the agent has no room, or drops this connection before it has read whose it is.
+func (s *Step) meet(ctx context.Context, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	for {
+		conn, err := dial(ctx)
+		switch {
+		case err == nil:
+			if err = s.greet(ctx, conn); err == nil {
+				return conn, nil
+			}
+			conn.Close()
+		case !errors.Is(err, syscall.EAGAIN): // a full backlog
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(meetInterval):
+		}
+	}
+}
+
+// greet says whose connection this is and waits for the agent's welcome.
+func (s *Step) greet(ctx context.Context, conn net.Conn) error {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	l := &link{conn}
+	if err := l.send(hello, []byte(s.Token)); err != nil {
+		return err
+	}
+	_, err := l.expect(ready)
+	return err
 }
 
 func (s *Step) do(ctx context.Context, cancel context.CancelFunc, l *link) (Result, error) {

@@ -52,7 +52,10 @@ func main() {
 		ctx, cancel = context.WithTimeout(ctx, *timeout)
 		defer cancel()
 	}
-	switch err := run(ctx, *agent, &step); {
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", *agent)
+	}
+	switch err := step.Run(ctx, dial); {
 	case err == nil:
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		fmt.Fprintf(os.Stderr, "mountcopy: not done after %v\n", *timeout)
@@ -61,13 +64,4 @@ func main() {
 		fmt.Fprintln(os.Stderr, "mountcopy:", err)
 		os.Exit(1)
 	}
-}
-
-func run(ctx context.Context, agent string, step *mountcopy.Step) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", agent)
-	if err != nil {
-		return fmt.Errorf("reach the agent: %w", err)
-	}
-	defer conn.Close()
-	return step.Run(ctx, conn)
 }
