@@ -30,6 +30,7 @@ import (
 )
 
 func TestABuildIsTakenUpAndReported(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
 		c.Spec.Registry = &v1alpha1.RegistryCacheSpec{Repository: "r.example.com/cache"}
 	})
@@ -98,6 +99,7 @@ func TestABuildIsTakenUpAndReported(t *testing.T) {
 }
 
 func TestAFailureIsReportedWithItsReason(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
 		"bad": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
@@ -136,6 +138,7 @@ func TestAFailureIsReportedWithItsReason(t *testing.T) {
 }
 
 func TestABuildWithoutItsSecretIsHandedBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start(&fakeBuilder{}, "pod")
 	b := w.bind("secret", "p", func(b *v1alpha1.HLBBuild) {
@@ -156,6 +159,7 @@ func TestABuildWithoutItsSecretIsHandedBack(t *testing.T) {
 }
 
 func TestSlotsAreGivenInTheOrderOfPlacement(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, testbuild.WithSlots(1))
 	first, release := make(chan struct{}), make(chan struct{})
 	builder := &fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
@@ -178,6 +182,7 @@ func TestSlotsAreGivenInTheOrderOfPlacement(t *testing.T) {
 }
 
 func TestABuildThatIsNoLongerWantedIsCancelled(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(w *world, b *v1alpha1.HLBBuild){
 		"deleted": func(w *world, b *v1alpha1.HLBBuild) {
 			if err := w.Client.Delete(w.t.Context(), b); err != nil {
@@ -218,6 +223,7 @@ func TestABuildThatIsNoLongerWantedIsCancelled(t *testing.T) {
 }
 
 func TestDrainingWaitsForBuilds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	begun, release := make(chan struct{}), make(chan struct{})
 	stop := w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
@@ -250,6 +256,7 @@ func TestDrainingWaitsForBuilds(t *testing.T) {
 }
 
 func TestABuildThatOutlastsDrainingIsLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	begun := make(chan struct{})
 	stop := w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
@@ -268,6 +275,7 @@ func TestABuildThatOutlastsDrainingIsLost(t *testing.T) {
 }
 
 func TestAnEarlierAgentsAttemptIsReportedLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.bind("b", "p")
 	w.manage(b, func(b *v1alpha1.HLBBuild) { status.Start(b, "pod/earlier", time.Now()) })
@@ -284,6 +292,7 @@ func TestAnEarlierAgentsAttemptIsReportedLost(t *testing.T) {
 }
 
 func TestAnAgentThatLosesItsLeaseFencesItself(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	begun, ended := make(chan struct{}), make(chan struct{})
 	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
@@ -315,6 +324,7 @@ func TestAnAgentThatLosesItsLeaseFencesItself(t *testing.T) {
 }
 
 func TestAnEndIsReportedEvenIfItsDetailsAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){
 		"p": func(context.Context, *daemon.Job) (*daemon.Outcome, error) {
@@ -330,6 +340,7 @@ func TestAnEndIsReportedEvenIfItsDetailsAreRefused(t *testing.T) {
 }
 
 func TestADaemonThatDoesNotAnswerIsGivenNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	builder := &fakeBuilder{pingErr: errors.New("connection refused")}
 	w.start(builder, "pod")
@@ -348,6 +359,7 @@ func TestADaemonThatDoesNotAnswerIsGivenNothing(t *testing.T) {
 }
 
 func TestAResetCacheIsANewEpoch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	builder := &fakeBuilder{}
 	w.start(builder, "pod", func(o *agent.Options) { o.ObserveEvery = 200 * time.Millisecond })

@@ -19,6 +19,7 @@ import (
 // TestTheObjectOfAFullDaemonIsSmall has a daemon hold 1,000 mounts with ids of 200 characters and know 256 keys. The
 // object is measured as the API server keeps it, managed fields and all.
 func TestTheObjectOfAFullDaemonIsSmall(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t), &holder{}
 	keys, uses := map[string]any{}, map[string]any{}
 	for i := range 256 {

@@ -18,6 +18,7 @@ import (
 // TestBudgetsFollowTheVolume has autoExpand raise the size under a running agent: what would have been pruned at
 // first has room. The volume is a folder of this machine's disk, which bounds a size that is larger still.
 func TestBudgetsFollowTheVolume(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
 		c.Spec.Storage.AutoExpand = &v1alpha1.AutoExpandSpec{MaxSize: resource.MustParse("1Pi"), ThresholdPercent: 70,
 			StepPercent: 25}

@@ -83,6 +83,7 @@ func (w *world) took(h *holder, want ...string) {
 }
 
 func TestASnapshotIsMadeWhenAnAnnotationAsks(t *testing.T) {
+	t.Parallel()
 	for name, asked := range map[string]client.Object{"on the BuildCache": &v1alpha1.BuildCache{},
 		"on the BuildDaemon": &v1alpha1.BuildDaemon{}} {
 		t.Run(name, func(t *testing.T) {
@@ -138,6 +139,7 @@ func (w *world) snapshotReported(id string) {
 // TestADrainSnapshotsIdleMountsFirst shuts the agent down while a build runs: the mount of an earlier build does not
 // wait for it, its own does.
 func TestADrainSnapshotsIdleMountsFirst(t *testing.T) {
+	t.Parallel()
 	w, h := newWorld(t, withSnapshots(t)), &holder{}
 	begun, ended := make(chan struct{}), make(chan struct{})
 	h.builds = map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){

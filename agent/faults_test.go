@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type outage struct {
 	mu     sync.Mutex
 	on     bool
 	failed int
+	builds map[string]bool // those whose requests have failed, by path
 }
 
 func (o *outage) wrap(next http.RoundTripper) http.RoundTripper {
@@ -53,6 +55,10 @@ func (o *outage) RoundTrip(r *http.Request) (*http.Response, error) {
 	fails := o.on && strings.Contains(string(body), o.text)
 	if fails {
 		o.failed++
+		if o.builds == nil {
+			o.builds = map[string]bool{}
+		}
+		o.builds[r.URL.Path] = true
 	}
 	o.mu.Unlock()
 	if !fails {
@@ -67,15 +73,25 @@ func (o *outage) set(on bool) {
 	o.on = on
 }
 
+func (o *outage) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.failed
+}
+
+// failing returns the builds of which requests have failed.
+func (o *outage) failing() map[string]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.builds)
+}
+
 // wait waits until the outage has failed n requests.
 func (o *outage) wait(t *testing.T, n int) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
-		o.mu.Lock()
-		failed := o.failed
-		o.mu.Unlock()
-		if failed >= n {
+		if o.count() >= n {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -121,6 +137,7 @@ var faults = map[string]func(*outage, *http.Request) (*http.Response, error){
 // TestRefusedWritesAreTriedAgain fails the claim or the report of a build for a while. The build is built and reported
 // once, and what the agent asks for meanwhile is bounded.
 func TestRefusedWritesAreTriedAgain(t *testing.T) {
+	t.Parallel()
 	for what, text := range map[string]string{"the claim": `"startedBy":"`, "the report": `"finishedAt":"`} {
 		for fault, fail := range faults {
 			t.Run(what+", "+fault, func(t *testing.T) {
@@ -149,6 +166,7 @@ func TestRefusedWritesAreTriedAgain(t *testing.T) {
 
 // TestAnEndOutlivesTheAgent refuses a report until the agent is gone. The next one writes it.
 func TestAnEndOutlivesTheAgent(t *testing.T) {
+	t.Parallel()
 	w, dir := newWorld(t), t.TempDir()
 	o := &outage{fail: faults["403"], text: `"finishedAt":"`, on: true}
 	w.wrap = o.wrap
@@ -160,7 +178,9 @@ func TestAnEndOutlivesTheAgent(t *testing.T) {
 	options := func(opts *agent.Options) { opts.StateDir, opts.DrainTimeout = dir, 0 }
 	stop := w.start(builder, "pod", options)
 	good, bad := w.bind("good", "p"), w.bind("bad", "fails")
-	o.wait(t, 4)
+	for len(o.failing()) < 2 {
+		o.wait(t, o.count()+1)
+	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +199,7 @@ func TestAnEndOutlivesTheAgent(t *testing.T) {
 
 // TestAReleaseIsAcknowledged supersedes an attempt. The run that follows can be placed once the agent has ended it.
 func TestAReleaseIsAcknowledged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	begun, release := make(chan struct{}), make(chan struct{})
 	w.start(&fakeBuilder{builds: map[string]func(context.Context, *daemon.Job) (*daemon.Outcome, error){

@@ -120,6 +120,7 @@ func withRetention(repository string, spec v1alpha1.RegistryRetentionSpec) func(
 }
 
 func TestTagsOutOfUseAreDeletedFromTheRegistry(t *testing.T) {
+	t.Parallel()
 	r := newRepo(t)
 	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600)}))
 	long := time.Now().Add(-48 * time.Hour)
@@ -138,6 +139,7 @@ func TestTagsOutOfUseAreDeletedFromTheRegistry(t *testing.T) {
 }
 
 func TestADeletedBuildCacheTakesItsTagsAlong(t *testing.T) {
+	t.Parallel()
 	r := newRepo(t)
 	w := newWorld(t, withRetention(r.in.Name(), v1alpha1.RegistryRetentionSpec{OnDelete: v1alpha1.RegistryDelete}))
 	stay := []string{"latest", cacheref.Tag("elsewhere", "key-b"), cacheref.Tag(w.ns, "of another BuildCache")}
@@ -176,6 +178,7 @@ func refusing(t *testing.T) *repo {
 }
 
 func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
+	t.Parallel()
 	r := refusing(t)
 	w := newWorld(t,
 		withRetention(r.in.Name(),
@@ -198,6 +201,7 @@ func TestARefusalIsToldAnewWhenTheBuildCacheGoes(t *testing.T) {
 }
 
 func TestARegistryThatIsAwayIsReported(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t,
 		withRetention("localhost:1/team/cache", v1alpha1.RegistryRetentionSpec{MaxAgeSeconds: ptr.To[int32](3600)}))
 	w.start(&fakeBuilder{}, "pod-1")

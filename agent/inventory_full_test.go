@@ -78,6 +78,7 @@ func (d *tree) release() {
 }
 
 func TestAFullVolumeIsCordonedUntilPruningHelps(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		files     int
 		bytesEach int64

@@ -77,6 +77,7 @@ func (w *world) pruned() []string {
 }
 
 func TestAMountOverItsSizeIsPrunedAndItsKeyFresh(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *v1alpha1.BuildCache) {
 		c.Spec.Mounts = []v1alpha1.MountPolicy{{
 			ID: "big", Eviction: &v1alpha1.MountEviction{MaxSize: ptr.To(resource.MustParse("10Mi"))},

@@ -5,6 +5,7 @@ package agent
 import "testing"
 
 func TestShareMemory(t *testing.T) {
+	t.Parallel()
 	const mib = int64(1) << 20
 	for name, tc := range map[string]struct {
 		container, own, each, all int64

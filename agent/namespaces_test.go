@@ -44,6 +44,7 @@ func (w *world) visit(namespace, name, program string) *v1alpha1.HLBBuild {
 }
 
 func TestBuildsOfServedNamespacesAreRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	team := w.Namespace(t)
 	jobs, begun, ended := make(chan *daemon.Job, 1), make(chan struct{}), make(chan struct{})

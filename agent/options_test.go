@@ -9,6 +9,7 @@ import (
 )
 
 func TestOptionsAreChecked(t *testing.T) {
+	t.Parallel()
 	valid := DefaultOptions()
 	valid.Namespace, valid.Cache, valid.Daemon, valid.PodUID = "ns", "c", "c-0", "uid"
 	if err := valid.Validate(); err != nil {

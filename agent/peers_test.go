@@ -18,6 +18,7 @@ import (
 // TestSpareMountsGoFirst has a daemon of 10Gi hold three mounts of 2Gi, one more than its bound of half allows, where
 // a second daemon has used the newest of them later.
 func TestSpareMountsGoFirst(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		peer func(*v1alpha1.BuildDaemon)
 		uses int64

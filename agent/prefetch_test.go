@@ -155,6 +155,7 @@ func isDone(n int) func(*v1alpha1.BuildDaemonStatus) bool {
 }
 
 func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
+	t.Parallel()
 	w, d := newPrimer(t, "m")
 	w.tells("the daemon serves", func(s *v1alpha1.BuildDaemonStatus) bool { return len(s.Conditions) > 0 })
 	w.ask(v1alpha1.PrefetchRequest{ID: w.ns + "/m", Bytes: 7})
@@ -181,6 +182,7 @@ func TestAMountThatIsAskedForIsThereForTheNextBuild(t *testing.T) {
 }
 
 func TestWhatRequestsComeTo(t *testing.T) {
+	t.Parallel()
 	w, d := newPrimer(t, "m", "wide", "wider")
 	d.put(w.ns, "held", 5)
 	w.tells("the mount that is held was seen", func(s *v1alpha1.BuildDaemonStatus) bool { return len(s.Mounts) == 1 })
@@ -220,6 +222,7 @@ func TestWhatRequestsComeTo(t *testing.T) {
 
 // TestADaemonThatDoesNotAnswerIsLeftAlone asks while buildkitd is away.
 func TestADaemonThatDoesNotAnswerIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	w, d := newPrimer(t, "m")
 	w.tells("the daemon serves", func(s *v1alpha1.BuildDaemonStatus) bool { return s.Version != "" })
 	d.mu.Lock()

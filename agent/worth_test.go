@@ -24,6 +24,7 @@ const builtBefore = `{"epoch": "e", "keys": {
 // TestTheMountThatIsWorthLeastGoes has a daemon of 10Gi hold two mounts of 3Gi, one more than its bound of half
 // allows. The old one was last used nine hours ago, the new one six.
 func TestTheMountThatIsWorthLeastGoes(t *testing.T) {
+	t.Parallel()
 	snapshots := func(id string) string {
 		return `{"epoch": "e", "mounts": {"NS/` + id + `": {"ref": "r@sha256:0", "bytes": 1000000000}}}`
 	}

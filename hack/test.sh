@@ -11,7 +11,8 @@ step() { echo "== $*"; "$@" || status=1; }
 # Kubernetes, BuildKit and the rest are built before the first test, so that no test's time-out pays for a compiler.
 step go run ./hack/cluster build
 mapfile -t unit < <(go list ./... | grep -v -e /test/attack -e /test/contract -e /test/e2e -e /test/envtest -e /test/scale)
-step go test -timeout 20m "${unit[@]}"
+# Tests with daemons of their own mostly wait for the kernel, so more of them run at once than there are processors.
+step go test -timeout 20m -p 3 -parallel 6 "${unit[@]}"
 step go test -timeout 20m -p 1 ./test/envtest/... ./test/scale/... ./test/contract/...
 step go test -timeout 20m -p 1 -tags integration ./hlb/solve ./cmd/hlb
 step go test -timeout 40m -p 1 -v ./test/e2e/... ./test/attack

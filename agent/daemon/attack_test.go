@@ -25,6 +25,7 @@ import (
 
 // TestHostileFrontEnds runs front ends that want what they were not given.
 func TestHostileFrontEnds(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	bk := buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}})
 	d := dial(t, bk)
@@ -107,6 +108,7 @@ func TestHostileFrontEnds(t *testing.T) {
 // TestNobodyGetsTheSourcesCredentials checks a private repository out, and looks for its credentials in steps. The
 // commit is built that was checked out, also where the branch has gone on meanwhile.
 func TestNobodyGetsTheSourcesCredentials(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	url := gitServer(t, map[string]string{"build.hlb": fmt.Sprintf(`fs default() {
@@ -136,6 +138,7 @@ fs again() {
 
 // TestTheCachesCredentialsAreForTheCache has a registry that asks for a password, which only the BuildCache knows.
 func TestTheCachesCredentialsAreForTheCache(t *testing.T) {
+	t.Parallel()
 	open, closed := buildkittest.StartRegistry(t), buildkittest.StartAuthRegistry(t, "robot", "s3cret")
 	o := buildkittest.Options{Registries: []string{open.Address, closed.Address}}
 	first, second := dial(t, buildkittest.Start(t, o)), dial(t, buildkittest.Start(t, o))
@@ -198,6 +201,7 @@ func TestTheCachesCredentialsAreForTheCache(t *testing.T) {
 
 // TestMountsOfWhatIsBuiltWhileCompilingAreKnown pushes an image with a cache mount for its digest, and fails later.
 func TestMountsOfWhatIsBuiltWhileCompilingAreKnown(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	job := inline(fmt.Sprintf(`fs default() {

@@ -11,6 +11,7 @@ import (
 )
 
 func TestChecksOfHealth(t *testing.T) {
+	t.Parallel()
 	bk := buildkittest.Start(t, buildkittest.Options{})
 	d := dial(t, bk)
 	program := buildkittest.Copier(t)

@@ -54,6 +54,7 @@ func build(t *testing.T, d *daemon.Daemon, job *daemon.Job) *daemon.Outcome {
 func cached(out *daemon.Outcome) string { return fmt.Sprintf("%d/%d", out.Cached, out.Total) }
 
 func TestColdThenWarm(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	bk := buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}})
 	d := dial(t, bk)
@@ -97,6 +98,7 @@ func TestColdThenWarm(t *testing.T) {
 }
 
 func TestFailuresSayWhereAndWhy(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 
@@ -150,6 +152,7 @@ func TestFailuresSayWhereAndWhy(t *testing.T) {
 }
 
 func TestAFreshDaemonImports(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	options := buildkittest.Options{Registries: []string{registry.Address}}
 	first, second, third := dial(t, buildkittest.Start(t, options)), dial(t, buildkittest.Start(t, options)), dial(t,
@@ -206,6 +209,7 @@ fs other() {
 }
 
 func TestRegistryCredentials(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartAuthRegistry(t, "me", "s3cret")
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	job := inline("fs default() {\n\tscratch\n\tmkfile \"/a\" 0o644 \"a\"\n}\n")
@@ -220,6 +224,7 @@ func TestRegistryCredentials(t *testing.T) {
 }
 
 func TestSecretsReachTheirSteps(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	job := inline(fmt.Sprintf(`fs default() {
@@ -240,6 +245,7 @@ func TestSecretsReachTheirSteps(t *testing.T) {
 }
 
 func TestContextOfAConfigMap(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	job := inline(fmt.Sprintf(`fs default() {
@@ -257,6 +263,7 @@ func TestContextOfAConfigMap(t *testing.T) {
 }
 
 func TestALostDaemonIsToldFromAFailure(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	bk := buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}})
 	d := dial(t, bk)

@@ -81,6 +81,7 @@ func filling(image string, mib map[string]int) string {
 }
 
 func TestMountsArePrunedByTheirPolicies(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	build(t, d, inline(filling(registry.Busybox(), map[string]int{"big": 5, "pinned": 4, "small": 1})))
@@ -102,6 +103,7 @@ func TestMountsArePrunedByTheirPolicies(t *testing.T) {
 }
 
 func TestAMountInUseIsNotPruned(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	build(t, d, inline(filling(registry.Busybox(), map[string]int{"m": 2})))
@@ -186,6 +188,7 @@ func backstop(sizeBytes int64) string {
 // Ours believes its volume to be full, and its budget for layers is spent, so that all of its garbage collection
 // acts, too.
 func TestIdleMountsStayWhereStockSettingsLoseThem(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	image := registry.Busybox()
 	const never = 1 << 55 // a volume of 32 PiB always lacks free space

@@ -14,6 +14,7 @@ import (
 )
 
 func TestGitSource(t *testing.T) {
+	t.Parallel()
 	url := gitServer(t, map[string]string{
 		"ci/build.hlb": "import files from \"./files.hlb\"\n\nfs default() {\n\tfiles.all\n\tmkdir \"/done\" 0o755\n}\n",
 		"ci/files.hlb": "export all\n\nfs all() {\n\tscratch\n\tcopy local(\"..\") \"/app/main.go\" \"/main.go\"\n}\n",
@@ -45,6 +46,7 @@ func TestGitSource(t *testing.T) {
 }
 
 func TestGitContextOfASubfolder(t *testing.T) {
+	t.Parallel()
 	url := gitServer(t, map[string]string{"app/main.go": "package main\n", "README": "hi\n"})
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{}))
 	job := inline("fs default() {\n\tscratch\n\tcopy local(\".\") \"/main.go\" \"/main.go\"\n}\n")
@@ -58,6 +60,7 @@ func TestGitContextOfASubfolder(t *testing.T) {
 // TestProgramOfASubfolder has the source be a folder of the repository: its program, modules and local paths start
 // there.
 func TestProgramOfASubfolder(t *testing.T) {
+	t.Parallel()
 	url := gitServer(t, map[string]string{
 		"app/ci/build.hlb": "import files from \"./files.hlb\"\n\nfs default() {\n\tfiles.all\n}\n",
 		"app/ci/files.hlb": "export all\n\nfs all() {\n\tscratch\n\tcopy local(\"..\") \"/main.go\" \"/main.go\"\n}\n",

@@ -16,6 +16,7 @@ import (
 
 // TestAStepHasItsLimits has a step take more memory than it may, beside a step of another build that takes what it may.
 func TestAStepHasItsLimits(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	taking := func(mib int, name string, limits daemon.StepLimits) *daemon.Job {

@@ -12,6 +12,7 @@ import (
 // TestAMountIsSeenWhileItIsMeasured has buildkitd measure a mount of many files for four who ask at once, as it does
 // for its own garbage collection a moment after it starts. All must see the mount, however it is listed meanwhile.
 func TestAMountIsSeenWhileItIsMeasured(t *testing.T) {
+	t.Parallel()
 	m := newMounts(t)
 	d, bk := m.daemon()
 	m.run(bk, "cd /c; seq 20000 | xargs touch", llb.CacheMountShared)

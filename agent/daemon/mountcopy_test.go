@@ -109,6 +109,7 @@ func (m *mounts) manifest(tag string) (registry.Manifest, bool) {
 }
 
 func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
+	t.Parallel()
 	for sharing, mode := range map[string]llb.CacheMountSharingMode{"shared": llb.CacheMountShared,
 		"locked": llb.CacheMountLocked} {
 		t.Run(sharing, func(t *testing.T) {
@@ -165,6 +166,7 @@ func TestSnapshotMakesTheSameMountOnAnotherDaemon(t *testing.T) {
 }
 
 func TestPrimingFromWhatIsNoSnapshotFails(t *testing.T) {
+	t.Parallel()
 	m := newMounts(t)
 	d, bk := m.daemon()
 	m.run(bk, "echo 1 > /c/f", llb.CacheMountShared)
@@ -197,6 +199,7 @@ func TestPrimingFromWhatIsNoSnapshotFails(t *testing.T) {
 }
 
 func TestACopyThatIsGivenUpLeavesNothing(t *testing.T) {
+	t.Parallel()
 	m := newMounts(t)
 	d, bk := m.daemon()
 	m.run(bk, "head -c 30000000 /dev/urandom > /c/f", llb.CacheMountShared)
@@ -226,6 +229,7 @@ func TestACopyThatIsGivenUpLeavesNothing(t *testing.T) {
 // TestASnapshotDoesNotWaitForLong has a build hold a locked mount for longer than a snapshot's patience. The build is
 // not disturbed.
 func TestASnapshotDoesNotWaitForLong(t *testing.T) {
+	t.Parallel()
 	m := newMounts(t)
 	d, bk := m.daemon()
 	m.run(bk, "echo 1 > /c/f", llb.CacheMountLocked)

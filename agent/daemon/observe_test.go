@@ -10,6 +10,7 @@ import (
 )
 
 func TestMountIDIsReadFromTheDescription(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		kind        client.UsageRecordType
 		description string
@@ -71,6 +72,7 @@ func TestMountIDIsReadFromTheDescription(t *testing.T) {
 }
 
 func TestGCRulesReadAsOneLine(t *testing.T) {
+	t.Parallel()
 	rule := client.PruneInfo{
 		All: true, Filter: []string{"type==a", "type==b"}, KeepDuration: time.Hour, ReservedSpace: 1, MaxUsedSpace: 2,
 		MinFreeSpace: 3,

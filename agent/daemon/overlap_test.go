@@ -48,6 +48,7 @@ func (m *meeting) attend(which int) bool {
 // TestPrimingAndImportOverlap has a registry that serves the build cache only once it was asked for the mount's
 // content, and the content only once it was asked for the build cache: one after the other, neither would come.
 func TestPrimingAndImportOverlap(t *testing.T) {
+	t.Parallel()
 	m := newMounts(t)
 	met := newMeeting()
 	content := ""

@@ -13,6 +13,7 @@ import (
 )
 
 func TestABuildIsForThePlatformItAsksFor(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	for _, platform := range []string{"linux/arm64", "linux/amd64"} { // no step runs, so both can be built anywhere

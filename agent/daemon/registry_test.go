@@ -15,6 +15,7 @@ import (
 )
 
 func TestTheManifestBuiltinAsksTheRegistry(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartAuthRegistry(t, "me", "s3cret")
 	d := dial(t, buildkittest.Start(t, buildkittest.Options{Registries: []string{registry.Address}}))
 	auth := base64.StdEncoding.EncodeToString([]byte("me:s3cret"))

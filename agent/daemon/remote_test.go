@@ -73,6 +73,7 @@ func breakOff(t *testing.T, w http.ResponseWriter, begins bool) {
 }
 
 func TestRegistriesThatFailAreNoFaultOfTheBuild(t *testing.T) {
+	t.Parallel()
 	registry := buildkittest.StartRegistry(t)
 	registry.Busybox()
 	const pull = "fs default() {\n\timage \"%[1]s/busybox:latest\"\n\trun \"true\"\n}\n"
@@ -135,6 +136,7 @@ func TestRegistriesThatFailAreNoFaultOfTheBuild(t *testing.T) {
 }
 
 func TestServersThatAreDownAreNoFaultOfTheBuild(t *testing.T) {
+	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close() // nobody listens there any more
 	address := gone.Listener.Addr().String()

@@ -35,6 +35,7 @@ func dockerConfig(host, user string) []byte {
 }
 
 func TestCredentialsAreForExactlyWhatTheyAreFor(t *testing.T) {
+	t.Parallel()
 	build, err := newCredentials(&inputs.Inputs{
 		Registries: [][]byte{
 			dockerConfig("a.example.com", "first"), dockerConfig("a.example.com", "second"),
@@ -102,6 +103,7 @@ func TestCredentialsAreForExactlyWhatTheyAreFor(t *testing.T) {
 }
 
 func TestTheDefaultRegistryMayHoldTheCache(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"https://index.docker.io/v1/", "docker.io", "registry-1.docker.io"} {
 		for _, repository := range []string{"docker.io/team/cache", "index.docker.io/team/cache"} {
 			c, err := newCredentials(&inputs.Inputs{CacheRegistry: dockerConfig(key, "robot")}, repository)
@@ -119,6 +121,7 @@ func TestTheDefaultRegistryMayHoldTheCache(t *testing.T) {
 
 // TestSessionsShareNoTokens: BuildKit gives a session the tokens of another one that proves to have its key.
 func TestSessionsShareNoTokens(t *testing.T) {
+	t.Parallel()
 	lookUp := func(context.Context, string, []string, authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
 		return types.AuthConfig{Username: "me", Password: "pw"}, nil
 	}
@@ -141,6 +144,7 @@ func TestSessionsShareNoTokens(t *testing.T) {
 
 // TestFrontEndsThatAreNotAllowedAreRefused asks no daemon: there is none.
 func TestFrontEndsThatAreNotAllowedAreRefused(t *testing.T) {
+	t.Parallel()
 	const allowed = "docker.io/docker/dockerfile:1"
 	policy := buildpolicy.New(&v1alpha1.BuildCacheSpec{AllowedFrontends: []string{"docker.io/docker/dockerfile"}}, "ns")
 	cases := map[string]struct {
@@ -170,6 +174,7 @@ func TestFrontEndsThatAreNotAllowedAreRefused(t *testing.T) {
 }
 
 func TestBadSecretsAreNotQuoted(t *testing.T) {
+	t.Parallel()
 	const secret = "hunter2"
 	_, configErr := newCredentials(&inputs.Inputs{Registries: [][]byte{[]byte(`{"auths": ` + secret)}}, "")
 	_, keyErr := newSSHAgents(map[string][]byte{"default": []byte(secret)})
@@ -200,6 +205,7 @@ func newKey(t *testing.T, passphrase string) ([]byte, ed25519.PublicKey) {
 }
 
 func TestSSHKeysSignAndCantBeChanged(t *testing.T) {
+	t.Parallel()
 	key, public := newKey(t, "")
 	agents, err := newSSHAgents(map[string][]byte{"default": key})
 	if err != nil {
@@ -234,6 +240,7 @@ func TestSSHKeysSignAndCantBeChanged(t *testing.T) {
 }
 
 func TestAKeyWithAPassphraseIsExplained(t *testing.T) {
+	t.Parallel()
 	key, _ := newKey(t, "pass")
 	_, err := newSSHAgents(map[string][]byte{"deploy": key})
 	if err == nil || !strings.Contains(err.Error(), `"deploy" is protected by a passphrase`) {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestPolicyGivesMountsTheirSharing(t *testing.T) {
+	t.Parallel()
 	job := &Job{
 		Namespace: "ns",
 		Spec:      &v1alpha1.HLBBuildSpec{HLB: &v1alpha1.HLBSpec{Targets: []string{"default"}}},

@@ -14,6 +14,7 @@ import (
 )
 
 func TestADaemonThatLacksFeaturesIsTooOld(t *testing.T) {
+	t.Parallel()
 	all := pb.Caps.All()
 	if err := skewOf(pb.Caps.CapSet(all)); err != nil {
 		t.Errorf("BuildKit's own features: %v", err)

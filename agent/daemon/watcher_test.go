@@ -13,6 +13,7 @@ import (
 
 // TestStepsCantBeTakenForTheDaemonsOwn has a program give its steps the names of what the daemon does.
 func TestStepsCantBeTakenForTheDaemonsOwn(t *testing.T) {
+	t.Parallel()
 	source := `fs default() { scratch; run "importing" "cache" "manifest" "from" "r/a:b"; run "pushing" "r/a:b" }`
 	req, found := hlb.Compile(t.Context(), hlb.Program{Filename: "build.hlb", Source: []byte(source)},
 		hlb.Options{Profile: hlb.ProfileServer})

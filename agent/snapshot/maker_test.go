@@ -21,6 +21,7 @@ import (
 )
 
 func TestAMountFollowsItsSnapshots(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.site("a")
 	outcome(t, a.use("echo 1 > /c/f"), v1alpha1.PrimeNoSnapshot)
@@ -48,6 +49,7 @@ func TestAMountFollowsItsSnapshots(t *testing.T) {
 // TestAMountThatIsBehindIsRefreshed has two daemons that take turns. Only a snapshot that the other one has made
 // since counts, and only on request.
 func TestAMountThatIsBehindIsRefreshed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	a.use("echo 1 > /c/f")
@@ -81,6 +83,7 @@ func TestAMountThatIsBehindIsRefreshed(t *testing.T) {
 }
 
 func TestOldSnapshotsGoAndNothingElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	image := w.registry.Busybox()
 	foreign := []string{"latest", "mount-other-0123456789abcdef-20200101T000000Z-01234567", "mount-ns",
@@ -133,6 +136,7 @@ func (d *disturbing) Snapshot(ctx context.Context, c *daemon.MountCopy) (mountco
 }
 
 func TestSnapshotsKeepOutOfTheWayOfBuilds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.site("a")
 	a.use("echo 1 > /c/f")
@@ -168,6 +172,7 @@ func (f *failing) Snapshot(ctx context.Context, c *daemon.MountCopy) (mountcopy.
 }
 
 func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.site("a")
 	a.use("echo 1 > /c/f")
@@ -199,6 +204,7 @@ func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestABuildBeginsWithoutARegistry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.cache.Spec.Mounts[0].PrimeTimeoutSeconds = 1
 	b := w.site("b")
@@ -218,6 +224,7 @@ func TestABuildBeginsWithoutARegistry(t *testing.T) {
 }
 
 func TestASnapshotThatIsPutOffForLongIsOverdue(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.site("a")
 	a.use("echo 1 > /c/f")
@@ -260,6 +267,7 @@ func (c *counting) Prime(ctx context.Context, m *daemon.MountCopy) (mountcopy.Re
 }
 
 func TestTwoBuildsPrimeAMountOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.site("a")
 	a.use("echo 1 > /c/f")
@@ -285,6 +293,7 @@ func TestTwoBuildsPrimeAMountOnce(t *testing.T) {
 }
 
 func TestWhatASnapshotLeavesOutIsReported(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	a.use(`echo 1 > /c/f; touch /c/.wh.f "/c/$(printf '\377')"`)

@@ -18,6 +18,7 @@ import (
 
 // TestAnOverdueSnapshotIsReportedOnce tries to snapshot a mount that a build uses for hours.
 func TestAnOverdueSnapshotIsReportedOnce(t *testing.T) {
+	t.Parallel()
 	const id = "ns/busy"
 	clock, told := envtestkit.NewClock(), &envtestkit.Recorder{}
 	state := OpenState(filepath.Join(t.TempDir(), "state.json"), "epoch")

@@ -56,6 +56,7 @@ func (c *slowCopier) Survey(context.Context, []byte, []daemon.Mount) ([]daemon.M
 // TestManyMountsAreCopiedSeveralAtATime asks twice, and from two sides: a mount is copied once, and no two copies of
 // one run at once.
 func TestManyMountsAreCopiedSeveralAtATime(t *testing.T) {
+	t.Parallel()
 	const count = 40
 	program := filepath.Join(t.TempDir(), "mountcopy")
 	if err := os.WriteFile(program, nil, 0o755); err != nil {

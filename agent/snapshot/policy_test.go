@@ -18,6 +18,7 @@ import (
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func TestWhenASnapshotCopiesEverythingAgain(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		layers []int64
 		want   bool
@@ -37,6 +38,7 @@ func TestWhenASnapshotCopiesEverythingAgain(t *testing.T) {
 }
 
 func TestWhenASnapshotIsDue(t *testing.T) {
+	t.Parallel()
 	hourly := &v1alpha1.MountSnapshotSpec{Schedule: &v1alpha1.CronSchedule{Cron: "@hourly"}}
 	cases := map[string]struct {
 		spec    *v1alpha1.MountSnapshotSpec
@@ -162,6 +164,7 @@ func end(t *testing.T, s *State, uses map[string]string, succeeded bool) {
 }
 
 func TestOnlyASuccessfulStateIsQuiet(t *testing.T) {
+	t.Parallel()
 	s := openState(t)
 	uses := begin(t, s, "m")
 	if ok, _ := s.quiet("m"); ok {
@@ -184,6 +187,7 @@ func TestOnlyASuccessfulStateIsQuiet(t *testing.T) {
 }
 
 func TestAnAgentThatDiedLeavesItsMountsDirty(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state.json")
 	begin(t, OpenState(path, "epoch"), "m")
 	again := OpenState(path, "epoch")
@@ -199,6 +203,7 @@ func TestAnAgentThatDiedLeavesItsMountsDirty(t *testing.T) {
 }
 
 func TestRequestsAreForWhatIsThere(t *testing.T) {
+	t.Parallel()
 	s := openState(t)
 	ask := func(value string) {
 		t.Helper()
@@ -230,6 +235,7 @@ func TestRequestsAreForWhatIsThere(t *testing.T) {
 }
 
 func TestMountsThatAreGoneAreForgotten(t *testing.T) {
+	t.Parallel()
 	s := openState(t)
 	for _, id := range []string{"held", "gone", "busy", "new"} {
 		uses := begin(t, s, id)
@@ -251,6 +257,7 @@ func TestMountsThatAreGoneAreForgotten(t *testing.T) {
 
 // TestStateIsForSeveral is one for the race detector, and for what is left when builds and looks come at the same time.
 func TestStateIsForSeveral(t *testing.T) {
+	t.Parallel()
 	s := openState(t)
 	var all sync.WaitGroup
 	for i := range 4 {

@@ -32,6 +32,7 @@ func (s *site) prefetch(want v1alpha1.PrimeOutcome) {
 }
 
 func TestAMountIsFilledAheadOfBuilds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	b.prefetch(v1alpha1.PrimeNoSnapshot)
@@ -54,6 +55,7 @@ func TestAMountIsFilledAheadOfBuilds(t *testing.T) {
 }
 
 func TestABuildWaitsForAMountThatIsBroughtIn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	a.use("echo 1 > /c/f")
@@ -102,6 +104,7 @@ func (c *cutOff) Prime(context.Context, *daemon.MountCopy) (mountcopy.Result, er
 }
 
 func TestACopyThatIsCutOffCostsNoBuildItsMount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	a.use("echo 1 > /c/f")
@@ -124,6 +127,7 @@ func TestACopyThatIsCutOffCostsNoBuildItsMount(t *testing.T) {
 // TestAnAgentTakesUpACopyThatWasKilled has the agent die while it primes a mount for a build: the next build finds the
 // mount in the daemon, with nothing in it or a part.
 func TestAnAgentTakesUpACopyThatWasKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	a.use("echo 1 > /c/f")

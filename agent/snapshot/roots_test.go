@@ -45,6 +45,7 @@ func (s *site) useAs(user string, root *mountcopy.Root, held bool, script string
 }
 
 func TestAnyUserCanWriteToANewMount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	open := &mountcopy.Root{Mode: 0o777}
@@ -57,6 +58,7 @@ func TestAnyUserCanWriteToANewMount(t *testing.T) {
 // TestAMountThatRootMadeIsOpenedToOthers has a step of root come first, on this daemon and on the one that made the
 // snapshot.
 func TestAMountThatRootMadeIsOpenedToOthers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	a.useAs("0", nil, false, "echo 1 > /c/f")
@@ -67,6 +69,7 @@ func TestAMountThatRootMadeIsOpenedToOthers(t *testing.T) {
 }
 
 func TestAMountWithAnOwnerIsTheSameMount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.site("a"), w.site("b")
 	own := &mountcopy.Root{UID: 1000, GID: 1000, Mode: 0o700}
@@ -92,6 +95,7 @@ func (c *countingRoots) SetRoot(
 }
 
 func TestTheOwnerOfAMountCostsOneStep(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.site("a")
 	counting := &countingRoots{Copier: a.Copier}

@@ -36,6 +36,7 @@ func (c *countingSnapshots) Snapshot(
 // TestManyEmptyMountsTakeOneStep has one of many mounts hold a file without bytes, which takes no room either, and
 // three some bytes.
 func TestManyEmptyMountsTakeOneStep(t *testing.T) {
+	t.Parallel()
 	const count = 209
 	w := newWorld(t)
 	w.cache.Spec.Mounts[0].ID = "*"

@@ -26,6 +26,7 @@ func cleaning(c *v1alpha1.BuildCache) {
 }
 
 func TestADeletionWaitsForTheRegistry(t *testing.T) {
+	t.Parallel()
 	cleaned := func(status metav1.ConditionStatus, reason string) func(*v1alpha1.BuildDaemon) {
 		return testbuild.WithCondition(v1alpha1.ConditionRegistryCleaned, status, reason)
 	}
@@ -80,6 +81,7 @@ func TestADeletionWaitsForTheRegistry(t *testing.T) {
 }
 
 func TestTheFinalizerFollowsTheSpec(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := testbuild.BuildCache(w.NS, "cache", cleaning)
 	w.Create(cache)

@@ -30,6 +30,7 @@ func (w *world) ready(cache *v1alpha1.BuildCache) string {
 }
 
 func TestAProtectedBuildCacheWaitsForItsBuilds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.keep(w.change(w.made(1), func(s *v1alpha1.BuildCacheSpec) {
 		s.DeletionPolicy = v1alpha1.DeletionProtect
@@ -53,6 +54,7 @@ func TestAProtectedBuildCacheWaitsForItsBuilds(t *testing.T) {
 }
 
 func TestAFleetEndsWithItsNamespace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.NS}}

@@ -54,6 +54,7 @@ func (w *world) owned(cache *v1alpha1.BuildCache) map[string]string {
 }
 
 func TestBuildCacheMakesItsObjects(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := testbuild.BuildCache(w.NS, "c", testbuild.WithReplicas(2))
 	w.Create(cache)
@@ -85,6 +86,7 @@ func TestBuildCacheMakesItsObjects(t *testing.T) {
 }
 
 func TestABusyDaemonCausesNoWrites(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(3))
 	d := w.Daemon("c-1")
@@ -114,6 +116,7 @@ func (w *world) made(n int32, options ...func(*v1alpha1.BuildCache)) *v1alpha1.B
 }
 
 func TestBuildCacheBecomesReady(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.keep(w.made(1))
 	if c := envtestkit.Condition(cache, "Ready"); c == nil || c.Reason != v1alpha1.ReasonDaemonsNotReady {
@@ -133,6 +136,7 @@ func TestBuildCacheBecomesReady(t *testing.T) {
 // TestAnOldViewIsNoError reconciles a BuildCache as it was before its last status: nothing is written over it, and
 // the pass is soon repeated.
 func TestAnOldViewIsNoError(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.keep(w.made(1))
 	old := fleettest.Read(w, cache).DeepCopy()
@@ -148,6 +152,7 @@ func TestAnOldViewIsNoError(t *testing.T) {
 }
 
 func TestDriftIsRepaired(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
 	role := fleettest.Read(w, &rbacv1.Role{ObjectMeta: w.Named("c-agent")})
@@ -180,6 +185,7 @@ func TestDriftIsRepaired(t *testing.T) {
 }
 
 func TestNameConflictStalls(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	foreign := &corev1.ConfigMap{ObjectMeta: w.Named("c-buildkitd"), Data: map[string]string{"mine": "yes"}}
 	w.Create(foreign)
@@ -209,6 +215,7 @@ func TestNameConflictStalls(t *testing.T) {
 }
 
 func TestAWrongConfigStalls(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.made(1, func(c *v1alpha1.BuildCache) { c.Spec.BuildKit.ExtraConfig = "[worker.oci]\ngc = false" })
 	_, err := w.caches.Reconcile(t.Context(), fleettest.Read(w, cache))

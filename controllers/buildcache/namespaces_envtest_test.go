@@ -41,6 +41,7 @@ func (w *world) binding(namespace string) *rbacv1.RoleBinding {
 }
 
 func TestOtherNamespacesAreServed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	team := envtestkit.Get(t).Namespace(t)
 	cache := w.change(w.made(1), func(s *v1alpha1.BuildCacheSpec) {
@@ -89,6 +90,7 @@ func (w *world) label(namespace, value string) {
 }
 
 func TestRightsElsewhereGoWithTheBuildCache(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	team := envtestkit.Get(t).Namespace(t)
 	cache := w.change(w.made(1), func(s *v1alpha1.BuildCacheSpec) {
@@ -118,6 +120,7 @@ func TestRightsElsewhereGoWithTheBuildCache(t *testing.T) {
 
 // TestANamespaceThatRefusesHoldsUpNoOther has the API server refuse rights in one of two namespaces.
 func TestANamespaceThatRefusesHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	good, bad := envtestkit.Get(t).Namespace(t), envtestkit.Get(t).Namespace(t)
 	cache := w.change(w.made(1), func(s *v1alpha1.BuildCacheSpec) {

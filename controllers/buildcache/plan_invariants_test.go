@@ -55,6 +55,7 @@ func anyFleet(t *rapid.T) *snapshot {
 }
 
 func TestPlansKeepTheirBounds(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		s := anyFleet(t)
 		p := decide(s)
@@ -125,6 +126,7 @@ func (r *rollOut) step(p plan) {
 
 // TestARollOutFinishesTheOthers rolls a fleet of five out of which one never comes up: before, since, or because of it.
 func TestARollOutFinishesTheOthers(t *testing.T) {
+	t.Parallel()
 	all := func(broken daemon) []daemon {
 		out := []daemon{broken}
 		for ordinal := range int32(4) {

@@ -47,6 +47,7 @@ func changed(before, after map[string]string) []string {
 
 // TestAConfigChangeReplacesPodsOneByOne changes what buildkitd reads at its start.
 func TestAConfigChangeReplacesPodsOneByOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(3))
 	before := w.podUIDs()
@@ -88,6 +89,7 @@ func TestAConfigChangeReplacesPodsOneByOne(t *testing.T) {
 
 // TestAnUpgradeOfTheOperatorRestartsNoBuildkitd changes the agent's image alone.
 func TestAnUpgradeOfTheOperatorRestartsNoBuildkitd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(2))
 	before := w.podUIDs()
@@ -126,6 +128,7 @@ func TestAnUpgradeOfTheOperatorRestartsNoBuildkitd(t *testing.T) {
 
 // TestARollOutOfFiveFinishesFour rolls a fleet of which one daemon finds no node any more.
 func TestARollOutOfFiveFinishesFour(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(5))
 	before := w.podUIDs()
@@ -164,6 +167,7 @@ func (w *world) unschedulable(daemon string) {
 }
 
 func TestScaleDownAndUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(2))
 	least := w.Daemon("c-0") // is worth nothing
@@ -196,6 +200,7 @@ func TestScaleDownAndUp(t *testing.T) {
 }
 
 func TestScaleDownCanDeleteTheVolume(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(2, func(c *v1alpha1.BuildCache) {
 		c.Spec.Storage.Retention.WhenScaled = v1alpha1.RetentionDelete
@@ -235,6 +240,7 @@ func (w *world) collect(daemon string) {
 // TestADaemonThatIsDeletedIsMadeAnew deletes a BuildDaemon while its pod runs. Another one of its name is made, with a
 // volume of its own, once nothing is left of the first.
 func TestADaemonThatIsDeletedIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(2))
 	was, claim := w.Daemon("c-1"), w.claim("c-1")
@@ -256,6 +262,7 @@ func TestADaemonThatIsDeletedIsMadeAnew(t *testing.T) {
 
 // TestABuildCacheThatIsMadeAnewHasItsVolumes deletes a BuildCache, with everything but its claims.
 func TestABuildCacheThatIsMadeAnewHasItsVolumes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(2))
 	claim := w.claim("c-1").UID
@@ -285,6 +292,7 @@ func TestABuildCacheThatIsMadeAnewHasItsVolumes(t *testing.T) {
 
 // TestWhatOthersSetOnADaemonStays is about the fields of a BuildDaemon that placement and users own.
 func TestWhatOthersSetOnADaemonStays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
 	d := w.Daemon("c-0")
@@ -303,6 +311,7 @@ func TestWhatOthersSetOnADaemonStays(t *testing.T) {
 
 // TestABuildCacheWaitsForItsPredecessorsObjects makes a BuildCache anew before those of the former are collected.
 func TestABuildCacheWaitsForItsPredecessorsObjects(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
 	w.Must(w.Client.Delete(t.Context(), cache))

@@ -29,6 +29,7 @@ func stalled(d *daemon) {
 }
 
 func TestFleetConditions(t *testing.T) {
+	t.Parallel()
 	taken := fmt.Errorf("x: %w", &write.NameConflictError{Kind: "Role", Name: "c", OwnerKind: "BuildCache"})
 	with := func(s *snapshot, r ...remains) *snapshot { s.remains = r; return s }
 	cases := map[string]struct {
@@ -99,6 +100,7 @@ func TestFleetConditions(t *testing.T) {
 }
 
 func TestFleetStatusSumsUp(t *testing.T) {
+	t.Parallel()
 	onNode := func(d *daemon) { d.Status.RunningBuilds, d.Status.NodeName, d.Status.UsedBytes = 3, "n1", 5<<30 }
 	s := fleet(2, serving(0, onNode), down(1, v1alpha1.ReasonCrashLoop), asleep(2))
 	got := fleetStatus(s, nil)
@@ -118,6 +120,7 @@ func TestFleetStatusSumsUp(t *testing.T) {
 }
 
 func TestStatusShowsNoMoreThanTheAPITakes(t *testing.T) {
+	t.Parallel()
 	s := fleet(70)
 	for ordinal := range int32(70) {
 		s.daemons = append(s.daemons, serving(ordinal))
@@ -128,6 +131,7 @@ func TestStatusShowsNoMoreThanTheAPITakes(t *testing.T) {
 }
 
 func TestAdviceIsAboutTheWantedDaemons(t *testing.T) {
+	t.Parallel()
 	report := func(today, twice int32) func(*daemon) {
 		return func(d *daemon) {
 			d.Status.Sizing = &v1alpha1.DaemonSizing{Accesses: 100, SeenBytes: 1 << 30, Points: []v1alpha1.SizingPoint{
@@ -150,6 +154,7 @@ func TestAdviceIsAboutTheWantedDaemons(t *testing.T) {
 }
 
 func TestAgentsRoleNamesItsDaemons(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		fleet *snapshot
 		want  []string
@@ -175,6 +180,7 @@ func TestAgentsRoleNamesItsDaemons(t *testing.T) {
 }
 
 func TestSelectorsMatchThePods(t *testing.T) {
+	t.Parallel()
 	cache := testbuild.BuildCache("ns", "c")
 	template, err := workload.NewTemplate(cache, testImages)
 	if err != nil {

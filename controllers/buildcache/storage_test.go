@@ -19,6 +19,7 @@ import (
 const gib = int64(1) << 30
 
 func TestADaemonAsleepDoesNotMakeTheFleetGrow(t *testing.T) {
+	t.Parallel()
 	cache := testbuild.BuildCache("ns", "c", expanding("20Gi", 70))
 	full := func(d *v1alpha1.BuildDaemon) { d.Status.UsedBytes = 9 * gib }
 	daemons := []v1alpha1.BuildDaemon{
@@ -46,6 +47,7 @@ func expanding(maxSize string, threshold int32) func(*v1alpha1.BuildCache) {
 }
 
 func TestTheShareOfMountsMakesTheFleetGrow(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		mounts   int64 // GiB of a budget of 50
 		free     int32
@@ -73,6 +75,7 @@ func TestTheShareOfMountsMakesTheFleetGrow(t *testing.T) {
 }
 
 func TestFullVolumesMakeTheFleetGrow(t *testing.T) {
+	t.Parallel()
 	ago := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: envtestkit.Epoch.Add(-d)} }
 	for name, tc := range map[string]struct {
 		max      string
@@ -118,6 +121,7 @@ func TestFullVolumesMakeTheFleetGrow(t *testing.T) {
 
 // TestSizesThatCantBeReachedAreTakenBack is about the size in force of 40Gi, where volumes have 20Gi.
 func TestSizesThatCantBeReachedAreTakenBack(t *testing.T) {
+	t.Parallel()
 	claim := func(has string, fails bool) corev1.PersistentVolumeClaim {
 		var c corev1.PersistentVolumeClaim
 		c.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(has)}

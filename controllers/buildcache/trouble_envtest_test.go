@@ -33,6 +33,7 @@ func (w *world) warn(daemon, reason, message string) {
 
 // TestAPodThatIsRefusedIsExplained has Pod Security refuse a daemon's pod, and then a user label the namespace.
 func TestAPodThatIsRefusedIsExplained(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.keep(w.made(2))
 	w.work("c-0")
@@ -69,6 +70,7 @@ func TestAPodThatIsRefusedIsExplained(t *testing.T) {
 
 // TestTheAgentHasTheFirstWord finds trouble with the pod of a daemon whose agent reports, and then does not.
 func TestTheAgentHasTheFirstWord(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
 	pod := w.Pod("c-0")
@@ -92,6 +94,7 @@ func TestTheAgentHasTheFirstWord(t *testing.T) {
 
 // TestADaemonThatIsWokenIsNoLongerAsleep is about the time until its agent reports.
 func TestADaemonThatIsWokenIsNoLongerAsleep(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.settle(w.made(1))
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { *s.Replicas = 0 })

@@ -57,6 +57,7 @@ func resized(cache *v1alpha1.BuildCache) metav1.Condition {
 }
 
 func TestALargerSizeGrowsTheClaims(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.ofClass(1, w.class(true))
 	set := w.Set("c-0").UID
@@ -90,6 +91,7 @@ func TestALargerSizeGrowsTheClaims(t *testing.T) {
 // TestAClaimYetToBeMadeIsOfThePresentSize is about a StatefulSet whose claim was deleted: it would make another one of
 // the size of its own time.
 func TestAClaimYetToBeMadeIsOfThePresentSize(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.ofClass(1, w.class(true))
 	w.Must(w.Client.Delete(t.Context(), w.claim("c-0")))
@@ -113,6 +115,7 @@ func TestAClaimYetToBeMadeIsOfThePresentSize(t *testing.T) {
 }
 
 func TestAClaimOfADaemonThatSleepsWaits(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.ofClass(1, w.class(true))
 	w.change(cache, func(s *v1alpha1.BuildCacheSpec) { *s.Replicas = 0 })
@@ -132,6 +135,7 @@ func TestAClaimOfADaemonThatSleepsWaits(t *testing.T) {
 }
 
 func TestAClassThatCantExpandIsTold(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.ofClass(1, w.class(false))
 	cache = w.grow(cache, "20Gi")
@@ -156,6 +160,7 @@ func TestAClassThatCantExpandIsTold(t *testing.T) {
 
 // TestASizeThatCantBeReachedCanBeTakenBack asks for more than a driver can give, and then for less.
 func TestASizeThatCantBeReachedCanBeTakenBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.ofClass(1, w.class(true))
 	w.grow(cache, "900Gi")
@@ -186,6 +191,7 @@ func TestASizeThatCantBeReachedCanBeTakenBack(t *testing.T) {
 }
 
 func TestAStuckClaimIsTold(t *testing.T) {
+	t.Parallel()
 	has := func(change func(*corev1.PersistentVolumeClaim)) *corev1.PersistentVolumeClaim {
 		c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "c"}}
 		c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")}

@@ -12,6 +12,7 @@ import (
 )
 
 func TestDaemonsAreJudgedForWhatTheyHave(t *testing.T) {
+	t.Parallel()
 	daemon := func(options ...func(*v1alpha1.BuildDaemon)) *v1alpha1.BuildDaemon {
 		return testbuild.BuildDaemon("ns", "c", 0,
 			append([]func(*v1alpha1.BuildDaemon){testbuild.Serving}, options...)...)

@@ -24,6 +24,7 @@ import (
 // are. One of its builds had been taken up before. Each build ends once, on a daemon that is there, and only the one
 // that had begun loses an attempt.
 func TestADaemonIsDeletedInMidRound(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(3, 4)
 	begun := w.open("begun", testbuild.WithCacheKey("begun"))

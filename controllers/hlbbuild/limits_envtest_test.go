@@ -41,6 +41,7 @@ func (w *world) pause(b *v1alpha1.HLBBuild) time.Duration {
 }
 
 func TestEditsOfNoEffectOnTheResultLeaveTheRunAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := w.open("b")
@@ -71,6 +72,7 @@ func TestEditsOfNoEffectOnTheResultLeaveTheRunAlone(t *testing.T) {
 }
 
 func TestASuspendedBuildWaits(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := w.open("b", func(b *v1alpha1.HLBBuild) { b.Spec.Suspend = true })
@@ -93,6 +95,7 @@ func TestASuspendedBuildWaits(t *testing.T) {
 }
 
 func TestSuspendTakesABuildFromItsDaemon(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		started    bool
 		wantRun    string
@@ -136,6 +139,7 @@ func TestSuspendTakesABuildFromItsDaemon(t *testing.T) {
 }
 
 func TestSuspendLeavesWhatIsOverAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.end(w.open("b"))
 	b = w.edit(b, suspend(true))
@@ -145,6 +149,7 @@ func TestSuspendLeavesWhatIsOverAlone(t *testing.T) {
 }
 
 func TestARunFailsAtItsDeadline(t *testing.T) {
+	t.Parallel()
 	for _, where := range []string{"that waits", "that is placed", "that runs"} {
 		t.Run(where, func(t *testing.T) {
 			w := newWorld(t)
@@ -171,6 +176,7 @@ func TestARunFailsAtItsDeadline(t *testing.T) {
 }
 
 func TestABuildIsDeletedAfterItsTime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	short := func(b *v1alpha1.HLBBuild) { b.Spec.TTLSecondsAfterFinished = ptr.To[int32](30) }
 	gone, scheduled := w.end(w.open("gone", short)), w.end(w.open("scheduled", short, hourly()))
@@ -189,6 +195,7 @@ func TestABuildIsDeletedAfterItsTime(t *testing.T) {
 }
 
 func TestABuildThatChangedIsNotDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.end(w.open("b", func(b *v1alpha1.HLBBuild) { b.Spec.TTLSecondsAfterFinished = ptr.To[int32](30) }))
 	w.Clock.Step(30 * time.Second)
@@ -201,6 +208,7 @@ func TestABuildThatChangedIsNotDeleted(t *testing.T) {
 }
 
 func TestAMissingSecretIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := w.open("b", testbuild.WithRetryLimit(0))

@@ -33,6 +33,7 @@ func (w *world) die(daemon string, builds []*v1alpha1.HLBBuild) {
 // TestAPoisonBuildIsFoundAndTheInnocentsEnd has a build kill each daemon that it runs on, with others beside it that
 // may be tried once more only.
 func TestAPoisonBuildIsFoundAndTheInnocentsEnd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 4)
 	poison := w.open("poison", testbuild.WithCacheKey("k"), testbuild.WithRetryLimit(1))

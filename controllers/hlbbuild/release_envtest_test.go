@@ -39,6 +39,7 @@ func (w *world) acknowledge(b *v1alpha1.HLBBuild) {
 }
 
 func TestASupersededAttemptIsReleasedBeforeTheNextIsPlaced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 1)
 	b := w.open("b")
@@ -74,6 +75,7 @@ func TestASupersededAttemptIsReleasedBeforeTheNextIsPlaced(t *testing.T) {
 }
 
 func TestAReleaseEndsWithTheSession(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 1)
 	b := w.open("b")
@@ -93,6 +95,7 @@ func TestAReleaseEndsWithTheSession(t *testing.T) {
 
 // TestALateLookLosesNoAttempt has the manager see a daemon as it was before its agent came back.
 func TestALateLookLosesNoAttempt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := w.open("b")
@@ -114,6 +117,7 @@ func TestALateLookLosesNoAttempt(t *testing.T) {
 
 // TestAnAgentThatReportsNothingIsGivenUp has an agent renew its Lease and do nothing else.
 func TestAnAgentThatReportsNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 1)
 	b := w.open("b", testbuild.WithTimeout(60))

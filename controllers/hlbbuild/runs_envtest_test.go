@@ -21,6 +21,7 @@ import (
 )
 
 func TestRunGoesFromQueueToSuccess(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := testbuild.HLBBuild(w.NS, "b")
@@ -58,6 +59,7 @@ func TestRunGoesFromQueueToSuccess(t *testing.T) {
 }
 
 func TestEachSpecAndRequestIsARun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 4)
 	b := w.open("b")
@@ -97,6 +99,7 @@ func TestEachSpecAndRequestIsARun(t *testing.T) {
 }
 
 func TestLongRequestIsOneRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.open("b", testbuild.WithRequest(strings.Repeat("ö", 100)))
 	first := b.Status.Run.ID
@@ -111,6 +114,7 @@ func TestLongRequestIsOneRun(t *testing.T) {
 }
 
 func TestBuildWaitsForItsCache(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.open("b")
 	fleettest.ExpectState(t, b, v1alpha1.ReasonCacheNotFound, kstatus.InProgressStatus)
@@ -128,6 +132,7 @@ func TestBuildWaitsForItsCache(t *testing.T) {
 }
 
 func TestABuildWaitsUntilItsNamespaceIsAdmitted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	builders := envtestkit.Get(t).Namespace(t)
 	cache := w.FleetIn(builders, "cache", 1, 1)
@@ -159,6 +164,7 @@ func TestABuildWaitsUntilItsNamespaceIsAdmitted(t *testing.T) {
 }
 
 func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(3, 1)
 	b := w.open("b", testbuild.WithRetryLimit(1))
@@ -196,6 +202,7 @@ func TestLostAttemptsAreRetriedElsewhere(t *testing.T) {
 }
 
 func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
+	t.Parallel()
 	cases := map[string]func(w *world, daemon int32){
 		"from a draining daemon": func(w *world, daemon int32) {
 			w.SetDaemon(daemon,
@@ -230,6 +237,7 @@ func TestUntakenBuildsAreTakenBackAtNoCost(t *testing.T) {
 }
 
 func TestTakenBuildOfADrainingDaemonStays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := w.open("b")
@@ -241,6 +249,7 @@ func TestTakenBuildOfADrainingDaemonStays(t *testing.T) {
 }
 
 func TestDeletedBuildIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := testbuild.HLBBuild(w.NS, "b", func(b *v1alpha1.HLBBuild) { b.Finalizers = []string{"example.com/hold"} })
 	w.Create(b)

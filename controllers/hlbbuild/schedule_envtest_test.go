@@ -41,6 +41,7 @@ func (w *world) untilHour(n int) {
 }
 
 func TestAScheduleOpensRuns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.open("b", hourly())
 	if b.Status.Run.Cause != v1alpha1.CauseSpecChanged || b.Status.Schedule.NextTime == nil ||
@@ -75,6 +76,7 @@ func TestAScheduleOpensRuns(t *testing.T) {
 }
 
 func TestMissedTimesAreMadeUpForOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.end(w.open("b", hourly()))
 	w.untilHour(7)
@@ -90,6 +92,7 @@ func TestMissedTimesAreMadeUpForOnce(t *testing.T) {
 }
 
 func TestATimeThatIsTooLateIsSkipped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.end(w.open("b", hourly(func(s *v1alpha1.ScheduleSpec) { s.StartingDeadlineSeconds = ptr.To[int32](60) })))
 	w.untilHour(1)
@@ -105,6 +108,7 @@ func TestATimeThatIsTooLateIsSkipped(t *testing.T) {
 }
 
 func TestTheRunInFlightIsWaitedForOrReplaced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	forbid, replace := w.open("forbid", hourly()), w.open("replace",
 		hourly(func(s *v1alpha1.ScheduleSpec) { s.ConcurrencyPolicy = v1alpha1.ConcurrencyReplace }))
@@ -124,6 +128,7 @@ func TestTheRunInFlightIsWaitedForOrReplaced(t *testing.T) {
 }
 
 func TestASuspendedScheduleOpensNoRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.end(w.open("b", hourly(), func(b *v1alpha1.HLBBuild) { b.Spec.Suspend = true }))
 	w.untilHour(2)
@@ -133,6 +138,7 @@ func TestASuspendedScheduleOpensNoRun(t *testing.T) {
 }
 
 func TestAScheduleThatCantBeKeptSaysSo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.open("b", hourly(func(s *v1alpha1.ScheduleSpec) { s.TimeZone = "Mars/Olympus" }))
 	c := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionScheduleAccepted)
@@ -151,6 +157,7 @@ func TestAScheduleThatCantBeKeptSaysSo(t *testing.T) {
 }
 
 func TestAScheduleOpensNoRunForTimesBeforeIt(t *testing.T) {
+	t.Parallel()
 	cases := map[string]func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild{
 		"it was added": func(w *world, b *v1alpha1.HLBBuild) *v1alpha1.HLBBuild {
 			w.untilHour(2)

@@ -172,6 +172,7 @@ func (m *mirror) end(i int, now time.Time) {
 // TestALargeQueueIsDecidedAsASmallOne compares the rounds that only look for what can start with those that look at
 // every build.
 func TestALargeQueueIsDecidedAsASmallOne(t *testing.T) {
+	t.Parallel()
 	m := burst(10, 1050, 200)
 	clock := envtestkit.NewClock()
 	cache := testbuild.BuildCache("ns", "c", testbuild.WithReplicas(10), testbuild.WithSlots(4))

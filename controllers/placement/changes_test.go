@@ -28,6 +28,7 @@ func (l *listing) List(ctx context.Context, list client.ObjectList, options ...c
 
 // TestRoundsReadWhatHasChanged has a manager whose informers report changes beside one that lists in each round.
 func TestRoundsReadWhatHasChanged(t *testing.T) {
+	t.Parallel()
 	l := &listing{mirror: burst(3, 4, 5)}
 	clock := envtestkit.NewClock()
 	cache := testbuild.BuildCache("ns", "c", testbuild.WithReplicas(3), testbuild.WithSlots(4))

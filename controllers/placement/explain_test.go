@@ -36,6 +36,7 @@ func get(t *testing.T, server *httptest.Server, path string) (int, []byte) {
 }
 
 func TestRoundsAreExplainedAndDecidedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.placement.Explain = &Explanations{}
 	server := httptest.NewServer(w.placement.Explain)
@@ -92,6 +93,7 @@ func TestRoundsAreExplainedAndDecidedAgain(t *testing.T) {
 }
 
 func TestOldRoundsGo(t *testing.T) {
+	t.Parallel()
 	e := &Explanations{}
 	add := func(r *scheduler.Record) {
 		e.add(types.NamespacedName{}, envtestkit.Epoch, &fleet.Round{Record: r})

@@ -20,6 +20,7 @@ import (
 // TestFleetsDoNotMix decides three BuildCaches at once: two of one namespace, and one of another namespace with the
 // name of the first and with builds of the same names and keys.
 func TestFleetsDoNotMix(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	elsewhere := envtestkit.Get(t).Namespace(t)
 	caches := []*v1alpha1.BuildCache{w.Fleet(2, 3), w.FleetIn(w.NS, "second", 2, 3),

@@ -48,6 +48,7 @@ func (w *world) buildOnce(cache *v1alpha1.BuildCache, name string, took time.Dur
 
 // TestWhatWasLearnedOutlivesTheManager deletes the build it was learned from, too.
 func TestWhatWasLearnedOutlivesTheManager(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := w.buildOnce(cache, "b0", 200*time.Second)
@@ -78,6 +79,7 @@ func TestWhatWasLearnedOutlivesTheManager(t *testing.T) {
 
 // TestPlacementGoesOnWithoutWhatWasLearned has lessons that can't be read, and a ConfigMap of somebody else.
 func TestPlacementGoesOnWithoutWhatWasLearned(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		owned bool
 		text  string

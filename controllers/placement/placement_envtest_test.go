@@ -28,6 +28,7 @@ import (
 )
 
 func TestSameKeyGoesToTheSameDaemon(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(5, 4)
 	var homes []string
@@ -44,6 +45,7 @@ func TestSameKeyGoesToTheSameDaemon(t *testing.T) {
 }
 
 func TestReportedKeysDrawBuilds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(3, 4)
 	home := w.Build("home", testbuild.WithCacheKey("app"))
@@ -60,6 +62,7 @@ func TestReportedKeysDrawBuilds(t *testing.T) {
 }
 
 func TestCapacityIsKept(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 2)
 	var last *v1alpha1.HLBBuild
@@ -100,6 +103,7 @@ func showing(w *world, builds ...v1alpha1.HLBBuild) client.Client {
 }
 
 func TestAssumedPlacementsCountUntilTheyAreSeen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	older := w.Build("older") // which would go first, if the cache showed it at once
@@ -127,6 +131,7 @@ func TestAssumedPlacementsCountUntilTheyAreSeen(t *testing.T) {
 
 // TestTakenBackBuildIsNotAssumed is about a build that was placed and taken back between two looks of the loop.
 func TestTakenBackBuildIsNotAssumed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 1)
 	b := w.Build("b")
@@ -139,6 +144,7 @@ func TestTakenBackBuildIsNotAssumed(t *testing.T) {
 }
 
 func TestRestartInMidRoundLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 2)
 	for i := range 4 {
@@ -167,6 +173,7 @@ func TestRestartInMidRoundLosesNothing(t *testing.T) {
 }
 
 func TestTwoManagersNeverPlaceABuildTwice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 8)
 	const n = 12
@@ -209,6 +216,7 @@ func TestTwoManagersNeverPlaceABuildTwice(t *testing.T) {
 }
 
 func TestNobodyFits(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	w.SetDaemon(0, testbuild.WithReady(metav1.ConditionFalse, v1alpha1.ReasonDaemonUnreachable))
@@ -231,6 +239,7 @@ func TestNobodyFits(t *testing.T) {
 }
 
 func TestAPlatformThatNobodyBuildsForIsNamed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(3, 1)
 	for i := range int32(3) {
@@ -250,6 +259,7 @@ func TestAPlatformThatNobodyBuildsForIsNamed(t *testing.T) {
 }
 
 func TestDeletedCacheGetsNoBuilds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	b := w.Build("b")
@@ -265,6 +275,7 @@ func TestDeletedCacheGetsNoBuilds(t *testing.T) {
 
 // TestEditInFlightIsLeftAlone edits a build that executes. Its attempt is released first, by the reconciler of builds.
 func TestEditInFlightIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 4)
 	b := w.Build("b")
@@ -291,6 +302,7 @@ func TestEditInFlightIsLeftAlone(t *testing.T) {
 // TestARunIsOpenedWithItsFirstDecision counts the writes of a build that is placed at once, and of one that waits
 // first.
 func TestARunIsOpenedWithItsFirstDecision(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	writes := map[string]int{}

@@ -90,6 +90,7 @@ func (w *world) bring() {
 }
 
 func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := grown(w)
 	w.rest(cache)
@@ -120,6 +121,7 @@ func TestMountsAreBroughtInAheadOfBuilds(t *testing.T) {
 
 // TestMountsAreForDaemonsThatBuildTheirKey has a daemon join that builds for one platform only.
 func TestMountsAreForDaemonsThatBuildTheirKey(t *testing.T) {
+	t.Parallel()
 	for platform, want := range map[string]int{"linux/arm64/v8": 1, "linux/amd64": 0} {
 		t.Run(platform, func(t *testing.T) {
 			w := newWorld(t)
@@ -134,6 +136,7 @@ func TestMountsAreForDaemonsThatBuildTheirKey(t *testing.T) {
 }
 
 func TestRequestsAreTakenBackWithTheSpec(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := grown(w)
 	w.rest(cache)
@@ -149,6 +152,7 @@ func TestRequestsAreTakenBackWithTheSpec(t *testing.T) {
 
 // TestAConflictMeansTheNextPlan has the agent report between the loop's look and its write.
 func TestAConflictMeansTheNextPlan(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := grown(w)
 	patches := 0
@@ -177,6 +181,7 @@ func TestAConflictMeansTheNextPlan(t *testing.T) {
 
 // TestANewManagerTakesRequestsBack restarts the manager with a request under way.
 func TestANewManagerTakesRequestsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := grown(w)
 	w.rest(cache)

@@ -21,6 +21,7 @@ import (
 // TestAFullQueueIsTold has more builds than the limit wait for the one slot. A waiting build has its position written
 // once, and costs no write while nothing happens.
 func TestAFullQueueIsTold(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 1)
 	cache.Spec.Queue = &v1alpha1.QueueLimits{MaxPending: 2}
@@ -68,6 +69,7 @@ func TestAFullQueueIsTold(t *testing.T) {
 
 // TestASuspectIsPlacedAlone writes what an isolated build waits for.
 func TestASuspectIsPlacedAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(1, 4)
 	other := w.Build("other")

@@ -89,6 +89,7 @@ func (w *world) finish(n int) {
 // TestAManagerIsRecordedAndReplayed has a manager place a thousand builds and be restarted. Whatever the informers
 // showed it in whichever order, the replay decides the same.
 func TestAManagerIsRecordedAndReplayed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Fleet(3, 4)
 	var all errgroup.Group

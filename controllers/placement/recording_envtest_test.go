@@ -16,6 +16,7 @@ import (
 
 // TestRoundsAreRecordedAndReplayed has a loop live through builds and a restart.
 func TestRoundsAreRecordedAndReplayed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cache := w.Fleet(2, 1)
 	dir, rounds := t.TempDir(), 0
