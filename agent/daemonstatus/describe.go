@@ -52,6 +52,10 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 	d, s := &f.Daemon, &bd.Status
 	s.ObservedGeneration = bd.Generation
 	s.NodeName, s.AgentID, s.Isolation = f.Node, f.AgentID, f.Isolation
+	mounts := mountUses(&f)
+	if d.Seen == nil && s.VolumeEpoch == f.Usage.Epoch {
+		mounts = s.Mounts // as an earlier agent has written
+	}
 	s.VolumeEpoch = f.Usage.Epoch
 	vol := d.Volume
 	s.CapacityBytes, s.UsedBytes = vol.CapacityBytes, min(upTo(vol.UsedBytes(), usedStep), vol.CapacityBytes)
@@ -81,7 +85,7 @@ func Describe(bd *v1alpha1.BuildDaemon, f Facts) {
 		c.ObservedGeneration = bd.Generation
 		status.Set(&s.Conditions, c, f.Now)
 	}
-	fitLists(bd, f.Usage.Keys, mountUses(&f))
+	fitLists(bd, f.Usage.Keys, mounts)
 	s.KeysTotal = int32(f.Usage.KeysTotal)
 	if d.Seen != nil {
 		s.MountsTotal = int32(len(d.Seen.MountBytes))

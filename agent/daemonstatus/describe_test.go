@@ -150,6 +150,27 @@ func TestTheMountsThatMatterMostAreListedFirst(t *testing.T) {
 	}
 }
 
+// TestARestartForgetsNoMounts describes a daemon before its new agent has observed it.
+func TestARestartForgetsNoMounts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		epoch string
+		want  int
+	}{
+		"on the same volume": {"epoch", 9},
+		"on another volume":  {"another", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := busyFacts(10, 20)
+			bd := described(f)
+			f.Daemon.Seen, f.Usage.Epoch = nil, tc.epoch
+			Describe(bd, f)
+			if got := len(bd.Status.Mounts); got != tc.want || bd.Status.VolumeEpoch != tc.epoch {
+				t.Errorf("%d mounts in epoch %s, want %d", got, bd.Status.VolumeEpoch, tc.want)
+			}
+		})
+	}
+}
+
 func TestWhatAChangeIsWorth(t *testing.T) {
 	cases := map[string]struct {
 		change func(*Facts)
