@@ -11,6 +11,7 @@ import (
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/link"
+	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/hlb/lint"
 	"github.com/openllb/hlb-operator/hlb/syntax"
 )
@@ -60,9 +61,9 @@ func (s *streams) checkFile(
 	if !resolve || found.HasErrors() {
 		return info, found, nil
 	}
-	linked, errs := link.Files(ctx, info, dirOf(file), link.Options{
-		Vendor: vendored(), Remote: remoteRoot,
-	})
+	vendor := vendored()
+	opts := link.Options{Vendor: vendor, Remote: lower.RemoteRoots(vendor)}
+	linked, errs := link.Files(ctx, info, dirOf(file), opts)
 	for name, src := range linked.Sources {
 		texts[name] = src
 	}

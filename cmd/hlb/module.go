@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openllb/hlb-operator/hlb"
-	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/hlb/module"
@@ -162,13 +161,6 @@ func vendored() *module.Vendor {
 		return nil
 	}
 	return &module.Vendor{Dir: vendorDir(), Strict: true}
-}
-
-// remoteRoot finds the files of a module of a filesystem, without a daemon.
-func remoteRoot(
-	ctx context.Context, loader *module.Loader, in *module.Module, imp *ast.Import,
-) (module.Root, bool) {
-	return lower.RemoteRoot(ctx, loader, in, imp, hlb.Options{Vendor: vendored()})
 }
 
 // vendor writes the modules of imports, and removes others if only is set.

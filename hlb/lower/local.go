@@ -148,7 +148,7 @@ func (e *evaluator) machineLocal(c *call, cur *filesystem) (*filesystem, error) 
 // machinePath resolves a path of a program on this machine. Programs and modules that do not live on it can't name
 // its files.
 func machinePath(dir module.Dir, p string) (string, error) {
-	if _, ok := dir.Root.(module.Machine); !ok {
+	if !module.IsMachine(dir.Root) {
 		return "", &module.OutsideError{Path: p}
 	}
 	name, err := dir.Resolve(p)

@@ -106,7 +106,7 @@ func (v *vendoring) remote(id digest.Digest, build func() (*image, error)) *remo
 
 // vendorOf is where the vendored modules of a program with this root are, nil for nowhere.
 func vendorOf(opts Options, root module.Root) *module.Vendor {
-	if _, machine := root.(module.Machine); machine || opts.Vendor != nil {
+	if module.IsMachine(root) || opts.Vendor != nil {
 		return opts.Vendor
 	}
 	return &module.Vendor{Dir: module.Dir{Root: root, Path: module.VendorDir}}
@@ -158,6 +158,15 @@ func (e *evaluator) operand(in *module.Module, imp *ast.Import) (v value, unreso
 	}
 	v, err = e.expr(&env{mod: in}, imp.Operand, ast.String)
 	return v, false, err
+}
+
+// RemoteRoots returns RemoteRoot for programs with the vendored modules, nil for none.
+func RemoteRoots(vendor *module.Vendor) func(
+	context.Context, *module.Loader, *module.Module, *ast.Import,
+) (module.Root, bool) {
+	return func(ctx context.Context, loader *module.Loader, in *module.Module, imp *ast.Import) (module.Root, bool) {
+		return RemoteRoot(ctx, loader, in, imp, Options{Vendor: vendor})
+	}
 }
 
 // RemoteRoot returns the files that an import of in is from where that takes no daemon: a vendored filesystem, or a

@@ -3,7 +3,6 @@
 package lower
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -17,7 +16,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
 
-	"github.com/openllb/hlb-operator/hlb/ast"
 	"github.com/openllb/hlb-operator/hlb/diag"
 	"github.com/openllb/hlb-operator/hlb/link"
 	"github.com/openllb/hlb-operator/hlb/lint"
@@ -256,14 +254,7 @@ func TestVendoredFilesystemsAreLinked(t *testing.T) {
 			t.Fatal(errs)
 		}
 		dir := module.Dir{Root: module.Machine{}, Path: "."}
-		linked, errs := link.Files(t.Context(), info, dir, link.Options{
-			Vendor: v,
-			Remote: func(
-				ctx context.Context, l *module.Loader, in *module.Module, imp *ast.Import,
-			) (module.Root, bool) {
-				return RemoteRoot(ctx, l, in, imp, Options{Vendor: v})
-			},
-		})
+		linked, errs := link.Files(t.Context(), info, dir, link.Options{Vendor: v, Remote: RemoteRoots(v)})
 		return len(linked.Unread), errs
 	}
 	if n, errs := unread(importing); n != 0 || len(errs) > 0 {

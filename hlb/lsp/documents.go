@@ -15,6 +15,9 @@ import (
 	"go.lsp.dev/protocol"
 	"go.lsp.dev/uri"
 
+	"github.com/openllb/hlb-operator/hlb/ast"
+	"github.com/openllb/hlb-operator/hlb/link"
+	"github.com/openllb/hlb-operator/hlb/lower"
 	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/hlb/query"
 )
@@ -73,7 +76,18 @@ func (d *documents) make(u uri.URI, version int32, text []byte, editing *query.E
 func (d *documents) analyze(path string, text []byte, editing *query.Editing) *query.File {
 	f := editing.Analyze(path, text)
 	root := editorRoot{Machine: module.Machine{HomeDir: os.UserHomeDir}, docs: d}
-	f.Link(context.Background(), module.Dir{Root: root, Path: filepath.Dir(path)}, d.vendor(path))
+	vendor := d.vendor(path)
+	remote := lower.RemoteRoots(vendor)
+	opts := link.Options{Vendor: vendor, Remote: func(
+		ctx context.Context, loader *module.Loader, in *module.Module, imp *ast.Import,
+	) (module.Root, bool) {
+		root, ok := remote(ctx, loader, in, imp)
+		if local, is := root.(module.Local); is {
+			return editorTree{Local: local, docs: d}, ok
+		}
+		return root, ok
+	}}
+	f.Link(context.Background(), module.Dir{Root: root, Path: filepath.Dir(path)}, opts)
 	return f
 }
 
@@ -159,6 +173,20 @@ func (r editorRoot) Read(ctx context.Context, name string, limit int) ([]byte, e
 		return doc.lines.text, nil
 	}
 	return r.Machine.Read(ctx, name, limit)
+}
+
+// editorTree is the same of one directory.
+type editorTree struct {
+	module.Local
+	docs *documents
+}
+
+// Read implements module.Root.
+func (t editorTree) Read(ctx context.Context, name string, limit int) ([]byte, error) {
+	if doc := t.docs.byPath(t.Display(name)); doc != nil && len(doc.lines.text) <= limit {
+		return doc.lines.text, nil
+	}
+	return t.Local.Read(ctx, name, limit)
 }
 
 // change applies the changes of an editor to a text.

@@ -54,6 +54,30 @@ func TestModulesAreReadAsTheEditorHasThem(t *testing.T) {
 	}
 }
 
+// TestModulesOfDirectoriesAreRead imports a filesystem that is a directory beside the program.
+func TestModulesOfDirectoriesAreRead(t *testing.T) {
+	e := newEditor(t, map[string]string{"m/module.hlb": libText}, Options{}, nil)
+	e.open("use.hlb", "import lib from fs { local \"m\"; }\nfs default() { lib.make \"a\"; }\n")
+	if got := e.diagnostics("use.hlb", 1); len(got) > 0 {
+		t.Errorf("a good program has %q", got)
+	}
+	def, err := e.server.Definition(e.ctx, &protocol.DefinitionParams{
+		TextDocumentPositionParams: e.place("use.hlb", "make"),
+	})
+	if at, ok := def.(*protocol.Location); err != nil || !ok || at.URI != e.uri("m/module.hlb") {
+		t.Errorf("defined at %+v, %v", def, err)
+	}
+	e.edit("use.hlb", 2, "lib.make \"a\"", "lib.make 1")
+	if diff := cmp.Diff([]string{"cannot use int as string"}, e.diagnostics("use.hlb", 2)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	e.open("m/module.hlb", libText)
+	e.edit("m/module.hlb", 2, "string how) {\n\timage how", "int how) {\n\tmkfile \"/f\" how \"x\"")
+	for got := e.diagnostics("use.hlb", 2); len(got) > 0; { // the module as the editor has it
+		got = e.diagnostics("use.hlb", 2)
+	}
+}
+
 func TestDefinitionReferencesAndRename(t *testing.T) {
 	const other = "import l from \"../lib.hlb\"\nfs x() { l.make \"b\"; }\n"
 	e := newEditor(t, map[string]string{"lib.hlb": libText, "sub/other.hlb": other, ".hidden/no.hlb": other},

@@ -98,6 +98,15 @@ func (m Machine) Read(_ context.Context, name string, limit int) ([]byte, error)
 // onMachine marks files of this machine: that one can't be read is the fault of the program.
 func (m Machine) onMachine() {}
 
+// machine marks a root that programs may name any file of.
+func (m Machine) machine() {}
+
+// IsMachine reports whether a root is a Machine, or embeds one.
+func IsMachine(root Root) bool {
+	_, ok := root.(interface{ machine() })
+	return ok
+}
+
 // Display implements Root.
 func (m Machine) Display(name string) string { return name }
 

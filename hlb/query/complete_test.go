@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/openllb/hlb-operator/hlb/link"
 	"github.com/openllb/hlb-operator/hlb/module"
 )
 
@@ -34,7 +35,7 @@ func linked(t testing.TB, src []byte) *File {
 		t.Fatal(err)
 	}
 	f := Analyze(filepath.Join(dir, "build.hlb"), src)
-	f.Link(context.Background(), module.Dir{Root: module.Machine{}, Path: dir}, nil)
+	f.Link(context.Background(), module.Dir{Root: module.Machine{}, Path: dir}, link.Options{})
 	return f
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/openllb/hlb-operator/hlb/check"
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/link"
 	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
@@ -107,7 +108,7 @@ func TestEditingIsAnalyzing(t *testing.T) {
 	}
 	name := filepath.Join(dir, "build.hlb")
 	link := func(f *File) *File {
-		f.Link(context.Background(), module.Dir{Root: module.Machine{}, Path: dir}, nil)
+		f.Link(context.Background(), module.Dir{Root: module.Machine{}, Path: dir}, link.Options{})
 		return f
 	}
 	rapid.Check(t, func(t *rapid.T) {

@@ -83,13 +83,13 @@ func newFile(name string, src []byte, found diag.List, info func() *check.Info) 
 func (f *File) Info() *check.Info { return f.info() }
 
 // Link reads the modules that the file imports from other files, and adds what is wrong with those that it uses. dir is
-// the directory that its imports start from, vendor has vendored modules and may be nil. It must be called once at
+// the directory that its imports start from, opts say where those are that are no files. It must be called once at
 // most, before any query.
-func (f *File) Link(ctx context.Context, dir module.Dir, vendor *module.Vendor) {
+func (f *File) Link(ctx context.Context, dir module.Dir, opts link.Options) {
 	if !f.imports {
 		return
 	}
-	opts := link.Options{Vendor: vendor, Unused: true}
+	opts.Unused = true
 	if f.Found.HasErrors() { // imports are only read to tell what members mean, so that it has time
 		info := f.info
 		opts.Wrong = true

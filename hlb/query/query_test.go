@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/openllb/hlb-operator/hlb/diag"
+	"github.com/openllb/hlb-operator/hlb/link"
 	"github.com/openllb/hlb-operator/hlb/module"
 	"github.com/openllb/hlb-operator/test/kit/hlbtest"
 )
@@ -307,7 +308,7 @@ func beside(src string) *File {
 	lib := "export f\nexport a\nfs f(fs x, variadic string b) {}\n" +
 		"fs a() { run \"x\" with option { mount scratch \"/\" as c; }; }\n"
 	files := module.Tree{FS: fstest.MapFS{"p": {Data: []byte(lib)}}}
-	f.Link(context.Background(), module.Dir{Root: files, Path: "."}, nil)
+	f.Link(context.Background(), module.Dir{Root: files, Path: "."}, link.Options{})
 	return f
 }
 
