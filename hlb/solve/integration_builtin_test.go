@@ -27,6 +27,7 @@ import (
 )
 
 func TestSecretsSocketsAndLocalFiles(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := t.TempDir()
 	write := func(name, text string) {
@@ -108,6 +109,7 @@ func echoServer(t *testing.T, network, addr string) string {
 }
 
 func TestServerProfileWithContextAndDeclaredSecret(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	context := llb.Scratch().File(llb.Mkdir("/sub", 0o755)).File(llb.Mkfile("/sub/f", 0o644, []byte("from context"))).
 		File(llb.Mkfile("/lib.hlb", 0o644, []byte("export greet\nstring greet() { \"hello\"; }")))
@@ -139,6 +141,7 @@ fs default(string who) {
 }
 
 func TestTheDigestOfAPushIsKnownWhileCompiling(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	res := s.run(t, `
 fs app() { image "$BASE"; mkfile "f" 0o644 "x"; dockerPush "$REG/app:1" as d; }
@@ -156,6 +159,7 @@ fs note() { mkfile "digest" 0o644 d; dockerPush "$REG/note:1"; }`, lower.Options
 }
 
 func TestErrorsWhileCompilingAreDiagnostics(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	_, found, err := Compile(t.Context(), s.client, s.program(t, "fs default() {\n\timage \"$REG/gone:1\"\n}"),
 		lower.Options{}, Options{})
@@ -170,6 +174,7 @@ func TestErrorsWhileCompilingAreDiagnostics(t *testing.T) {
 }
 
 func TestGitAndAgent(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := t.TempDir()
 	sh := exec.Command("sh", "-ec", `
@@ -239,6 +244,7 @@ func waitFor(t *testing.T, addr string) {
 
 // The test binary as a front end: it adds a file with an option's value to its input.
 func TestFrontendImage(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	exe, err := os.Executable()
 	if err != nil {
@@ -270,6 +276,7 @@ fs default() {
 // One program with every builtin but those that need a service of their own: git, frontend, ssh, forward and
 // dockerLoad.
 func TestAProgramWithEveryBuiltin(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "from the web")

@@ -24,6 +24,7 @@ fs work() {
 `
 
 func TestCacheContextCarriesASectionToAnotherDaemon(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, tc := range map[string]struct {
 		export, use string
@@ -66,6 +67,7 @@ func TestCacheContextCarriesASectionToAnotherDaemon(t *testing.T) {
 }
 
 func TestAMissingCacheIsNoFailure(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, use := range []string{`image("$REG/gone:1")`, fmt.Sprintf(`local(%q)`, t.TempDir())} {
 		res := s.run(t, section+"fs default() {\n work\n cacheContext "+use+"\n}", lower.Options{}, Options{})
@@ -76,6 +78,7 @@ func TestAMissingCacheIsNoFailure(t *testing.T) {
 }
 
 func TestALayoutThatIsNoneIsAnError(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	req := s.compile(t, section+"fs default() {\n work\n cacheContext fs { mkfile \"f\" 0o644 \"x\"; }\n}",
 		lower.Options{})
@@ -87,6 +90,7 @@ func TestALayoutThatIsNoneIsAnError(t *testing.T) {
 
 // Both name the same directory of the daemon, so what one step writes another one of any program sees.
 func TestCacheMountsAreSharedById(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := t.TempDir()
 	s.run(t, `fs default() { image "$BASE"; run "echo kept > /c/f" with cacheMount("/c"); }`,

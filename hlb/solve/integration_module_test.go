@@ -17,6 +17,7 @@ import (
 )
 
 func TestModulesInFilesystems(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run(t, `
 fs default() {
@@ -46,6 +47,7 @@ fs default() { m.go; download %q; }`, dir), lower.Options{}, Options{})
 
 // The most usual import of a filesystem: a directory beside the program, whose module has files of its own.
 func TestAModuleInALocalDirectory(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -80,6 +82,7 @@ fs default() { go.go; mkfile "word" 0o644 made.word; download "got"; }`, "$BASE"
 // TestVendoringAModule: a module of an image whose config changes the environment of what is built on it is vendored
 // with the daemon, and the program then compiles to the same without one.
 func TestVendoringAModule(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run(t, `
 fs default() {

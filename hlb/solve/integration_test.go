@@ -76,6 +76,7 @@ func file(t *testing.T, img v1.Image, path string) string {
 }
 
 func TestRunPushesAndCountsSteps(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const src = `
 fs default() {
@@ -119,6 +120,7 @@ fs default() {
 }
 
 func TestFailingStepHasPlaceExitCodeAndLog(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const src = `
 fs build(string cmd) {
@@ -150,6 +152,7 @@ fs default() {
 
 // A run with several wanted outputs runs once, whatever is exported of it.
 func TestSeveralOutputsOfOneStepRunItOnce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const src = `
 fs work() {
@@ -167,6 +170,7 @@ pipeline default() { stage pushed rooted; }`
 }
 
 func TestAFailureAmongSeveralSolvesIsTheStepThatFailed(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const src = `
 fs good() { image "$BASE"; run "sleep 60"; }
@@ -184,6 +188,7 @@ pipeline default() { stage good bad; }`
 }
 
 func TestCancelling(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	req := s.compile(t, `fs default() { image "$BASE"; run "sleep 60"; }`, lower.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -206,6 +211,7 @@ func TestCancelling(t *testing.T) {
 }
 
 func TestDownloads(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := t.TempDir()
 	src := fmt.Sprintf(`
@@ -251,6 +257,7 @@ func tarHas(t *testing.T, path, name string) bool {
 }
 
 func TestRegistryCacheReachesAnotherDaemon(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	entry := func() []client.CacheOptionsEntry {
 		return []client.CacheOptionsEntry{{
@@ -276,6 +283,7 @@ fs default() {
 }
 
 func TestCacheExportThatMayFailIsReported(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dead := []client.CacheOptionsEntry{{
 		Type: "registry", Attrs: map[string]string{"ref": "127.0.0.1:1/cache:1", "ignore-error": "true"},
@@ -287,6 +295,7 @@ func TestCacheExportThatMayFailIsReported(t *testing.T) {
 }
 
 func TestAnEmptyImageCanBePushed(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run(t, `fs default() { scratch; label "a" "b"; dockerPush "$REG/empty:1"; }`, lower.Options{}, Options{})
 	cfg, err := pull(t, s.registry+"/empty:1").ConfigFile()
@@ -298,6 +307,7 @@ func TestAnEmptyImageCanBePushed(t *testing.T) {
 // The overhead of compiling in a session and running a request over the plain steps must stay small: two calls on a
 // warm daemon.
 func TestOverheadIsSmall(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const src = `fs default() { image "$BASE"; run "true"; dockerPush "$REG/app:1"; }`
 	s.run(t, src, lower.Options{}, Options{})
