@@ -91,6 +91,9 @@ func onResources() []attack {
 			program: step("for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=400M count=99 & done; wait; exit 1"),
 			// the shell lives on and fails by itself where only the others were killed
 			want: boundedBy(v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonSolveFailed)},
+		{name: "processes: a step starts thousands", want: boundedBy(v1alpha1.ReasonDeadlineExceeded,
+			v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonSolveFailed),
+			program: step("i=0; while [ $i -lt 9000 ]; do sleep 99 & i=$((i+1)); done; wait; exit 1")},
 		{name: "memory: a file system in memory is filled", program: step("dd if=/dev/zero of=/dev/shm/x bs=1M"),
 			want: boundedBy(v1alpha1.ReasonOutOfMemory, v1alpha1.ReasonSolveFailed)},
 		{name: "processors: a step keeps all busy", want: boundedBy(v1alpha1.ReasonDeadlineExceeded),
