@@ -110,6 +110,9 @@ func placeRanked(v *View, r *Request, p *Params, head *ranks, out *Decision) {
 	if !c.get(c.run).exists && v.open > 0 && !s.considerRemembered(head, &c) {
 		s.considerFleet(&c)
 	}
+	if wait := c.get(c.wait); !c.get(c.run).exists && wait.exists && v.Daemons[wait.at].Phase != Ready {
+		s.considerFull(&c)
+	}
 	decide(&s, &c, out)
 }
 
@@ -248,6 +251,15 @@ func (s *scoring) considerRemembered(head *ranks, c *selection) bool {
 		}
 	}
 	return false
+}
+
+// considerFull considers all daemons although they are full: the next slot there may come before the end of a restart.
+func (s *scoring) considerFull(c *selection) {
+	for i := range s.v.Daemons {
+		if d := &s.v.Daemons[i]; d.Phase == Ready {
+			s.consider(int32(i), 0, s.copyOn(0, d), c)
+		}
+	}
 }
 
 // considerFleet considers the first daemon with a free slot in the rendezvous order of the whole fleet.
