@@ -63,6 +63,7 @@ type builtinPieces struct {
 // TestEveryBuiltinBuildsOrIsRefused runs one program with every builtin that makes sense in a cluster, and one for
 // each of the others. A builtin that neither uses fails it.
 func TestEveryBuiltinBuildsOrIsRefused(t *testing.T) {
+	t.Parallel()
 	used := map[*builtin.Func]bool{}
 	programs := map[string]string{"build.hlb": builtinFile(t, "build.hlb"), "lib.hlb": builtinFile(t, "lib.hlb")}
 	for _, sources := range []map[string]string{programs, refusedHere} {

@@ -39,6 +39,7 @@ func stepRuns(t *testing.T, daemon, name string) (bool, error) {
 }
 
 func TestDeletingABuildCancelsIt(t *testing.T) {
+	t.Parallel()
 	build := slow("deleted", "600")
 	running(t, build)
 	where := build.Status.Placement.Daemon

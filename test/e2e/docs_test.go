@@ -31,6 +31,7 @@ var notHere = regexp.MustCompile(`^(make |docker )`)
 // Placeholders get values, the installation gets this checkout's images, and what would remove the operator is only
 // tried.
 func TestDocsCommands(t *testing.T) {
+	t.Parallel()
 	root, err := filepath.Abs("../..")
 	must(t, err)
 	must(t, cluster.DeleteNamespace(t.Context(), docsNamespace))
