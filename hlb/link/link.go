@@ -36,7 +36,7 @@ type Options struct {
 	Limits syntax.Limits
 	// Vendor has the vendored modules, nil if there are none.
 	Vendor *module.Vendor
-	// Remote returns the files that an import is from whose operand is an fs, as lower.RemoteRoot does, and false if
+	// Remote returns the files that an import is from whose operand is an fs, as lower.RemoteRoots does, and false if
 	// there is no way to read them. Nil reads none.
 	Remote func(context.Context, *module.Loader, *module.Module, *ast.Import) (module.Root, bool)
 	// Unused resolves imports of the program that nothing uses yet, so that an editor can offer their members. What is

@@ -160,18 +160,18 @@ func (e *evaluator) operand(in *module.Module, imp *ast.Import) (v value, unreso
 	return v, false, err
 }
 
-// RemoteRoots returns RemoteRoot for programs with the vendored modules, nil for none.
+// RemoteRoots returns, for programs with the vendored modules, nil for none, what finds the files that an import of in
+// is from where that takes no daemon: a vendored filesystem, or a directory of this machine. Nothing is evaluated but
+// the operand. loader has the modules that it uses.
 func RemoteRoots(vendor *module.Vendor) func(
 	context.Context, *module.Loader, *module.Module, *ast.Import,
 ) (module.Root, bool) {
 	return func(ctx context.Context, loader *module.Loader, in *module.Module, imp *ast.Import) (module.Root, bool) {
-		return RemoteRoot(ctx, loader, in, imp, Options{Vendor: vendor})
+		return filesOfImport(ctx, loader, in, imp, Options{Vendor: vendor})
 	}
 }
 
-// RemoteRoot returns the files that an import of in is from where that takes no daemon: a vendored filesystem, or a
-// directory of this machine. Nothing is evaluated but the operand. loader has the modules that it uses.
-func RemoteRoot(
+func filesOfImport(
 	ctx context.Context, loader *module.Loader, in *module.Module, imp *ast.Import, opts Options,
 ) (module.Root, bool) {
 	opts = opts.withDefaults()

@@ -161,6 +161,15 @@ func (d *documents) load(path string) (*document, error) {
 	return d.make(uri.File(path), 0, text, &query.Editing{}), nil
 }
 
+// text returns the text of an open file as the editor has it, and false if it is not open or longer than limit.
+func (d *documents) text(path string, limit int) ([]byte, bool) {
+	doc := d.byPath(path)
+	if doc == nil || len(doc.lines.text) > limit {
+		return nil, false
+	}
+	return doc.lines.text, true
+}
+
 // editorRoot is the files of this machine, with those that are open as the editor has them.
 type editorRoot struct {
 	module.Machine
@@ -169,8 +178,8 @@ type editorRoot struct {
 
 // Read implements module.Root.
 func (r editorRoot) Read(ctx context.Context, name string, limit int) ([]byte, error) {
-	if doc := r.docs.byPath(name); doc != nil && len(doc.lines.text) <= limit {
-		return doc.lines.text, nil
+	if text, open := r.docs.text(name, limit); open {
+		return text, nil
 	}
 	return r.Machine.Read(ctx, name, limit)
 }
@@ -183,8 +192,8 @@ type editorTree struct {
 
 // Read implements module.Root.
 func (t editorTree) Read(ctx context.Context, name string, limit int) ([]byte, error) {
-	if doc := t.docs.byPath(t.Display(name)); doc != nil && len(doc.lines.text) <= limit {
-		return doc.lines.text, nil
+	if text, open := t.docs.text(t.Display(name), limit); open {
+		return text, nil
 	}
 	return t.Local.Read(ctx, name, limit)
 }
